@@ -1,0 +1,123 @@
+"""What a run shows while it goes and when it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from esmgn_core import hookimpl
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.session import Outcome
+from esmgn_core.registry import Registry
+
+_SECONDS_BETWEEN_LINES = 10.0
+_ROWS_IN_SUMMARY = 8
+
+
+class ProgressDisplay:
+    """An observer that draws a bar on a terminal and prints plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_line = 0.0
+        self._total_steps = 0
+        self._bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+
+    @hookimpl
+    def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
+        """Say where the run is and start the bar."""
+        self._console.print(f"run folder {run.path}, {total_steps} steps", highlight=False, soft_wrap=True)
+        self._total_steps = total_steps
+        self._task = self._bar.add_task("train", total=total_steps, completed=first_step, text="")
+        if self._console.is_terminal:
+            self._bar.start()
+
+    @hookimpl
+    def esmgn_metrics_logged(self, step: int, values: Mapping[str, float]) -> None:
+        """Move the bar, or print a line every few seconds."""
+        text = "  ".join(_named(name, value) for name, value in values.items() if name != "epoch")
+        self._bar.update(self._task, completed=step, text=text)
+        due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
+        if not self._console.is_terminal and (due or step in (1, self._total_steps)):
+            self._last_line = time.monotonic()
+            self._console.print(f"step {step}/{self._total_steps}  {text}", highlight=False, soft_wrap=True)
+
+    @hookimpl
+    def esmgn_run_finished(self) -> None:
+        """Leave the terminal as it was."""
+        self._bar.stop()
+
+
+def _named(name: str, value: float) -> str:
+    if name == "residues_per_second":
+        return f"{value:,.0f} residues/s"
+    return f"{name} {value:.4f}"
+
+
+@contextmanager
+def progress_shown(registry: Registry) -> Iterator[None]:
+    """Show the progress of runs inside the block, on stderr."""
+    display = ProgressDisplay(Console(file=sys.stderr))
+    registry.manager.register(display)
+    try:
+        yield
+    finally:
+        registry.manager.unregister(display)
+
+
+def finish(outcome: Outcome, *, data: str | None = None) -> None:
+    """Say how the run ended; leaves the program with 128 + signal where one stopped it."""
+    if not outcome.is_main:
+        return
+    run = outcome.run
+    _print_losses(run.read_metrics())
+    if outcome.signal:
+        typer.echo(f"\nstopped and saved at step {outcome.progress.step} of {outcome.num_steps}")
+        typer.echo(f"go on: esmgn run --resume {run.path}")
+        raise typer.Exit(128 + outcome.signal)
+    typer.echo(f"\nfinished {outcome.progress.step} steps; run folder: {run.path}")
+    if outcome.progress.best_step:
+        typer.echo(f"best encoder (step {outcome.progress.best_step}): {run.model}")
+    if run.refused.exists():
+        typer.echo(f"structure files left out, with reasons: {run.refused}")
+    typer.echo(f"repeat it: esmgn run {run.config}")
+    if data == "sample":
+        typer.echo(
+            "\nthese proteins were made up. Your own structures with the published weights:\n"
+            "  esmgn run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"
+        )
+
+
+def _print_losses(lines: list[dict[str, float]]) -> None:
+    if not lines:
+        return
+    picked = {round(i * (len(lines) - 1) / max(_ROWS_IN_SUMMARY - 1, 1)) for i in range(_ROWS_IN_SUMMARY)}
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name.replace("residues_per_second", "residues/s"), justify="right")
+    for index in sorted(picked):
+        table.add_row(*(_cell(name, lines[index].get(name)) for name in names))
+    Console(width=max(80, 18 * len(names))).print(table)
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if name in {"step", "epoch", "residues_per_second"} else f"{value:.4f}"

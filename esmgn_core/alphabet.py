@@ -1,0 +1,36 @@
+"""Residue codes used inside a batch. Encoders own the mapping from these to their own alphabet."""
+
+from __future__ import annotations
+
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+"""One-letter codes of the residue types 0-19."""
+
+UNKNOWN = 20
+"""Residue type of a residue without a standard parent (one-letter code X)."""
+
+MASKED = 21
+"""Residue type of a residue hidden by a pretext task."""
+
+NUM_RESIDUE_FEATURES = 21
+"""Width of the one-hot residue feature: 20 types and unknown; a masked residue is all zeros."""
+
+_LETTERS = AMINO_ACIDS + "X#"
+_CODES = {letter: code for code, letter in enumerate(AMINO_ACIDS)}
+
+
+def encode(sequence: str) -> list[int]:
+    """Residue types of a one-letter sequence; anything but the 20 amino acids is unknown.
+
+    >>> encode("ACX")
+    [0, 1, 20]
+    """
+    return [_CODES.get(letter, UNKNOWN) for letter in sequence]
+
+
+def decode(residue_types: list[int]) -> str:
+    """One-letter sequence of residue types: X for unknown, # for masked.
+
+    >>> decode([0, 1, 20, 21])
+    'ACX#'
+    """
+    return "".join(_LETTERS[code] for code in residue_types)

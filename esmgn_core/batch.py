@@ -1,0 +1,211 @@
+"""Proteins, packed batches of proteins, and what encoders return.
+
+Lengths are in angstrom, pLDDT is 0-100. All types are frozen: a function that takes a batch
+returns a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from esmgn_core.alphabet import MASKED, NUM_RESIDUE_FEATURES, decode
+
+BACKBONE_ATOMS = ("N", "CA", "C", "O")
+CA = BACKBONE_ATOMS.index("CA")
+
+Readout = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Protein:
+    """One protein on the CPU: ``n`` residues, each with a CA atom.
+
+    Attributes:
+        name: identifier, unique within a dataset.
+        residue_type: int64 [n], see :mod:`esmgn_core.alphabet`.
+        backbone: float32 [n, 4, 3], atoms N, CA, C, O in angstrom; NaN where an atom is missing.
+        atom_mask: bool [n, 4], True where the atom is present (always True for CA).
+        residue_index: int64 [n], residue number in the file.
+        chain_index: int64 [n], position of the residue's chain in ``chains``.
+        plddt: float32 [n] in 0-100 for predicted structures, else ``None``.
+        insertion_code: uint8 [n], ASCII code of the insertion code, 32 (space) for none.
+        chains: chain identifiers as in the file.
+        labels: float32 [T], NaN = unknown, or ``None``.
+    """
+
+    name: str
+    residue_type: Tensor
+    backbone: Tensor
+    atom_mask: Tensor
+    residue_index: Tensor
+    chain_index: Tensor
+    plddt: Tensor | None = None
+    insertion_code: Tensor | None = None
+    chains: tuple[str, ...] = ("A",)
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.residue_type.shape[0]
+
+    @property
+    def sequence(self) -> str:
+        """One-letter sequence over all chains, X for unknown residues."""
+        return decode(self.residue_type.tolist())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProteinBatch:
+    """B proteins packed end to end, N residues in all; never padded, never mutated.
+
+    Attributes:
+        residue_type: int64 [N], see :mod:`esmgn_core.alphabet`.
+        backbone: float32 [N, 4, 3], atoms N, CA, C, O in angstrom; NaN where missing.
+        atom_mask: bool [N, 4].
+        residue_index: int64 [N], residue number in the file.
+        chain_index: int64 [N], unique within a protein only.
+        ptr: int64 [B + 1]; protein ``b`` owns rows ``ptr[b]:ptr[b + 1]``.
+        names: B names.
+        plddt: float32 [N] in 0-100, NaN for proteins without; ``None`` if no protein has any.
+        labels: float32 [B, T], NaN = unknown; ``None`` if the proteins carry none.
+    """
+
+    residue_type: Tensor
+    backbone: Tensor
+    atom_mask: Tensor
+    residue_index: Tensor
+    chain_index: Tensor
+    ptr: Tensor
+    names: tuple[str, ...]
+    plddt: Tensor | None = None
+    labels: Tensor | None = None
+
+    @classmethod
+    def from_proteins(cls, proteins: Sequence[Protein]) -> Self:
+        """Pack proteins end to end, in the given order."""
+        lengths = torch.tensor([len(protein) for protein in proteins])
+        plddt = None
+        if any(protein.plddt is not None for protein in proteins):
+            plddt = torch.cat(
+                [torch.full((len(p),), torch.nan) if p.plddt is None else p.plddt for p in proteins]
+            )
+        labels = [protein.labels for protein in proteins if protein.labels is not None]
+        if labels and len(labels) != len(proteins):
+            raise ValueError("either all proteins of a batch carry labels or none does")
+        return cls(
+            residue_type=torch.cat([protein.residue_type for protein in proteins]),
+            backbone=torch.cat([protein.backbone for protein in proteins]),
+            atom_mask=torch.cat([protein.atom_mask for protein in proteins]),
+            residue_index=torch.cat([protein.residue_index for protein in proteins]),
+            chain_index=torch.cat([protein.chain_index for protein in proteins]),
+            ptr=torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
+            names=tuple(protein.name for protein in proteins),
+            plddt=plddt,
+            labels=torch.stack(labels) if labels else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def num_residues(self) -> int:
+        """N, the number of residues over all proteins."""
+        return self.residue_type.shape[0]
+
+    @property
+    def ca(self) -> Tensor:
+        """float32 [N, 3], CA coordinates in angstrom."""
+        return self.backbone[:, CA]
+
+    @property
+    def lengths(self) -> Tensor:
+        """int64 [B], residues of each protein."""
+        return self.ptr.diff()
+
+    @property
+    def protein_index(self) -> Tensor:
+        """int64 [N], the protein each residue belongs to."""
+        index = torch.arange(len(self), device=self.ptr.device)
+        return index.repeat_interleave(self.lengths, output_size=self.num_residues)
+
+    @property
+    def residue_one_hot(self) -> Tensor:
+        """float32 [N, 21], the input of a structure encoder without a sequence encoder.
+
+        One-hot over the 20 residue types and unknown; all zeros for a masked residue.
+        """
+        eye = torch.eye(MASKED + 1, NUM_RESIDUE_FEATURES, device=self.residue_type.device)
+        return eye[self.residue_type]
+
+    def select(self, keep: Tensor) -> Self:
+        """The batch reduced to the residues of the mask ``keep`` (bool [N]); order is kept."""
+        kept = torch.zeros(self.num_residues + 1, dtype=torch.int64, device=keep.device)
+        kept[1:] = keep.cumsum(0)
+        return replace(
+            self,
+            residue_type=self.residue_type[keep],
+            backbone=self.backbone[keep],
+            atom_mask=self.atom_mask[keep],
+            residue_index=self.residue_index[keep],
+            chain_index=self.chain_index[keep],
+            plddt=None if self.plddt is None else self.plddt[keep],
+            ptr=kept[self.ptr],
+        )
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields exchanged."""
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The batch with every tensor on ``device``."""
+        moved: dict[str, Any] = {
+            item.name: value.to(device, non_blocking=non_blocking)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """What an encoder returns.
+
+    Attributes:
+        residue: float [N, D], one representation per residue.
+        protein: float [B, D], one representation per protein.
+    """
+
+    residue: Tensor
+    protein: Tensor
+
+    @classmethod
+    def from_residues(cls, residue: Tensor, batch: ProteinBatch, readout: Readout = "sum") -> Self:
+        """Pool residue representations [N, D] into protein representations [B, D].
+
+        A protein without residues pools to zeros.
+        """
+        pooled = residue.new_zeros(len(batch), residue.shape[1])
+        pooled = pooled.index_add(0, batch.protein_index, residue)
+        if readout == "mean":
+            pooled = pooled / batch.lengths.clamp(min=1).unsqueeze(1)
+        return cls(residue, pooled)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskOutput:
+    """What a task returns for one batch.
+
+    Attributes:
+        loss: float [], the mean over ``num_samples`` predictions.
+        num_samples: how many predictions the mean runs over. Means of micro-batches and processes
+            are combined with these weights, so that splitting a batch changes nothing.
+        metrics: further means over the same predictions, detached, float [] each.
+    """
+
+    loss: Tensor
+    num_samples: int
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)

@@ -1,0 +1,124 @@
+"""From a configuration to objects: components are built, checked against their contract and joined."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from esmgn_core.configure import component_settings
+from esmgn_core.errors import PluginError
+from esmgn_core.model import JointEncoder
+from esmgn_core.protocols import GraphBuilder, PretextTask, ProteinDataset
+from esmgn_core.registry import Registry
+from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
+from esmgn_core.spec import ComponentSpec, Kind
+
+_NEEDED: dict[Kind, tuple[str, ...]] = {
+    Kind.SEQ: ("output_dim", "__call__"),
+    Kind.STRUCT: ("output_dim", "__call__"),
+    Kind.FUSE: ("output_dim", "structure_input_dim", "__call__"),
+    Kind.GRAPH: ("num_relations", "__call__"),
+    Kind.PRETEXT: ("views", "loss"),
+    Kind.DATA: ("group_size", "__len__", "__getitem__", "split"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A checked configuration: for every kind the class and its settings, nothing built yet."""
+
+    config: RunConfig
+    parts: dict[Kind, tuple[ComponentSpec, type, ComponentSettings]]
+
+    def build(self, kind: Kind, **context: Any) -> Any:
+        """Build the component of one kind.
+
+        Raises:
+            PluginError: it does not take ``context`` or lacks a part of its contract.
+        """
+        spec, component, settings = self.parts[kind]
+        return build_component(spec, component, settings, **context)
+
+    def encoder(self) -> JointEncoder:
+        """Build sequence encoder, structure encoder and fuser from the run's seed."""
+        torch.manual_seed(self.config.train.seed)
+        num_relations = self.build(Kind.GRAPH).num_relations
+        sequence = self.build(Kind.SEQ)
+        fuser_class = self.parts[Kind.FUSE][1]
+        input_dim = fuser_class.structure_input_dim(sequence.output_dim)  # type: ignore[attr-defined]  # checked by build
+        structure = self.build(Kind.STRUCT, input_dim=input_dim, num_relations=num_relations)
+        fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
+        encoder = JointEncoder(sequence, structure, fuser)
+        if self.config.optim.seq_lr_scale == 0:
+            encoder.freeze_sequence()
+        return encoder
+
+    def graph(self) -> GraphBuilder:
+        """Build the graph builder."""
+        builder: GraphBuilder = self.build(Kind.GRAPH)
+        return builder
+
+    def task(self, encoder_dim: int) -> PretextTask:
+        """Build the pretext task with its heads."""
+        task: PretextTask = self.build(Kind.PRETEXT, encoder_dim=encoder_dim)
+        return task
+
+    def dataset(self) -> ProteinDataset:
+        """Build the dataset."""
+        dataset: ProteinDataset = self.build(Kind.DATA)
+        return dataset
+
+    def resolved(self) -> RunConfig:
+        """The configuration with every setting of every component written out."""
+        tables = {
+            kind.value: ComponentTable(
+                name=getattr(self.config, kind.value).name,
+                component=spec.name,
+                **settings.model_dump(mode="json", exclude_none=True),
+            )
+            for kind, (spec, _, settings) in self.parts.items()
+        }
+        return self.config.model_copy(update=tables)
+
+
+def draw_up(registry: Registry, config: RunConfig) -> Blueprint:
+    """Load the classes a configuration names and check their settings.
+
+    Raises:
+        UnknownComponentError, PluginError, SettingsError: see :mod:`esmgn_core.configure`.
+    """
+    return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in Kind})
+
+
+def build_component(spec: ComponentSpec, component: type, settings: ComponentSettings, **context: Any) -> Any:
+    """Build one component and check it against the contract of its kind.
+
+    Raises:
+        PluginError: naming what the class does not accept or what its instance lacks.
+    """
+    what = f"{spec.kind.long_name} '{spec.name}' ({spec.target})"
+    _check_signature(what, component, settings, context)
+    instance = component(settings, **context)
+    missing = [name for name in _NEEDED[spec.kind] if not hasattr(instance, name)]
+    if spec.kind is not Kind.DATA and not isinstance(instance, nn.Module):
+        missing.insert(0, "torch.nn.Module as a base class")
+    if missing:
+        raise PluginError(
+            f"{what} lacks: {', '.join(missing)}", "the contracts stand in esmgn_core.protocols"
+        )
+    return instance
+
+
+def _check_signature(
+    what: str, component: Callable[..., Any], settings: object, context: dict[str, Any]
+) -> None:
+    try:
+        inspect.signature(component).bind(settings, **context)
+    except TypeError as error:
+        accepted = ", ".join(["settings", *(f"{name}=" for name in context)])
+        raise PluginError(f"{what} cannot be built with ({accepted}): {error}") from None

@@ -1,0 +1,74 @@
+"""Random numbers of a training step: one independent stream per protein.
+
+A stream depends on the seed, the step and the protein's position in the *global* batch, never on
+the number of processes or micro-batches, so that a run gives the same numbers on one device and
+on many, and a resumed run those of the undisturbed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Draws(Protocol):
+    """A source of random numbers for the proteins of one batch.
+
+    ``counts`` is int64 [B]: how many numbers each protein takes. Results are on the CPU, packed
+    in the order of the proteins; repeated calls continue each stream.
+    """
+
+    def uniform(self, counts: Tensor) -> Tensor:
+        """float64 [counts.sum()], uniform on [0, 1)."""
+
+    def normal(self, counts: Tensor) -> Tensor:
+        """float64 [counts.sum()], standard normal."""
+
+
+class SeededDraws:
+    """Counter-based streams (Philox): key = seed, counter = (position, step).
+
+    Args:
+        seed: seed of the run, not negative.
+        step: optimiser step the batch belongs to.
+        positions: position of each of the B proteins in the global batch.
+    """
+
+    def __init__(self, seed: int, step: int, positions: Sequence[int]) -> None:
+        self._streams = [
+            np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, step]))
+            for position in positions
+        ]
+
+    def uniform(self, counts: Tensor) -> Tensor:
+        """float64 [counts.sum()], uniform on [0, 1)."""
+        return self._packed([s.random(n) for s, n in zip(self._streams, counts.tolist(), strict=True)])
+
+    def normal(self, counts: Tensor) -> Tensor:
+        """float64 [counts.sum()], standard normal."""
+        pairs = zip(self._streams, counts.tolist(), strict=True)
+        return self._packed([s.standard_normal(n) for s, n in pairs])
+
+    @staticmethod
+    def _packed(parts: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(parts)) if parts else torch.zeros(0, dtype=torch.float64)
+
+
+def uniform_index(draws: Draws, counts: Tensor, high: Tensor) -> Tensor:
+    """Integers drawn with replacement: ``counts[b]`` of them uniform on {0, ..., high[b] - 1}.
+
+    Args:
+        draws: source of random numbers.
+        counts: int64 [B], how many; must be 0 where ``high`` is 0.
+        high: int64 [B], exclusive upper bounds.
+
+    Returns:
+        int64 [counts.sum()] on the CPU, packed in the order of the proteins.
+    """
+    bounds = high.cpu().repeat_interleave(counts.cpu())
+    index = (draws.uniform(counts) * bounds).to(torch.int64)
+    return torch.minimum(index, bounds - 1)

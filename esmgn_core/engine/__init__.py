@@ -1,0 +1,1 @@
+"""The training engine: plain PyTorch, one process or many under torchrun."""

@@ -1,0 +1,178 @@
+"""The processes of a run, and what they compute together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from esmgn_core.errors import RunError
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among all processes of the run."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the run folder and speaks to the user."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Elementwise sum over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def from_main(self, value: Value) -> Value:
+        """The main process's ``value``, on every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every process's ``value``, on every process."""
+        if self.size == 1:
+            return [value]
+        box: list[Any] = [None] * self.size
+        dist.all_gather_object(box, value)
+        return box
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined_world(device: str) -> Iterator[World]:
+    """Join the process group that torchrun set up, if there is one, and leave it at the end.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        RunError: the device does not exist here.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else None)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size == 1:
+        yield World(chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield World(chosen, dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
+    """The device for a name from the settings.
+
+    Raises:
+        RunError: unknown device, or one that does not exist here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RunError(
+            f"unknown device '{name}' (train.device)", "expected auto, cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda":
+        index = device.index if device.index is not None else (local_rank or 0)
+        if index >= torch.cuda.device_count():
+            raise RunError(
+                f"device cuda:{index} (train.device) is not available: {torch.cuda.device_count()} CUDA devices here",
+                "use --set train.device=cpu, or start no more processes than there are GPUs",
+            )
+        return torch.device("cuda", index)
+    if device.type != "cpu":
+        raise RunError(
+            f"device '{name}' (train.device) is not supported", "expected auto, cpu, cuda or cuda:N"
+        )
+    return device
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over processes; its gradient is the sum of the processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:  # noqa: ARG004 - nothing to save
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:  # noqa: ARG004
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SyncedBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation whose training statistics run over the residues of all processes.
+
+    Equal to one process normalising all of them together. Unlike ``torch.nn.SyncBatchNorm`` it
+    also runs on the CPU. Takes [N, C]; processes may differ in N.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalise [N, C]."""
+        if not self.training:
+            return super().forward(inputs)
+        values = inputs.float()
+        ones = values.new_ones(1)
+        sums: Tensor = _SumOverProcesses.apply(torch.cat([values.sum(0), ones * len(values)]))  # type: ignore[no-untyped-call]  # torch
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centered = values - mean
+        variance: Tensor = _SumOverProcesses.apply(centered.square().sum(0)) / count  # type: ignore[no-untyped-call]  # torch
+        self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        normed = centered * (variance + self.eps).rsqrt()
+        if self.affine:
+            normed = normed * self.weight + self.bias
+        return normed.to(inputs.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+
+def synchronise_batch_norm(module: nn.Module) -> None:
+    """Turn every ``BatchNorm1d`` of a module into a :class:`SyncedBatchNorm`, in place.
+
+    Parameters, buffers and their names stay the same.
+    """
+    for child in module.modules():
+        if type(child) is nn.BatchNorm1d:
+            child.__class__ = SyncedBatchNorm
+
+
+def tf32_matmul(device: torch.device) -> None:
+    """Let float32 matrix products use TF32 on CUDA devices."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")

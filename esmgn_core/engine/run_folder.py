@@ -1,0 +1,186 @@
+"""The folder of a run: what it holds and how it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+import esmgn_core
+from esmgn_core.errors import RunError
+from esmgn_core.registry import Plugin
+from esmgn_core.settings import RunConfig
+
+_RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
+
+
+class RunFolder:
+    """Paths and records of one run.
+
+    ``config.toml`` repeats the run; ``environment.json`` says where it ran; ``metrics.jsonl`` has
+    one JSON object per logged step; ``log.txt`` tells the story; ``refused.tsv`` lists structure
+    files left out; ``model.safetensors`` is the best encoder; ``last/`` is where to resume.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.log_file = path / "log.txt"
+        self.refused = path / "refused.tsv"
+        self.model = path / "model.safetensors"
+        self.last = path / "last"
+        self.non_finite = path / "non_finite.json"
+
+    @classmethod
+    def create(cls, path: Path | None, *, name: str) -> RunFolder:
+        """A new folder at ``path``, or at ``runs/NAME-1``, ``runs/NAME-2``, ... if there is none.
+
+        Raises:
+            RunError: the folder holds a run already or cannot be made.
+        """
+        try:
+            if path is None:
+                return cls(_next_free(Path("runs"), name))
+            path.mkdir(parents=True, exist_ok=True)
+            cls.check_empty(path)
+        except OSError as error:
+            raise RunError(f"cannot make run folder {path or 'runs'}: {error}") from error
+        return cls(path)
+
+    @staticmethod
+    def check_empty(path: Path) -> None:
+        """Refuse a folder that would mix two runs.
+
+        Raises:
+            RunError: there is something in it.
+        """
+        if not path.is_dir() or any(path.iterdir()):
+            raise RunError(
+                f"{path} exists and is no empty folder (--out)",
+                f"go on with its run: esmgn run --resume {path}",
+                "or name another folder",
+            )
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of a run that was started before.
+
+        Raises:
+            RunError: there is no run in it.
+        """
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise RunError(f"no run in {path}: {folder.config} is missing (--resume)")
+        return folder
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the resolved configuration."""
+        tables = config.model_dump(mode="json", exclude_none=True)
+        text = tomli_w.dumps(tables)
+        write_atomically(self.config, f"# Repeat this run: esmgn run {self.config}\n{text}")
+
+    def write_environment(
+        self,
+        plugins: Iterable[Plugin],
+        *,
+        device: torch.device,
+        num_processes: int,
+        sequence_weights: str | None,
+    ) -> None:
+        """Write what the run depends on besides its configuration."""
+        record = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": sys.argv,
+            "esmgn": esmgn_core.__version__,
+            "git": _git_state(Path(esmgn_core.__file__).parent),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
+            "plugins": [
+                {"name": p.name, "distribution": p.distribution, "version": p.version, "problem": p.problem}
+                for p in plugins
+            ],
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+            "num_processes": num_processes,
+            "sequence_weights_sha256": sequence_weights,
+            "num_threads": torch.get_num_threads(),
+        }
+        write_atomically(self.environment, json.dumps(record, indent=2) + "\n")
+
+    def write_refused(self, refused: Sequence[Any]) -> None:
+        """Write the files left out, each with its reason; no file if there are none."""
+        if refused:
+            lines = [f"{item.path}\t{item.reason}\n" for item in refused]
+            write_atomically(self.refused, "path\treason\n" + "".join(lines))
+
+    def log(self, text: str) -> None:
+        """Append a line with the time to ``log.txt``."""
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """All complete lines of ``metrics.jsonl``."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A line without its end was cut off by a crash.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget logged steps that a resumed run will take again."""
+        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
+        write_atomically(self.metrics, "".join(kept))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that it is there completely or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _next_free(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / f"{name}-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state(folder: Path) -> str | None:
+    """Commit of the checkout esmgn runs from, with ``-dirty`` if it was edited; else ``None``."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,163 @@
+"""One run from its configuration to its last step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.configure import Tables, configure, read_run_file
+from esmgn_core.engine.distributed import World, joined_world, synchronise_batch_norm, tf32_matmul
+from esmgn_core.engine.loader import Schedule
+from esmgn_core.engine.optim import build_optimizer
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.state import Progress, load_last
+from esmgn_core.engine.train import Trainer
+from esmgn_core.errors import RunError
+from esmgn_core.model import JointEncoder, TrainStep
+from esmgn_core.protocols import ProteinDataset
+from esmgn_core.registry import Registry
+from esmgn_core.settings import ComponentTable, RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run: its folder.
+        progress: steps taken and the best of them.
+        num_steps: steps planned.
+        signal: number of the signal that stopped it, 0 if it went to the end.
+        is_main: whether this process is the one that speaks to the user.
+    """
+
+    run: RunFolder
+    progress: Progress
+    num_steps: int
+    signal: int
+    is_main: bool
+
+
+def start_run(registry: Registry, config: RunConfig, *, out: Path | None = None) -> Outcome:
+    """Run a configuration in a new folder.
+
+    Args:
+        registry: all components.
+        config: from :func:`esmgn_core.configure.configure`.
+        out: the run folder; ``runs/SEQ-STRUCT-FUSE-PRETEXT-N`` if not given.
+
+    Raises:
+        EsmgnError: anything that is the user's to mend; see its subclasses.
+    """
+    if out is not None and out.exists():
+        RunFolder.check_empty(out)
+    return _run(draw_up(registry, config), registry, out=out, resume=None)
+
+
+def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
+    """Go on with a run from its last checkpoint.
+
+    Args:
+        registry: all components.
+        folder: the run folder.
+        changes: settings that differ from now on, such as ``train.epochs``.
+
+    Raises:
+        EsmgnError: anything that is the user's to mend; see its subclasses.
+    """
+    run = RunFolder.existing(folder)
+    config = configure(registry, [read_run_file(run.config), changes])
+    return _run(draw_up(registry, config), registry, out=None, resume=run)
+
+
+def _run(blueprint: Blueprint, registry: Registry, *, out: Path | None, resume: RunFolder | None) -> Outcome:
+    config = blueprint.config
+    with joined_world(config.train.device) as world:
+        tf32_matmul(world.device)
+        dataset = blueprint.dataset()
+        schedule = Schedule(
+            dataset.split("train"),
+            group_size=dataset.group_size,
+            settings=config.train,
+            world_size=world.size,
+        )
+        step = _train_step(blueprint, world)
+        optimizer = build_optimizer(step, config.optim)
+        if resume is None:
+            run, progress = _new_folder(blueprint, out, world), Progress()
+        else:
+            run, progress = resume, load_last(resume, step, optimizer)
+        if world.is_main:
+            _write_records(run, blueprint, registry, dataset, step.encoder, world)
+            run.drop_metrics_after(progress.step)
+            run.log(
+                f"{'resumed at' if resume else 'started, from'} step {progress.step} of {schedule.num_steps}"
+            )
+        hooks = registry.manager.hook
+        trainer = Trainer(
+            step, optimizer, dataset, schedule, config.train, config.optim, run, world, hooks, progress
+        )
+        received = trainer.fit() if progress.step < schedule.num_steps else 0
+        if world.is_main:
+            run.log(f"stopped by signal {received}" if received else f"finished at step {progress.step}")
+        return Outcome(run, progress, schedule.num_steps, received, world.is_main)
+
+
+def _train_step(blueprint: Blueprint, world: World) -> TrainStep:
+    encoder = blueprint.encoder()
+    task = blueprint.task(encoder.output_dim)
+    precision = _autocast_dtype(blueprint.config.train.precision, world.device)
+    step = TrainStep(encoder, task, blueprint.graph(), precision=precision).to(world.device)
+    if world.size > 1:
+        synchronise_batch_norm(step)
+    return step
+
+
+def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise RunError("this CUDA device has no bf16 (train.precision)", "use --set train.precision=fp32")
+    return torch.bfloat16 if precision == "bf16" else None
+
+
+def _new_folder(blueprint: Blueprint, out: Path | None, world: World) -> RunFolder:
+    config = blueprint.config
+    name = "-".join([config.seq.name, config.struct.name, config.fuse.name, config.pretext.name])
+    path = RunFolder.create(out, name=name).path if world.is_main else None
+    chosen = world.from_main(path)
+    if chosen is None:
+        raise RunError("the main process made no run folder")
+    return RunFolder(chosen)
+
+
+def _write_records(
+    run: RunFolder,
+    blueprint: Blueprint,
+    registry: Registry,
+    dataset: ProteinDataset,
+    encoder: JointEncoder,
+    world: World,
+) -> None:
+    weights = getattr(encoder.sequence, "weights_sha256", None)
+    run.write_config(_with_checksum(blueprint.resolved(), weights))
+    run.write_environment(
+        registry.plugins, device=world.device, num_processes=world.size, sequence_weights=weights
+    )
+    refused = getattr(dataset, "refused", ())
+    run.write_refused(refused)
+    num_valid = len(dataset.split("valid"))
+    num_train = len(dataset.split("train"))
+    run.log(f"{num_train} training proteins, {num_valid} held out, {len(refused)} files refused")
+
+
+def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:
+    """The configuration with the checksum of the weights that were really loaded."""
+    checkpoint = config.seq.settings.get("checkpoint")
+    if not checkpoint or not sha256:
+        return config
+    table = {**config.seq.model_dump(), "checkpoint": {**checkpoint, "sha256": sha256}}
+    return config.model_copy(update={"seq": ComponentTable(**table)})

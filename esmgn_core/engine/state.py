@@ -1,0 +1,158 @@
+"""Checkpoints: the best encoder for use, the last state for resuming.
+
+A checkpoint folder is written beside its place and moved there when it is complete, so that a
+crash at any moment leaves a whole one behind.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.errors import RunError, WeightsError
+from esmgn_core.model import JointEncoder, TrainStep
+
+_MODEL = "model.safetensors"
+_STATE = "state.pt"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimiser steps taken.
+        best_step: step of the best encoder, 0 if none was written yet.
+        best_loss: its held-out loss, or its training loss where nothing is held out.
+    """
+
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = float("inf")
+
+
+def encoder_tensors(encoder: JointEncoder) -> dict[str, Tensor]:
+    """Tensors of the encoder that training changed or that no file holds, by name, on the CPU.
+
+    A frozen sequence encoder that came from a weights file is left out: the run's configuration
+    names the file.
+    """
+    skip = "sequence." if _in_weights_file(encoder) else None
+    seen: set[tuple[int, torch.Size]] = set()
+    tensors = {}
+    for name, tensor in encoder.state_dict().items():
+        if skip and name.startswith(skip):
+            continue
+        place = (tensor.data_ptr(), tensor.shape)
+        # safetensors refuses tensors that share memory; tied weights are written twice.
+        tensors[name] = tensor.clone() if place in seen else tensor.cpu().contiguous()
+        seen.add(place)
+    return tensors
+
+
+def _in_weights_file(encoder: JointEncoder) -> bool:
+    return encoder.sequence_frozen and getattr(encoder.sequence, "weights_sha256", None) is not None
+
+
+def load_encoder(encoder: JointEncoder, path: Path) -> None:
+    """Fill the encoder from a ``model.safetensors``.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or its tensors do not fit; the first
+            differences are named.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read {path}: {error}") from error
+    expected = encoder_tensors(encoder)
+    problems = [f"missing: {name}" for name in expected.keys() - tensors.keys()]
+    problems += [f"unexpected: {name}" for name in tensors.keys() - expected.keys()]
+    problems += [
+        f"shape of {name}: {list(tensors[name].shape)} in the file, {list(tensor.shape)} in the model"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if problems:
+        more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
+        raise WeightsError(f"{path} does not fit the model", *sorted(problems)[:5], *more)
+    encoder.load_state_dict(tensors, strict=False)
+
+
+def save_best(run: RunFolder, encoder: JointEncoder, metadata: dict[str, str]) -> None:
+    """Write the encoder to ``model.safetensors``."""
+    temporary = run.model.with_name(f".{_MODEL}")
+    _write_encoder(encoder, temporary, metadata)
+    temporary.replace(run.model)
+
+
+def save_last(run: RunFolder, step: TrainStep, optimizer: Optimizer, progress: Progress) -> None:
+    """Write everything a resume needs to ``last/``."""
+    fresh, old = run.path / ".last.new", run.path / ".last.old"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    _write_encoder(step.encoder, fresh / _MODEL, {"step": str(progress.step)})
+    state = {
+        "progress": asdict(progress),
+        "task": _task(step).state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(state, fresh / _STATE)
+    shutil.rmtree(old, ignore_errors=True)
+    if run.last.exists():
+        run.last.rename(old)
+    fresh.rename(run.last)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_last(run: RunFolder, step: TrainStep, optimizer: Optimizer) -> Progress:
+    """Put a run back where its last checkpoint left it.
+
+    Raises:
+        RunError: there is no checkpoint, or it is damaged.
+        WeightsError: its tensors do not fit the model.
+    """
+    folder = _last_complete(run)
+    load_encoder(step.encoder, folder / _MODEL)
+    try:
+        state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        _task(step).load_state_dict(state["task"])
+        optimizer.load_state_dict(state["optimizer"])
+        return Progress(**state["progress"])
+    except Exception as error:
+        # torch.load raises what its unpickler meets in a damaged file: almost anything.
+        raise RunError(
+            f"cannot resume from {folder / _STATE}: {error}", "the checkpoint is damaged"
+        ) from error
+
+
+def _write_encoder(encoder: JointEncoder, path: Path, metadata: dict[str, str]) -> None:
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(encoder_tensors(encoder), path, metadata)
+    # safetensors writes files that only their owner may read.
+    path.chmod(mode)
+
+
+def _last_complete(run: RunFolder) -> Path:
+    # Between the two renames of save_last only the old and the new folder exist.
+    for folder in (run.last, run.path / ".last.old"):
+        if folder.is_dir():
+            return folder
+    raise RunError(
+        f"nothing to resume in {run.path}: no checkpoint was written yet",
+        f"start again: esmgn run {run.config} --out NEW_FOLDER",
+    )
+
+
+def _task(step: TrainStep) -> nn.Module:
+    return step.get_submodule("task")

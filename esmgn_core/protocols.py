@@ -1,0 +1,105 @@
+"""The contract of each kind of component. Any class of the right shape fits; there is no base class.
+
+Shapes: N residues packed from B proteins. How a component is built is part of its contract and
+stands in each docstring; ``settings`` is always an instance of its nested ``Settings``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from esmgn_core.batch import Encoding, Protein, ProteinBatch, TaskOutput
+from esmgn_core.draws import Draws
+from esmgn_core.graph import ResidueGraph, View
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.splits import Split
+
+
+class Component(Protocol):
+    """What every component has: a nested pydantic class ``Settings``."""
+
+    @property
+    def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - a nested class satisfies it
+        """Settings of the component, every field with a default."""
+
+
+class SequenceEncoder(Component, Protocol):
+    """Built with ``(settings)``. Reads residue types and chains only."""
+
+    output_dim: int
+
+    def __call__(self, batch: ProteinBatch) -> Encoding:
+        """Residue representations [N, output_dim] and protein representations [B, output_dim]."""
+
+
+class StructureEncoder(Component, Protocol):
+    """Built with ``(settings, *, input_dim, num_relations)``."""
+
+    output_dim: int
+
+    def __call__(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
+        """Encode ``features`` [N, input_dim] on the residue graph."""
+
+
+class Fuser(Component, Protocol):
+    """Built with ``(settings, *, sequence_dim, structure_dim)``; wires both encoders together."""
+
+    output_dim: int
+
+    @classmethod
+    def structure_input_dim(cls, sequence_dim: int) -> int:
+        """Width of the features the fuser feeds to the structure encoder."""
+
+    def __call__(
+        self,
+        batch: ProteinBatch,
+        graph: ResidueGraph,
+        sequence: SequenceEncoder,
+        structure: StructureEncoder,
+    ) -> Encoding:
+        """The joint encoding, [N, output_dim] and [B, output_dim]."""
+
+
+class GraphBuilder(Component, Protocol):
+    """Built with ``(settings)``; draws the edges of a batch."""
+
+    num_relations: int
+
+    def __call__(self, batch: ProteinBatch) -> ResidueGraph:
+        """The residue graph of the batch."""
+
+
+class PretextTask(Component, Protocol):
+    """Built with ``(settings, *, encoder_dim)``; owns its prediction heads."""
+
+    def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
+        """Corrupt the batch: what the encoder sees, when edges are drawn, and what is to be predicted.
+
+        Pure: all randomness comes from ``draws``, the batch is left as it is.
+        """
+
+    def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
+        """Compare predictions from the encodings, one per view, with the targets of the views."""
+
+
+class ProteinDataset(Component, Protocol):
+    """Built with ``(settings)``.
+
+    A dataset that reads files may have an attribute ``refused``, a sequence of
+    :class:`esmgn_core.io.Refusal`: the files left out, each with its reason.
+    """
+
+    group_size: int
+    """Neighbouring proteins that belong together, 2 for pairs, else 1."""
+
+    def __len__(self) -> int:
+        """Number of proteins."""
+
+    def __getitem__(self, index: int) -> Protein:
+        """Protein ``index``."""
+
+    def split(self, name: Split) -> Sequence[int]:
+        """Indices of the proteins of one split."""

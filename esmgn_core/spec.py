@@ -1,0 +1,46 @@
+"""What a plugin declares: kinds of components and where their classes live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """A kind of component; the value is also its flag, TOML table and listing heading."""
+
+    SEQ = "seq"
+    STRUCT = "struct"
+    FUSE = "fuse"
+    GRAPH = "graph"
+    PRETEXT = "pretext"
+    DATA = "data"
+
+    @property
+    def long_name(self) -> str:
+        """The kind in words, for prose and messages."""
+        return _LONG_NAMES[self]
+
+
+_LONG_NAMES = {
+    Kind.SEQ: "sequence encoder",
+    Kind.STRUCT: "structure encoder",
+    Kind.FUSE: "fuser",
+    Kind.GRAPH: "graph builder",
+    Kind.PRETEXT: "pretext task",
+    Kind.DATA: "dataset",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """One component of a plugin: its kind, its name and the class that implements it.
+
+    ``target`` is ``"package.module:Class"`` and is imported only when the component is used, so
+    that listing components never imports torch.
+    """
+
+    kind: Kind
+    name: str
+    target: str
+    summary: str

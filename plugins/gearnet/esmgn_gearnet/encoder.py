@@ -1,0 +1,65 @@
+"""GearNet, the structure encoder of the study."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.settings import ComponentSettings
+from esmgn_gearnet.conv import Neighborhoods, RelationalConv
+
+
+class GearNet(nn.Module):
+    r"""Geometry-aware relational graph network.
+
+    Each layer is a relational convolution, a short cut where widths agree, and a second batch
+    normalisation with no activation after it:
+
+    .. math::
+        x^{(l)} = \mathrm{BN}\bigl(\mathrm{Conv}_l(x^{(l-1)}) + x^{(l-1)}\bigr)
+
+    The residue representation is the concatenation of all layers.
+
+    Shapes: features [N, input_dim] -> residue [N, num_layers * hidden_dim], protein
+    [B, num_layers * hidden_dim].
+
+    Source: Zhang et al. 2023 (arXiv 2203.06125), section 3.2.
+    """
+
+    class Settings(ComponentSettings):
+        hidden_dim: int = Field(512, ge=1)
+        """Width of every layer."""
+        num_layers: int = Field(6, ge=1)
+        """Number of layers."""
+        short_cut: bool = True
+        """Add a layer's input to its output where the widths agree."""
+        concat_hidden: bool = True
+        """Concatenate all layers; else the last one is the output."""
+        readout: Readout = "sum"
+        """How residues are pooled into a protein."""
+
+    def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
+        super().__init__()
+        self.settings = settings
+        widths = [input_dim, *[settings.hidden_dim] * settings.num_layers]
+        self.layers = nn.ModuleList(
+            RelationalConv(width, settings.hidden_dim, num_relations) for width in widths[:-1]
+        )
+        self.batch_norms = nn.ModuleList(nn.BatchNorm1d(settings.hidden_dim) for _ in self.layers)
+        self.output_dim = settings.hidden_dim * (settings.num_layers if settings.concat_hidden else 1)
+
+    def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
+        """Encode ``features`` [N, input_dim] on the residue graph."""
+        neighborhoods = Neighborhoods.of(graph, batch.num_residues)
+        hidden, hiddens = features, []
+        for conv, batch_norm in zip(self.layers, self.batch_norms, strict=True):
+            update = conv(neighborhoods, hidden)
+            if self.settings.short_cut and update.shape == hidden.shape:
+                update = update + hidden
+            hidden = batch_norm(update)
+            hiddens.append(hidden)
+        output = torch.cat(hiddens, dim=1) if self.settings.concat_hidden else hidden
+        return Encoding.from_residues(output, batch, self.settings.readout)

@@ -1,0 +1,22 @@
+"""Pretext tasks: self-supervised objectives on sequence and structure."""
+
+from esmgn_core import ComponentSpec, Kind, hookimpl
+
+
+@hookimpl
+def esmgn_components() -> list[ComponentSpec]:
+    """Components of this plugin."""
+    return [
+        ComponentSpec(
+            Kind.PRETEXT,
+            "residue_type",
+            "esmgn_pretext.residue_type:ResidueType",
+            "Predict the types of masked residues",
+        ),
+        ComponentSpec(
+            Kind.PRETEXT,
+            "distance",
+            "esmgn_pretext.distance:Distance",
+            "Predict the length of edges removed from the graph",
+        ),
+    ]

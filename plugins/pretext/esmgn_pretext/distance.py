@@ -1,0 +1,67 @@
+"""Distance prediction: how far apart two residues are whose edge was taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
+from esmgn_core.draws import Draws, uniform_index
+from esmgn_core.graph import ResidueGraph, View
+from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.heads import TupleMLP
+from esmgn_pretext.settings import CroppedTaskSettings
+
+
+class Distance(nn.Module):
+    """Squared error of the CA-CA distance, in angstrom, of edges removed from the graph.
+
+    In every protein ``num_samples`` edges are drawn with replacement from all edges, self-loops
+    included. Exactly these edges are removed: the reverse edge, and edges of the same pair under
+    another relation, stay.
+
+    Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.2.
+    """
+
+    class Settings(CroppedTaskSettings):
+        num_samples: int = Field(256, ge=1)
+        """Edges drawn in each protein."""
+
+    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.head = TupleMLP(encoder_dim, 2, encoder_dim, 1, settings.head_layers)
+
+    def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
+        """One view without the drawn edges; targets ``pair`` int64 [2, S] and ``distance`` [S]."""
+        batch = self.settings.crop(batch, draws)
+        graph = build_graph(batch)
+        ptr = graph.edge_ptr(batch.ptr).cpu()
+        num_edges = ptr.diff()
+        counts = self.settings.num_samples * (num_edges > 0)
+        edge = ptr[:-1].repeat_interleave(counts) + uniform_index(draws, counts, num_edges)
+        return (self.view_without(batch, graph, edge.to(batch.ptr.device)),)
+
+    @staticmethod
+    def view_without(batch: ProteinBatch, graph: ResidueGraph, edge: Tensor) -> View:
+        """The view in which the edges ``edge`` (int64 [S], rows of ``graph``) are removed and asked for."""
+        pair = graph.edge_index[:, edge]
+        distance = (batch.ca[pair[0]] - batch.ca[pair[1]]).norm(dim=1)
+        keep = torch.ones_like(graph.relation, dtype=torch.bool).index_fill(0, edge, value=False)
+        return View(batch, graph.keep_edges(keep), {"pair": pair, "distance": distance})
+
+    def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
+        """Mean squared error in square angstrom, and the mean absolute error in angstrom."""
+        (view,), (encoding,) = views, encodings
+        target = view.targets["distance"]
+        predicted = self.head(encoding.residue, view.targets["pair"]).float().squeeze(1)
+        num_samples = max(len(target), 1)
+        return TaskOutput(
+            loss=functional.mse_loss(predicted, target, reduction="sum") / num_samples,
+            num_samples=len(target),
+            metrics={"mean_absolute_error": (predicted.detach() - target).abs().sum() / num_samples},
+        )

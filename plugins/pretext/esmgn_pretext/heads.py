@@ -1,0 +1,56 @@
+"""Prediction heads: plain ReLU perceptrons on residues and on tuples of residues."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MLP(nn.Module):
+    """``num_layers`` linear layers with ReLU between them; hidden layers are ``hidden_dim`` wide.
+
+    Shapes: [..., input_dim] -> [..., output_dim].
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
+        super().__init__()
+        widths = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
+        self.layers = nn.ModuleList(nn.Linear(first, second) for first, second in pairwise(widths))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply all layers."""
+        hidden = inputs
+        for number, layer in enumerate(self.layers):
+            hidden = layer(functional.relu(hidden) if number else hidden)
+        return hidden
+
+
+class TupleMLP(nn.Module):
+    """An :class:`MLP` on the concatenated representations of ``arity`` residues.
+
+    The first layer is linear, so each residue is projected once and the projections are gathered
+    and added: the same numbers as on the concatenation, for far fewer operations where residues
+    recur in many tuples.
+
+    Shapes: residues [N, residue_dim] and index int64 [arity, S] -> [S, output_dim].
+    """
+
+    def __init__(
+        self, residue_dim: int, arity: int, hidden_dim: int, output_dim: int, num_layers: int
+    ) -> None:
+        super().__init__()
+        self.arity = arity
+        widths = [arity * residue_dim, *[hidden_dim] * (num_layers - 1), output_dim]
+        self.first = nn.Linear(widths[0], widths[1])
+        self.layers = nn.ModuleList(nn.Linear(first, second) for first, second in pairwise(widths[1:]))
+
+    def forward(self, residues: Tensor, index: Tensor) -> Tensor:
+        """Apply the head to the tuples ``index`` of ``residues``."""
+        hidden: Tensor = self.first.bias
+        for member, weight in zip(index, self.first.weight.chunk(self.arity, dim=1), strict=True):
+            hidden = hidden + functional.linear(residues, weight)[member]
+        for layer in self.layers:
+            hidden = layer(functional.relu(hidden))
+        return hidden

@@ -1,0 +1,100 @@
+"""ESM-2 and GearNet fused give the original's outputs and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from esmgn_core.model import JointEncoder
+from esmgn_esm2.encoder import ESM2
+from esmgn_fusion.serial import SerialFuser
+from esmgn_gearnet.encoder import GearNet
+
+from .conftest import Recorded, batch_of, graph_of, relative_error
+
+_PARTS = {"sequence_model.model.": "sequence.model.", "structure_model.": "structure."}
+_NOT_IN_ENCODER = ("lm_head.", "contact_head.", "rot_emb.", "sequence_model.mapping")
+
+
+def our_name(name: str) -> str | None:
+    """Our name of a tensor of the original's fusion network; ``None`` for tensors we leave out."""
+    if any(part in name for part in _NOT_IN_ENCODER):
+        return None
+    for theirs, ours in _PARTS.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def build_encoder(recorded: Recorded, config: dict, state: dict[str, torch.Tensor]) -> JointEncoder:
+    size, widths = config["sequence_model"], config["structure_model"]["hidden_dims"]
+    sequence = ESM2(
+        ESM2.Settings(
+            num_layers=size["num_layers"],
+            embed_dim=size["embed_dim"],
+            attention_heads=size["attention_heads"],
+            weights=str(recorded.root / "fusion" / "esm2_t2_tiny.pt"),
+            unknown_residue="G",
+            chains="concatenated",
+        )
+    )
+    structure = GearNet(
+        GearNet.Settings(hidden_dim=widths[0], num_layers=len(widths)),
+        input_dim=sequence.output_dim,
+        num_relations=7,
+    )
+    fuser = SerialFuser(
+        SerialFuser.Settings(), sequence_dim=sequence.output_dim, structure_dim=structure.output_dim
+    )
+    encoder = JointEncoder(sequence, structure, fuser)
+    ours = {name: tensor for theirs, tensor in state.items() if (name := our_name(theirs))}
+    encoder.load_state_dict(ours)
+    return encoder
+
+
+def serial(recorded: Recorded) -> JointEncoder:
+    config = recorded.facts("fusion/fusion_series")
+    return build_encoder(recorded, config, recorded.tensors("fusion/fusion_series.state"))
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_serial_outputs_and_gradients(recorded: Recorded, mode: str) -> None:
+    encoder = serial(recorded).train(mode == "train")
+    arrays = recorded.arrays("fusion/fusion_series")
+    encoding = encoder(batch_of(arrays), graph_of(arrays["edge_list"]))
+    assert relative_error(encoding.residue, arrays[f"{mode}_node_feature"]) < 1e-5
+    assert relative_error(encoding.protein, arrays[f"{mode}_graph_feature"]) < 1e-5
+
+    weighted = (encoding.residue * torch.from_numpy(arrays["weight_node"])).sum()
+    weighted += (encoding.protein * torch.from_numpy(arrays["weight_graph"])).sum()
+    weighted.backward()
+    theirs = recorded.tensors("fusion/fusion_series.grads")
+    gradients = {
+        name: gradient
+        for full, gradient in theirs.items()
+        if full.startswith(f"{mode}.") and (name := our_name(full.removeprefix(f"{mode}.")))
+    }
+    parameters = dict(encoder.named_parameters())
+    assert gradients.keys() == parameters.keys()
+    largest = max(gradient.abs().max() for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        ours = parameters[name].grad
+        assert ours is not None, name
+        assert float((ours - gradient).abs().max() / largest) < 1e-5, name
+
+
+def test_structure_output_is_the_second_half(recorded: Recorded) -> None:
+    """The variant of the paper's figure: the structure encoder's output alone."""
+    encoder = serial(recorded).eval()
+    arrays = recorded.arrays("fusion/fusion_series")
+    both = encoder(batch_of(arrays), graph_of(arrays["edge_list"]))
+    encoder.fuser = SerialFuser(
+        SerialFuser.Settings(output="structure"),
+        sequence_dim=encoder.sequence.output_dim,
+        structure_dim=encoder.structure.output_dim,
+    )
+    alone = encoder(batch_of(arrays), graph_of(arrays["edge_list"]))
+    width = encoder.structure.output_dim
+    assert encoder.fuser.output_dim == width
+    assert torch.equal(alone.residue, both.residue[:, -width:])
+    assert torch.equal(alone.protein, both.protein[:, -width:])
