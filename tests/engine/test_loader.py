@@ -1,0 +1,90 @@
+"""Which proteins each step, pass and process gets."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from esmgn_core.engine.distributed import World
+from esmgn_core.engine.loader import Schedule, held_out_batches
+from esmgn_core.errors import RunError
+from esmgn_core.settings import TrainTable
+
+
+def schedule(num_proteins: int, *, world_size: int = 1, group_size: int = 1, **train: int) -> Schedule:
+    settings = TrainTable(**{"proteins_per_batch": 4, "epochs": 2, **train})
+    return Schedule(range(num_proteins), group_size=group_size, settings=settings, world_size=world_size)
+
+
+def step_of(plan: Schedule, step: int, world_size: int = 1) -> dict[int, int]:
+    """Position in the global batch -> protein, over all processes and passes of a step."""
+    parts = [part for rank in range(world_size) for part in plan.micro_batches(step, rank)]
+    pairs = [pair for part in parts for pair in zip(part.positions, part.indices, strict=True)]
+    assert len(pairs) == len(dict(pairs))
+    return dict(pairs)
+
+
+def test_an_epoch_visits_every_protein_once() -> None:
+    plan = schedule(19)
+    assert plan.steps_per_epoch == 5
+    visited = [index for step in range(5) for index in step_of(plan, step).values()]
+    assert sorted(visited) == list(range(19))
+
+
+def test_epochs_and_seeds_have_different_orders() -> None:
+    plan = schedule(40)
+    orders = {tuple(step_of(plan, step).values()) for step in (0, plan.steps_per_epoch)}
+    orders.add(tuple(step_of(schedule(40, seed=1), 0).values()))
+    assert len(orders) == 3
+
+
+@pytest.mark.parametrize(("world_size", "accumulate", "per_pass"), [(2, 1, 4), (4, 1, 2), (2, 2, 2), (1, 4, 2)])
+def test_global_batches_do_not_depend_on_how_they_are_split(world_size: int, accumulate: int, per_pass: int) -> None:
+    whole = schedule(37, proteins_per_batch=8)
+    split = schedule(37, world_size=world_size, accumulate=accumulate, proteins_per_batch=per_pass)
+    assert split.num_steps == whole.num_steps
+    for step in range(whole.num_steps):
+        assert step_of(split, step, world_size) == step_of(whole, step)
+
+
+@pytest.mark.parametrize("num_proteins", range(3, 30))
+def test_every_process_runs_equally_many_passes_and_none_is_empty(num_proteins: int) -> None:
+    """Otherwise synchronised statistics would wait for ever."""
+    plan = schedule(num_proteins, world_size=3, accumulate=2, proteins_per_batch=2)
+    for step in range(plan.steps_per_epoch):
+        passes = [plan.micro_batches(step, rank) for rank in range(3)]
+        assert len({len(parts) for parts in passes}) == 1
+        assert all(part.indices for part in itertools.chain(*passes))
+
+
+def test_pairs_stay_together() -> None:
+    plan = schedule(20, group_size=2)
+    for step in range(plan.steps_per_epoch):
+        for part in plan.micro_batches(step, 0):
+            first, second = part.indices[::2], part.indices[1::2]
+            assert [index + 1 for index in first] == list(second)
+            assert all(index % 2 == 0 for index in first)
+
+
+def test_max_steps_ends_a_run_early_and_only_early() -> None:
+    assert schedule(19, max_steps=3).num_steps == 3
+    assert schedule(19, max_steps=300).num_steps == 10
+
+
+def test_too_few_proteins_for_the_processes() -> None:
+    with pytest.raises(RunError, match="2 training proteins cannot be shared by 3 processes"):
+        schedule(2, world_size=3)
+
+
+@pytest.mark.parametrize("num_proteins", [0, 1, 7, 16])
+def test_held_out_proteins_are_seen_once_over_all_processes(num_proteins: int) -> None:
+    settings = TrainTable(proteins_per_batch=3)
+    seen = [
+        index
+        for rank in range(2)
+        for part in held_out_batches(range(num_proteins), settings, World(torch.device("cpu"), rank, 2))
+        for index in part.indices
+    ]
+    assert sorted(seen) == list(range(num_proteins))
