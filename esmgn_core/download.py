@@ -1,0 +1,143 @@
+"""Download of one large file over HTTP that survives broken connections."""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import cast
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+_CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<total>\d+|\*)")
+
+
+class DownloadError(Exception):
+    """The file cannot be had: the server refuses it, or cannot be reached."""
+
+
+class _BrokenConnectionError(Exception):
+    """The transfer stopped early; trying again may help."""
+
+
+def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, backoff: float = 1.0) -> None:
+    """Fetch ``url`` into ``part``, going on where an earlier, broken download stopped.
+
+    A server that ignores the range sends the whole file again, which replaces what was there.
+
+    Args:
+        url: an http or https address.
+        part: the file to write; its present content is taken for the beginning of the file.
+        timeout: longest silence of the server, in seconds.
+        attempts: failures in a row, none of them getting further than before, until giving up.
+        backoff: pause after the first failure, in seconds; doubled after each further one.
+
+    Raises:
+        DownloadError: the server refuses the file, or all attempts failed.
+        OSError: ``part`` cannot be written.
+    """
+    failures, furthest = 0, _size(part)
+    while True:
+        try:
+            _transfer(url, part, timeout)
+        except _BrokenConnectionError as error:
+            reached = _size(part)
+            failures = 1 if reached > furthest else failures + 1
+            furthest = max(furthest, reached)
+            if failures >= attempts:
+                raise DownloadError(str(error)) from error
+            pause = backoff * 2 ** (failures - 1)
+            logger.warning("%s: %s; trying again in %g s", url, error, pause)
+            time.sleep(pause)
+        else:
+            return
+
+
+def _transfer(url: str, part: Path, timeout: float) -> None:
+    """One request that appends to ``part`` what is missing."""
+    offset = _size(part)
+    response = _open(url, offset, timeout)
+    if response is None:
+        return
+    with response:
+        start, total = _extent(response)
+        if start not in (0, offset):
+            part.unlink()
+            raise _BrokenConnectionError("the server sent another range than asked for")
+        name = url.rsplit("/", 1)[-1]
+        with part.open("ab" if start else "wb") as file, _progress(name, start, total) as advance:
+            while chunk := _read(response):
+                file.write(chunk)
+                advance(len(chunk))
+    if total is not None and _size(part) < total:
+        raise _BrokenConnectionError(f"connection closed after {_size(part)} of {total} bytes")
+
+
+def _open(url: str, offset: int, timeout: float) -> HTTPResponse | None:
+    """The server's answer; ``None`` when nothing is missing after ``offset``."""
+    headers = {"User-Agent": "esmgn", "Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    try:
+        request = Request(url, headers=headers)  # noqa: S310 - Checkpoint admits http and https only
+        return cast("HTTPResponse", urlopen(request, timeout=timeout))  # noqa: S310
+    except HTTPError as error:
+        with error:
+            if error.code == 416 and offset:
+                match = _CONTENT_RANGE.match(error.headers.get("Content-Range", ""))
+                if match and match["total"] == str(offset):
+                    return None
+                return _open(url, 0, timeout)  # what is there is no beginning of this file
+            reason = f"HTTP {error.code} {error.reason}"
+            kind = _BrokenConnectionError if error.code in _TRY_AGAIN else DownloadError
+            raise kind(reason) from error
+    except URLError as error:
+        raise _BrokenConnectionError(str(error.reason)) from error
+    except (OSError, HTTPException) as error:
+        raise _BrokenConnectionError(str(error) or type(error).__name__) from error
+
+
+def _extent(response: HTTPResponse) -> tuple[int, int | None]:
+    """First byte the server sends, and the size of the whole file where it is told."""
+    if response.status == 206:
+        match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if match is None or match["start"] is None:
+            raise _BrokenConnectionError("the server sent a part without saying which")
+        return int(match["start"]), None if match["total"] == "*" else int(match["total"])
+    length = response.headers.get("Content-Length")
+    return 0, None if length is None else int(length)
+
+
+def _read(response: HTTPResponse) -> bytes:
+    """The bytes at hand, at most one chunk: a break then loses none that arrived."""
+    try:
+        return response.read1(_CHUNK)
+    except (OSError, HTTPException) as error:
+        raise _BrokenConnectionError(str(error) or type(error).__name__) from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+@contextmanager
+def _progress(name: str, start: int, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, one line in the log elsewhere."""
+    if not sys.stderr.isatty():
+        logger.info("downloading %s (%s bytes, from byte %d)", name, total or "unknown", start)
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total, completed=start)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,156 @@
+"""Weights in fair-esm's layout: read, checked against the model, and put into it without a copy.
+
+Source: the spec, checkpoints.md section 2.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor
+
+from esmgn_core.errors import WeightsError
+from esmgn_core.weights import load_file
+from esmgn_esm2.model import Transformer, rotary_frequencies
+
+_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?")
+_HEADS = ("contact_head.", "lm_head.")
+_FREQUENCIES = ".self_attn.rot_emb.inv_freq"
+_SHOWN = 6
+
+
+class Size(NamedTuple):
+    """What tells the published models apart; ``None`` where a file does not say."""
+
+    num_layers: int | None
+    embed_dim: int | None
+    attention_heads: int | None
+
+
+def load_weights(model: Transformer, path: Path, size: Size) -> None:
+    """Fill ``model``, which may be on the meta device, with the weights of a file.
+
+    Reads fair-esm's ``.pt`` files and ``.safetensors`` with the same names, with or without their
+    prefixes. Heads are left out; half precision becomes float32; the parameters of the model are
+    the file's own memory where its type allows.
+
+    Args:
+        model: the transformer to fill.
+        path: the file.
+        size: the size of ``model``.
+
+    Raises:
+        WeightsError: the file cannot be read, belongs to a model of another size, or lacks
+            tensors, has others, or has them in other shapes.
+    """
+    content = load_file(path)
+    nested = isinstance(content.get("model"), Mapping)
+    arguments = _arguments(content) if nested else {}
+    state = _trunk(content["model"] if nested else content)
+    frequencies = _take_frequencies(state)
+    _check_size(path, size, _size_of(state, frequencies, arguments))
+    _check_tensors(path, model.state_dict(), state)
+    _check_assumptions(path, model.head_dim, frequencies, arguments)
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+
+
+def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Model arguments of a fair-esm file: ``content["cfg"]["model"]``, a Namespace."""
+    config = content.get("cfg")
+    arguments = config.get("model") if isinstance(config, Mapping) else None
+    if isinstance(arguments, Mapping):
+        return dict(arguments)
+    return dict(getattr(arguments, "__dict__", {}))
+
+
+def _trunk(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dict without prefixes and without heads."""
+    stripped = {_PREFIX.sub("", str(name)): value for name, value in state.items()}
+    return {name: value for name, value in stripped.items() if not name.startswith(_HEADS)}
+
+
+def _take_frequencies(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Remove the rotary frequencies from ``state``: they are a constant, not weights."""
+    names = [name for name, value in state.items() if name.endswith(_FREQUENCIES) and _is_float(value)]
+    return {name: state.pop(name) for name in names}
+
+
+def _size_of(
+    state: Mapping[str, Any], frequencies: Mapping[str, Tensor], arguments: Mapping[str, Any]
+) -> Size:
+    """The size a file states, else the size its tensors show."""
+    layers = {match[1] for name in state if (match := re.match(r"layers\.(\d+)\.", name))}
+    embedding = state.get("embed_tokens.weight")
+    embed_dim = embedding.shape[-1] if _is_float(embedding) and embedding.ndim else None
+    heads = None
+    if embed_dim and frequencies:
+        heads = embed_dim // (2 * max(1, next(iter(frequencies.values())).numel()))
+    return Size(
+        arguments.get("encoder_layers", len(layers) or None),
+        arguments.get("encoder_embed_dim", embed_dim),
+        arguments.get("encoder_attention_heads", heads),
+    )
+
+
+def _check_size(path: Path, expected: Size, found: Size) -> None:
+    differing = [
+        name
+        for name, want, have in zip(Size._fields, expected, found, strict=True)
+        if have is not None and have != want
+    ]
+    if not differing:
+        return
+    raise WeightsError(
+        f"weights in {path} belong to a model of another size",
+        *(
+            f"{name}: {getattr(found, name)} in the file, {getattr(expected, name)} here"
+            for name in differing
+        ),
+        "choose the preset of that size (see: esmgn list seq), or",
+        " ".join(f"--set seq.{name}={getattr(found, name)}" for name in differing),
+    )
+
+
+def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    other = [
+        f"{name} ({_described(found[name])} in the file, {_described(tensor)} here)"
+        for name, tensor in expected.items()
+        if name in found and _described(found[name]) != _described(tensor)
+    ]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": other}
+    lines = [f"{len(names)} {what}: {_listed(names)}" for what, names in problems.items() if names]
+    if lines:
+        hint = "expected: a file of fair-esm, esm2_t*.pt, or a .safetensors with the same names"
+        raise WeightsError(f"weights in {path} do not fit ESM-2", *lines, hint)
+
+
+def _is_float(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _described(value: object) -> str:
+    if _is_float(value):
+        return str(list(value.shape))
+    return f"not weights, but {getattr(value, 'dtype', type(value).__name__)}"
+
+
+def _listed(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _check_assumptions(
+    path: Path, head_dim: int, frequencies: Mapping[str, Tensor], arguments: Mapping[str, Any]
+) -> None:
+    """Refuse variants whose numbers this model would get wrong without a sign of it."""
+    if not arguments.get("token_dropout", True):
+        raise WeightsError(f"weights in {path} were trained without token dropout: this is no ESM-2")
+    expected = rotary_frequencies(head_dim)
+    for name, found in frequencies.items():
+        # Wide enough for frequencies that were stored in half precision.
+        if found.shape != expected.shape or not torch.allclose(found.float(), expected, 4e-3, 1e-7):
+            raise WeightsError(f"weights in {path} use other rotary frequencies: {name}")

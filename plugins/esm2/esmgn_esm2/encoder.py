@@ -1,0 +1,107 @@
+"""The sequence encoder ``esm2``."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.errors import WeightsError
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.weights import Checkpoint, fetch, remembered_digests
+from esmgn_esm2.checkpoint import Size, load_weights
+from esmgn_esm2.model import Transformer
+from esmgn_esm2.tokens import Chains, UnknownResidue, pack_tokens, token_table
+
+
+class ESM2(nn.Module):
+    """ESM-2 without its heads: residues to the representations of the last layer.
+
+    Sequences of any length are read whole. A protein's representation does not depend on the
+    proteins it is packed with.
+
+    Attributes:
+        output_dim: width D of the representation, ``embed_dim``.
+        weights_sha256: SHA-256 of the loaded file; ``None`` for random weights.
+
+    Raises:
+        WeightsError: the weights cannot be had, or do not fit.
+
+    Source: Lin et al. 2023 (doi 10.1126/science.ade2574); details in the spec, models.md section 1.
+    """
+
+    class Settings(ComponentSettings):
+        """Settings of ``esm2``; the presets ``esm2_8m`` to ``esm2_15b`` are the published models."""
+
+        num_layers: int = Field(6, ge=1)
+        """Transformer blocks."""
+        embed_dim: int = Field(320, ge=2)
+        """Width of the representation."""
+        attention_heads: int = Field(20, ge=1)
+        """Attention heads of each block; ``embed_dim / attention_heads`` is even."""
+        weights: str = Field("pretrained", min_length=1)
+        """``pretrained`` for the preset's checkpoint, ``random``, or the path of a file in fair-esm's
+        layout (``.pt`` or ``.safetensors``)."""
+        checkpoint: Checkpoint | None = None
+        """The published file that ``pretrained`` stands for; presets set it."""
+        unknown_residue: UnknownResidue = "X"
+        """Token for residues without a standard parent. The original ESM-GearNet reads them as
+        glycine, G."""
+        chains: Chains = "separate"
+        """Whether each chain is a sequence of its own, or all chains of a protein form one without
+        any linker, as in the original ESM-GearNet."""
+        readout: Readout = "mean"
+        """How residues are pooled into the protein representation."""
+
+        @model_validator(mode="after")
+        def _heads_fit(self) -> Self:
+            if self.embed_dim % (2 * self.attention_heads):
+                raise ValueError("embed_dim / attention_heads must be an even number")
+            return self
+
+    token_table: Tensor
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.output_dim = settings.embed_dim
+        self.weights_sha256: str | None = None
+        self.register_buffer("token_table", token_table(settings.unknown_residue), persistent=False)
+        size = Size(settings.num_layers, settings.embed_dim, settings.attention_heads)
+        if settings.weights == "random":
+            self.model = Transformer(**size._asdict())
+            return
+        path = _weights_path(settings)
+        # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
+        with torch.device("meta"):
+            self.model = Transformer(**size._asdict())
+        load_weights(self.model, path, size)
+        self.weights_sha256 = remembered_digests(path).sha256
+
+    def forward(self, batch: ProteinBatch) -> Encoding:
+        """Representations of the last layer, after its normalisation.
+
+        Args:
+            batch: N residues packed from B proteins; only residue types and chains are read.
+
+        Returns:
+            float [N, D] per residue, without ``<cls>`` and ``<eos>``; float [B, D] per protein.
+        """
+        tokens = pack_tokens(batch, self.token_table, self.settings.chains)
+        residue = self.model(tokens)[tokens.residue_row]
+        return Encoding.from_residues(residue, batch, self.settings.readout)
+
+
+def _weights_path(settings: ESM2.Settings) -> Path:
+    if settings.weights != "pretrained":
+        return Path(settings.weights).expanduser()
+    if settings.checkpoint is None:
+        raise WeightsError(
+            "esm2 without a preset has no pretrained weights",
+            "choose a published model such as esm2_650m (see: esmgn list seq)",
+            "or a file of weights: --set seq.weights=PATH",
+            "or start from random weights: --set seq.weights=random",
+        )
+    return fetch(settings.checkpoint)

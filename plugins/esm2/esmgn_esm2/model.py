@@ -1,0 +1,168 @@
+"""The transformer of ESM-2, on packed tokens: no padding, no attention mask.
+
+Parameters bear the names of fair-esm's, so that published checkpoints load as they are. The
+language-model and contact heads are left out: an encoder does not use them.
+
+Source: Lin et al. 2023 (doi 10.1126/science.ade2574); details in the spec, models.md section 1.4.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from torch import Tensor, nn
+
+from esmgn_esm2.tokens import ALPHABET, MASK, Group, PackedTokens
+
+MASK_SHARE_IN_TRAINING = 0.15 * 0.8
+"""Share of ``<mask>`` tokens when ESM-2 was trained: 80 % of the chosen 15 %."""
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosine and sine of the rotary angles, each [T, 1, head_dim / 2]."""
+
+
+class Transformer(nn.Module):
+    """ESM-2 up to the final layer normalisation.
+
+    Args:
+        num_layers: blocks.
+        embed_dim: width D of the representation.
+        attention_heads: heads of each block; ``embed_dim / attention_heads`` is even.
+    """
+
+    def __init__(self, *, num_layers: int, embed_dim: int, attention_heads: int) -> None:
+        super().__init__()
+        self.head_dim = embed_dim // attention_heads
+        self.embed_tokens = nn.Embedding(len(ALPHABET), embed_dim)
+        self.layers = nn.ModuleList(Layer(embed_dim, attention_heads) for _ in range(num_layers))
+        self.emb_layer_norm_after = nn.LayerNorm(embed_dim)
+
+    def forward(self, tokens: PackedTokens) -> Tensor:
+        """Representation of every token, float [T, D]."""
+        hidden = self._embed(tokens)
+        rotary = rotary_angles(tokens.position, self.head_dim, hidden.dtype)
+        for layer in self.layers:
+            hidden = layer(hidden, rotary, tokens.groups)
+        normalised: Tensor = self.emb_layer_norm_after(hidden)
+        return normalised
+
+    def _embed(self, tokens: PackedTokens) -> Tensor:
+        """Embed tokens; a sequence with many masks is scaled up to make good for their zeros."""
+        masked = tokens.token == MASK
+        embedding: Tensor = self.embed_tokens(tokens.token)
+        embedding = embedding.masked_fill(masked.unsqueeze(1), 0.0)
+        scale_type = torch.promote_types(embedding.dtype, torch.float32)
+        num_masked = torch.zeros_like(tokens.lengths, dtype=scale_type)
+        num_masked = num_masked.index_add(0, tokens.sequence_index, masked.to(scale_type))
+        scale = (1 - MASK_SHARE_IN_TRAINING) / (1 - num_masked / tokens.lengths)
+        return embedding * scale[tokens.sequence_index].unsqueeze(1).to(embedding.dtype)
+
+
+class Layer(nn.Module):
+    r"""One pre-normalised block.
+
+    .. math:: x \leftarrow x + \mathrm{Attention}(\mathrm{LN}(x)), \quad
+              x \leftarrow x + W_2\,\mathrm{GELU}(W_1\,\mathrm{LN}(x) + b_1) + b_2
+    """
+
+    def __init__(self, embed_dim: int, attention_heads: int) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(embed_dim, attention_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(embed_dim)
+        self.fc1 = nn.Linear(embed_dim, 4 * embed_dim)
+        self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
+        self.final_layer_norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, hidden: Tensor, rotary: Rotary, groups: tuple[Group, ...]) -> Tensor:
+        """Update the representations, float [T, D]."""
+        hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden), rotary, groups)
+        update: Tensor = self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden))))
+        return hidden + update
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with rotary positions, within each sequence of the pack."""
+
+    def __init__(self, embed_dim: int, attention_heads: int) -> None:
+        super().__init__()
+        self.attention_heads = attention_heads
+        self.q_proj = nn.Linear(embed_dim, embed_dim)
+        self.k_proj = nn.Linear(embed_dim, embed_dim)
+        self.v_proj = nn.Linear(embed_dim, embed_dim)
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """Initialise as ESM-2: the three input projections as if they were one Xavier matrix."""
+        for projection in (self.q_proj, self.k_proj, self.v_proj):
+            nn.init.xavier_uniform_(projection.weight, gain=2**-0.5)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, hidden: Tensor, rotary: Rotary, groups: tuple[Group, ...]) -> Tensor:
+        """Mix representations within each sequence, float [T, D]."""
+        heads = (self.attention_heads, -1)
+        value = self.v_proj(hidden).unflatten(1, heads)
+        # Rotated in float32 under autocast too; attention then runs in the type of the values.
+        query = rotate(self.q_proj(hidden).unflatten(1, heads), rotary).to(value.dtype)
+        key = rotate(self.k_proj(hidden).unflatten(1, heads), rotary).to(value.dtype)
+        mixed: Tensor = self.out_proj(attend(query, key, value, groups).flatten(1))
+        return mixed
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, groups: tuple[Group, ...]) -> Tensor:
+    """Scaled dot-product attention of each sequence with itself.
+
+    One call per group, without a mask: what a sequence is packed with cannot touch its result.
+
+    Args:
+        query: float [T, heads, head_dim].
+        key: float [T, heads, head_dim].
+        value: float [T, heads, head_dim].
+        groups: the sequences of the pack.
+
+    Returns:
+        float [T, heads, head_dim].
+    """
+    sizes = [group.num_sequences * group.length for group in groups]
+    attended = []
+    # One split instead of many slices: the backward pass of each slice would fill all T rows.
+    for group, *parts in zip(
+        groups, *(torch.split(rows, sizes) for rows in (query, key, value)), strict=True
+    ):
+        q, k, v = (part.unflatten(0, group).transpose(1, 2) for part in parts)
+        attended.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended) if attended else value
+
+
+def rotary_angles(position: Tensor, head_dim: int, dtype: torch.dtype) -> Rotary:
+    """Cosine and sine of ``position * 10000 ** (-2 j / head_dim)``, j < head_dim / 2.
+
+    Args:
+        position: int64 [T].
+        head_dim: width of a head.
+        dtype: type of the representations; angles are at least float32.
+    """
+    angle_type = torch.promote_types(dtype, torch.float32)
+    frequency = rotary_frequencies(head_dim).to(position.device, angle_type)
+    angles = position.to(angle_type).unsqueeze(1) * frequency
+    return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+
+
+def rotary_frequencies(head_dim: int) -> Tensor:
+    """float32 [head_dim / 2] on the CPU, so that every device gets the same bits."""
+    exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
+    return 1.0 / 10000**exponent
+
+
+def rotate(vectors: Tensor, rotary: Rotary) -> Tensor:
+    """Turn component j of every head against component j + head_dim / 2.
+
+    Args:
+        vectors: float [T, heads, head_dim].
+        rotary: see :func:`rotary_angles`.
+
+    Returns:
+        float [T, heads, head_dim], at least float32.
+    """
+    cosine, sine = rotary
+    first, second = vectors.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)

@@ -1,0 +1,108 @@
+"""From residue types to ESM-2's alphabet, and from proteins to token sequences packed end to end."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from esmgn_core.alphabet import AMINO_ACIDS, MASKED, UNKNOWN
+from esmgn_core.batch import ProteinBatch
+
+ALPHABET = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>")
+"""ESM-2's 33 tokens in the order of their ids. Source: the spec, models.md section 1.2."""
+
+CLS = ALPHABET.index("<cls>")
+EOS = ALPHABET.index("<eos>")
+MASK = ALPHABET.index("<mask>")
+
+UnknownResidue = Literal["X", "G"]
+Chains = Literal["separate", "concatenated"]
+
+
+class Group(NamedTuple):
+    """Sequences of equal length that stand next to one another in the pack."""
+
+    num_sequences: int
+    length: int
+    """Tokens of each of them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedTokens:
+    """S token sequences end to end, shortest first, T tokens in all; no padding.
+
+    Attributes:
+        token: int64 [T], each sequence ``<cls>``, residues, ``<eos>``.
+        position: int64 [T], position within the sequence, 0 on ``<cls>``.
+        sequence_index: int64 [T], the sequence each token belongs to.
+        lengths: int64 [S], tokens of each sequence.
+        groups: the sequences in order, counted by length.
+        residue_row: int64 [N], the token of each residue of the batch.
+    """
+
+    token: Tensor
+    position: Tensor
+    sequence_index: Tensor
+    lengths: Tensor
+    groups: tuple[Group, ...]
+    residue_row: Tensor
+
+
+def token_table(unknown_residue: UnknownResidue) -> Tensor:
+    """int64 [22], the token of every residue type of :mod:`esmgn_core.alphabet`."""
+    table = torch.empty(MASKED + 1, dtype=torch.int64)
+    for residue_type, letter in enumerate(AMINO_ACIDS):
+        table[residue_type] = ALPHABET.index(letter)
+    table[UNKNOWN] = ALPHABET.index(unknown_residue)
+    table[MASKED] = MASK
+    return table
+
+
+def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTokens:
+    """Put the batch's sequences end to end, each between its own ``<cls>`` and ``<eos>``.
+
+    Args:
+        batch: N residues packed from B proteins.
+        table: see :func:`token_table`.
+        chains: ``separate``: every run of residues of one chain is a sequence; ``concatenated``:
+            every protein is. Proteins without residues yield no sequence.
+    """
+    device = batch.residue_type.device
+    first_residue = _first_residues(batch, chains)
+    end = first_residue.new_tensor([batch.num_residues])
+    num_residues = torch.cat([first_residue, end]).diff()
+    lengths, order = (num_residues + 2).sort(stable=True)
+    first_token = lengths.cumsum(0) - lengths
+    first_token_unsorted = torch.empty_like(first_token).index_copy(0, order, first_token)
+
+    num_sequences = lengths.shape[0]
+    num_tokens = batch.num_residues + 2 * num_sequences
+    sequence = torch.arange(num_sequences, device=device)
+    shift = (first_token_unsorted + 1 - first_residue).repeat_interleave(
+        num_residues, output_size=batch.num_residues
+    )
+    residue_row = torch.arange(batch.num_residues, device=device) + shift
+    token = batch.residue_type.new_full((num_tokens,), EOS)
+    token[first_token] = CLS
+    token[residue_row] = table[batch.residue_type]
+    sequence_index = sequence.repeat_interleave(lengths, output_size=num_tokens)
+    return PackedTokens(
+        token=token,
+        position=torch.arange(num_tokens, device=device) - first_token[sequence_index],
+        sequence_index=sequence_index,
+        lengths=lengths,
+        groups=tuple(Group(len(list(same)), length) for length, same in groupby(lengths.tolist())),
+        residue_row=residue_row,
+    )
+
+
+def _first_residues(batch: ProteinBatch, chains: Chains) -> Tensor:
+    """int64 [S], the row of the first residue of every sequence."""
+    protein = batch.protein_index
+    starts = torch.ones_like(protein, dtype=torch.bool)
+    starts[1:] = protein[1:] != protein[:-1]
+    if chains == "separate":
+        starts[1:] |= batch.chain_index[1:] != batch.chain_index[:-1]
+    return starts.nonzero().squeeze(1)
