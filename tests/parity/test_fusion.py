@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from esmgn_core.model import JointEncoder
 from esmgn_esm2.encoder import ESM2
+from esmgn_fusion.cross import CrossFuser
+from esmgn_fusion.parallel import ParallelFuser
 from esmgn_fusion.serial import SerialFuser
 from esmgn_gearnet.encoder import GearNet
 
-from .conftest import Recorded, batch_of, graph_of, relative_error
+from .conftest import FROM_OURS, Recorded, batch_of, graph_of, relative_error
 
 _PARTS = {"sequence_model.model.": "sequence.model.", "structure_model.": "structure."}
 _NOT_IN_ENCODER = ("lm_head.", "contact_head.", "rot_emb.", "sequence_model.mapping")
@@ -23,10 +27,16 @@ def our_name(name: str) -> str | None:
     for theirs, ours in _PARTS.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
-    return name
+    return f"fuser.{name}"
 
 
-def build_encoder(recorded: Recorded, config: dict, state: dict[str, torch.Tensor]) -> JointEncoder:
+def build_encoder(
+    recorded: Recorded,
+    config: dict[str, Any],
+    state: dict[str, torch.Tensor],
+    fuser_class: type[SerialFuser | ParallelFuser | CrossFuser] = SerialFuser,
+    **fuser_settings: int,
+) -> JointEncoder:
     size, widths = config["sequence_model"], config["structure_model"]["hidden_dims"]
     sequence = ESM2(
         ESM2.Settings(
@@ -40,27 +50,54 @@ def build_encoder(recorded: Recorded, config: dict, state: dict[str, torch.Tenso
     )
     structure = GearNet(
         GearNet.Settings(hidden_dim=widths[0], num_layers=len(widths)),
-        input_dim=sequence.output_dim,
+        input_dim=fuser_class.structure_input_dim(sequence.output_dim),
         num_relations=7,
     )
-    fuser = SerialFuser(
-        SerialFuser.Settings(), sequence_dim=sequence.output_dim, structure_dim=structure.output_dim
+    fuser = fuser_class(
+        fuser_class.Settings(**fuser_settings),
+        sequence_dim=sequence.output_dim,
+        structure_dim=structure.output_dim,
     )
     encoder = JointEncoder(sequence, structure, fuser)
     ours = {name: tensor for theirs, tensor in state.items() if (name := our_name(theirs))}
+    if fuser_class is not SerialFuser:
+        # The original's one-hot feature is in another order of the residue types.
+        order = torch.cat([FROM_OURS, torch.tensor([len(FROM_OURS)])])
+        reorder_input(ours, order)
     encoder.load_state_dict(ours)
     return encoder
 
 
-def serial(recorded: Recorded) -> JointEncoder:
-    config = recorded.facts("fusion/fusion_series")
-    return build_encoder(recorded, config, recorded.tensors("fusion/fusion_series.state"))
+def reorder_input(tensors: dict[str, torch.Tensor], order: torch.Tensor) -> None:
+    """Put the input columns of GearNet's first layer, of every relation, into our order."""
+    for name in ("structure.layers.0.self_loop.weight", "structure.layers.0.linear.weight"):
+        if name in tensors:
+            columns = tensors[name].unflatten(1, (-1, len(order)))
+            tensors[name] = columns[:, :, order].flatten(1)
 
 
-@pytest.mark.parametrize("mode", ["eval", "train"])
-def test_serial_outputs_and_gradients(recorded: Recorded, mode: str) -> None:
-    encoder = serial(recorded).train(mode == "train")
-    arrays = recorded.arrays("fusion/fusion_series")
+_CASES = {
+    "series": (SerialFuser, {}),
+    "parallel": (ParallelFuser, {}),
+    "cross": (CrossFuser, {"cross_dim": 32}),
+}
+
+
+def fused(recorded: Recorded, case: str) -> JointEncoder:
+    config = recorded.facts(f"fusion/fusion_{case}")
+    state = recorded.tensors(f"fusion/fusion_{case}.state")
+    fuser_class, settings = _CASES[case]
+    if case == "cross":
+        settings = {"cross_dim": config["cross_dim"]}
+    return build_encoder(recorded, config, state, fuser_class, **settings)
+
+
+@pytest.mark.parametrize(
+    ("case", "mode"), [("series", "eval"), ("series", "train"), ("parallel", "eval"), ("cross", "eval")]
+)
+def test_outputs_and_gradients(recorded: Recorded, case: str, mode: str) -> None:
+    encoder = fused(recorded, case).train(mode == "train")
+    arrays = recorded.arrays(f"fusion/fusion_{case}")
     encoding = encoder(batch_of(arrays), graph_of(arrays["edge_list"]))
     assert relative_error(encoding.residue, arrays[f"{mode}_node_feature"]) < 1e-5
     assert relative_error(encoding.protein, arrays[f"{mode}_graph_feature"]) < 1e-5
@@ -68,12 +105,14 @@ def test_serial_outputs_and_gradients(recorded: Recorded, mode: str) -> None:
     weighted = (encoding.residue * torch.from_numpy(arrays["weight_node"])).sum()
     weighted += (encoding.protein * torch.from_numpy(arrays["weight_graph"])).sum()
     weighted.backward()
-    theirs = recorded.tensors("fusion/fusion_series.grads")
+    theirs = recorded.tensors(f"fusion/fusion_{case}.grads")
     gradients = {
         name: gradient
         for full, gradient in theirs.items()
         if full.startswith(f"{mode}.") and (name := our_name(full.removeprefix(f"{mode}.")))
     }
+    if case != "series":
+        reorder_input(gradients, torch.cat([FROM_OURS, torch.tensor([len(FROM_OURS)])]))
     parameters = dict(encoder.named_parameters())
     assert gradients.keys() == parameters.keys()
     largest = max(gradient.abs().max() for gradient in gradients.values())
@@ -85,7 +124,7 @@ def test_serial_outputs_and_gradients(recorded: Recorded, mode: str) -> None:
 
 def test_structure_output_is_the_second_half(recorded: Recorded) -> None:
     """The variant of the paper's figure: the structure encoder's output alone."""
-    encoder = serial(recorded).eval()
+    encoder = fused(recorded, "series").eval()
     arrays = recorded.arrays("fusion/fusion_series")
     both = encoder(batch_of(arrays), graph_of(arrays["edge_list"]))
     encoder.fuser = SerialFuser(

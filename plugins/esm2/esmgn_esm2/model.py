@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
-from esmgn_esm2.tokens import ALPHABET, MASK, Group, PackedTokens
+from esmgn_core.attention import Group, attend
+from esmgn_esm2.tokens import ALPHABET, MASK, PackedTokens
 
 MASK_SHARE_IN_TRAINING = 0.15 * 0.8
 """Share of ``<mask>`` tokens when ESM-2 was trained: 80 % of the chosen 15 %."""
@@ -106,31 +107,6 @@ class SelfAttention(nn.Module):
         key = rotate(self.k_proj(hidden).unflatten(1, heads), rotary).to(value.dtype)
         mixed: Tensor = self.out_proj(attend(query, key, value, groups).flatten(1))
         return mixed
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, groups: tuple[Group, ...]) -> Tensor:
-    """Scaled dot-product attention of each sequence with itself.
-
-    One call per group, without a mask: what a sequence is packed with cannot touch its result.
-
-    Args:
-        query: float [T, heads, head_dim].
-        key: float [T, heads, head_dim].
-        value: float [T, heads, head_dim].
-        groups: the sequences of the pack.
-
-    Returns:
-        float [T, heads, head_dim].
-    """
-    sizes = [group.num_sequences * group.length for group in groups]
-    attended = []
-    # One split instead of many slices: the backward pass of each slice would fill all T rows.
-    for group, *parts in zip(
-        groups, *(torch.split(rows, sizes) for rows in (query, key, value)), strict=True
-    ):
-        q, k, v = (part.unflatten(0, group).transpose(1, 2) for part in parts)
-        attended.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1))
-    return torch.cat(attended) if attended else value
 
 
 def rotary_angles(position: Tensor, head_dim: int, dtype: torch.dtype) -> Rotary:

@@ -1,13 +1,13 @@
 """From residue types to ESM-2's alphabet, and from proteins to token sequences packed end to end."""
 
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED, UNKNOWN
+from esmgn_core.attention import Group, groups_of
 from esmgn_core.batch import ProteinBatch
 
 ALPHABET = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>")
@@ -19,14 +19,6 @@ MASK = ALPHABET.index("<mask>")
 
 UnknownResidue = Literal["X", "G"]
 Chains = Literal["separate", "concatenated"]
-
-
-class Group(NamedTuple):
-    """Sequences of equal length that stand next to one another in the pack."""
-
-    num_sequences: int
-    length: int
-    """Tokens of each of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +85,7 @@ def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTok
         position=torch.arange(num_tokens, device=device) - first_token[sequence_index],
         sequence_index=sequence_index,
         lengths=lengths,
-        groups=tuple(Group(len(list(same)), length) for length, same in groupby(lengths.tolist())),
+        groups=groups_of(lengths),
         residue_row=residue_row,
     )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import nn
 
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import SequenceEncoder, StructureEncoder
 from esmgn_core.settings import ComponentSettings
+from esmgn_fusion.joined import joined
 
 
 class SerialFuser(nn.Module):
@@ -49,7 +49,4 @@ class SerialFuser(nn.Module):
         second = structure(batch, graph, first.residue)
         if self.settings.output == "structure":
             return second
-        return Encoding(
-            torch.cat([first.residue, second.residue], dim=1),
-            torch.cat([first.protein, second.protein], dim=1),
-        )
+        return joined(first, second)

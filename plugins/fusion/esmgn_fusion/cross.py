@@ -1,0 +1,119 @@
+"""Cross fusion: attention over the residues' sequence and structure representations together."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
+from esmgn_core.attention import attend, groups_of
+from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.protocols import SequenceEncoder, StructureEncoder
+from esmgn_core.settings import ComponentSettings
+
+
+class CrossFuser(nn.Module):
+    """Joint self-attention over 2n tokens: n residues as sequence sees them, n as structure does.
+
+    Both encodings are projected to ``cross_dim``. Each residue attends to all 2n tokens of its
+    protein; its representation is the attention's output for its two tokens side by side. As in the
+    published code the block has projections before its own input projection, and no residual
+    connection, normalisation or feed-forward part.
+
+    Shapes: residue [N, 2 * cross_dim], protein [B, 2 * cross_dim].
+
+    Source: arXiv 2303.06275, section 3.3, with the details of the original code.
+    """
+
+    class Settings(ComponentSettings):
+        cross_dim: int = Field(512, ge=1)
+        """Width of the attention block; the output is twice as wide."""
+        attention_heads: int = Field(8, ge=1)
+        """Attention heads."""
+        dropout: float = Field(0.1, ge=0, lt=1)
+        """Share of attention weights dropped in training."""
+        readout: Readout = "sum"
+        """How residues are pooled into a protein."""
+
+        @model_validator(mode="after")
+        def _heads_fit(self) -> Self:
+            if self.cross_dim % self.attention_heads:
+                raise ValueError("cross_dim must be a multiple of attention_heads")
+            return self
+
+    def __init__(self, settings: Settings, *, sequence_dim: int, structure_dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.output_dim = 2 * settings.cross_dim
+        self.seq_linear = nn.Linear(sequence_dim, settings.cross_dim)
+        self.struct_linear = nn.Linear(structure_dim, settings.cross_dim)
+        self.attn = JointAttention(settings.cross_dim, settings.attention_heads, settings.dropout)
+
+    @classmethod
+    def structure_input_dim(cls, sequence_dim: int) -> int:  # noqa: ARG003 - the contract's argument
+        """The structure encoder reads one-hot residue types."""
+        return NUM_RESIDUE_FEATURES
+
+    def forward(
+        self,
+        batch: ProteinBatch,
+        graph: ResidueGraph,
+        sequence: SequenceEncoder,
+        structure: StructureEncoder,
+    ) -> Encoding:
+        """The joint encoding, [N, output_dim] and [B, output_dim]."""
+        first = self.seq_linear(sequence(batch).residue)
+        second = self.struct_linear(structure(batch, graph, batch.residue_one_hot).residue)
+        rows, lengths = _token_rows(batch)
+        mixed = self.attn(torch.cat([first, second])[rows], lengths)
+        back = torch.empty_like(rows).index_copy(0, rows, torch.arange(len(rows), device=rows.device))
+        residue = torch.cat(mixed[back].chunk(2), dim=1)
+        return Encoding.from_residues(residue, batch, self.settings.readout)
+
+
+class JointAttention(nn.Module):
+    """Multi-head self-attention with a projection of its own before each of its inputs.
+
+    Parameters bear the names of the original's, so that published weights load as they are.
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.attn = nn.MultiheadAttention(width, num_heads, dropout=dropout)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Mix tokens, float [T, width], within each of the sequences of ``lengths`` rows."""
+        block = self.attn
+        weights, biases = block.in_proj_weight.chunk(3), block.in_proj_bias.chunk(3)
+        inputs = (self.query(tokens), self.key(tokens), self.value(tokens))
+        heads = (
+            functional.linear(values, weight, bias).unflatten(1, (block.num_heads, -1))
+            for values, weight, bias in zip(inputs, weights, biases, strict=True)
+        )
+        dropout = block.dropout if self.training else 0.0
+        mixed = attend(*heads, groups_of(lengths), dropout=dropout)
+        output: Tensor = block.out_proj(mixed.flatten(1))
+        return output
+
+
+def _token_rows(batch: ProteinBatch) -> tuple[Tensor, Tensor]:
+    """Order of 2N tokens that puts each protein's in one place, shortest protein first.
+
+    Returns:
+        int64 [2N], rows of the N sequence tokens followed by the N structure tokens; and int64 [B],
+        tokens of each protein in that order.
+    """
+    lengths, order = batch.lengths.sort(stable=True)
+    rank = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
+    of_residue = rank[batch.protein_index]
+    # Sequence tokens of a protein before its structure tokens, residues in their order.
+    rows = torch.cat([2 * of_residue, 2 * of_residue + 1]).argsort(stable=True)
+    return rows, 2 * lengths

@@ -1,0 +1,42 @@
+"""Parallel fusion: both encoders read the protein on their own."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
+from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.protocols import SequenceEncoder, StructureEncoder
+from esmgn_core.settings import ComponentSettings
+from esmgn_fusion.joined import joined
+
+
+class ParallelFuser(nn.Module):
+    """Sequence encoder beside a structure encoder on one-hot residue types; the output is both.
+
+    Source: arXiv 2303.06275, section 3.3.
+    """
+
+    class Settings(ComponentSettings):
+        """Parallel fusion has no settings."""
+
+    def __init__(self, settings: Settings, *, sequence_dim: int, structure_dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.output_dim = sequence_dim + structure_dim
+
+    @classmethod
+    def structure_input_dim(cls, sequence_dim: int) -> int:  # noqa: ARG003 - the contract's argument
+        """The structure encoder reads one-hot residue types."""
+        return NUM_RESIDUE_FEATURES
+
+    def forward(
+        self,
+        batch: ProteinBatch,
+        graph: ResidueGraph,
+        sequence: SequenceEncoder,
+        structure: StructureEncoder,
+    ) -> Encoding:
+        """The joint encoding, [N, output_dim] and [B, output_dim]."""
+        return joined(sequence(batch), structure(batch, graph, batch.residue_one_hot))
