@@ -17,13 +17,13 @@ from esmgn_esm2.tokens import Chains, UnknownResidue, pack_tokens, token_table
 
 
 class ESM2(nn.Module):
-    """ESM-2 without its heads: residues to the representations of the last layer.
+    """ESM-2 without its heads: residues to the representations of one or more layers.
 
     Sequences of any length are read whole. A protein's representation does not depend on the
     proteins it is packed with.
 
     Attributes:
-        output_dim: width D of the representation, ``embed_dim``.
+        output_dim: width of the representation, ``embed_dim`` times the number of layers taken.
         weights_sha256: SHA-256 of the loaded file; ``None`` for random weights.
 
     Raises:
@@ -52,45 +52,71 @@ class ESM2(nn.Module):
         chains: Chains = "separate"
         """Whether each chain is a sequence of its own, or all chains of a protein form one without
         any linker, as in the original ESM-GearNet."""
+        layers: tuple[int, ...] = Field((-1,), min_length=1)
+        """Blocks whose output is taken, side by side if several: 1 is the first, -1 the last, 0 the
+        embedding. The last one's is normalised."""
         readout: Readout = "mean"
         """How residues are pooled into the protein representation."""
+        gradient_checkpointing: bool = False
+        """Compute each block again in the backward pass instead of keeping its activations: less
+        memory, about a third more time."""
 
         @model_validator(mode="after")
         def _heads_fit(self) -> Self:
             if self.embed_dim % (2 * self.attention_heads):
                 raise ValueError("embed_dim / attention_heads must be an even number")
+            for layer in self.layers:
+                if not -self.num_layers - 1 <= layer <= self.num_layers:
+                    raise ValueError(f"layers: there is no block {layer} of {self.num_layers}")
             return self
+
+        @property
+        def taken(self) -> tuple[int, ...]:
+            """The taken blocks, counted from the embedding."""
+            return tuple(layer % (self.num_layers + 1) for layer in self.layers)
 
     token_table: Tensor
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.output_dim = settings.embed_dim
+        self.output_dim = settings.embed_dim * len(settings.layers)
         self.weights_sha256: str | None = None
         self.register_buffer("token_table", token_table(settings.unknown_residue), persistent=False)
         size = Size(settings.num_layers, settings.embed_dim, settings.attention_heads)
         if settings.weights == "random":
             self.model = Transformer(**size._asdict())
-            return
-        path = _weights_path(settings)
-        # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
-        with torch.device("meta"):
-            self.model = Transformer(**size._asdict())
-        load_weights(self.model, path, size)
-        self.weights_sha256 = remembered_digests(path).sha256
+        else:
+            path = _weights_path(settings)
+            # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
+            with torch.device("meta"):
+                self.model = Transformer(**size._asdict())
+            load_weights(self.model, path, size)
+            self.weights_sha256 = remembered_digests(path).sha256
+        self.model.recompute = settings.gradient_checkpointing
+        self._freeze_blocks_not_run()
+
+    def _freeze_blocks_not_run(self) -> None:
+        top = max(self.settings.taken)
+        idle = [*self.model.layers[top:]]
+        if self.settings.num_layers not in self.settings.taken:
+            idle.append(self.model.emb_layer_norm_after)
+        for module in idle:
+            module.requires_grad_(requires_grad=False)
 
     def forward(self, batch: ProteinBatch) -> Encoding:
-        """Representations of the last layer, after its normalisation.
+        """Representations of the taken layers, those of the last after its normalisation.
 
         Args:
             batch: N residues packed from B proteins; only residue types and chains are read.
 
         Returns:
-            float [N, D] per residue, without ``<cls>`` and ``<eos>``; float [B, D] per protein.
+            float [N, output_dim] per residue, without ``<cls>`` and ``<eos>``; float
+            [B, output_dim] per protein.
         """
         tokens = pack_tokens(batch, self.token_table, self.settings.chains)
-        residue = self.model(tokens)[tokens.residue_row]
+        hiddens = self.model(tokens, self.settings.taken)
+        residue = torch.cat([hiddens[layer][tokens.residue_row] for layer in self.settings.taken], dim=1)
         return Encoding.from_residues(residue, batch, self.settings.readout)
 
 

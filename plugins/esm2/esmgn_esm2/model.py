@@ -6,9 +6,12 @@ language-model and contact heads are left out: an encoder does not use them.
 Source: Lin et al. 2023 (doi 10.1126/science.ade2574); details in the spec, models.md section 1.4.
 """
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from esmgn_core.attention import Group, attend
 from esmgn_esm2.tokens import ALPHABET, MASK, PackedTokens
@@ -29,6 +32,9 @@ class Transformer(nn.Module):
         attention_heads: heads of each block; ``embed_dim / attention_heads`` is even.
     """
 
+    recompute: bool = False
+    """Keep only the input of each block for the backward pass and compute the rest again."""
+
     def __init__(self, *, num_layers: int, embed_dim: int, attention_heads: int) -> None:
         super().__init__()
         self.head_dim = embed_dim // attention_heads
@@ -36,14 +42,29 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(embed_dim, attention_heads) for _ in range(num_layers))
         self.emb_layer_norm_after = nn.LayerNorm(embed_dim)
 
-    def forward(self, tokens: PackedTokens) -> Tensor:
-        """Representation of every token, float [T, D]."""
+    def forward(self, tokens: PackedTokens, taken: Collection[int]) -> dict[int, Tensor]:
+        """Representations of every token after some of the blocks; later blocks are not run.
+
+        Args:
+            tokens: T tokens.
+            taken: numbers of the blocks, 1 for the first, 0 for the embedding.
+
+        Returns:
+            float [T, D] by number of the block; the last one's after the final normalisation.
+        """
         hidden = self._embed(tokens)
+        hiddens = {0: hidden} if 0 in taken else {}
         rotary = rotary_angles(tokens.position, self.head_dim, hidden.dtype)
-        for layer in self.layers:
-            hidden = layer(hidden, rotary, tokens.groups)
-        normalised: Tensor = self.emb_layer_norm_after(hidden)
-        return normalised
+        for number, layer in enumerate(self.layers[: max(taken)], start=1):
+            if self.recompute and torch.is_grad_enabled():
+                hidden = checkpoint(layer, hidden, rotary, tokens.groups, use_reentrant=False)
+            else:
+                hidden = layer(hidden, rotary, tokens.groups)
+            if number in taken:
+                hiddens[number] = hidden
+        if len(self.layers) in taken:
+            hiddens[len(self.layers)] = self.emb_layer_norm_after(hidden)
+        return hiddens
 
     def _embed(self, tokens: PackedTokens) -> Tensor:
         """Embed tokens; a sequence with many masks is scaled up to make good for their zeros."""

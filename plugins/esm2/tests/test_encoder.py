@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from esmgn_core.alphabet import AMINO_ACIDS, UNKNOWN
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.errors import WeightsError
+from esmgn_core.testing import example_batch
 from esmgn_core.weights import file_sha256
 from esmgn_esm2.encoder import ESM2
 
@@ -183,3 +184,49 @@ def test_pretrained_without_a_checkpoint_says_what_to_do():
 def test_heads_must_divide_the_width_evenly(heads):
     with pytest.raises(ValidationError, match="attention_heads"):
         ESM2.Settings(num_layers=1, embed_dim=16, attention_heads=heads)
+
+
+def test_layers_are_taken_side_by_side_and_the_last_is_normalised() -> None:
+    settings = {"num_layers": 3, "embed_dim": 16, "attention_heads": 2, "weights": "random"}
+    torch.manual_seed(0)
+    last = ESM2(ESM2.Settings(**settings)).eval()
+    taken = ESM2(ESM2.Settings(**settings, layers=(0, 2, -1))).eval()
+    taken.load_state_dict(last.state_dict())
+    batch = example_batch()
+    encoding = taken(batch)
+    assert taken.output_dim == encoding.residue.shape[1] == 48
+    assert torch.equal(encoding.residue[:, 32:], last(batch).residue)
+    first = ESM2(ESM2.Settings(**settings, layers=(2,))).eval()
+    first.load_state_dict(last.state_dict())
+    assert torch.equal(encoding.residue[:, 16:32], first(batch).residue)
+
+
+def test_blocks_that_are_not_run_are_not_trained() -> None:
+    """Otherwise several processes would wait for gradients that never come."""
+    settings = {"num_layers": 3, "embed_dim": 16, "attention_heads": 2, "weights": "random"}
+    encoder = ESM2(ESM2.Settings(**settings, layers=(1,)))
+        ESM2.Settings(num_layers=3, embed_dim=16, attention_heads=2, weights="random", layers=(1,))
+    )
+    encoder(example_batch()).protein.sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in encoder.parameters())
+    assert not any(p.requires_grad for p in encoder.model.layers[1:].parameters())
+
+
+@pytest.mark.parametrize("layers", [(4,), (-5,), ()])
+def test_a_layer_that_does_not_exist_is_refused(layers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="layers"):
+        ESM2.Settings(num_layers=3, embed_dim=16, attention_heads=2, weights="random", layers=layers)
+
+
+def test_gradient_checkpointing_changes_no_gradient() -> None:
+    settings = {"num_layers": 3, "embed_dim": 16, "attention_heads": 2, "weights": "random"}
+    torch.manual_seed(0)
+    plain = ESM2(ESM2.Settings(**settings))
+    saving = ESM2(ESM2.Settings(**settings, gradient_checkpointing=True))
+    saving.load_state_dict(plain.state_dict())
+    for encoder in (plain, saving):
+        encoder(example_batch()).protein.square().sum().backward()
+    for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(one.grad, other.grad)
