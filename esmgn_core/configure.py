@@ -1,19 +1,21 @@
 """From names, files and flags to the complete configuration of a run.
 
 Precedence, low to high: component defaults, preset, recipe, run file, flags. A layer that names
-another component drops what lower layers set for the former one.
+another component than the layers below drops what those set for the former one.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from esmgn_core.errors import PluginError, SettingsError, did_you_mean
+from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
 from esmgn_core.registry import Registry
-from esmgn_core.settings import ComponentSettings, RunConfig, validated
+from esmgn_core.settings import ComponentSettings, OptimTable, RunConfig, TrainTable, validated
 from esmgn_core.spec import ComponentSpec, Kind
 
 Tables = dict[str, dict[str, Any]]
@@ -28,6 +30,11 @@ DEFAULTS: Mapping[Kind, str] = {
 }
 """What a run uses for a kind that nobody names."""
 
+ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {"optim": OptimTable, "train": TrainTable}
+"""Tables of a run file that belong to no component."""
+
+_FOLDER = "folder"
+
 
 def read_run_file(path: Path) -> Tables:
     """The tables of a run file.
@@ -35,8 +42,14 @@ def read_run_file(path: Path) -> Tables:
     Raises:
         SettingsError: the file is missing, is not TOML, or holds something else than tables.
     """
-    if not path.is_file():
-        raise SettingsError(f"run file not found: {path}", "a run is named by flags or by a .toml file")
+    if path.is_dir():
+        raise SettingsError(
+            f"{path} is a folder, expected a run file",
+            f"repeat a run: esmgn run {path / 'config.toml'}",
+            f"go on with it: esmgn run --resume {path}",
+        )
+    if not path.exists():
+        raise SettingsError(f"run file not found: {path}", "see: esmgn run --help")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -45,44 +58,75 @@ def read_run_file(path: Path) -> Tables:
 
 
 def check_tables(tables: Mapping[str, Any], *, origin: str) -> Tables:
-    """Tables with known names, or a SettingsError that says which is wrong and where."""
-    known = list(RunConfig.model_fields)
+    """Tables with known names; ``seq = "NAME"`` is short for ``seq = { name = "NAME" }``.
+
+    Raises:
+        SettingsError: which table is wrong, and where.
+    """
+    known = [*Kind, *ENGINE_TABLES]
+    checked: Tables = {}
     for name, table in tables.items():
         if name not in known:
             hints = (*did_you_mean(name, known), f"tables: {', '.join(known)}")
             raise SettingsError(f"unknown table [{name}] ({origin})", *hints)
-        if not isinstance(table, Mapping):
-            raise SettingsError(f"'{name}' must be a table, got {table!r} ({origin})")
-    return {name: dict(table) for name, table in tables.items()}
+        if isinstance(table, str) and name not in ENGINE_TABLES:
+            checked[name] = {"name": table}
+        elif isinstance(table, Mapping):
+            checked[name] = _checked_names(name, dict(table), origin)
+        else:
+            raise SettingsError(f"[{name}] must be a table, got {shown(table)} ({origin})")
+    return checked
+
+
+def _checked_names(kind: str, table: dict[str, Any], origin: str) -> dict[str, Any]:
+    if kind in ENGINE_TABLES:
+        return table
+    for key in ("name", "component"):
+        if not isinstance(table.get(key, ""), str):
+            raise SettingsError(f"{kind}.{key} must be text, got {shown(table[key])} ({origin})")
+    if "component" in table and "name" not in table:
+        raise SettingsError(
+            f"{kind}.component without {kind}.name ({origin})",
+            f"choose by name: {kind}.name = {shown(table['component'])}",
+        )
+    return table
 
 
 def parse_assignments(assignments: Sequence[str]) -> Tables:
-    """Tables from ``TABLE.KEY=VALUE`` texts; values are TOML, anything else is taken as text.
+    """Tables from ``TABLE.KEY=VALUE`` texts; values are TOML, a bare word is text.
 
-    >>> parse_assignments(["train.max_steps=2", "seq.weights=random"])
-    {'train': {'max_steps': 2}, 'seq': {'weights': 'random'}}
+    >>> parse_assignments(["train.max_steps=2", "seq.weights=random", "optim.betas=[0.9, 0.98]"])
+    {'train': {'max_steps': 2}, 'seq': {'weights': 'random'}, 'optim': {'betas': [0.9, 0.98]}}
 
     Raises:
         SettingsError: a text of another form, or an unknown table.
     """
-    tables: dict[str, Any] = {}
+    tables: Tables = {}
     for text in assignments:
         path, separator, value = text.partition("=")
         keys = path.strip().split(".")
         if not separator or len(keys) < 2 or not all(keys):
-            raise SettingsError(f"cannot read --set '{text}'", "expected TABLE.KEY=VALUE, such as train.epochs=5")
-        table = tables
-        for key in keys[:-1]:
-            table = table.setdefault(key, {})
-        table[keys[-1]] = _toml_value(value.strip())
+            raise SettingsError(
+                f"cannot read --set '{text}'", "expected TABLE.KEY=VALUE, such as train.epochs=5"
+            )
+        nested: Any = _toml_value(value.strip(), text)
+        for key in reversed(keys[1:]):
+            nested = {key: nested}
+        tables[keys[0]] = merged(tables.get(keys[0], {}), nested)
     return check_tables(tables, origin="--set")
 
 
-def _toml_value(text: str) -> Any:
+def _toml_value(value: str, text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        if value.startswith(("[", "{", '"', "'")):
+            raise SettingsError(
+                f"cannot read --set '{text}': {error}",
+                """quote text inside lists, and the whole for the shell: --set 'data.path=["a", "b"]'""",
+            ) from error
+        return value
+    return value if isinstance(parsed, date | time) else parsed
 
 
 def data_tables(registry: Registry, value: str) -> Tables:
@@ -91,54 +135,94 @@ def data_tables(registry: Registry, value: str) -> Tables:
     Raises:
         SettingsError: neither a name nor an existing path.
     """
-    if value in registry.names(Kind.DATA):
+    names = registry.names(Kind.DATA)
+    if value in names:
         return {"data": {"name": value}}
     path = Path(value).expanduser()
     if path.exists():
-        return {"data": {"name": "folder", "path": [str(path.resolve())]}}
-    names = registry.names(Kind.DATA)
+        return {"data": {"name": _FOLDER, "path": [str(path.absolute())]}}
     raise SettingsError(
         f"no such dataset or path: '{value}' (--data)",
         *did_you_mean(value, names),
-        f"datasets: {', '.join(names)}; or a folder or file of structures",
+        f"available: {', '.join(names)}, or a folder or file of structures",
         "see: esmgn list data",
     )
 
 
-def stack(layers: Sequence[Tables]) -> Tables:
-    """Put layers of tables on one another, the later over the earlier."""
-    result: Tables = {}
-    for layer in layers:
-        for name, table in layer.items():
-            below = result.get(name, {})
-            if "name" in table and table["name"] != below.get("name"):
-                below = {}
-            result[name] = {**below, **table}
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables as one; ``above`` wins, key by key, also within tables of tables.
+
+    >>> merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
+    {'a': 1, 'b': {'c': 4, 'd': 3}}
+    """
+    result = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
     return result
 
 
-def configure(registry: Registry, layers: Sequence[Tables]) -> RunConfig:
+@dataclass(slots=True)
+class _Stack:
+    """Layers put on one another; where each table was named, and where something was set in it."""
+
+    tables: dict[str, Any]
+    named_in: dict[str, str] = field(default_factory=dict)
+    set_in: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, layer: Tables, origin: str) -> None:
+        for name, table in layer.items():
+            below = self.tables.get(name, {})
+            # A table with 'component' is complete: it comes from the folder of a run.
+            if "component" in table or table.get("name", below.get("name")) != below.get("name"):
+                below, self.set_in[name] = {}, []
+            if "name" in table:
+                self.named_in[name] = origin
+            if origin and table.keys() - {"name"}:
+                self.set_in.setdefault(name, []).append(origin)
+            self.tables[name] = merged(below, table)
+
+    def expand(self, registry: Registry, kind: Kind) -> None:
+        """Put the settings of the preset under those of the table, and name the component."""
+        table, where = self.tables[kind], self.named_in.get(kind, "")
+        if "component" in table:
+            registry.component(kind, table["component"], where=where)
+            return
+        named = registry.find(kind, table["name"], where=where)
+        if named.preset:
+            self.set_in.setdefault(kind, []).insert(0, f"preset in {named.preset.origin}")
+        self.tables[kind] = {**merged(named.settings, table), "component": named.spec.name}
+
+    def written_in(self) -> dict[str, str]:
+        return {name: f" ({', '.join(origins)})" for name, origins in self.set_in.items() if origins}
+
+
+def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[str] = ()) -> RunConfig:
     """The configuration of a run: defaults filled in, presets expanded, names resolved.
 
-    The settings of components are checked when the components are built, in
-    :mod:`esmgn_core.compose`; those of the engine are checked here.
+    The settings of components are checked when their classes are loaded, by
+    :func:`component_settings`; those of the engine are checked here.
+
+    Args:
+        registry: all components.
+        layers: tables, low to high.
+        origins: file or flag of each layer, for messages.
 
     Raises:
         UnknownComponentError: a name that nobody registered.
         SettingsError: a wrong engine setting.
     """
-    tables = stack(layers)
-    for kind, default in DEFAULTS.items():
-        tables[kind.value] = _resolved(registry, kind, {"name": default, **tables.get(kind.value, {})})
-    return validated(RunConfig, tables, what="the run", see="esmgn show train")
-
-
-def _resolved(registry: Registry, kind: Kind, table: dict[str, Any]) -> dict[str, Any]:
-    if table.get("component"):
-        registry.component(kind, table["component"])
-        return table
-    named = registry.find(kind, table["name"])
-    return {**named.settings, **table, "component": named.spec.name}
+    stack = _Stack({kind.value: {"name": name} for kind, name in DEFAULTS.items()})
+    for layer, origin in zip(layers, origins or [""] * len(layers), strict=True):
+        stack.add(layer, origin)
+    for kind in Kind:
+        stack.expand(registry, kind)
+    written_in = stack.written_in()
+    for name, model in ENGINE_TABLES.items():
+        what = name + written_in.get(name, "")
+        values = stack.tables.get(name, {})
+        stack.tables[name] = validated(model, values, what=what, see=f"esmgn show {name}")
+    return RunConfig(**stack.tables, written_in=written_in)
 
 
 def component_settings(registry: Registry, kind: Kind, config: RunConfig) -> tuple[ComponentSpec, type, Any]:
@@ -154,7 +238,7 @@ def component_settings(registry: Registry, kind: Kind, config: RunConfig) -> tup
     settings = validated(
         settings_class(spec, component),
         table.settings,
-        what=f"{kind} '{table.name}'",
+        what=f"{kind} '{table.name}'{config.written_in.get(kind, '')}",
         see=f"esmgn show {spec.name}",
     )
     return spec, component, settings
@@ -164,11 +248,13 @@ def settings_class(spec: ComponentSpec, component: type) -> type[ComponentSettin
     """The nested ``Settings`` of a component.
 
     Raises:
-        PluginError: it has none, or one that is no :class:`ComponentSettings`.
+        PluginError: it has none, one that is no :class:`ComponentSettings`, or one with a field
+            that the run file needs for itself.
     """
+    what = f"{spec.kind.long_name} '{spec.name}' ({spec.target})"
     settings = getattr(component, "Settings", None)
     if not (isinstance(settings, type) and issubclass(settings, ComponentSettings)):
-        raise PluginError(
-            f"{spec.kind.long_name} '{spec.name}' ({spec.target}) has no nested class Settings(ComponentSettings)"
-        )
+        raise PluginError(f"{what} has no nested class Settings(ComponentSettings)")
+    if taken := {"name", "component"} & settings.model_fields.keys():
+        raise PluginError(f"{what} has a setting '{taken.pop()}'; the run file needs this name itself")
     return settings

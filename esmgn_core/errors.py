@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 
 class EsmgnError(Exception):
@@ -49,8 +51,26 @@ class RunError(EsmgnError):
 def did_you_mean(name: str, candidates: Iterable[str]) -> tuple[str, ...]:
     """A one-line hint naming the nearest candidate, or nothing when none is near.
 
-    >>> did_you_mean("gearnett", ["gearnet", "egnn"])
+    >>> did_you_mean("GearNett", ["gearnet", "egnn"])
     ('did you mean: gearnet?',)
     """
-    near = difflib.get_close_matches(name, list(candidates), n=1)
-    return (f"did you mean: {near[0]}?",) if near else ()
+    spelled = {candidate.lower(): candidate for candidate in candidates}
+    near = difflib.get_close_matches(name.lower(), spelled, n=1)
+    return (f"did you mean: {spelled[near[0]]}?",) if near else ()
+
+
+def shown(value: object) -> str:
+    """A setting's value as it stands in a run file.
+
+    >>> print(shown({"weights": "random", "betas": [0.9, 0.999], "reference": True}))
+    {weights = "random", betas = [0.9, 0.999], reference = true}
+    """
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {shown(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    return str(value)

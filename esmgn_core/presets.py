@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from esmgn_core.errors import SettingsError, did_you_mean
+from esmgn_core.errors import SettingsError, did_you_mean, shown
 from esmgn_core.spec import Kind
 
 SCHEMA = 1
-_RECIPE = "recipe"
-_PRESET_KEYS = frozenset({"component", "summary", "settings", "checkpoint"})
-_RECIPE_KEYS = frozenset({"summary", "run"})
+RECIPE = "recipe"
+_PRESET_KEYS = ("component", "summary", "settings", "checkpoint")
+_RECIPE_KEYS = ("summary", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All presets and recipes after the layers were put on one another."""
+    """Presets and recipes of one layer or of several, and the plugins its owner switched off."""
 
-    presets: Mapping[tuple[Kind, str], Preset] = field(default_factory=dict)
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)
-    disabled: frozenset[str] = frozenset()
+    presets: dict[tuple[Kind, str], Preset] = field(default_factory=dict)
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    disabled: tuple[str, ...] = ()
+
+    def under(self, upper: Catalogue) -> Catalogue:
+        """Both layers as one; entries of ``upper`` replace those of the same name."""
+        return Catalogue(self.presets | upper.presets, self.recipes | upper.recipes, upper.disabled)
 
 
 def shipped_registry() -> Path:
@@ -61,91 +65,104 @@ def shipped_registry() -> Path:
 def user_registry() -> Path:
     """The user's own catalogue; it need not exist unless ``ESMGN_REGISTRY`` names it."""
     if named := os.environ.get("ESMGN_REGISTRY"):
-        return Path(named)
+        return Path(named).expanduser()
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(config) / "esmgn" / "registry.toml"
 
 
-def read_catalogue(plugin_files: Iterable[Path] = ()) -> Catalogue:
-    """Read and stack the layers.
-
-    Args:
-        plugin_files: ``registry.toml`` of plugins, in order of discovery.
+def read_user_registry() -> Catalogue:
+    """The user's layer, empty if there is none.
 
     Raises:
-        SettingsError: a file that is not TOML or has an entry of the wrong shape, with file and key.
+        SettingsError: as :func:`read_registry`, or ``ESMGN_REGISTRY`` names no file.
     """
-    user = user_registry()
-    if "ESMGN_REGISTRY" in os.environ and not user.exists():
-        raise SettingsError(f"registry file not found: {user}", "ESMGN_REGISTRY names it; unset it or make it")
-    files = [shipped_registry(), *plugin_files, *([user] if user.exists() else [])]
-    presets: dict[tuple[Kind, str], Preset] = {}
-    recipes: dict[str, Recipe] = {}
-    for file in files:
-        layer = _read_file(file)
-        presets |= layer.presets
-        recipes |= layer.recipes
-    return Catalogue(presets, recipes, disabled_plugins(user))
+    file = user_registry()
+    if not file.exists() and not os.environ.get("ESMGN_REGISTRY"):
+        return Catalogue()
+    if not file.is_file():
+        raise SettingsError(
+            f"registry file not found: {file}", "ESMGN_REGISTRY names it; unset it or make it"
+        )
+    return read_registry(file)
 
 
-def disabled_plugins(user: Path) -> frozenset[str]:
-    """Plugins switched off by ``ESMGN_DISABLE`` or by ``disabled`` in the user's registry."""
-    names = {name.strip() for name in os.environ.get("ESMGN_DISABLE", "").split(",")} - {""}
-    if user.exists():
-        names |= set(_parse(user).get("disabled", []))
-    return frozenset(names)
+def read_registry(file: Path) -> Catalogue:
+    """Read one layer.
 
-
-def _parse(file: Path) -> dict[str, Any]:
+    Raises:
+        SettingsError: not TOML or an entry of the wrong shape, with file and key.
+    """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"cannot read registry {file}: {error}") from error
-
-
-def _read_file(file: Path) -> Catalogue:
-    tables = _parse(file)
     if tables.pop("schema", None) != SCHEMA:
         raise SettingsError(f"registry {file}: expected 'schema = {SCHEMA}' at the top")
-    tables.pop("disabled", None)
-    presets: dict[tuple[Kind, str], Preset] = {}
-    recipes: dict[str, Recipe] = {}
-    kinds = [*Kind]
+    layer = Catalogue(disabled=_disabled(tables.pop("disabled", []), file))
     for section, entries in tables.items():
-        if section != _RECIPE and section not in kinds:
-            hints = did_you_mean(section, [*kinds, _RECIPE])
-            raise SettingsError(f"registry {file}: unknown section [{section}]", *hints)
+        sections = [*Kind, RECIPE]
+        if section not in sections:
+            raise SettingsError(
+                f"registry {file}: unknown section [{section}]",
+                *did_you_mean(section, sections),
+                f"sections: {', '.join(sections)}",
+            )
         for name, entry in _table(entries, file, section).items():
             where = f"{section}.{name}"
             values = _table(entry, file, where)
-            if section == _RECIPE:
-                recipes[name] = _recipe(name, values, file, where)
+            if section == RECIPE:
+                layer.recipes[name] = _recipe(name, values, file, where)
             else:
-                presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
-    return Catalogue(presets, recipes)
+                layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
+    return layer
+
+
+def _disabled(names: object, file: Path) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"registry {file}: 'disabled' must be a list of plugin names, got {shown(names)}")
+    return tuple(names)
 
 
 def _table(value: object, file: Path, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SettingsError(f"registry {file}: [{where}] must be a table, got {value!r}")
+        raise SettingsError(f"registry {file}: [{where}] must be a table, got {shown(value)}")
     return value
 
 
 def _preset(kind: Kind, name: str, values: dict[str, Any], file: Path, where: str) -> Preset:
     _check_keys(values, _PRESET_KEYS, file, where)
-    if not isinstance(values.get("component"), str):
-        raise SettingsError(f"registry {file}: [{where}] needs component = \"NAME\"")
+    component = _text(values, "component", file, where)
     settings = dict(_table(values.get("settings", {}), file, f"{where}.settings"))
+    _check_reserved(settings, file, where)
     if "checkpoint" in values:
         settings["checkpoint"] = _table(values["checkpoint"], file, f"{where}.checkpoint")
-    return Preset(kind, name, values["component"], values.get("summary", ""), settings, str(file))
+    return Preset(kind, name, component, _text(values, "summary", file, where), settings, str(file))
 
 
 def _recipe(name: str, values: dict[str, Any], file: Path, where: str) -> Recipe:
     _check_keys(values, _RECIPE_KEYS, file, where)
-    return Recipe(name, values.get("summary", ""), _table(values.get("run"), file, f"{where}.run"), str(file))
+    run = _table(values.get("run", {}), file, f"{where}.run")
+    return Recipe(name, _text(values, "summary", file, where), run, str(file))
 
 
-def _check_keys(values: dict[str, Any], known: frozenset[str], file: Path, where: str) -> None:
-    for key in values.keys() - known:
-        raise SettingsError(f"registry {file}: unknown key '{key}' in [{where}]", *did_you_mean(key, known))
+def _text(values: dict[str, Any], key: str, file: Path, where: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str):
+        raise SettingsError(f'registry {file}: [{where}] needs {key} = "..."')
+    return value
+
+
+def _check_keys(values: dict[str, Any], known: tuple[str, ...], file: Path, where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise SettingsError(
+                f"registry {file}: unknown key '{key}' in [{where}]",
+                *did_you_mean(key, known),
+                f"keys: {', '.join(known)}",
+            )
+
+
+def _check_reserved(settings: dict[str, Any], file: Path, where: str) -> None:
+    for key in ("name", "component"):
+        if key in settings:
+            raise SettingsError(f"registry {file}: '{key}' cannot be a setting ([{where}.settings])")

@@ -9,28 +9,40 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 
-from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean
+from esmgn_core.errors import EsmgnError, PluginError, SettingsError, UnknownComponentError, did_you_mean
 from esmgn_core.hooks import PROJECT, HookSpecs
-from esmgn_core.presets import Catalogue, Preset, Recipe, disabled_plugins, read_catalogue, user_registry
+from esmgn_core.presets import (
+    RECIPE,
+    Catalogue,
+    Preset,
+    Recipe,
+    read_registry,
+    read_user_registry,
+    shipped_registry,
+    user_registry,
+)
 from esmgn_core.spec import ComponentSpec, Kind
 
 ENTRY_POINT_GROUP = "esmgn"
+_DISABLE = "ESMGN_DISABLE"
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
     """A plugin that was found, whether or not it could be loaded.
 
-    ``problem`` is why it is not in use: ``"disabled"`` or the reason it is broken; empty if it works.
+    ``problem`` is why it is not in use, empty if it works; ``disabled`` says that the user wants it so.
+    ``catalogue`` is its own ``registry.toml``.
     """
 
     name: str
@@ -38,7 +50,9 @@ class Plugin:
     distribution: str
     version: str
     components: tuple[ComponentSpec, ...] = ()
+    catalogue: Catalogue = field(default_factory=Catalogue)
     problem: str = ""
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +68,26 @@ class Named:
 
 
 class Registry:
-    """All plugins, components, presets and recipes of this installation."""
+    """All plugins, components, presets and recipes of this installation.
 
-    def __init__(self, manager: pluggy.PluginManager, plugins: Iterable[Plugin], catalogue: Catalogue) -> None:
+    Attributes:
+        manager: for calling hooks.
+        plugins: what was found, in use or not.
+        catalogue: presets and recipes of all layers.
+        warnings: what the user should know although the program goes on.
+    """
+
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        plugins: Iterable[Plugin],
+        catalogue: Catalogue,
+        warnings: Iterable[str] = (),
+    ) -> None:
         self.manager = manager
         self.plugins = tuple(plugins)
         self.catalogue = catalogue
+        self.warnings = (*warnings, *map(str, self._conflicts()))
 
     def components(self, kind: Kind) -> list[tuple[ComponentSpec, Plugin]]:
         """Components of one kind with the plugins they come from, by name."""
@@ -67,13 +95,13 @@ class Registry:
         return sorted(found, key=lambda pair: pair[0].name)
 
     def presets(self, kind: Kind) -> list[Preset]:
-        """Presets of one kind, by name."""
-        return sorted((p for p in self.catalogue.presets.values() if p.kind == kind), key=lambda p: p.name)
+        """Presets of one kind, in the order of the registry files."""
+        return [preset for preset in self.catalogue.presets.values() if preset.kind == kind]
 
     def names(self, kind: Kind) -> list[str]:
         """Every name that may follow the kind's flag."""
-        components = {spec.name for spec, _ in self.components(kind)}
-        return sorted(components | {preset.name for preset in self.presets(kind)})
+        components = [spec.name for spec, _ in self.components(kind)]
+        return list(dict.fromkeys([*components, *(preset.name for preset in self.presets(kind))]))
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of this name.
@@ -81,13 +109,17 @@ class Registry:
         Raises:
             UnknownComponentError: there is none.
         """
-        recipes = self.catalogue.recipes
-        if name not in recipes:
-            raise _unknown("recipe", name, sorted(recipes), "--recipe", "esmgn list recipe")
-        return recipes[name]
+        if name not in self.catalogue.recipes:
+            raise self._unknown(RECIPE, name, list(self.catalogue.recipes), "--recipe", "esmgn list recipe")
+        return self.catalogue.recipes[name]
 
-    def find(self, kind: Kind, name: str) -> Named:
+    def find(self, kind: Kind, name: str, *, where: str = "") -> Named:
         """What ``name`` stands for: a preset, else a component under its defaults.
+
+        Args:
+            kind: its kind.
+            name: as the user wrote it.
+            where: the flag or file it was written in, for the message; the kind's flag if not given.
 
         Raises:
             UnknownComponentError: no preset and no component has this name, with the nearest one.
@@ -95,7 +127,7 @@ class Registry:
         """
         preset = self.catalogue.presets.get((kind, name))
         if preset is None:
-            return Named(self.component(kind, name), {})
+            return Named(self.component(kind, name, where=where), {})
         try:
             return Named(self.component(kind, preset.component), preset.settings, preset)
         except UnknownComponentError:
@@ -105,23 +137,21 @@ class Registry:
                 "see: esmgn plugins",
             ) from None
 
-    def component(self, kind: Kind, name: str) -> ComponentSpec:
+    def component(self, kind: Kind, name: str, *, where: str = "") -> ComponentSpec:
         """The component of this name, whatever presets there are.
 
         Raises:
             UnknownComponentError: no plugin in use declares it.
             PluginError: several plugins claim it.
         """
-        matches = [(spec, plugin) for spec, plugin in self.components(kind) if spec.name == name]
-        if len(matches) > 1:
-            owners = " and ".join(f"'{plugin.name}' ({plugin.distribution})" for _, plugin in matches)
-            raise PluginError(
-                f"{kind.long_name} '{name}' is claimed by two plugins: {owners}",
-                f"switch one off: ESMGN_DISABLE={matches[-1][1].name}",
-            )
+        matches = [spec for spec, _ in self.components(kind) if spec.name == name]
         if not matches:
-            raise _unknown(kind.long_name, name, self.names(kind), f"--{kind}", f"esmgn list {kind}")
-        return matches[0][0]
+            raise self._unknown(
+                kind.long_name, name, self.names(kind), where or f"--{kind}", f"esmgn list {kind}"
+            )
+        if len(matches) > 1:
+            raise self._claimed(kind, name)
+        return matches[0]
 
     def load(self, spec: ComponentSpec) -> type:
         """Import the class of a component; this is where torch is imported.
@@ -129,26 +159,46 @@ class Registry:
         Raises:
             PluginError: the target cannot be imported or is no class.
         """
+        what = f"{spec.kind.long_name} '{spec.name}'"
         module_name, _, attribute = spec.target.partition(":")
         try:
             loaded = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
+        except EsmgnError:
+            raise
+        except Exception as error:
+            if strict():
+                raise
             raise PluginError(
-                f"cannot load {spec.kind.long_name} '{spec.name}' from {spec.target}: {error}",
-                "see: esmgn plugins",
+                f"cannot load {what} from {spec.target}: {type(error).__name__}: {error}",
+                "see the traceback: ESMGN_STRICT=1",
             ) from error
         if not isinstance(loaded, type):
-            raise PluginError(f"{spec.kind.long_name} '{spec.name}': {spec.target} is not a class")
+            raise PluginError(f"{what}: {spec.target} is not a class")
         return loaded
 
+    def _conflicts(self) -> list[PluginError]:
+        claims = Counter((spec.kind, spec.name) for plugin in self.plugins for spec in plugin.components)
+        return [self._claimed(kind, name) for (kind, name), number in claims.items() if number > 1]
 
-def _unknown(what: str, name: str, known: list[str], flag: str, command: str) -> UnknownComponentError:
-    return UnknownComponentError(
-        f"unknown {what} '{name}' ({flag})",
-        *did_you_mean(name, known),
-        f"available: {', '.join(known) or 'none'}",
-        f"see: {command}",
-    )
+    def _claimed(self, kind: Kind, name: str) -> PluginError:
+        owners = [plugin for spec, plugin in self.components(kind) if spec.name == name]
+        claims = " and ".join(f"'{plugin.name}' ({plugin.distribution})" for plugin in owners)
+        return PluginError(
+            f"{kind.long_name} '{name}' is claimed by {len(owners)} plugins: {claims}",
+            f"switch one off: {' or '.join(f'{_DISABLE}={plugin.name}' for plugin in owners)}",
+        )
+
+    def _unknown(
+        self, what: str, name: str, known: list[str], where: str, command: str
+    ) -> UnknownComponentError:
+        unused = ", ".join(plugin.name for plugin in self.plugins if plugin.problem)
+        return UnknownComponentError(
+            f"unknown {what} '{name}' ({where})",
+            *did_you_mean(name, known),
+            f"available: {', '.join(known) or 'none'}",
+            *([f"plugins not in use: {unused}; see: esmgn plugins"] if unused else []),
+            f"see: {command}",
+        )
 
 
 @functools.lru_cache(maxsize=1)
@@ -156,44 +206,78 @@ def discover() -> Registry:
     """Find, load and ask every plugin, each on its own, and read the catalogue; done once."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(HookSpecs)
-    disabled = disabled_plugins(user_registry())
+    user = read_user_registry()
+    disabled = _disabled(user)
     found = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
     plugins = [_load_plugin(manager, entry, disabled) for entry in found]
-    files = [path for plugin in plugins if not plugin.problem for path in _registry_files(plugin)]
-    return Registry(manager, plugins, read_catalogue(files))
+    names = [plugin.name for plugin in plugins]
+    warnings = [
+        ", ".join([f"no plugin is called '{name}' ({where})", *did_you_mean(name, names)])
+        for name, where in disabled.items()
+        if name not in names
+    ]
+    warnings += [
+        f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) is broken: {plugin.problem}"
+        for plugin in plugins
+        if plugin.problem and not plugin.disabled
+    ]
+    layers = [read_registry(shipped_registry()), *(plugin.catalogue for plugin in plugins), user]
+    return Registry(manager, plugins, functools.reduce(Catalogue.under, layers), warnings)
 
 
-def _load_plugin(manager: pluggy.PluginManager, entry: EntryPoint, disabled: frozenset[str]) -> Plugin:
-    distribution = entry.dist.name if entry.dist else "unknown"
-    version = entry.dist.version if entry.dist else ""
+def strict() -> bool:
+    """Whether a plugin's error is raised, with its traceback, instead of reported."""
+    return os.environ.get("ESMGN_STRICT", "") not in ("", "0")
+
+
+def _disabled(user: Catalogue) -> dict[str, str]:
+    """Plugins switched off, and where."""
+    named = {name.strip() for name in os.environ.get(_DISABLE, "").split(",")} - {""}
+    return {
+        **dict.fromkeys(user.disabled, f"disabled in {user_registry()}"),
+        **dict.fromkeys(sorted(named), _DISABLE),
+    }
+
+
+def _load_plugin(manager: pluggy.PluginManager, entry: EntryPoint, disabled: Mapping[str, str]) -> Plugin:
+    distribution, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
     plugin = functools.partial(Plugin, entry.name, entry.value, distribution, version)
     if entry.name in disabled:
-        return plugin(problem="disabled")
-    module: ModuleType | None = None
+        return plugin(problem=f"switched off ({disabled[entry.name]})", disabled=True)
     try:
         module = entry.load()
+        if manager.has_plugin(entry.name):
+            return plugin(problem="another plugin has the same name")
         manager.register(module, name=entry.name)
         manager.check_pending()
-        return plugin(components=_declared(manager, entry.name))
+        return plugin(components=_declared(manager, entry.name), catalogue=_own_catalogue(entry))
     except (Exception, SystemExit) as error:
         # A stranger's module may raise anything; it must not take the program down.
-        if os.environ.get("ESMGN_STRICT") == "1":
+        if strict():
             raise
-        if module is not None and manager.is_registered(module):
-            manager.unregister(module)
+        if manager.has_plugin(entry.name):
+            manager.unregister(name=entry.name)
         return plugin(problem=f"{type(error).__name__}: {error}")
 
 
 def _declared(manager: pluggy.PluginManager, name: str) -> tuple[ComponentSpec, ...]:
-    hooks = manager.hook.esmgn_components.get_hookimpls()
-    declared = [spec for hook in hooks if hook.plugin_name == name for spec in hook.function()]
+    declared: list[ComponentSpec] = []
+    for hook in manager.hook.esmgn_components.get_hookimpls():
+        if hook.plugin_name == name:
+            declared += cast("list[ComponentSpec]", hook.function())
     for spec in declared:
         if not isinstance(spec, ComponentSpec):
             raise PluginError(f"esmgn_components returned {spec!r}, expected ComponentSpec objects")
+    for (kind, component), number in Counter((spec.kind, spec.name) for spec in declared).items():
+        if number > 1:
+            raise PluginError(f"esmgn_components declares {kind} '{component}' twice")
     return tuple(declared)
 
 
-def _registry_files(plugin: Plugin) -> list[Path]:
-    module = importlib.import_module(plugin.module)
-    file = Path(module.__file__ or "").with_name("registry.toml")
-    return [file] if file.exists() else []
+def _own_catalogue(entry: EntryPoint) -> Catalogue:
+    origin = sys.modules[entry.module].__file__
+    file = Path(origin).with_name("registry.toml") if origin else None
+    catalogue = read_registry(file) if file and file.exists() else Catalogue()
+    if catalogue.disabled:
+        raise SettingsError(f"registry {file}: only the user's own registry may disable plugins")
+    return catalogue

@@ -1,24 +1,38 @@
-"""Settings of components and of a whole run, checked before anything heavy is imported."""
+"""Settings of components and of a whole run, and the messages about wrong ones."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from esmgn_core.errors import SettingsError, did_you_mean
+from esmgn_core.errors import SettingsError, did_you_mean, shown
 
 Model = TypeVar("Model", bound=BaseModel)
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ComponentSettings(BaseModel):
     """Base of a component's nested ``Settings``: frozen, unknown names refused.
 
-    Give every field a default, bounds and a docstring: ``esmgn show NAME`` prints them. The names
-    ``name`` and ``component`` are taken by the run file.
+    Give every field a default, bounds and a docstring: ``esmgn show NAME`` prints them. A
+    :class:`~pathlib.Path`, also within a tuple or list, is made absolute, so that the run file of a
+    run does not depend on where the run started. The names ``name`` and ``component`` are taken by
+    the run file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _absolute_paths(cls, value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.expanduser().absolute()
+        if isinstance(value, list | tuple) and any(isinstance(item, Path) for item in value):
+            return type(value)(map(cls._absolute_paths, value))
+        return value
 
 
 class ComponentTable(BaseModel):
@@ -42,7 +56,7 @@ class OptimTable(ComponentSettings):
     """Learning rate of structure encoder, fuser and heads."""
     seq_lr_scale: float = Field(0.1, ge=0)
     """Learning rate of the sequence encoder as a share of ``lr``; 0 freezes it."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Adam's decay rates of the running averages."""
     eps: float = Field(1e-8, gt=0)
     """Adam's epsilon."""
@@ -64,7 +78,7 @@ class TrainTable(ComponentSettings):
     accumulate: int = Field(1, ge=1)
     """Forward passes per optimiser step. The global batch is ``proteins_per_batch`` x ``accumulate``
     x number of processes."""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, order of proteins and all draws."""
     log_every: int = Field(1, ge=1)
     """Steps between lines of ``metrics.jsonl``."""
@@ -91,6 +105,12 @@ class RunConfig(BaseModel):
     data: ComponentTable
     optim: OptimTable = OptimTable()
     train: TrainTable = TrainTable()
+    written_in: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
+    """For messages: the files and flags that set something in a table, such as ``" (run.toml)"``."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both describe the same run, wherever it was written."""
+        return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()
 
 
 def validated(model: type[Model], values: dict[str, Any], *, what: str, see: str) -> Model:
@@ -99,7 +119,7 @@ def validated(model: type[Model], values: dict[str, Any], *, what: str, see: str
     Args:
         model: pydantic class.
         values: settings by name.
-        what: what is set, for the message, such as ``"struct 'gearnet'"``.
+        what: what is set and where, for the message, such as ``"struct 'gearnet' (run.toml)"``.
         see: command that shows the valid settings.
 
     Raises:
@@ -108,25 +128,66 @@ def validated(model: type[Model], values: dict[str, Any], *, what: str, see: str
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_line(model, item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors()]
+        problems = [_problem(model, dict(item)) for item in error.errors()]
+        width = max(len(name) for name, _ in problems)
+        lines = [f"{name:{width}}  {text}" for name, text in problems]
         raise SettingsError(f"invalid settings for {what}", *lines, f"see: {see}") from None
 
 
-def _line(model: type[BaseModel], loc: tuple[int | str, ...], code: str, message: str, value: object) -> str:
-    name = ".".join(str(part) for part in loc) or "settings"
+_EXPECTED = {
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "path_type": "a path",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "greater_than": "a number > {gt}",
+    "greater_than_equal": "a number >= {ge}",
+    "less_than": "a number < {lt}",
+    "less_than_equal": "a number <= {le}",
+    "literal_error": "{expected}",
+}
+
+
+def _problem(model: type[BaseModel], error: dict[str, Any]) -> tuple[str, str]:
+    """Name of a wrong setting, and what is wrong with it."""
+    path, code, message = error["loc"], error["type"], error["msg"]
+    # pydantic puts the type it tried for a union into the path.
+    name = ".".join(part for part in map(str, path) if "[" not in part) or "together"
     if code == "extra_forbidden":
-        known = _fields_at(model, loc[:-1])
-        hint = ", ".join(did_you_mean(str(loc[-1]), known))
-        return f"{name}  unknown setting" + (f", {hint}" if hint else "")
-    text = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    expected = "" if message.startswith("Value error") else "expected "
-    return f"{name}  {expected}{text}, got {value!r}"
+        return name, ", ".join(
+            ["unknown setting", *did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))]
+        )
+    if code == "missing":
+        return name, "is required"
+    message = message.removeprefix("Value error, ")
+    if code in _EXPECTED:
+        expected = _EXPECTED[code].format(**error.get("ctx", {})).replace("'", '"')
+        message = f"expected {expected}"
+    return name, f"{message}, got {shown(error['input'])}" if path else message
 
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
-        inner = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        if str(part) not in model.model_fields:
             return []
-        model = inner
+        annotation = model.model_fields[str(part)].annotation
+        inner = [option for option in (annotation, *get_args(annotation)) if is_model(option)]
+        if not inner:
+            return []
+        model = inner[0]
     return list(model.model_fields)
+
+
+def is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    """Whether a setting of this type is a table of its own."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

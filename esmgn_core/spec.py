@@ -38,9 +38,22 @@ class ComponentSpec:
 
     ``target`` is ``"package.module:Class"`` and is imported only when the component is used, so
     that listing components never imports torch.
+
+    Raises:
+        TypeError: ``kind`` is no :class:`Kind`.
+        ValueError: ``target`` is of another form.
     """
 
     kind: Kind
     name: str
     target: str
     summary: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, Kind):
+            raise TypeError(f"kind of component '{self.name}' must be a Kind, got {self.kind!r}")
+        module, _, attribute = self.target.partition(":")
+        if not (module and attribute):
+            raise ValueError(
+                f"target of component '{self.name}' must be 'package.module:Class', got {self.target!r}"
+            )

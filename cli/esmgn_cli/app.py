@@ -2,44 +2,81 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 import esmgn_core
 from esmgn_cli import list_command, plugins_command, run_command, show_command
-from esmgn_core.registry import discover
+from esmgn_core.registry import Registry, discover, strict
 
 
 def build_app() -> typer.Typer:
     """The program with its own commands and those of plugins."""
-    app = typer.Typer(
+    registry = discover()
+    app = _new_app()
+    app.command("run")(run_command.run)
+    app.command("list")(list_command.list_names)
+    app.command("show")(show_command.show)
+    app.command("plugins")(plugins_command.plugins)
+    warnings = [*registry.warnings, *_add_plugin_commands(app, registry)]
+
+    @app.callback()
+    def program(
+        *,
+        version: Annotated[  # noqa: ARG001 - handled by its callback
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        """Joint protein sequence-structure representation learning."""
+        if os.environ.get("RANK", "0") == "0":
+            for warning in warnings:
+                typer.echo(f"warning: {warning}", err=True)
+
+    return app
+
+
+def _new_app() -> typer.Typer:
+    return typer.Typer(
         name="esmgn",
-        help="Joint protein sequence-structure representation learning.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_program)
-    app.command("run")(run_command.run)
-    app.command("list")(list_command.list_names)
-    app.command("show")(show_command.show)
-    app.command("plugins")(plugins_command.plugins)
-    discover().manager.hook.esmgn_commands(app=app)
-    return app
 
 
-def _version(*, asked: bool) -> None:
+def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"esmgn {esmgn_core.__version__}")
         raise typer.Exit
 
 
-def _program(
-    *,
-    version: Annotated[  # noqa: ARG001 - handled by its callback
-        bool, typer.Option("--version", callback=lambda value: _version(asked=value), is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Joint protein sequence-structure representation learning."""
+def _add_plugin_commands(app: typer.Typer, registry: Registry) -> Iterator[str]:
+    """Add what plugins offer; yields a warning for each plugin whose commands cannot be had."""
+    taken = set(_command_names(app))
+    for hook in registry.manager.hook.esmgn_commands.get_hookimpls():
+        offered = _new_app()
+        try:
+            hook.function(offered) if hook.argnames else hook.function()
+            names = _command_names(offered)
+        except (Exception, SystemExit) as error:
+            if strict():
+                raise
+            yield f"plugin '{hook.plugin_name}' adds no commands: {type(error).__name__}: {error}"
+            continue
+        if clash := taken.intersection(names):
+            yield f"plugin '{hook.plugin_name}' adds no commands: '{clash.pop()}' exists already"
+            continue
+        taken.update(names)
+        app.registered_commands += offered.registered_commands
+        app.registered_groups += offered.registered_groups
+
+
+def _command_names(app: typer.Typer) -> list[str]:
+    """Names of an app's commands; builds them, so that a command typer refuses raises here."""
+    whole = typer.Typer(callback=lambda: None)
+    whole.registered_commands, whole.registered_groups = app.registered_commands, app.registered_groups
+    return list(typer.main.get_group(whole).commands)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from esmgn_cli.render import table
+from esmgn_cli.render import line_width, table
 from esmgn_core.registry import Plugin, discover
 
 
 def plugins() -> None:
     """List plugins with their state."""
     rows = [_row(plugin) for plugin in discover().plugins]
-    typer.echo(table([("plugin", "package", "state", "components"), *rows], indent=""))
-    typer.echo("\nswitch one off: ESMGN_DISABLE=NAME; raise its error: ESMGN_STRICT=1")
+    header = ("plugin", "package", "state", "components, or what is wrong")
+    typer.echo(table([header, *rows], indent="", width=line_width()))
+    typer.echo("\nswitch one off: ESMGN_DISABLE=NAME; see the traceback of a broken one: ESMGN_STRICT=1")
 
 
 def _row(plugin: Plugin) -> tuple[str, str, str, str]:
-    state = "in use"
-    if plugin.problem:
-        state = plugin.problem if plugin.problem == "disabled" else "broken"
+    state = "off" if plugin.disabled else "broken" if plugin.problem else "in use"
     components = ", ".join(f"{spec.kind}:{spec.name}" for spec in plugin.components)
-    detail = plugin.problem if state == "broken" else components
-    return plugin.name, f"{plugin.distribution} {plugin.version}", state, detail
+    return plugin.name, f"{plugin.distribution} {plugin.version}", state, plugin.problem or components

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,14 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from esmgn_core import hookimpl
@@ -26,7 +34,7 @@ class ProgressDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last_line = 0.0
+        self._last_line = float("-inf")
         self._total_steps = 0
         self._bar = Progress(
             TextColumn("step"),
@@ -54,14 +62,15 @@ class ProgressDisplay:
         text = "  ".join(_named(name, value) for name, value in values.items() if name != "epoch")
         self._bar.update(self._task, completed=step, text=text)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
-        if not self._console.is_terminal and (due or step in (1, self._total_steps)):
+        if not self._console.is_terminal and (due or step == self._total_steps):
             self._last_line = time.monotonic()
             self._console.print(f"step {step}/{self._total_steps}  {text}", highlight=False, soft_wrap=True)
 
     @hookimpl
     def esmgn_run_finished(self) -> None:
         """Leave the terminal as it was."""
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
 
 def _named(name: str, value: float) -> str:
@@ -81,27 +90,32 @@ def progress_shown(registry: Registry) -> Iterator[None]:
         registry.manager.unregister(display)
 
 
-def finish(outcome: Outcome, *, data: str | None = None) -> None:
+def finish(outcome: Outcome, *, made_up: bool = False) -> None:
     """Say how the run ended; leaves the program with 128 + signal where one stopped it."""
-    if not outcome.is_main:
-        return
-    run = outcome.run
-    _print_losses(run.read_metrics())
+    if outcome.is_main:
+        _print_losses(outcome.run.read_metrics())
+        lines = _stopped(outcome) if outcome.signal else _finished(outcome, made_up=made_up)
+        typer.echo("\n".join(["", *lines]))
     if outcome.signal:
-        typer.echo(f"\nstopped and saved at step {outcome.progress.step} of {outcome.num_steps}")
-        typer.echo(f"go on: esmgn run --resume {run.path}")
         raise typer.Exit(128 + outcome.signal)
-    typer.echo(f"\nfinished {outcome.progress.step} steps; run folder: {run.path}")
+
+
+def _stopped(outcome: Outcome) -> Iterator[str]:
+    yield f"stopped and saved at step {outcome.progress.step} of {outcome.num_steps}"
+    yield f"go on: esmgn run --resume {shlex.quote(str(outcome.run.path))}"
+
+
+def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
+    run = outcome.run
+    yield f"finished {outcome.progress.step} steps; run folder: {run.path}"
     if outcome.progress.best_step:
-        typer.echo(f"best encoder (step {outcome.progress.best_step}): {run.model}")
+        yield f"best encoder (step {outcome.progress.best_step}): {run.model}"
     if run.refused.exists():
-        typer.echo(f"structure files left out, with reasons: {run.refused}")
-    typer.echo(f"repeat it: esmgn run {run.config}")
-    if data == "sample":
-        typer.echo(
-            "\nthese proteins were made up. Your own structures with the published weights:\n"
-            "  esmgn run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"
-        )
+        yield f"structure files left out, with reasons: {run.refused}"
+    yield f"repeat it: esmgn run {shlex.quote(str(run.config))}"
+    if made_up:
+        yield "\nthese proteins were made up. Your own structures with the published weights:"
+        yield "  esmgn run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"
 
 
 def _print_losses(lines: list[dict[str, float]]) -> None:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 
+_NARROWEST, _WIDEST = 60, 100
 
-def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
-    """Left-aligned columns; the last one is not padded.
 
-    >>> print(table([("gearnet", "GNN"), ("gvp", "vectors")]))
+def line_width() -> int:
+    """Columns to write in: the terminal's, within what reads well."""
+    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
+
+
+def table(rows: Sequence[Sequence[str]], *, indent: str = "  ", width: int = _WIDEST) -> str:
+    """Left-aligned columns; the last one is wrapped at ``width``.
+
+    >>> print(table([("gearnet", "GNN"), ("gvp", "vectors, like arrows")], width=24))
       gearnet  GNN
-      gvp      vectors
+      gvp      vectors, like
+               arrows
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths[:-1], strict=False)), row[-1]])
-        for row in rows
-    )
-    return "\n".join((indent + line).rstrip() for line in lines)
-
-
-def short(value: object) -> str:
-    """A setting's value as it would stand in a run file."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(short, value))}]"
-    return str(value)
+    *columns, _ = zip(*rows, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for *cells, last in rows:
+        start = indent + "".join(f"{cell:{size}}  " for cell, size in zip(cells, widths, strict=True))
+        room = max(width - len(start), _NARROWEST // 4)
+        wrapped = textwrap.wrap(last, room, break_long_words=False, break_on_hyphens=False) or [""]
+        lines.append((start + wrapped[0]).rstrip())
+        lines += [" " * len(start) + line for line in wrapped[1:]]
+    return "\n".join(lines)

@@ -9,7 +9,6 @@ import typer
 
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
-from esmgn_core.spec import Kind
 
 if TYPE_CHECKING:
     from esmgn_core.configure import Tables
@@ -17,24 +16,44 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: Annotated[Path | None, typer.Argument(help="Run file, such as RUN/config.toml.", show_default=False)] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Run file, such as RUN/config.toml.", show_default=False)
+    ] = None,
     *,
-    seq: Annotated[str | None, typer.Option(help="Sequence encoder, such as esm2_650m.", show_default=False)] = None,
-    struct: Annotated[str | None, typer.Option(help="Structure encoder, such as gearnet.", show_default=False)] = None,
+    seq: Annotated[
+        str | None, typer.Option(help="Sequence encoder, such as esm2_650m.", show_default=False)
+    ] = None,
+    struct: Annotated[
+        str | None, typer.Option(help="Structure encoder, such as gearnet.", show_default=False)
+    ] = None,
     fuse: Annotated[str | None, typer.Option(help="Fuser, such as serial.", show_default=False)] = None,
-    graph: Annotated[str | None, typer.Option(help="Graph builder, such as relational.", show_default=False)] = None,
-    pretext: Annotated[str | None, typer.Option(help="Pretext task, such as residue_type.", show_default=False)] = None,
+    graph: Annotated[
+        str | None, typer.Option(help="Graph builder, such as relational.", show_default=False)
+    ] = None,
+    pretext: Annotated[
+        str | None, typer.Option(help="Pretext task, such as residue_type.", show_default=False)
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Dataset, or a folder or file of structures.", show_default=False)
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A named full run to start from.", show_default=False)] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A named full run to start from.", show_default=False)
+    ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting, such as train.epochs=5. Repeatable."),
+        typer.Option(
+            "--set", metavar="TABLE.KEY=VALUE", help="Any setting, such as train.epochs=5. Repeatable."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; a new one under runs/ if not given.", show_default=False)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the run file.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; a new one under runs/ if not given.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and print the run file.")
+    ] = False,
 ) -> None:
     """Train a composed model.
 
@@ -50,39 +69,60 @@ def run(
     names = {"seq": seq, "struct": struct, "fuse": fuse, "graph": graph, "pretext": pretext}
     changes = parse_assignments(assignments or [])
     if resume is not None:
-        _refuse_with_resume({"a run file": config, "--data": data, "--recipe": recipe, "--out": out, **names})
+        given: dict[str, object] = {
+            **names,
+            "data": data,
+            "recipe": recipe,
+            "out": out,
+            "dry-run": dry_run or None,
+        }
+        _refuse_with_resume(config, given)
         _resume(registry, resume, changes)
         return
     layers = _layers(registry, recipe=recipe, config=config, names=names, data=data)
-    composed = configure(registry, [*layers, changes])
+    layers["--set"] = changes
+    composed = configure(registry, list(layers.values()), list(layers))
     if dry_run:
         _print_checked(registry, composed)
-        return
-    _start(registry, composed, out)
+    else:
+        _start(registry, composed, out)
 
 
 def _layers(
-    registry: Registry, *, recipe: str | None, config: Path | None, names: dict[str, str | None], data: str | None
-) -> list[Tables]:
+    registry: Registry,
+    *,
+    recipe: str | None,
+    config: Path | None,
+    names: dict[str, str | None],
+    data: str | None,
+) -> dict[str, Tables]:
+    """Tables low to high, each under the file or flag it comes from."""
     from esmgn_core.configure import check_tables, data_tables, read_run_file
 
-    layers = []
+    layers = {}
     if recipe is not None:
         found = registry.recipe(recipe)
-        layers.append(check_tables(found.run, origin=f"recipe '{recipe}' in {found.origin}"))
+        origin = f"recipe '{recipe}' in {found.origin}"
+        layers[origin] = check_tables(found.run, origin=origin)
     if config is not None:
-        layers.append(read_run_file(config))
-    layers.append({kind: {"name": name} for kind, name in names.items() if name is not None})
+        if str(config) in registry.catalogue.recipes and not config.exists():
+            raise SettingsError(f"run file not found: {config}", f"did you mean: --recipe {config}?")
+        layers[str(config)] = read_run_file(config)
+    for kind, name in names.items():
+        if name is not None:
+            layers[f"--{kind}"] = {kind: {"name": name}}
     if data is not None:
-        layers.append(data_tables(registry, data))
+        layers["--data"] = data_tables(registry, data)
     return layers
 
 
-def _refuse_with_resume(given: dict[str, object]) -> None:
-    extra = [name if name.startswith(("-", "a ")) else f"--{name}" for name, value in given.items() if value is not None]
+def _refuse_with_resume(config: Path | None, given: dict[str, object]) -> None:
+    extra = [f"--{flag}" for flag, value in given.items() if value is not None]
+    if config is not None:
+        extra.insert(0, str(config))
     if extra:
         raise SettingsError(
-            f"--resume takes the run as it is; it cannot be combined with {', '.join(extra)}",
+            f"--resume goes on with a run as it is; it cannot be combined with {', '.join(extra)}",
             "only --set may go with it, such as --set train.epochs=100",
         )
 
@@ -102,7 +142,7 @@ def _start(registry: Registry, config: RunConfig, out: Path | None) -> None:
 
     with progress_shown(registry):
         outcome = start_run(registry, config, out=out)
-    finish(outcome, data=getattr(config, Kind.DATA.value).name)
+    finish(outcome, made_up=config.data.name == "sample")
 
 
 def _resume(registry: Registry, folder: Path, changes: Tables) -> None:

@@ -100,8 +100,9 @@ def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
     if device.type == "cuda":
         index = device.index if device.index is not None else (local_rank or 0)
         if index >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
             raise RunError(
-                f"device cuda:{index} (train.device) is not available: {torch.cuda.device_count()} CUDA devices here",
+                f"device cuda:{index} (train.device) is not available: {found} CUDA devices here",
                 "use --set train.device=cpu, or start no more processes than there are GPUs",
             )
         return torch.device("cuda", index)

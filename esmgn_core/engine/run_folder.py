@@ -59,19 +59,19 @@ class RunFolder:
             raise RunError(f"cannot make run folder {path or 'runs'}: {error}") from error
         return cls(path)
 
-    @staticmethod
-    def check_empty(path: Path) -> None:
+    @classmethod
+    def check_empty(cls, path: Path) -> None:
         """Refuse a folder that would mix two runs.
 
         Raises:
             RunError: there is something in it.
         """
-        if not path.is_dir() or any(path.iterdir()):
-            raise RunError(
-                f"{path} exists and is no empty folder (--out)",
-                f"go on with its run: esmgn run --resume {path}",
-                "or name another folder",
-            )
+        if path.is_dir() and not any(path.iterdir()):
+            return
+        hints = ["name another folder"]
+        if cls(path).config.is_file():
+            hints.append(f"or go on with its run: esmgn run --resume {path}")
+        raise RunError(f"{path} exists and is no empty folder (--out)", *hints)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -82,7 +82,9 @@ class RunFolder:
         """
         folder = cls(path)
         if not folder.config.is_file():
-            raise RunError(f"no run in {path}: {folder.config} is missing (--resume)")
+            raise RunError(
+                f"no run in {path}: {folder.config} is missing (--resume)", "start one: esmgn run --help"
+            )
         return folder
 
     def write_config(self, config: RunConfig) -> None:

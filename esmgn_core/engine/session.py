@@ -15,7 +15,7 @@ from esmgn_core.engine.optim import build_optimizer
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import Progress, load_last
 from esmgn_core.engine.train import Trainer
-from esmgn_core.errors import RunError
+from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.model import JointEncoder, TrainStep
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.registry import Registry
@@ -69,7 +69,13 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
         EsmgnError: anything that is the user's to mend; see its subclasses.
     """
     run = RunFolder.existing(folder)
-    config = configure(registry, [read_run_file(run.config), changes])
+    for table, settings in changes.items():
+        if "name" in settings or "component" in settings:
+            raise SettingsError(
+                f"a resumed run keeps its components ({table}.name)",
+                f"start another: esmgn run {run.config} --{table} {settings.get('name', 'NAME')}",
+            )
+    config = configure(registry, [read_run_file(run.config), changes], [str(run.config), "--set"])
     return _run(draw_up(registry, config), registry, out=None, resume=run)
 
 

@@ -238,10 +238,14 @@ class Trainer:
         """Tell the observers; one that fails is noted in the log and cannot harm the run."""
         if not self.world.is_main:
             return
-        try:
-            getattr(self.hooks, f"esmgn_{event}")(run=self.run, **arguments)
-        except Exception as error:  # noqa: BLE001 - a stranger's observer may raise anything
-            self.run.log(f"an observer of {event} failed: {type(error).__name__}: {error}")
+        given = {"run": self.run, **arguments}
+        # One by one: pluggy's own call would leave out those after the first that fails.
+        for observer in getattr(self.hooks, f"esmgn_{event}").get_hookimpls():
+            try:
+                observer.function(*(given[name] for name in observer.argnames))
+            except Exception as error:  # noqa: BLE001 - a stranger's observer may raise anything
+                reason = f"{type(error).__name__}: {error}"
+                self.run.log(f"observer {observer.plugin_name} of {event} failed: {reason}")
 
     def _stop_non_finite(self, number: int, parts: list[MicroBatch], loss: float) -> None:
         names = [self.dataset[index].name for part in parts for index in part.indices]

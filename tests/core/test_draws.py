@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from esmgn_core.batch import ProteinBatch
 from esmgn_core.crop import random_crop, random_windows, window_mask
 from esmgn_core.draws import SeededDraws, uniform_index
 
 from .test_batch import protein
-from esmgn_core.batch import ProteinBatch
 
 
 def test_a_stream_does_not_depend_on_its_neighbours() -> None:

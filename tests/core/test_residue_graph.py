@@ -37,6 +37,8 @@ def test_selecting_residues_renumbers_and_drops_edges_that_leave() -> None:
 
 
 def test_a_graph_without_edges() -> None:
-    empty = ResidueGraph.from_edges(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), 7)
+    empty = ResidueGraph.from_edges(
+        torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), 7
+    )
     assert empty.num_edges == 0
     assert empty.edge_ptr(torch.tensor([0, 0, 0])).tolist() == [0, 0, 0]

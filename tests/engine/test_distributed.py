@@ -46,7 +46,9 @@ def test_batch_norm_over_two_processes_equals_one_over_all_rows(tmp_path: Path) 
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     whole = normalise(nn.BatchNorm1d(WIDTH), *inputs())
     for name in ("output", "input_grad"):
-        torch.testing.assert_close(torch.cat([part[name] for part in parts]), whole[name], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            torch.cat([part[name] for part in parts]), whole[name], rtol=1e-5, atol=1e-5
+        )
     for name in ("weight", "bias"):
         torch.testing.assert_close(parts[0][name] + parts[1][name], whole[name], rtol=1e-5, atol=1e-5)
     for name in ("running_mean", "running_var", "num_batches_tracked"):

@@ -40,8 +40,12 @@ def test_epochs_and_seeds_have_different_orders() -> None:
     assert len(orders) == 3
 
 
-@pytest.mark.parametrize(("world_size", "accumulate", "per_pass"), [(2, 1, 4), (4, 1, 2), (2, 2, 2), (1, 4, 2)])
-def test_global_batches_do_not_depend_on_how_they_are_split(world_size: int, accumulate: int, per_pass: int) -> None:
+@pytest.mark.parametrize(
+    ("world_size", "accumulate", "per_pass"), [(2, 1, 4), (4, 1, 2), (2, 2, 2), (1, 4, 2)]
+)
+def test_global_batches_do_not_depend_on_how_they_are_split(
+    world_size: int, accumulate: int, per_pass: int
+) -> None:
     whole = schedule(37, proteins_per_batch=8)
     split = schedule(37, world_size=world_size, accumulate=accumulate, proteins_per_batch=per_pass)
     assert split.num_steps == whole.num_steps

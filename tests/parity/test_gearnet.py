@@ -46,7 +46,9 @@ def test_batch_statistics_after_one_step(recorded: Recorded) -> None:
     arrays = recorded.arrays("gearnet/gearnet")
     net(batch_of(arrays), graph_of(arrays["edge_list"]), torch.from_numpy(arrays["input"]))
     for name, buffer in net.named_buffers():
-        torch.testing.assert_close(buffer, torch.from_numpy(arrays[f"after_train.{name}"]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            buffer, torch.from_numpy(arrays[f"after_train.{name}"]), rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(("input_dim", "count"), [(1280, 15_747_072), (21, 10_590_208)])

@@ -29,7 +29,12 @@ def protein(ca: torch.Tensor, chain_index: torch.Tensor | None = None) -> Protei
     backbone[:, CA] = ca
     zeros = torch.zeros(len(ca), dtype=torch.int64)
     return Protein(
-        "made", zeros, backbone, ~backbone.isnan().any(-1), zeros, zeros if chain_index is None else chain_index
+        "made",
+        zeros,
+        backbone,
+        ~backbone.isnan().any(-1),
+        zeros,
+        zeros if chain_index is None else chain_index,
     )
 
 
@@ -94,10 +99,12 @@ def test_residues_at_one_point_get_no_edge_and_ties_go_to_the_lower_position() -
 
 
 @pytest.mark.parametrize("length", [700, 35])
-def test_blocks_do_not_change_the_edges_of_a_long_protein(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_edges_of_a_long_protein(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     walk = torch.randn(length, 3, generator=torch.Generator().manual_seed(1)).cumsum(0)
     whole = draw(protein(walk), protein(helix(12)))
-    monkeypatch.setattr("esmgn_core.graph._MAX_PAIRS_PER_BLOCK", 40_000)
+    monkeypatch.setattr("esmgn_core.graph.MAX_PAIRS_PER_BLOCK", 40_000)
     assert edge_set(draw(protein(walk), protein(helix(12)))) == edge_set(whole)
 
 
@@ -112,7 +119,9 @@ def test_recorded_graphs(recorded: Recorded) -> None:
         theirs = {tuple(edge) for edge in arrays["edge_list"].tolist()}
         crowded = set(np.flatnonzero(arrays["radius_count"] > 32).tolist())
 
-        def settled(edges: set[tuple[int, int, int]], left_out: set[int] = crowded) -> set[tuple[int, int, int]]:
+        def settled(
+            edges: set[tuple[int, int, int]], left_out: set[int] = crowded
+        ) -> set[tuple[int, int, int]]:
             return {edge for edge in edges if edge[2] != RADIUS or edge[1] not in left_out}
 
         assert settled(ours) == settled(theirs), name

@@ -21,7 +21,9 @@ _GRAPH = RelationalGraph(RelationalGraph.Settings())
 
 def encoder_of(recorded: Recorded) -> JointEncoder:
     """The recorded encoder in train mode, its sequence encoder frozen."""
-    encoder = build_encoder(recorded, recorded.facts("pretext/model"), recorded.tensors("pretext/model.state"))
+    encoder = build_encoder(
+        recorded, recorded.facts("pretext/model"), recorded.tensors("pretext/model.state")
+    )
     return encoder.freeze_sequence().train()
 
 
@@ -84,7 +86,9 @@ def test_distance(recorded: Recorded) -> None:
     graph = _GRAPH(batch)
     drawn = our_rows(graph, arrays["edge_list"][arrays["edge_index"]])
     view = task.view_without(batch, graph, drawn)
-    assert torch.equal(view.targets["pair"].int(), torch.from_numpy(np.stack([arrays["node_i"], arrays["node_j"]])))
+    assert torch.equal(
+        view.targets["pair"].int(), torch.from_numpy(np.stack([arrays["node_i"], arrays["node_j"]]))
+    )
     assert relative_error(view.targets["distance"], arrays["target"]) < 1e-6
     kept = {tuple(edge) for edge in arrays["edge_list"][arrays["edge_keep_mask"]].tolist()}
     assert edges(view) == kept

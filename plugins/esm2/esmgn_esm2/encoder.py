@@ -1,7 +1,7 @@
 """The sequence encoder ``esm2``."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -41,7 +41,7 @@ class ESM2(nn.Module):
         """Width of the representation."""
         attention_heads: int = Field(20, ge=1)
         """Attention heads of each block; ``embed_dim / attention_heads`` is even."""
-        weights: str = Field("pretrained", min_length=1)
+        weights: Literal["pretrained", "random"] | Path = "pretrained"
         """``pretrained`` for the preset's checkpoint, ``random``, or the path of a file in fair-esm's
         layout (``.pt`` or ``.safetensors``)."""
         checkpoint: Checkpoint | None = None
@@ -121,8 +121,14 @@ class ESM2(nn.Module):
 
 
 def _weights_path(settings: ESM2.Settings) -> Path:
-    if settings.weights != "pretrained":
-        return Path(settings.weights).expanduser()
+    if isinstance(settings.weights, Path):
+        if settings.weights.is_file():
+            return settings.weights
+        raise WeightsError(
+            f"weights file not found: {settings.weights} (seq.weights)",
+            "expected pretrained, random, or a file in fair-esm's layout",
+            "see: esmgn show esm2",
+        )
     if settings.checkpoint is None:
         raise WeightsError(
             "esm2 without a preset has no pretrained weights",

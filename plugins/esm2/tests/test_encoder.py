@@ -205,8 +205,6 @@ def test_blocks_that_are_not_run_are_not_trained() -> None:
     """Otherwise several processes would wait for gradients that never come."""
     settings = {"num_layers": 3, "embed_dim": 16, "attention_heads": 2, "weights": "random"}
     encoder = ESM2(ESM2.Settings(**settings, layers=(1,)))
-        ESM2.Settings(num_layers=3, embed_dim=16, attention_heads=2, weights="random", layers=(1,))
-    )
     encoder(example_batch()).protein.sum().backward()
     assert all((p.grad is not None) == p.requires_grad for p in encoder.parameters())
     assert not any(p.requires_grad for p in encoder.model.layers[1:].parameters())

@@ -94,12 +94,12 @@ class JointAttention(nn.Module):
         block = self.attn
         weights, biases = block.in_proj_weight.chunk(3), block.in_proj_bias.chunk(3)
         inputs = (self.query(tokens), self.key(tokens), self.value(tokens))
-        heads = (
-            functional.linear(values, weight, bias).unflatten(1, (block.num_heads, -1))
+        query, key, value = (
+            functional.linear(values, weight, bias).view(len(tokens), block.num_heads, -1)
             for values, weight, bias in zip(inputs, weights, biases, strict=True)
         )
         dropout = block.dropout if self.training else 0.0
-        mixed = attend(*heads, groups_of(lengths), dropout=dropout)
+        mixed = attend(query, key, value, groups_of(lengths), dropout=dropout)
         output: Tensor = block.out_proj(mixed.flatten(1))
         return output
 

@@ -1,0 +1,13 @@
+"""The conformance kit for plugin authors: one call tests a component against its contract.
+
+>>> from esmgn_core import Kind
+>>> check_component(Kind.FUSE, "serial")
+
+An ``AssertionError`` names the component and the claim that failed. The example proteins and the
+example graph are there for an author's own tests.
+"""
+
+from esmgn_core.testing.check import check_class, check_component
+from esmgn_core.testing.examples import ExampleGraph, example_batch, example_proteins
+
+__all__ = ["ExampleGraph", "check_class", "check_component", "example_batch", "example_proteins"]

@@ -1,0 +1,129 @@
+"""From a component's name to the claims of its kind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tomli_w
+import torch
+from pydantic import ValidationError
+
+from esmgn_core.compose import build_component
+from esmgn_core.configure import settings_class
+from esmgn_core.errors import PluginError
+from esmgn_core.registry import discover
+from esmgn_core.settings import ComponentSettings, validated
+from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.testing.claims import Claims
+from esmgn_core.testing.datasets import check_dataset
+from esmgn_core.testing.fusers import check_fuser
+from esmgn_core.testing.graphs import check_graph_builder
+from esmgn_core.testing.sequence import check_sequence_encoder
+from esmgn_core.testing.structure import check_structure_encoder
+from esmgn_core.testing.tasks import check_pretext_task
+
+Build = Callable[..., Any]
+
+_CHECKS: dict[Kind, Callable[[Claims, type, Build], None]] = {
+    Kind.SEQ: check_sequence_encoder,
+    Kind.STRUCT: check_structure_encoder,
+    Kind.FUSE: check_fuser,
+    Kind.GRAPH: check_graph_builder,
+    Kind.PRETEXT: check_pretext_task,
+    Kind.DATA: check_dataset,
+}
+
+
+def check_component(kind: Kind, name: str, /, **settings: Any) -> None:
+    """Test a registered component against the contract of its kind, on the CPU.
+
+    Args:
+        kind: kind of the component.
+        name: its name, as ``esmgn list`` shows it. Presets are not looked at.
+        **settings: settings that differ from the defaults, such as a small width.
+
+    Raises:
+        AssertionError: naming the claim that failed.
+        UnknownComponentError: no plugin in use declares the component.
+        SettingsError: a setting that the component does not take.
+    """
+    registry = discover()
+    spec = registry.component(kind, name)
+    plugin = next(plugin for found, plugin in registry.components(kind) if found == spec)
+    claims = _claims(spec)
+    imported_lazily(claims, plugin.module)
+    _check(spec, registry.load(spec), settings, claims)
+
+
+def check_class(kind: Kind, component: type, /, **settings: Any) -> None:
+    """Test a class that no plugin declares yet; else as :func:`check_component`."""
+    target = f"{component.__module__}:{component.__qualname__}"
+    spec = ComponentSpec(kind, component.__name__, target, summary="")
+    _check(spec, component, settings, _claims(spec))
+
+
+def _claims(spec: ComponentSpec) -> Claims:
+    return Claims(f"{spec.kind.long_name} '{spec.name}'")
+
+
+def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims: Claims) -> None:
+    try:
+        model = settings_class(spec, component)
+        _check_settings_class(claims, model)
+        settings = validated(model, values, what=claims.about, see=f"esmgn show {spec.name}")
+        _settings_survive_toml(claims, settings)
+        with torch.random.fork_rng(devices=[]), _one_thread():
+            _CHECKS[spec.kind](
+                claims, component, lambda **context: build_component(spec, component, settings, **context)
+            )
+    except PluginError as error:
+        raise AssertionError(str(error)) from error
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On so few residues threads cost more than they gain, much more beside other programs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check_settings_class(claims: Claims, model: type[ComponentSettings]) -> None:
+    for name, field in model.model_fields.items():
+        claims.hold(not field.is_required(), f"setting '{name}' has no default")
+        claims.hold(bool(field.description), f"setting '{name}' has no description (a docstring below it)")
+    claims.hold(bool(model.model_config.get("frozen")), "its Settings are not frozen")
+    claims.hold(_refuses_unknown(model), "an unknown setting is not refused")
+
+
+def _refuses_unknown(model: type[ComponentSettings]) -> bool:
+    try:
+        model.model_validate({"no_such_setting": 1})
+    except ValidationError as error:
+        return any(item["type"] == "extra_forbidden" for item in error.errors())
+    return False
+
+
+def _settings_survive_toml(claims: Claims, settings: ComponentSettings) -> None:
+    """A run folder's ``config.toml`` repeats the run only if settings come back as they were."""
+    text = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+    claims.hold(
+        type(settings).model_validate(tomllib.loads(text)) == settings,
+        "its settings do not come back from a run file as they were",
+    )
+
+
+def imported_lazily(claims: Claims, module: str) -> None:
+    """Declaring components must not import torch: ``esmgn list`` would wait for it."""
+    script = f"import sys, {module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)  # noqa: S603
+    claims.hold(done.returncode == 0, f"its plugin's module {module} cannot be imported:\n{done.stderr}")
+    claims.hold(not done.stdout.endswith("True\n"), f"importing its plugin's module {module} imports torch")

@@ -1,0 +1,141 @@
+"""How the kit states claims, compares tensors and watches inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Value = TypeVar("Value")
+
+_NUDGE = 0.02
+
+
+class Claims:
+    """Claims about one component.
+
+    Args:
+        about: the component in words, the beginning of every message.
+    """
+
+    def __init__(self, about: str) -> None:
+        self.about = about
+
+    def hold(self, condition: bool, otherwise: str) -> None:
+        """Raise an ``AssertionError`` that says what is wrong unless ``condition`` is true."""
+        if not condition:
+            raise AssertionError(f"{self.about}: {otherwise}")
+
+    def check(self, checks: Iterable[Callable[[Value], None]], subject: Value) -> None:
+        """Run checks in turn. An error of the component itself carries the claim that was at stake."""
+        for check in checks:
+            try:
+                check(subject)
+            except Exception as error:
+                error.add_note(f"{self.about} was checked for: {(check.__doc__ or check.__name__).strip()}")
+                raise
+
+    def untouched(self, call: Callable[[], Value], **inputs: object) -> Value:
+        """The result of ``call``, after which every tensor of ``inputs`` must be bit-identical."""
+        before = snapshot(inputs)
+        result = call()
+        changed = differences(before, snapshot(inputs))
+        self.hold(not changed, f"changes its input in place: {', '.join(changed)}")
+        return result
+
+
+def snapshot(value: object, name: str = "") -> dict[str, object]:
+    """All tensors (copied) and other values inside ``value``, by dotted name."""
+    if isinstance(value, Tensor):
+        return {name: value.detach().clone()}
+    if isinstance(value, nn.Module):
+        return snapshot(value.state_dict(), name)
+    parts = _parts(value)
+    if parts is None:
+        return {name: value}
+    found: dict[str, object] = {}
+    for key, part in parts.items():
+        found |= snapshot(part, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def _parts(value: object) -> Mapping[str, object] | None:
+    if dataclasses.is_dataclass(value):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return {str(number): part for number, part in enumerate(value)}
+    return None
+
+
+def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """Names under which two snapshots differ by so much as a bit (NaN equals NaN)."""
+    names = [*one, *(name for name in other if name not in one)]
+    return [name for name in names if not _same(one.get(name), other.get(name))]
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        return bool(((one == other) | ((one != one) & (other != other))).all())
+    return type(one) is type(other) and one == other
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a positive integer."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def relative_difference(found: Tensor, expected: Tensor) -> float:
+    """Largest difference as a share of the largest expected value; infinite where one is NaN."""
+    if found.shape != expected.shape:
+        return math.inf
+    if not expected.numel():
+        return 0.0
+    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+    return math.inf if math.isnan(difference) else difference
+
+
+@torch.no_grad()
+def nudge(module: nn.Module) -> None:
+    """Move every trainable parameter a little: zeros of an initialisation would hide mistakes."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            parameter.add_(_NUDGE * torch.randn(parameter.shape, generator=generator))
+
+
+def gradients_reach_parameters(claims: Claims, module: nn.Module, loss: Tensor) -> None:
+    """Every trainable parameter of ``module`` has a finite gradient of ``loss``."""
+    names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    if not names:
+        return
+    claims.hold(loss.requires_grad, "its loss carries no gradient")
+    module.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+    gradients = {name: module.get_parameter(name).grad for name in names}
+    missing = [name for name, gradient in gradients.items() if gradient is None]
+    claims.hold(not missing, f"no gradient reaches: {', '.join(missing)}")
+    wild = [
+        name for name, gradient in gradients.items() if gradient is not None and not gradient.isfinite().all()
+    ]
+    claims.hold(not wild, f"the gradient is not finite at: {', '.join(wild)}")
+
+
+def state_dict_carries_over(
+    claims: Claims, module: nn.Module, build: Callable[[], nn.Module], call: Callable[[nn.Module], object]
+) -> None:
+    """A new instance with the state dict of ``module`` gives bit-identical results in eval mode."""
+    odd = [name for name, value in module.state_dict().items() if not isinstance(value, Tensor)]
+    claims.hold(not odd, f"its state dict holds something else than tensors: {', '.join(odd)}")
+    torch.manual_seed(41)
+    other = build().eval()
+    other.load_state_dict({name: value.clone() for name, value in module.state_dict().items()})
+    lost = differences(snapshot(call(module)), snapshot(call(other)))
+    claims.hold(not lost, "a new instance with its state dict gives other results: some state is not saved")

@@ -1,0 +1,132 @@
+"""Claims about datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from esmgn_core.alphabet import UNKNOWN
+from esmgn_core.batch import CA, Protein, ProteinBatch
+from esmgn_core.splits import Split
+from esmgn_core.testing.claims import Claims, differences, is_count, snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSubject:
+    """A dataset under test."""
+
+    claims: Claims
+    build: Callable[[], Any]
+    dataset: Any
+
+
+def check_dataset(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
+    """State all claims about a dataset. All its proteins are read."""
+    checks = (_size, _proteins, _names, _splits, _repeatable)
+    claims.check(checks, DatasetSubject(claims, build, build()))
+
+
+def _size(subject: DatasetSubject) -> None:
+    """There are proteins, in whole groups."""
+    dataset = subject.dataset
+    subject.claims.hold(len(dataset) > 0, "holds no protein")
+    subject.claims.hold(
+        is_count(dataset.group_size), f"group_size is {dataset.group_size!r}, expected a positive integer"
+    )
+    subject.claims.hold(len(dataset) % dataset.group_size == 0, "its last group of proteins is incomplete")
+
+
+def _proteins(subject: DatasetSubject) -> None:
+    """Every protein is as the documentation of ``Protein`` says, and fits into a batch."""
+    dataset = subject.dataset
+    proteins = [dataset[index] for index in range(len(dataset))]
+    for protein in proteins:
+        check_protein(subject.claims, protein)
+    ProteinBatch.from_proteins(proteins)
+
+
+def check_protein(claims: Claims, protein: object) -> None:
+    """A protein has tensors of the right shapes and types, and values that make sense."""
+    claims.hold(isinstance(protein, Protein), f"gives {type(protein).__name__}, expected Protein")
+    assert isinstance(protein, Protein)  # noqa: S101 - for the type checker; stated above
+    about = f"protein '{protein.name}'"
+    length = len(protein)
+    claims.hold(length > 0, f"{about} has no residue")
+    for name, shape, dtype in (
+        ("residue_type", (length,), torch.int64),
+        ("backbone", (length, 4, 3), torch.float32),
+        ("atom_mask", (length, 4), torch.bool),
+        ("residue_index", (length,), torch.int64),
+        ("chain_index", (length,), torch.int64),
+        ("plddt", (length,), torch.float32),
+        ("insertion_code", (length,), torch.uint8),
+    ):
+        tensor: Tensor | None = getattr(protein, name)
+        if tensor is None and name in {"plddt", "insertion_code"}:
+            continue
+        fits = isinstance(tensor, Tensor) and tuple(tensor.shape) == shape and tensor.dtype == dtype
+        claims.hold(fits, f"{about}: {name} is no {dtype} tensor of shape {list(shape)}")
+    _check_values(claims, about, protein)
+
+
+def _check_values(claims: Claims, about: str, protein: Protein) -> None:
+    kinds, chain = protein.residue_type, protein.chain_index
+    claims.hold(
+        0 <= int(kinds.min()) <= int(kinds.max()) <= UNKNOWN, f"{about}: residue types are not 0 to {UNKNOWN}"
+    )
+    claims.hold(bool(protein.atom_mask[:, CA].all()), f"{about}: a residue has no CA atom")
+    present = protein.backbone.isfinite().all(dim=2)
+    absent = protein.backbone.isnan().all(dim=2)
+    agree = torch.where(protein.atom_mask, present, absent)
+    claims.hold(bool(agree.all()), f"{about}: coordinates and atom_mask disagree about which atoms are there")
+    known = 0 <= int(chain.min()) <= int(chain.max()) < len(protein.chains)
+    claims.hold(known, f"{about}: chain_index does not point into chains")
+    if protein.plddt is not None:
+        in_range = bool(((protein.plddt >= 0) & (protein.plddt <= 100)).all())
+        claims.hold(in_range, f"{about}: plddt is not between 0 and 100")
+
+
+def _names(subject: DatasetSubject) -> None:
+    """Names tell proteins apart."""
+    dataset = subject.dataset
+    names = [dataset[index].name for index in range(len(dataset))]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    subject.claims.hold(not twice, f"several proteins are called: {', '.join(twice)}")
+
+
+def _splits(subject: DatasetSubject) -> None:
+    """The splits share no protein, leave none out, and keep groups together."""
+    dataset = subject.dataset
+    splits = {name: list(dataset.split(name)) for name in get_args(Split)}
+    together = [index for indices in splits.values() for index in indices]
+    claims = subject.claims
+    claims.hold(len(together) == len(set(together)), "a protein is in the splits twice")
+    claims.hold(sorted(together) == list(range(len(dataset))), "its splits do not cover its proteins")
+    claims.hold(bool(splits["train"]), "its training split is empty")
+    size = dataset.group_size
+    for name, indices in splits.items():
+        groups = [indices[first : first + size] for first in range(0, len(indices), size)]
+        whole = all(
+            group == list(range(group[0], group[0] + size)) and group[0] % size == 0 for group in groups
+        )
+        claims.hold(whole, f"split '{name}' tears groups of {size} proteins apart")
+
+
+def _repeatable(subject: DatasetSubject) -> None:
+    """Two instances, and two looks at one protein, give the same proteins and splits."""
+    claims, one = subject.claims, subject.dataset
+    torch.manual_seed(2)
+    other = subject.build()
+    claims.hold(len(one) == len(other), "two instances hold different numbers of proteins")
+    for name in get_args(Split):
+        claims.hold(
+            list(one.split(name)) == list(other.split(name)), f"two instances differ in split '{name}'"
+        )
+    for index in range(len(one)):
+        first, second, third = snapshot(one[index]), snapshot(one[index]), snapshot(other[index])
+        claims.hold(not differences(first, second), f"protein {index} differs at the second look")
+        claims.hold(not differences(first, third), f"two instances differ in protein {index}")

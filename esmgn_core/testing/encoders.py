@@ -1,0 +1,216 @@
+"""Claims that hold for every encoder: of sequences, of structures, and both fused."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from esmgn_core.batch import Encoding, Protein, ProteinBatch
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.testing.claims import (
+    Claims,
+    differences,
+    gradients_reach_parameters,
+    is_count,
+    nudge,
+    relative_difference,
+    snapshot,
+    state_dict_carries_over,
+)
+from esmgn_core.testing.examples import ExampleGraph, example_batch, example_proteins
+
+_PACKING_TOLERANCE = 1e-5
+_BF16_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSubject:
+    """An encoder under test.
+
+    Attributes:
+        claims: where claims are stated.
+        build: makes a new instance, drawing on torch's random numbers.
+        encode: calls an instance; what the encoder does not need is ignored.
+    """
+
+    claims: Claims
+    build: Callable[[], Any]
+    encode: Callable[[Any, ProteinBatch, ResidueGraph], Encoding]
+
+    def trained(self) -> Any:
+        """An instance in eval mode, its parameters and statistics off their initial values."""
+        torch.manual_seed(17)
+        module = self.build()
+        nudge(module)
+        self.encoding(module.train(), example_proteins(seed=3))
+        return module.eval()
+
+    def encoding(self, module: Any, proteins: list[Protein]) -> Encoding:
+        """The encoding of some proteins on the example graph, without gradients."""
+        batch = ProteinBatch.from_proteins(proteins)
+        with torch.no_grad():
+            return self.encode(module, batch, ExampleGraph()(batch))
+
+
+def check_encoder(subject: EncoderSubject) -> None:
+    """State all claims about an encoder."""
+    checks = (
+        _shapes,
+        _inputs_untouched,
+        _evaluation,
+        _packing,
+        _order,
+        _gradients,
+        _same_seed,
+        _state_dict,
+        _bfloat16,
+    )
+    subject.claims.check(checks, subject)
+
+
+def check_encoding(claims: Claims, encoding: object, batch: ProteinBatch, width: int) -> None:
+    """An encoding is finite and has the shape its encoder promised."""
+    claims.hold(isinstance(encoding, Encoding), f"returns {type(encoding).__name__}, expected Encoding")
+    for name, length in (("residue", batch.num_residues), ("protein", len(batch))):
+        tensor: Tensor = getattr(encoding, name)
+        found = tuple(tensor.shape)
+        claims.hold(
+            found == (length, width),
+            f"{name} representations have shape {found}, expected ({length}, output_dim = {width})",
+        )
+        claims.hold(bool(tensor.isfinite().all()), f"{name} representations are not all finite")
+
+
+def _shapes(subject: EncoderSubject) -> None:
+    """Residue [N, output_dim] and protein [B, output_dim] representations, float32 and finite."""
+    claims, module = subject.claims, subject.trained()
+    width = module.output_dim
+    claims.hold(is_count(width), f"output_dim is {width!r}, expected a positive integer")
+    encoding = subject.encoding(module, example_proteins())
+    check_encoding(claims, encoding, example_batch(), int(width))
+    for name, tensor in (("residue", encoding.residue), ("protein", encoding.protein)):
+        claims.hold(
+            tensor.dtype == torch.float32,
+            f"{name} representations are {tensor.dtype}, expected torch.float32",
+        )
+
+
+def _inputs_untouched(subject: EncoderSubject) -> None:
+    """Batch and graph are bit-identical after a call, in training and in evaluation."""
+    module = subject.trained()
+    batch = example_batch()
+    graph = ExampleGraph()(batch)
+    for training in (False, True):
+        module.train(training)
+        subject.claims.untouched(lambda: subject.encode(module, batch, graph), batch=batch, graph=graph)
+
+
+def _evaluation(subject: EncoderSubject) -> None:
+    """Evaluation draws no random numbers and leaves weights and statistics alone."""
+    module = subject.trained()
+    before = snapshot(module)
+    first = subject.encoding(module, example_proteins())
+    second = subject.encoding(module, example_proteins())
+    subject.claims.hold(
+        not differences(snapshot(first), snapshot(second)), "gives two results for one batch in eval mode"
+    )
+    changed = differences(before, snapshot(module))
+    subject.claims.hold(not changed, f"changes its own state in eval mode: {', '.join(changed)}")
+
+
+def _packing(subject: EncoderSubject) -> None:
+    """A protein is encoded alike alone and among others."""
+    module, proteins = subject.trained(), example_proteins()
+    packed = subject.encoding(module, proteins)
+    for number, (protein, residue) in enumerate(zip(proteins, _by_protein(packed, proteins), strict=True)):
+        alone = subject.encoding(module, [protein])
+        check_encoding(subject.claims, alone, ProteinBatch.from_proteins([protein]), module.output_dim)
+        pairs = (("residue", residue, alone.residue), ("protein", packed.protein[number], alone.protein[0]))
+        for name, found, expected in pairs:
+            difference = relative_difference(found, expected)
+            subject.claims.hold(
+                difference <= _PACKING_TOLERANCE,
+                f"packing changes the {name} representations of protein '{protein.name}' "
+                f"by {difference:.1e} of their size",
+            )
+
+
+def _order(subject: EncoderSubject) -> None:
+    """The order of proteins in a batch does not matter."""
+    module, proteins = subject.trained(), example_proteins()
+    straight, turned = subject.encoding(module, proteins), subject.encoding(module, proteins[::-1])
+    residue = torch.cat(_by_protein(turned, proteins[::-1])[::-1])
+    pairs = ((residue, straight.residue), (turned.protein.flip(0), straight.protein))
+    difference = max(relative_difference(found, expected) for found, expected in pairs)
+    subject.claims.hold(
+        difference <= _PACKING_TOLERANCE,
+        f"the order of proteins in the batch changes representations by {difference:.1e} of their size",
+    )
+
+
+def _by_protein(encoding: Encoding, proteins: list[Protein]) -> list[Tensor]:
+    ptr = ProteinBatch.from_proteins(proteins).ptr.tolist()
+    return [encoding.residue[first:end] for first, end in itertools.pairwise(ptr)]
+
+
+def _gradients(subject: EncoderSubject) -> None:
+    """In training, a loss on the representations reaches every trainable parameter."""
+    module = subject.trained().train()
+    batch = example_batch()
+    encoding = subject.encode(module, batch, ExampleGraph()(batch))
+    trainable = any(parameter.requires_grad for parameter in module.parameters())
+    for name, tensor in (("residue", encoding.residue), ("protein", encoding.protein)):
+        subject.claims.hold(
+            tensor.requires_grad or not trainable, f"{name} representations carry no gradient"
+        )
+    gradients_reach_parameters(subject.claims, module, weighted_sum(encoding))
+
+
+def weighted_sum(encoding: Encoding) -> Tensor:
+    """A loss in which every number of an encoding has its own weight.
+
+    A plain sum would not do: behind a batch normalisation its gradient is zero.
+    """
+    parts = [encoding.residue.flatten(), encoding.protein.flatten()]
+    values = torch.cat(parts)
+    return (values * torch.arange(len(values)).mul(0.7).sin()).sum()
+
+
+def _same_seed(subject: EncoderSubject) -> None:
+    """One seed gives one model and one result."""
+    found = []
+    for _ in range(2):
+        torch.manual_seed(29)
+        module = subject.build().train()
+        found.append(snapshot({"state": module, "encoding": subject.encoding(module, example_proteins())}))
+    changed = differences(*found)
+    subject.claims.hold(not changed, f"one seed gives two results: {', '.join(changed)}")
+
+
+def _state_dict(subject: EncoderSubject) -> None:
+    """A state dict carries everything to a new instance: results are bit-identical."""
+    state_dict_carries_over(
+        subject.claims,
+        subject.trained(),
+        subject.build,
+        lambda module: subject.encoding(module, example_proteins()),
+    )
+
+
+def _bfloat16(subject: EncoderSubject) -> None:
+    """It runs under bfloat16 autocast, the precision of training on most GPUs."""
+    module = subject.trained()
+    expected = subject.encoding(module, example_proteins())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = subject.encoding(module, example_proteins())
+    for name in ("residue", "protein"):
+        difference = relative_difference(getattr(found, name).float(), getattr(expected, name))
+        subject.claims.hold(
+            difference <= _BF16_TOLERANCE,
+            f"bfloat16 autocast changes the {name} representations by {difference:.1e} of their size",
+        )

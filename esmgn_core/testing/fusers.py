@@ -1,0 +1,31 @@
+"""Claims about fusers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from esmgn_core.model import JointEncoder
+from esmgn_core.testing.claims import Claims, is_count
+from esmgn_core.testing.encoders import EncoderSubject, check_encoder
+from esmgn_core.testing.stand_ins import ExampleSequenceEncoder, ExampleStructureEncoder
+
+
+def check_fuser(claims: Claims, component: type, build: Callable[..., Any]) -> None:
+    """State all claims about a fuser, between two simple encoders.
+
+    That gradients reach every parameter includes those of both encoders.
+    """
+    sequence_dim, structure_dim = ExampleSequenceEncoder.output_dim, ExampleStructureEncoder.output_dim
+    build(sequence_dim=sequence_dim, structure_dim=structure_dim)
+    input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
+    claims.hold(
+        is_count(input_dim),
+        f"structure_input_dim({sequence_dim}) is {input_dim!r}, expected a positive integer",
+    )
+
+    def joint() -> JointEncoder:
+        fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)
+        return JointEncoder(ExampleSequenceEncoder(), ExampleStructureEncoder(input_dim), fuser)
+
+    check_encoder(EncoderSubject(claims, joint, lambda module, batch, graph: module(batch, graph)))

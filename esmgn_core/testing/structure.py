@@ -1,0 +1,96 @@
+"""Claims about structure encoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from esmgn_core.batch import ProteinBatch
+from esmgn_core.testing.claims import Claims, relative_difference
+from esmgn_core.testing.encoders import EncoderSubject, check_encoder, check_encoding
+from esmgn_core.testing.examples import ExampleGraph, example_batch
+
+_INPUT_DIM = 24
+_MOTION_TOLERANCE = 1e-3
+
+
+def check_structure_encoder(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
+    """State all claims about a structure encoder."""
+    subject = EncoderSubject(
+        claims,
+        lambda: build(input_dim=_INPUT_DIM, num_relations=ExampleGraph.num_relations),
+        lambda module, batch, graph: module(batch, graph, _features(batch)),
+    )
+    check_encoder(subject)
+    claims.check((_features_untouched, _gradient_reaches_features, _rigid_motion, _no_edges), subject)
+
+
+def _features(batch: ProteinBatch) -> Tensor:
+    """Features [N, 24] that follow from residue types and numbers alone."""
+    width = torch.arange(_INPUT_DIM)
+    phase = batch.residue_type.unsqueeze(1) * (width + 1) * 0.7 + batch.residue_index.unsqueeze(1) * 0.3
+    return torch.sin(phase + width)
+
+
+def _features_untouched(subject: EncoderSubject) -> None:
+    """The features are bit-identical after a call, in training and in evaluation."""
+    module, batch = subject.trained(), example_batch()
+    graph, features = ExampleGraph()(batch), _features(batch)
+    for training in (False, True):
+        module.train(training)
+        subject.claims.untouched(lambda: module(batch, graph, features), features=features)
+
+
+def _gradient_reaches_features(subject: EncoderSubject) -> None:
+    """A sequence encoder below it can be trained through it."""
+    module, batch = subject.trained(), example_batch()
+    features = _features(batch).requires_grad_()
+    encoding = module(batch, ExampleGraph()(batch), features)
+    encoding.residue.square().sum().backward()
+    reached = features.grad is not None and bool(features.grad.count_nonzero())
+    subject.claims.hold(reached, "no gradient reaches the features it is given")
+
+
+@torch.no_grad()
+def _rigid_motion(subject: EncoderSubject) -> None:
+    """Turning and shifting the proteins changes nothing."""
+    module, batch = subject.trained(), example_batch()
+    expected = subject.encode(module, batch, ExampleGraph()(batch))
+    for motion, moved in moved_batches(batch).items():
+        found = subject.encode(module, moved, ExampleGraph()(moved))
+        difference = relative_difference(found.residue, expected.residue)
+        subject.claims.hold(
+            difference <= _MOTION_TOLERANCE,
+            f"{motion} the proteins changes representations by {difference:.1e} of their size",
+        )
+
+
+def moved_batches(batch: ProteinBatch) -> dict[str, ProteinBatch]:
+    """The batch shifted, and turned about two axes, by what was done; missing atoms stay missing."""
+    backbone = batch.backbone.double()
+    moved = {
+        "shifting": backbone + torch.tensor([11.0, -7.0, 23.0], dtype=torch.float64),
+        "turning": backbone @ _rotation(0.9, 0, 1) @ _rotation(2.3, 1, 2),
+    }
+    return {motion: batch.replace(backbone=atoms.float()) for motion, atoms in moved.items()}
+
+
+def _rotation(angle: float, one: int, other: int) -> Tensor:
+    """float64 [3, 3]: the turn by ``angle`` in the plane of two axes."""
+    turn = torch.eye(3, dtype=torch.float64)
+    turn[one, one] = turn[other, other] = math.cos(angle)
+    turn[one, other], turn[other, one] = -math.sin(angle), math.sin(angle)
+    return turn
+
+
+@torch.no_grad()
+def _no_edges(subject: EncoderSubject) -> None:
+    """A graph without edges is encoded too: a pretext task may remove the last one."""
+    module, batch = subject.trained(), example_batch()
+    graph = ExampleGraph()(batch)
+    empty = graph.keep_edges(torch.zeros(graph.num_edges, dtype=torch.bool))
+    check_encoding(subject.claims, subject.encode(module, batch, empty), batch, module.output_dim)

@@ -1,0 +1,78 @@
+"""``esmgn list``."""
+
+from __future__ import annotations
+
+import pytest
+
+from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
+
+from ..conftest import PluginHost
+from .conftest import Esmgn
+
+
+def test_every_name_is_listed_under_the_heading_of_its_kind(esmgn: Esmgn) -> None:
+    sections = dict(section.split("\n", 1) for section in esmgn("list").out.split("\n\n"))
+    registry = discover()
+    for kind in Kind:
+        lines = sections[f"{kind.long_name}s (--{kind})"].splitlines()
+        listed = [line.split()[0] for line in lines if not line.startswith("   ")]
+        assert listed == registry.names(kind)
+    assert "quickstart" in sections["recipes (--recipe)"]
+
+
+def test_a_line_says_what_a_name_is_and_where_it_comes_from(esmgn: Esmgn) -> None:
+    lines = esmgn("list", "seq").out.splitlines()
+    assert lines[0] == "sequence encoders (--seq)"
+    assert "  esm2       plugin esm2     Protein language model ESM-2, packed without padding" in lines
+    assert "  esm2_650m  preset of esm2  ESM-2, 33 layers, 1280-d, UniRef50/D" in lines
+
+
+@pytest.mark.parametrize("kind", [*Kind, "recipe"])
+def test_one_kind_at_a_time(esmgn: Esmgn, kind: str) -> None:
+    status, out, err = esmgn("list", kind)
+    assert (status, err) == (0, "")
+    assert f"(--{kind})" in out
+    assert out.count("(--") == 1
+
+
+@pytest.mark.parametrize("columns", [80, 100, 250])
+def test_lines_fit_the_terminal_and_stay_readable(
+    esmgn: Esmgn, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, esmgn("list").out.splitlines())) <= min(columns, 100)
+
+
+def test_a_kind_without_names(bare_host: PluginHost, esmgn: Esmgn) -> None:
+    bare_host.install("empty")
+    assert esmgn("list", "struct").out == "structure encoders (--struct)\n  none\n"
+
+
+def test_both_claimants_of_a_name_are_listed(bare_host: PluginHost, esmgn: Esmgn) -> None:
+    for plugin in ("first", "second"):
+        bare_host.install(plugin, bare_host.component(Kind.STRUCT, "egnn", summary=f"The {plugin}"))
+    status, out, err = esmgn("list", "struct")
+    assert status == 0
+    assert out.splitlines()[1:] == ["  egnn  plugin first   The first", "  egnn  plugin second  The second"]
+    assert err == (
+        "warning: structure encoder 'egnn' is claimed by 2 plugins: "
+        "'first' (esmgn-first) and 'second' (esmgn-second)\n"
+        "  switch one off: ESMGN_DISABLE=first or ESMGN_DISABLE=second\n"
+    )
+
+
+def test_a_disabled_plugin_is_missing_from_the_list(esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESMGN_DISABLE", "gearnet")
+    status, out, err = esmgn("list", "struct")
+    assert (status, err) == (0, "")
+    assert "gearnet" not in out
+
+
+def test_a_mistyped_disabled_plugin_is_a_warning(esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESMGN_DISABLE", "esm3")
+    status, _, err = esmgn("list")
+    assert (status, err) == (
+        0,
+        "warning: no plugin is called 'esm3' (ESMGN_DISABLE), did you mean: esm2?\n",
+    )

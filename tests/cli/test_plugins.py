@@ -1,0 +1,39 @@
+"""``esmgn plugins``."""
+
+from __future__ import annotations
+
+import pytest
+
+import esmgn_core
+from esmgn_core.spec import Kind
+
+from ..conftest import PluginHost
+from .conftest import Esmgn
+
+
+def test_shipped_plugins_are_in_use(esmgn: Esmgn) -> None:
+    status, out, err = esmgn("plugins")
+    assert (status, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["esm2", "esmgn", esmgn_core.__version__, "in", "use", "seq:esm2"] in rows
+
+
+def test_the_state_of_every_plugin(
+    bare_host: PluginHost, esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_host.install(
+        "egnn", bare_host.component(Kind.STRUCT, "egnn"), bare_host.component(Kind.GRAPH, "near")
+    )
+    bare_host.install("gvp", bare_host.component(Kind.STRUCT, "gvp"))
+    bare_host.install("bad", error=ImportError("no module named 'foo'"))
+    monkeypatch.setenv("ESMGN_DISABLE", "gvp")
+    status, out, _ = esmgn("plugins")
+    assert status == 0
+    assert out == (
+        "plugin  package         state   components, or what is wrong\n"
+        "bad     esmgn-bad 1.0   broken  ImportError: no module named 'foo'\n"
+        "egnn    esmgn-egnn 1.0  in use  struct:egnn, graph:near\n"
+        "gvp     esmgn-gvp 1.0   off     switched off (ESMGN_DISABLE)\n"
+        "\n"
+        "switch one off: ESMGN_DISABLE=NAME; see the traceback of a broken one: ESMGN_STRICT=1\n"
+    )

@@ -1,0 +1,63 @@
+"""Every registered component keeps the contract of its kind; a new one is tested without being named here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import pytest
+
+from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
+from esmgn_core.testing import check_component, example_proteins
+
+REGISTRY = discover()
+COMPONENTS = [(kind, spec.name) for kind in Kind for spec, _ in REGISTRY.components(kind)]
+SMALL: dict[tuple[Kind, str], dict[str, Any]] = {
+    (Kind.SEQ, "esm2"): {"num_layers": 2, "embed_dim": 32, "attention_heads": 4, "weights": "random"},
+    (Kind.STRUCT, "cdconv"): {"hidden_dims": [16, 32], "radii": [8.0, 12.0], "kernel_dim": 8},
+    (Kind.STRUCT, "gearnet"): {"num_layers": 2, "hidden_dim": 16},
+    (Kind.STRUCT, "gvp"): {"num_layers": 2, "scalar_dim": 16, "vector_dim": 4, "edge_scalar_dim": 8},
+    (Kind.FUSE, "cross"): {"cross_dim": 16, "attention_heads": 2},
+    (Kind.DATA, "sample"): {"num_proteins": 8},
+}
+"""Settings of components that are large, or need a file, under their defaults."""
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=[f"{kind}-{name}" for kind, name in COMPONENTS])
+def test_component_keeps_its_contract(kind, name, tmp_path):
+    settings = SMALL.get((kind, name), {})
+    if (kind, name) == (Kind.DATA, "folder"):
+        settings = {"path": [str(write_structures(tmp_path))]}
+    check_component(kind, name, **settings)
+
+
+def test_shipped_plugins_are_all_in_use():
+    """A broken plugin would take its components out of this test without a word."""
+    shipped = [plugin for plugin in REGISTRY.plugins if plugin.distribution == "esmgn"]
+    assert [(plugin.name, plugin.problem) for plugin in shipped if plugin.problem] == []
+    assert {kind for kind, _ in COMPONENTS} == set(Kind)
+
+
+def write_structures(folder: Path) -> Path:
+    """The example proteins as PDB files."""
+    for seed in range(3):
+        for protein in example_proteins(seed):
+            (folder / f"{protein.name}_{seed}.pdb").write_text("\n".join(_pdb_lines(protein)) + "\n")
+    return folder
+
+
+def _pdb_lines(protein: Protein) -> list[str]:
+    lines = []
+    for row, letter in enumerate(protein.sequence):
+        chain = protein.chains[int(protein.chain_index[row])]
+        code = gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)
+        residue = f"{code} {chain}{int(protein.residue_index[row]):4d}"
+        for column, atom in enumerate(BACKBONE_ATOMS):
+            if protein.atom_mask[row, column]:
+                place = "".join(f"{value:8.3f}" for value in protein.backbone[row, column].tolist())
+                serial = f"ATOM  {len(lines) + 1:5d}"
+                lines.append(f"{serial}  {atom:<3s} {residue}    {place}  1.00 20.00          {atom[0]:>2s}")
+    return [*lines, "END"]

@@ -1,0 +1,164 @@
+"""The layers of ``registry.toml``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from esmgn_core.configure import check_tables, component_settings, configure
+from esmgn_core.errors import SettingsError
+from esmgn_core.presets import Catalogue, read_registry, read_user_registry, shipped_registry, user_registry
+from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+WIDE = """
+schema = 1
+[struct.wide]
+component = "gearnet"
+summary = "A wide GearNet"
+settings = { hidden_dim = 1024 }
+[seq.mine]
+component = "esm2"
+summary = "My own weights"
+checkpoint = { url = "https://example.org/mine.pt" }
+[recipe.quick]
+summary = "Two epochs"
+run = { struct = "wide", train = { epochs = 2 } }
+"""
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def error_of(path: Path, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        read_registry(written(path, text))
+    return str(caught.value).replace(str(path), "FILE")
+
+
+def test_a_layer_holds_presets_and_recipes(tmp_path: Path) -> None:
+    file = written(tmp_path / "registry.toml", WIDE)
+    layer = read_registry(file)
+    preset = layer.presets[Kind.STRUCT, "wide"]
+    assert (preset.component, preset.summary, preset.settings) == (
+        "gearnet",
+        "A wide GearNet",
+        {"hidden_dim": 1024},
+    )
+    assert preset.origin == str(file)
+    assert layer.recipes["quick"].run == {"struct": "wide", "train": {"epochs": 2}}
+
+
+def test_a_checkpoint_becomes_the_setting_of_that_name(tmp_path: Path) -> None:
+    layer = read_registry(written(tmp_path / "registry.toml", WIDE))
+    assert layer.presets[Kind.SEQ, "mine"].settings == {"checkpoint": {"url": "https://example.org/mine.pt"}}
+
+
+def test_an_upper_layer_replaces_whole_entries(tmp_path: Path) -> None:
+    lower = read_registry(written(tmp_path / "lower.toml", WIDE))
+    text = 'schema = 1\n[struct.wide]\ncomponent = "egnn"\nsummary = "Another"\n'
+    upper = read_registry(written(tmp_path / "upper.toml", text))
+    both = lower.under(upper)
+    assert both.presets[Kind.STRUCT, "wide"].component == "egnn"
+    assert both.presets[Kind.STRUCT, "wide"].settings == {}
+    assert {name for _, name in both.presets} == {"wide", "mine"}
+    assert both.recipes == lower.recipes
+
+
+def test_the_users_registry_lies_in_the_configuration_folder(tmp_path: Path) -> None:
+    assert user_registry() == tmp_path / "config" / "esmgn" / "registry.toml"
+
+
+def test_a_user_needs_no_registry() -> None:
+    assert read_user_registry() == Catalogue()
+
+
+def test_a_variable_names_another_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESMGN_REGISTRY", str(written(tmp_path / "mine.toml", WIDE)))
+    assert "quick" in read_user_registry().recipes
+
+
+def test_a_registry_that_the_variable_names_must_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ESMGN_REGISTRY", str(tmp_path / "mine.toml"))
+    with pytest.raises(SettingsError) as caught:
+        read_user_registry()
+    assert str(caught.value) == (
+        f"registry file not found: {tmp_path / 'mine.toml'}\n  ESMGN_REGISTRY names it; unset it or make it"
+    )
+
+
+def test_the_working_directory_has_no_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path / "registry.toml", WIDE)
+    monkeypatch.chdir(tmp_path)
+    assert "quick" not in discover().catalogue.recipes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("schema = 1\n[seq", "cannot read registry FILE: Expected ']' at the end of a table declaration"),
+        ("[seq.x]", "registry FILE: expected 'schema = 1' at the top"),
+        ("schema = 2", "registry FILE: expected 'schema = 1' at the top"),
+        (
+            "schema = 1\n[sec.x]",
+            "registry FILE: unknown section [sec]\n  did you mean: seq?\n  sections: seq,",
+        ),
+        ("schema = 1\nseq = 3", "registry FILE: [seq] must be a table, got 3"),
+        ("schema = 1\n[seq]\nx = 'esm2'", 'registry FILE: [seq.x] must be a table, got "esm2"'),
+        ("schema = 1\n[seq.x]\nsummary = 's'", 'registry FILE: [seq.x] needs component = "..."'),
+        ("schema = 1\n[seq.x]\ncomponent = 'esm2'", 'registry FILE: [seq.x] needs summary = "..."'),
+        (
+            "schema = 1\n[seq.x]\ncomponents = 'esm2'",
+            "registry FILE: unknown key 'components' in [seq.x]\n  did you mean: component?\n  keys: c",
+        ),
+        (
+            "schema = 1\n[seq.x]\ncomponent = 'esm2'\nsummary = 's'\nsettings = { name = 'y' }",
+            "registry FILE: 'name' cannot be a setting ([seq.x.settings])",
+        ),
+        (
+            "schema = 1\n[recipe.x]\nsummary = 's'\nrun = 3",
+            "registry FILE: [recipe.x.run] must be a table, got 3",
+        ),
+        (
+            "schema = 1\ndisabled = 'esm2'",
+            "registry FILE: 'disabled' must be a list of plugin names, got \"esm2\"",
+        ),
+    ],
+)
+def test_a_wrong_registry_is_refused_by_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    assert error_of(tmp_path / "registry.toml", text).startswith(message)
+
+
+SHIPPED = read_registry(shipped_registry())
+
+
+@pytest.mark.parametrize(("kind", "name"), SHIPPED.presets, ids="-".join)
+def test_every_shipped_preset_has_a_component_and_valid_settings(kind: Kind, name: str) -> None:
+    registry = discover()
+    config = configure(registry, [{kind: {"name": name}}])
+    component_settings(registry, kind, config)
+
+
+@pytest.mark.parametrize("name", SHIPPED.recipes)
+def test_every_shipped_recipe_is_a_valid_run(name: str) -> None:
+    registry = discover()
+    config = configure(registry, [check_tables(registry.recipe(name).run, origin="recipe")])
+    for kind in Kind:
+        component_settings(registry, kind, config)
+
+
+def test_every_shipped_checksum_has_the_length_of_its_kind() -> None:
+    checkpoints = [preset.settings.get("checkpoint", {}) for preset in SHIPPED.presets.values()]
+    assert any(checkpoints)
+    for checkpoint in filter(None, checkpoints):
+        assert re.fullmatch("[0-9a-f]{32}", checkpoint.get("md5", "0" * 32))
+        assert re.fullmatch("[0-9a-f]{64}", checkpoint.get("sha256", "0" * 64))

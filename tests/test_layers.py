@@ -1,0 +1,167 @@
+"""Who may import whom, proved over the syntax trees.
+
+``esmgn_core`` has three layers: light (standard library and pluggy), middle (pydantic), heavy. Core
+imports no plugin and no program; a plugin imports core and libraries, never another plugin; the
+program imports core only.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIGHT = {
+    "esmgn_core",
+    *(
+        f"esmgn_core.{name}"
+        for name in ("alphabet", "errors", "hooks", "presets", "registry", "spec", "splits")
+    ),
+}
+MIDDLE = {"esmgn_core.configure", "esmgn_core.settings"}
+LIBRARIES = {"light": {"pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
+LATE_MODULES = {"esmgn_cli.progress", "esmgn_cli.settings_text"}
+"""Modules of the program that commands import when they need them."""
+
+
+class Import(NamedTuple):
+    """One imported module, and whether the import waits in a function."""
+
+    module: str
+    late: bool
+    line: int
+
+
+def packages() -> dict[str, Path]:
+    found = [ROOT / "esmgn_core", ROOT / "cli" / "esmgn_cli", *ROOT.glob("plugins/*/esmgn_*")]
+    return {path.name: path for path in found if (path / "__init__.py").exists()}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package, folder in packages().items():
+        for path in folder.rglob("*.py"):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+PLUGINS = {name for name in packages() if name not in {"esmgn_core", "esmgn_cli"}}
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Everything a module imports; what only a type checker sees does not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield from _imports(tree, late=False)
+
+
+def _imports(node: ast.AST, *, late: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, late, child.lineno) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            for alias in child.names:
+                whole = f"{child.module}.{alias.name}"
+                yield Import(whole if whole in MODULES else str(child.module), late, child.lineno)
+        elif not _for_type_checkers(child):
+            in_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from _imports(child, late=late or in_function)
+
+
+def _for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def is_own(module: str) -> bool:
+    return top(module) in packages()
+
+
+def offences(module: str, allowed: set[str], *, late: bool | None = None) -> list[str]:
+    """Imports of our own packages by ``module`` beyond ``allowed`` modules or packages."""
+    return [
+        f"{MODULES[module].relative_to(ROOT)}:{found.line} imports {found.module}"
+        for found in imports(MODULES[module])
+        if is_own(found.module) and late in (None, found.late)
+        if not {found.module, top(found.module) + ".*"} & allowed
+    ]
+
+
+def test_the_tree_has_the_expected_packages() -> None:
+    assert packages().keys() >= {"esmgn_core", "esmgn_cli", "esmgn_esm2", "esmgn_gearnet"}
+    assert MODULES.keys() >= LIGHT | MIDDLE | LATE_MODULES
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) == "esmgn_core"))
+def test_core_imports_no_plugin_and_no_program(module: str) -> None:
+    assert offences(module, {"esmgn_core.*"}) == []
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) in PLUGINS))
+def test_a_plugin_imports_core_and_itself_never_another_plugin(module: str) -> None:
+    assert offences(module, {"esmgn_core.*", f"{top(module)}.*"}) == []
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) == "esmgn_cli"))
+def test_the_program_imports_core_and_itself(module: str) -> None:
+    assert offences(module, {"esmgn_core.*", "esmgn_cli.*"}) == []
+
+
+@pytest.mark.parametrize("module", sorted(LIGHT))
+def test_light_modules_import_light_ones_and_pluggy(module: str) -> None:
+    assert offences(module, LIGHT) == []
+    assert libraries(module) <= LIBRARIES["light"]
+
+
+@pytest.mark.parametrize("module", sorted(MIDDLE))
+def test_middle_modules_import_light_and_middle_ones_and_pydantic(module: str) -> None:
+    assert offences(module, LIGHT | MIDDLE) == []
+    assert libraries(module) <= LIBRARIES["light"] | LIBRARIES["middle"]
+
+
+@pytest.mark.parametrize(
+    "module", sorted(name for name in MODULES if top(name) == "esmgn_cli" and name not in LATE_MODULES)
+)
+def test_the_program_starts_with_light_modules_and_typer(module: str) -> None:
+    program = {name for name in MODULES if top(name) == "esmgn_cli"} - LATE_MODULES
+    assert offences(module, LIGHT | program, late=False) == []
+    assert libraries(module, late=False) <= LIBRARIES["program"]
+
+
+@pytest.mark.parametrize("plugin", sorted(PLUGINS))
+def test_a_plugin_is_declared_by_light_modules(plugin: str) -> None:
+    """What an entry point names is imported by every command."""
+    assert offences(plugin, LIGHT | {plugin}) == []
+    assert libraries(plugin) == set()
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) != "esmgn_cli"))
+def test_own_packages_are_imported_at_the_top(module: str) -> None:
+    """Only the program may wait with an import until a command needs it."""
+    late = [found for found in imports(MODULES[module]) if found.late and is_own(found.module)]
+    assert late == []
+
+
+def libraries(module: str, *, late: bool | None = None) -> set[str]:
+    """Third-party packages that ``module`` imports."""
+    found = {top(found.module) for found in imports(MODULES[module]) if late in (None, found.late)}
+    return {name for name in found if name not in sys.stdlib_module_names and not is_own(name)}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """The graph of imports at the top of modules has no cycle."""
+    graph = {
+        name: {found.module for found in imports(path) if not found.late and found.module in MODULES}
+        for name, path in MODULES.items()
+    }
+    TopologicalSorter(graph).prepare()

@@ -1,0 +1,123 @@
+"""``docs/reference.md`` says what the code does."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+
+import pytest
+import typer
+
+from esmgn_cli.app import build_app
+from esmgn_core.configure import DEFAULTS, ENGINE_TABLES, check_tables
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.errors import shown
+from esmgn_core.hooks import HookSpecs
+from esmgn_core.presets import read_registry
+from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+HOOKS = [function for name, function in vars(HookSpecs).items() if name.startswith("esmgn_")]
+COMMANDS = ["run", "list", "show", "plugins"]
+
+
+def section(title: str) -> str:
+    """Text below a heading, up to the next one of its level or above."""
+    level, _, _ = title.partition(" ")
+    return re.split(rf"\n#{{1,{len(level)}}} ", PAGE.partition(f"\n{title}")[2])[0]
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Rows of a table by their first cell."""
+    cells = [re.split(r" *\| *", line.strip("| ")) for line in text.splitlines() if line.startswith("| `")]
+    return {first.strip("`"): rest for first, *rest in cells}
+
+
+def code(text: str) -> str:
+    """The first code block of a section."""
+    return text.partition("```toml\n")[2].partition("```")[0]
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_every_command_has_its_section() -> None:
+    commands = typer.main.get_group(build_app()).commands
+    assert list(commands) == COMMANDS
+    assert re.findall(r"\n### esmgn (\w+)", PAGE) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_and_argument_of_a_command_is_explained(command: str) -> None:
+    text = section(f"### esmgn {command}")
+    for parameter in typer.main.get_group(build_app()).commands[command].params:
+        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.opts[0].upper()
+        assert name in text or f"{command} {name}" in PAGE
+
+
+def test_the_defaults_of_names_are_those_of_the_program() -> None:
+    flags = rows(section("### esmgn run"))
+    for kind, name in DEFAULTS.items():
+        [explained] = [cells for flag, cells in flags.items() if flag.startswith(f"--{kind} ")]
+        assert explained[0].endswith((f"; `{name}`", f"; `{name}` if nothing names one"))
+
+
+@pytest.mark.parametrize("table", ENGINE_TABLES)
+def test_every_setting_of_the_engine_is_explained_with_its_default(table: str) -> None:
+    explained = rows(section(f"### [{table}]"))
+    fields = ENGINE_TABLES[table].model_fields
+    assert list(explained) == list(fields)
+    for name, field in fields.items():
+        default = "not set" if field.default is None else f"`{shown(field.default)}`"
+        assert explained[name][0] == default
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.__name__)
+def test_every_hook_is_explained_with_its_arguments(hook: Callable[..., object]) -> None:
+    arguments = ", ".join(name for name in signature(hook).parameters if name != "self")
+    assert f"{hook.__name__}({arguments})" in rows(section("## Hooks"))
+
+
+def test_every_environment_variable_is_explained() -> None:
+    sources = [path for folder in ("esmgn_core", "cli", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    read = {
+        name
+        for path in sources
+        if "tests" not in path.parts
+        for name in re.findall(r"\bESMGN_[A-Z_]+", path.read_text(encoding="utf-8"))
+    }
+    assert set(rows(section("## Environment variables"))) == read
+
+
+def test_every_file_of_a_run_folder_is_explained(tmp_path: Path) -> None:
+    paths = [path for name, path in vars(RunFolder(tmp_path)).items() if name != "path"]
+    assert {name.strip("/") for name in rows(section("## Run folder"))} == {path.name for path in paths}
+
+
+def test_the_example_of_a_run_file_is_one() -> None:
+    tables = check_tables(tomllib.loads(code(section("## Run files"))), origin="reference.md")
+    assert tables["seq"] == {"name": "esm2_8m"}
+
+
+def test_the_example_of_a_registry_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(code(section("## registry.toml")))
+    example = read_registry(file)
+    assert example.disabled == ("gvp",)
+    assert (Kind.SEQ, "my_esm2") in example.presets
+    assert check_tables(example.recipes["overnight"].run, origin="reference.md")
+
+
+@pytest.mark.usefixtures("clean_environment")
+def test_names_used_as_examples_exist() -> None:
+    registry = discover()
+    for kind, name in [(Kind.SEQ, "esm2_8m"), (Kind.SEQ, "esm2_35m"), (Kind.STRUCT, "gearnet")]:
+        assert name in registry.names(kind)
+        assert name in PAGE
+
+
+def test_lines_are_short_except_in_tables() -> None:
+    assert [line for line in PAGE.splitlines() if len(line) > 115 and not line.startswith("|")] == []
