@@ -193,6 +193,12 @@ class _Stack:
             self.set_in.setdefault(kind, []).insert(0, f"preset in {named.preset.origin}")
         self.tables[kind] = {**merged(named.settings, table), "component": named.spec.name}
 
+    def suggest_graph(self, registry: Registry) -> None:
+        """Where nobody names a graph builder, take the one the structure encoder is meant for."""
+        suggested = registry.component(Kind.STRUCT, self.tables[Kind.STRUCT]["component"]).graph
+        if suggested and Kind.GRAPH not in self.named_in:
+            self.tables[Kind.GRAPH]["name"] = suggested
+
     def written_in(self) -> dict[str, str]:
         return {name: f" ({', '.join(origins)})" for name, origins in self.set_in.items() if origins}
 
@@ -216,6 +222,8 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
     for layer, origin in zip(layers, origins or [""] * len(layers), strict=True):
         stack.add(layer, origin)
     for kind in Kind:
+        if kind is Kind.GRAPH:
+            stack.suggest_graph(registry)
         stack.expand(registry, kind)
     written_in = stack.written_in()
     for name, model in ENGINE_TABLES.items():

@@ -37,7 +37,8 @@ class ComponentSpec:
     """One component of a plugin: its kind, its name and the class that implements it.
 
     ``target`` is ``"package.module:Class"`` and is imported only when the component is used, so
-    that listing components never imports torch.
+    that listing components never imports torch. ``graph`` is for structure encoders: the graph
+    builder it is meant for, used where the run names none.
 
     Raises:
         TypeError: ``kind`` is no :class:`Kind`.
@@ -48,6 +49,7 @@ class ComponentSpec:
     name: str
     target: str
     summary: str
+    graph: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, Kind):

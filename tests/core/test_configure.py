@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,10 @@ def registry(bare_host: PluginHost) -> Registry:
     specs += [bare_host.component(Kind.SEQ, "lm", Encoder), bare_host.component(Kind.DATA, "folder", Plain)]
     specs += [bare_host.component(Kind.FUSE, "bare", WithoutSettings)]
     specs += [bare_host.component(Kind.FUSE, "taken", NamesItself)]
+    specs += [
+        replace(bare_host.component(Kind.STRUCT, "vectors", Plain), graph="ball"),
+        bare_host.component(Kind.GRAPH, "ball", Plain),
+    ]
     module = bare_host.install("test", *specs)
     Path(str(module.__file__)).with_name("registry.toml").write_text(PRESETS)
     return discover()
@@ -294,6 +299,22 @@ def test_settings_without_a_name_belong_to_the_default(registry: Registry) -> No
 def test_a_layer_may_name_and_set_at_once(registry: Registry) -> None:
     layer = parse_assignments(["seq.weights=random", "seq.name=small"])
     assert seq_settings(registry, {"seq": {"name": "large"}}, layer)["weights"] == "random"
+
+
+@pytest.mark.parametrize(
+    ("layers", "graph"),
+    [
+        ([], "relational"),
+        ([{"struct": {"name": "vectors"}}], "ball"),
+        ([{"struct": {"name": "vectors"}}, {"graph": {"width": 3}}], "ball"),
+        ([{"struct": {"name": "vectors"}}, {"graph": {"name": "relational"}}], "relational"),
+        ([{"graph": {"name": "relational"}}, {"struct": {"name": "vectors"}}], "relational"),
+    ],
+)
+def test_a_structure_encoder_brings_its_graph_unless_one_is_named(
+    registry: Registry, layers: list[Tables], graph: str
+) -> None:
+    assert configure(registry, layers).graph.name == graph
 
 
 def test_tables_within_tables_are_merged_key_by_key(registry: Registry) -> None:

@@ -1,0 +1,17 @@
+"""The structure encoder CDConv."""
+
+from esmgn_core import ComponentSpec, Kind, hookimpl
+
+
+@hookimpl
+def esmgn_components() -> list[ComponentSpec]:
+    """Components of this plugin."""
+    return [
+        ComponentSpec(
+            Kind.STRUCT,
+            "cdconv",
+            "esmgn_cdconv.encoder:CDConv",
+            "CDConv: continuous-discrete convolutions with pooling (Fan et al. 2023)",
+            graph="radius",
+        ),
+    ]

@@ -1,0 +1,16 @@
+"""Graph builders that belong to no one structure encoder."""
+
+from esmgn_core import ComponentSpec, Kind, hookimpl
+
+
+@hookimpl
+def esmgn_components() -> list[ComponentSpec]:
+    """Components of this plugin."""
+    return [
+        ComponentSpec(
+            Kind.GRAPH,
+            "radius",
+            "esmgn_graphs.radius:RadiusGraph",
+            "CA atoms closer than a radius: one relation",
+        ),
+    ]

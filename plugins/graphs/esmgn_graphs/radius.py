@@ -1,0 +1,56 @@
+"""The radius graph: one relation, by distance alone."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from esmgn_core.batch import ProteinBatch
+from esmgn_core.graph import ResidueGraph, distance_blocks, within_radius
+from esmgn_core.settings import ComponentSettings
+
+
+class RadiusGraph(nn.Module):
+    r"""Joins the residues of a protein whose CA atoms are close.
+
+    .. math::
+        j \to i \iff \lVert x_i - x_j \rVert < \mathrm{radius},\ j \ne i,\ |i - j| \ge s
+
+    with s = ``min_separation``. Chains are not told apart; |i - j| counts residues along the packed
+    protein. Residues at one point (closer than 1e-10 angstrom) are not joined. With the defaults this
+    is the graph of the study's GVP runs.
+
+    Source: Jing et al. 2021 (arXiv 2009.01411), section 4, with radius and cap of Zhang et al. 2023
+    (arXiv 2303.06275).
+    """
+
+    class Settings(ComponentSettings):
+        radius: float = Field(10.0, gt=0)
+        """Joined are CA atoms closer than this, in angstrom."""
+        max_neighbors: int = Field(32, ge=0)
+        """Cap on the neighbours of a residue, 0 for none. The original's 32 keeps those first in
+        residue order; few residues of real proteins have more."""
+        min_separation: int = Field(0, ge=0)
+        """Smallest sequence distance of an edge; the cap counts nearer residues too."""
+        self_loops: bool = False
+        """Join every residue to itself as well."""
+
+    num_relations = 1
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    @torch.no_grad()
+    def forward(self, batch: ProteinBatch) -> ResidueGraph:
+        """The residue graph of the batch, on the batch's device."""
+        settings = self.settings
+        edges = [batch.ptr.new_empty(2, 0)]
+        if settings.self_loops:
+            edges.append(torch.arange(batch.num_residues, device=batch.ptr.device).expand(2, -1))
+        for block in distance_blocks(batch):
+            close = within_radius(block, settings.radius, max_neighbors=settings.max_neighbors or None)
+            edges.append(block.edges(close, min_separation=settings.min_separation))
+        edge_index = torch.cat(edges, dim=1)
+        return ResidueGraph.from_edges(edge_index, torch.zeros_like(edge_index[0]), self.num_relations)
