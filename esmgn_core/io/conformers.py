@@ -1,0 +1,75 @@
+"""Alternate locations: which conformer of a residue is read."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmgn_core.batch import CA
+
+_DISCARDED = -1
+
+
+def choose_conformers(
+    residue: NDArray[np.int64],
+    component: NDArray[np.int64],
+    slot: NDArray[np.int64],
+    altloc: NDArray[np.int8],
+    occupancy: NDArray[np.float32],
+    first_component: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Keep one atom per residue and slot, all from one conformer where that conformer has them.
+
+    Conformers with a CA atom go before those without, then the largest mean occupancy of the labelled
+    atoms wins, then the first in the file. An atom the chosen conformer lacks is taken from
+    the next one of the same residue type. Of repeated atoms the first in the file is kept.
+
+    Args:
+        residue: int64 [A], ascending; the residue of each atom.
+        component: int64 [A]; the residue name within the residue, numbered over all residues.
+        slot: int64 [A]; which atom of the backbone it is.
+        altloc: int8 [A]; label of the alternate location, 0 for none.
+        occupancy: float32 [A].
+        first_component: int64 [R]; the first component of each residue.
+
+    Returns:
+        int64 indices of the kept atoms, and int64 [R], the component each residue is read as.
+    """
+    rank = np.zeros(len(residue), dtype=np.int64)
+    chosen = first_component.copy()
+    for ambiguous in np.unique(residue[altloc != 0]):
+        atoms = slice(*np.searchsorted(residue, [ambiguous, ambiguous + 1]))
+        chosen[ambiguous], rank[atoms] = _rank(component[atoms], slot[atoms], altloc[atoms], occupancy[atoms])
+    order = np.lexsort((rank, slot, residue))
+    order = order[rank[order] != _DISCARDED]
+    kept = np.ones(len(order), dtype=np.bool_)
+    kept[1:] = (np.diff(residue[order]) != 0) | (np.diff(slot[order]) != 0)
+    return order[kept], chosen
+
+
+def _rank(
+    component: NDArray[np.int64],
+    slot: NDArray[np.int64],
+    altloc: NDArray[np.int8],
+    occupancy: NDArray[np.float32],
+) -> tuple[int, list[int]]:
+    """The component one residue is read as, and the preference of each of its atoms, 0 the best."""
+    conformers = list(zip(component.tolist(), altloc.tolist(), strict=True))
+    shared_ca = bool(((altloc == 0) & (slot == CA)).any())
+
+    def preference(conformer: tuple[int, int]) -> tuple[bool, float]:
+        own = (component == conformer[0]) & (altloc == conformer[1])
+        has_ca = shared_ca or bool((slot[own] == CA).any())
+        return not has_ca, -round(float(occupancy[own].mean()), 3)
+
+    best = sorted(dict.fromkeys(pair for pair in conformers if pair[1] != 0), key=preference)
+    chosen = best[0][0]
+    ranks = []
+    for pair in conformers:
+        if pair[1] == 0:  # shared by all conformers, but the chosen one's own name goes first
+            ranks.append(0 if pair[0] == chosen else 1)
+        elif pair[0] == chosen:
+            ranks.append(0 if pair == best[0] else 2 + best.index(pair))
+        else:
+            ranks.append(_DISCARDED)
+    return chosen, ranks

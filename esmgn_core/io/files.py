@@ -1,0 +1,156 @@
+"""Find structure files, name their proteins, inflate them and recognise their format by content."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from isal import igzip, igzip_lib
+
+from esmgn_core.errors import StructureError
+
+Format = Literal["pdb", "mmcif"]
+
+STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".bcif")
+"""Endings, in lower case, of the files taken from a directory; each also with ``.gz``."""
+
+_NAMED_ONLY_SUFFIXES = (".mmtf", ".fcz")
+_GZIP = b"\x1f\x8b"
+_MMCIF = re.compile(rb"(?:\s++|#[^\n]*+\n)*+data_", re.IGNORECASE)
+_NOT_TEXT = re.escape(bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a")))
+
+_OTHER_CONTENT = {
+    rb"\AFCMP": "Foldcomp format: unpack it with `foldcomp decompress`",
+    rb"mmtfVersion": "MMTF format is not read: get the entry as mmCIF (.cif)",
+    rb"dataBlocks": "BinaryCIF format is not read: get the entry as mmCIF (.cif), or convert it",
+    rb"\A(?:BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|PK\x03\x04)": "packed, but not with gzip: unpack it first",
+    rb"(?s)\A.{257}ustar": "a tar archive: unpack it first",
+    b"[" + _NOT_TEXT + b"]": "binary data, neither PDB nor mmCIF text",
+    rb"(?i)\A\s*<(?:!doctype\s+html|html)": "an HTML page, as a failed download leaves: download it again",
+    rb"\A\s*<": "XML, neither PDB nor mmCIF text: get the entry as mmCIF (.cif)",
+}
+"""What the beginning of a file says that it is, where it is no structure text, and what to do."""
+
+
+_ASCII_ONLY = bytes(range(128)) + b"x" * 128
+
+
+class UnreadableError(Exception):
+    """Why a file gives no protein; whoever knows the file adds its name."""
+
+
+def find_structures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The structure files among ``paths`` and, recursively, inside the directories among them.
+
+    A file that is named itself is taken whatever its ending; in a directory the ending decides
+    (``.pdb .ent .cif .mmcif .bcif``, each also with ``.gz``), and hidden files are passed over.
+
+    Returns:
+        Paths in the order of ``paths``, sorted within each directory, every file once.
+
+    Raises:
+        StructureError: a path does not exist, or a directory cannot be listed.
+    """
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise StructureError(f"no such file or directory: {path}")
+        for file in _walk(path) if path.is_dir() else [path]:
+            found.setdefault(file.absolute(), file)
+    return list(found.values())
+
+
+def _walk(directory: Path) -> list[Path]:
+    return sorted(
+        Path(folder, file)
+        for folder, _, files in os.walk(directory, onerror=_refuse_directory)
+        for file in files
+        if not file.startswith(".") and file.lower().removesuffix(".gz").endswith(STRUCTURE_SUFFIXES)
+    )
+
+
+def _refuse_directory(error: OSError) -> None:
+    raise StructureError(f"cannot list {error.filename}: {error.strerror}") from error
+
+
+def structure_name(path: Path) -> str:
+    """File name without its structure endings.
+
+    >>> structure_name(Path("models/AF-P00257-F1-model_v4.pdb.gz"))
+    'AF-P00257-F1-model_v4'
+    """
+    inflated = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    known = inflated.suffix.lower() in STRUCTURE_SUFFIXES + _NAMED_ONLY_SUFFIXES
+    return inflated.stem if known else inflated.name
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """One name per path, all different if the paths are: the file name without endings where it will do.
+
+    Files that would share it are named by their path below the folder common to all ``paths``, and if
+    that is not enough (``1a8o.pdb`` beside ``1a8o.cif``) with the endings too.
+    """
+    if not paths:
+        return []
+    places = [path.absolute() for path in paths]
+    root = Path(os.path.commonpath([place.parent for place in places]))
+    inside = [place.relative_to(root) for place in places]
+    candidates = [
+        (structure_name(path), path.with_name(structure_name(path)).as_posix(), path.as_posix())
+        for path in inside
+    ]
+    level = [0] * len(paths)
+    while True:
+        names = [candidate[k] for candidate, k in zip(candidates, level, strict=True)]
+        shared = {name for name, count in Counter(names).items() if count > 1}
+        raised = [min(k + (name in shared), 2) for name, k in zip(names, level, strict=True)]
+        if raised == level:
+            return names
+        level = raised
+
+
+def load_text(path: Path) -> tuple[Format, bytes]:
+    """The inflated text of a structure file and its format, both judged by content, not by name.
+
+    Raises:
+        UnreadableError: the file cannot be opened or inflated, or is no PDB or mmCIF text.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"cannot be opened: {error.strerror}") from error
+    if not content:
+        raise UnreadableError("the file is empty")
+    if content.startswith(_GZIP):
+        content = _inflate(content)
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    _refuse_other_content(content)
+    if not content.isascii():  # names and comments; gemmi refuses some of them
+        content = content.translate(_ASCII_ONLY)
+    if _MMCIF.match(content) or b"\n_atom_site." in content:
+        return "mmcif", content
+    return "pdb", content
+
+
+def _inflate(content: bytes) -> bytes:
+    try:
+        inflated: bytes = igzip.decompress(content)  # type: ignore[no-untyped-call]
+    except EOFError as error:
+        raise UnreadableError("the gzip stream is cut off: copy or download the file again") from error
+    except (OSError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # its stub says instance
+        raise UnreadableError(f"the gzip stream is damaged ({error})") from error
+    if not inflated:
+        raise UnreadableError("the gzip file holds zero bytes")
+    return inflated
+
+
+def _refuse_other_content(content: bytes) -> None:
+    if content.isspace():
+        raise UnreadableError("the file holds only white space")
+    for pattern, reason in _OTHER_CONTENT.items():
+        if re.search(pattern, content[:4096]):
+            raise UnreadableError(reason)

@@ -1,0 +1,46 @@
+"""mmCIF text -> residue table."""
+
+from __future__ import annotations
+
+import gemmi
+
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.table import ResidueTable, gemmi_errors, residue_table
+
+
+def read_mmcif(text: bytes) -> tuple[ResidueTable, int, gemmi.cif.Block]:
+    """The residues of the first model, the number of models, and the block they stand in.
+
+    Chains have the author's identifiers, residues the author's numbers. Where copies of a chain have
+    one author's identifier, as in some assemblies, all chains have the ``label_asym_id`` instead.
+
+    Raises:
+        UnreadableError: not valid CIF, or no block with atoms.
+    """
+    with gemmi_errors():
+        document = gemmi.cif.read_string(text)
+    for block in document:
+        structure = _structure(block)
+        if len(structure) and structure[0].count_atom_sites():
+            table = residue_table(structure)
+            if table.repeats_atoms and _rename_chains(block):
+                renamed = residue_table(_structure(block))
+                table = table if renamed.repeats_atoms else renamed
+            return table, len(structure), block
+    raise UnreadableError("the mmCIF text has no atoms (no _atom_site table)")
+
+
+def _structure(block: gemmi.cif.Block) -> gemmi.Structure:
+    with gemmi_errors():
+        structure = gemmi.make_structure_from_block(block)
+    structure.merge_chain_parts()
+    return structure
+
+
+def _rename_chains(block: gemmi.cif.Block) -> bool:
+    """Put ``label_asym_id`` in the place of ``auth_asym_id``; False if the block lacks either."""
+    author = block.find_values("_atom_site.auth_asym_id")
+    label = block.find_values("_atom_site.label_asym_id")
+    for row, name in enumerate(label if len(author) == len(label) else ()):
+        author[row] = name
+    return 0 < len(author) == len(label)

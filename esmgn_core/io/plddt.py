@@ -1,0 +1,61 @@
+"""Whether the B-factor column of a file holds pLDDT, judged by what the file says of itself.
+
+An experimental method in the header means it does not. Else one of these says that it does: a local
+pLDDT metric (ModelCIF), the title AlphaFold DB and the ESM Atlas give their models, the ``PARENT``
+record ESMFold and OpenFold write, or a file name of AlphaFold DB or ColabFold where the header is
+missing. The values are never asked.
+"""
+
+from __future__ import annotations
+
+import re
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+_FIRST_ATOM = re.compile(rb"^(?:ATOM|HETATM)", re.MULTILINE)
+_EXPERIMENT = re.compile(rb"^EXPDTA(?!.*THEORETICAL)", re.MULTILINE)
+_CASP_FORMAT = re.compile(rb"^PFRMAT", re.MULTILINE)
+_PARENT = re.compile(rb"^PARENT\s", re.MULTILINE)
+_TITLE_RECORD = re.compile(rb"^TITLE {5}(.*)", re.MULTILINE)
+_TITLE = re.compile(r"(?:ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD)\b.*\bPREDICTION\b", re.IGNORECASE)
+_FILE_NAME = re.compile(r"AF-\w+(?:-\d+)?-F\d+-model_v\d|.*_(?:un)?relaxed_(?:rank_\d+_|.*model_\d)")
+
+
+def pdb_has_plddt(text: bytes, file_name: str) -> bool:
+    """Whether PDB text of a file with this name carries pLDDT as B-factors."""
+    first_atom = _FIRST_ATOM.search(text)
+    header = text[: first_atom.start()] if first_atom else text
+    if _EXPERIMENT.search(header):
+        return False
+    if _PARENT.search(header):  # in a CASP submission the column may hold an error estimate instead
+        return not _CASP_FORMAT.search(header)
+    title = _TITLE_RECORD.search(header)
+    if title:
+        return bool(_TITLE.match(title[1].decode("latin-1")))
+    return bool(_FILE_NAME.match(file_name))
+
+
+def mmcif_has_plddt(block: gemmi.cif.Block, file_name: str) -> bool:
+    """Whether an mmCIF block of a file with this name carries pLDDT as B-factors."""
+    for method in block.find_values("_exptl.method"):
+        if gemmi.cif.as_string(method) and "THEORETICAL" not in method.upper():
+            return False
+    metrics = block.find("_ma_qa_metric.", ["mode", "name", "type"])
+    if len(metrics):
+        return any(
+            row.str(0).lower() == "local" and "plddt" in (row.str(1) + row.str(2)).lower() for row in metrics
+        )
+    return bool(_TITLE.match(block.find_value("_struct.title") or "")) or bool(_FILE_NAME.match(file_name))
+
+
+def scale_plddt(b_factor: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Bring B-factors that hold pLDDT, float32 [n], from either scale, 0-1 or 0-100, to 0-100.
+
+    ``None`` if they cannot be pLDDT after all: all zero, or outside the scale.
+    """
+    highest = float(b_factor.max())
+    if not (0 < highest <= 100 and float(b_factor.min()) >= 0):
+        return None
+    return b_factor * np.float32(100) if highest <= 1 else b_factor

@@ -1,0 +1,208 @@
+"""gemmi structure -> one row per residue of the first model, one conformer each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from esmgn_core.alphabet import encode
+from esmgn_core.batch import BACKBONE_ATOMS, CA
+from esmgn_core.io.conformers import choose_conformers
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.residues import ResidueClass, classify
+
+ATOMS = (*BACKBONE_ATOMS, "CB")
+CB = ATOMS.index("CB")
+
+_CALCIUM = gemmi.Element("Ca").atomic_number
+_MAX_NAME = 7  # a FlatStructure refuses longer names
+
+
+@contextmanager
+def gemmi_errors() -> Iterator[None]:
+    """Turn what gemmi raises on text it cannot read into :class:`UnreadableError`."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise UnreadableError(f"gemmi cannot read it: {' '.join(str(error).split())}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ResidueTable:
+    """R residues of the first model: polymer, ligands and waters alike, in file order.
+
+    Attributes:
+        position: float32 [R, 5, 3], atoms N, CA, C, O, CB in angstrom; NaN where missing or not finite.
+        ca_b_factor: float32 [R], B-factor of the CA atom, NaN without one.
+        name: S8 [R], residue name.
+        number: int32 [R], residue number.
+        insertion_code: uint8 [R], ASCII, 32 for none.
+        chain: int64 [R], index into ``chains``.
+        chains: chain names of the file, empty where the file leaves them blank.
+        residue_class: int64 [R], values of :class:`ResidueClass`.
+        residue_type: int64 [R], see :mod:`esmgn_core.alphabet`.
+        entity_type: uint8 [R], values of :class:`gemmi.EntityType`.
+        is_hetatm: bool [R].
+        repeats_atoms: whether a residue has two CA atoms of one conformer.
+    """
+
+    position: NDArray[np.float32]
+    ca_b_factor: NDArray[np.float32]
+    name: NDArray[np.bytes_]
+    number: NDArray[np.int32]
+    insertion_code: NDArray[np.uint8]
+    chain: NDArray[np.int64]
+    chains: tuple[str, ...]
+    residue_class: NDArray[np.int64]
+    residue_type: NDArray[np.int64]
+    entity_type: NDArray[np.uint8]
+    is_hetatm: NDArray[np.bool_]
+    repeats_atoms: bool
+
+    @property
+    def has_ca(self) -> NDArray[np.bool_]:
+        """Whether, bool [R], the residue has a CA atom with finite coordinates."""
+        has_ca: NDArray[np.bool_] = np.isfinite(self.position[:, CA, 0])
+        return has_ca
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
+        """The table reduced to some rows, a mask, or reordered, int64 indices."""
+        columns: dict[str, Any] = {
+            item.name: value[rows]
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), np.ndarray)
+        }
+        return replace(self, **columns)
+
+
+def residue_table(structure: gemmi.Structure) -> ResidueTable:
+    """Read the first model of a structure, which has at least one atom, into arrays.
+
+    Of alternate locations one conformer is read, see :func:`choose_conformers`; residues of different
+    types under one number that are alternatives of each other (microheterogeneity) are one residue.
+    """
+    chains = tuple(chain.name for chain in structure[0])
+    sizes = [chain.count_atom_sites() for chain in structure[0]]
+    flat = _flatten(structure)
+    first_model = slice(sum(sizes))
+    chain = np.repeat(np.arange(len(sizes)), sizes)
+    number, icode = flat.resnums[first_model], flat.icodes[first_model]
+    names, altloc = _names(flat.residue_names)[first_model], flat.altlocs[first_model]
+
+    # A component is what gemmi calls a residue: one number and one name.
+    is_start = _changes(chain, number, icode, names)
+    starts = np.flatnonzero(is_start)
+    component = np.cumsum(is_start) - 1
+    joined = _alternatives(_changes(chain[starts], number[starts], icode[starts]), altloc, starts)
+    residue = np.cumsum(~joined) - 1
+
+    residue_class, residue_type = _classify(names[starts], _parents(structure))
+    slot = _slots(_names(flat.atom_names)[first_model])
+    calcium = (slot == CA) & (flat.elements[first_model] == _CALCIUM)
+    slot[calcium & (residue_class[component] != ResidueClass.AMINO_ACID)] = -1
+
+    atoms = np.flatnonzero(slot >= 0)
+    owner = component[atoms]
+    kept, chosen = choose_conformers(
+        residue[owner], owner, slot[atoms], altloc[atoms], flat.occ[atoms], np.flatnonzero(~joined)
+    )
+    atoms = atoms[kept]
+    cells = residue[component[atoms]], slot[atoms]
+    position = np.full((len(chosen), len(ATOMS), 3), np.nan, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        position[cells] = flat.pos[atoms]
+    position[~np.isfinite(position).all(-1)] = np.nan
+    b_factor = np.full((len(chosen), len(ATOMS)), np.nan, dtype=np.float32)
+    b_factor[cells] = flat.b_iso[atoms]
+
+    rows = starts[chosen]
+    return ResidueTable(
+        position=position,
+        ca_b_factor=b_factor[:, CA],
+        name=names[rows].view("S8"),
+        number=number[rows],
+        insertion_code=icode[rows].astype(np.uint8),
+        chain=chain[rows],
+        chains=chains,
+        residue_class=residue_class[chosen],
+        residue_type=residue_type[chosen],
+        entity_type=flat.entity_type[rows],
+        is_hetatm=flat.het_flags[rows] == ord("H"),
+        repeats_atoms=_repeats(component[slot == CA], altloc[slot == CA]),
+    )
+
+
+def _flatten(structure: gemmi.Structure) -> gemmi.FlatStructure:
+    names = (
+        name for chain in structure[0] for name in (chain.name, *(residue.subchain for residue in chain))
+    )
+    if structure.input_format != gemmi.CoorFormat.Pdb and max(map(len, names)) > _MAX_NAME:
+        structure = structure.clone()
+        for chain in structure[0]:
+            chain.name = ""
+            for residue in chain:
+                residue.subchain = ""
+    with gemmi_errors():
+        return gemmi.FlatStructure(structure)
+
+
+def _names(column: object) -> NDArray[np.int64]:
+    """int64 [N], the eight bytes of each name, from the int8 [N, 8] of a FlatStructure."""
+    return np.ascontiguousarray(column).view(np.int64)[:, 0]
+
+
+def _changes(*columns: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """True at each row that differs from the one before in any column, and at the first row."""
+    changed = np.ones(len(columns[0]), dtype=np.bool_)
+    changed[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return changed
+
+
+def _alternatives(
+    new_number: NDArray[np.bool_], altloc: NDArray[np.int8], starts: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """True for each component that is an alternative of the one before it.
+
+    Two residue names under one number are alternatives if all atoms of one of them carry an altloc
+    label; without labels they are two molecules that share a number.
+    """
+    all_labelled = np.logical_and.reduceat(altloc != 0, starts)
+    joined = ~new_number
+    joined[1:] &= all_labelled[1:] | all_labelled[:-1]
+    return joined
+
+
+def _parents(structure: gemmi.Structure) -> dict[str, str]:
+    return {
+        modified.res_id.name.upper(): modified.parent_comp_id
+        for modified in structure.mod_residues
+        if modified.parent_comp_id
+    }
+
+
+def _classify(
+    names: NDArray[np.int64], parents: Mapping[str, str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    unique, inverse = np.unique(names, return_inverse=True)
+    decoded = [name.decode("latin-1") for name in unique.view("S8").tolist()]
+    classes, letters = zip(*(classify(name, parents) for name in decoded), strict=True)
+    return np.array(classes, dtype=np.int64)[inverse], np.array(encode("".join(letters)))[inverse]
+
+
+def _slots(atom_names: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [N], position of the atom name in ``ATOMS``, -1 for other atoms."""
+    slot = np.full(len(atom_names), -1)
+    for position, name in enumerate(np.array(ATOMS, dtype="S8").view(np.int64)):
+        slot[atom_names == name] = position
+    return slot
+
+
+def _repeats(component: NDArray[np.int64], altloc: NDArray[np.int8]) -> bool:
+    pairs = component * 256 + altloc
+    return len(np.unique(pairs)) < len(pairs)

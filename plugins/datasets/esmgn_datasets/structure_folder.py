@@ -1,0 +1,109 @@
+"""The dataset ``folder``: structure files on disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from esmgn_core.batch import Protein
+from esmgn_core.errors import SettingsError, StructureError
+from esmgn_core.io import Refusal, find_structures, read_structures, unique_names
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.splits import Split, held_out
+
+_SHOWN_REASONS = 3
+
+
+class StructureFolder:
+    """PDB and mmCIF files, read into memory when the dataset is built.
+
+    Training and validation proteins are told apart by a hash of the sequence, so copies of one
+    sequence stay together and the split does not depend on the other files.
+
+    Attributes:
+        refused: the files left out, each with its reason.
+
+    Raises:
+        SettingsError: no path is set.
+        StructureError: a path does not exist, or not one file gives a protein.
+    """
+
+    class Settings(ComponentSettings):
+        """Settings of :class:`StructureFolder`."""
+
+        path: tuple[Path, ...] = ()
+        """Structure files, and folders searched for them with all folders inside."""
+        valid_fraction: float = Field(0.1, ge=0, lt=1)
+        """Share of the sequences held out for validation."""
+        min_length: int = Field(1, ge=1)
+        """Leave out proteins with fewer residues."""
+        max_length: int | None = Field(None, ge=1)
+        """Leave out proteins with more residues."""
+
+        @field_validator("path", mode="before")
+        @classmethod
+        def _one_or_many(cls, value: object) -> object:
+            return (value,) if isinstance(value, str | Path) else value
+
+    group_size = 1
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.path:
+            raise SettingsError("the dataset 'folder' has no path", "give it one: --data PATH")
+        paths = find_structures(path.expanduser() for path in settings.path)
+        proteins, refused = read_structures(paths, progress=sys.stderr.isatty())
+        path_of = dict(zip(unique_names(paths), paths, strict=True))
+        wrong_length = [
+            Refusal(path_of[protein.name], reason)
+            for protein in proteins
+            if (reason := _wrong_length(len(protein), settings))
+        ]
+        self.refused: tuple[Refusal, ...] = (*refused, *wrong_length)
+        self._proteins = [protein for protein in proteins if not _wrong_length(len(protein), settings)]
+        if not self._proteins:
+            raise _nothing_read(settings.path, self.refused)
+        self._splits = _split(self._proteins, settings.valid_fraction)
+
+    def __len__(self) -> int:
+        return len(self._proteins)
+
+    def __getitem__(self, index: int) -> Protein:
+        return self._proteins[index]
+
+    def split(self, name: Split) -> Sequence[int]:
+        """Indices of the proteins of one split; ``train`` is never empty."""
+        return self._splits[name]
+
+
+def _wrong_length(length: int, settings: StructureFolder.Settings) -> str:
+    if length < settings.min_length:
+        return f"{length} residues, fewer than min_length {settings.min_length}"
+    if settings.max_length is not None and length > settings.max_length:
+        return f"{length} residues, more than max_length {settings.max_length}"
+    return ""
+
+
+def _split(proteins: Sequence[Protein], valid_fraction: float) -> dict[Split, list[int]]:
+    splits: dict[Split, list[int]] = {"train": [], "valid": []}
+    for index, protein in enumerate(proteins):
+        splits["valid" if held_out(protein.sequence, valid_fraction) else "train"].append(index)
+    if not splits["train"]:  # a handful of proteins that all happen to be held out
+        return {"train": splits["valid"], "valid": []}
+    return splits
+
+
+def _nothing_read(paths: Sequence[Path], refused: Sequence[Refusal]) -> StructureError:
+    places = ", ".join(map(str, paths))
+    if not refused:
+        return StructureError(
+            f"no structure files in {places}", "looked for PDB and mmCIF files by their ending"
+        )
+    more = [f"... and {len(refused) - _SHOWN_REASONS} more"] if len(refused) > _SHOWN_REASONS else []
+    return StructureError(
+        f"no protein could be read from {places}, {len(refused)} file{'s' if len(refused) > 1 else ''} tried",
+        *(f"{item.path}: {item.reason}" for item in refused[:_SHOWN_REASONS]),
+        *more,
+    )

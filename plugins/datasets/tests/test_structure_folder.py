@@ -1,0 +1,200 @@
+"""The dataset `folder` reads what it can, accounts for the rest and splits by sequence."""
+
+import sys
+from pathlib import Path
+
+import gemmi
+import pytest
+import torch
+from pydantic import ValidationError
+
+from esmgn_core.errors import SettingsError, StructureError
+from esmgn_datasets.structure_folder import StructureFolder
+
+EDGE = Path(__file__).parents[4] / "shared" / "data" / "structures" / "edge"
+
+
+def ca_trace(sequence):
+    """PDB text of alpha carbons 3.8 A apart on a line."""
+    return "".join(
+        f"ATOM  {i:>5}  CA  {name} A{i:>4}    {3.8 * i:8.3f}   0.000   0.000  1.00 20.00           C\n"
+        for i, name in enumerate(gemmi.expand_one_letter_sequence(sequence, gemmi.ResidueKind.AA), 1)
+    )
+
+
+def write(folder, **sequences):
+    folder.mkdir(exist_ok=True)
+    for name, sequence in sequences.items():
+        (folder / f"{name}.pdb").write_text(ca_trace(sequence))
+    return folder
+
+
+def folder(path, **settings):
+    return StructureFolder(StructureFolder.Settings(path=path, **settings))
+
+
+def names(dataset):
+    return [dataset[index].name for index in range(len(dataset))]
+
+
+def test_files_of_a_folder_become_proteins_in_order(tmp_path):
+    dataset = folder(write(tmp_path, b="MKV", a="GGS"))
+    assert names(dataset) == ["a", "b"]
+    assert dataset[1].sequence == "MKV"
+    assert dataset.group_size == 1
+    assert dataset.refused == ()
+
+
+def test_several_paths_files_and_folders(tmp_path):
+    one, two = write(tmp_path / "one", a="MKV"), write(tmp_path / "two", b="GGS", c="WWW")
+    dataset = folder((one, two / "c.pdb"))
+    assert names(dataset) == ["a", "c"]
+
+
+def test_a_path_may_be_given_as_one_string(tmp_path):
+    write(tmp_path, a="MKV")
+    assert StructureFolder.Settings(path=str(tmp_path)).path == (tmp_path,)
+    assert StructureFolder.Settings.model_validate({"path": [str(tmp_path)]}).path == (tmp_path,)
+
+
+def test_files_of_one_name_in_two_folders_keep_apart(tmp_path):
+    write(tmp_path / "one", a="MKV")
+    write(tmp_path / "two", a="GGS", b="WWW")
+    assert names(folder(tmp_path)) == ["one/a", "two/a", "b"]
+
+
+def test_bad_files_are_refused_and_the_others_read(tmp_path):
+    write(tmp_path, a="MKV", c="GGS")
+    (tmp_path / "b.pdb").write_text("<html>404</html>")
+    dataset = folder(tmp_path)
+    assert names(dataset) == ["a", "c"]
+    (refusal,) = dataset.refused
+    assert refusal.path == tmp_path / "b.pdb"
+    assert refusal.reason.startswith("an HTML page")
+
+
+def test_proteins_outside_the_length_bounds_are_refused_with_the_reason(tmp_path):
+    write(tmp_path, a="MK", b="MKV", c="MKVL", d="MKVLL")
+    dataset = folder(tmp_path, min_length=3, max_length=4)
+    assert names(dataset) == ["b", "c"]
+    assert [(refusal.path.name, refusal.reason) for refusal in dataset.refused] == [
+        ("a.pdb", "2 residues, fewer than min_length 3"),
+        ("d.pdb", "5 residues, more than max_length 4"),
+    ]
+
+
+# Splits
+
+
+def numbered(count):
+    letters = "ACDEFGHIKLMNPQRSTVWY"
+    return {f"p{i:03}": "M" + letters[i % 20] + letters[i // 20] for i in range(count)}
+
+
+def test_the_splits_divide_the_proteins_by_the_fraction(tmp_path):
+    dataset = folder(write(tmp_path, **numbered(200)), valid_fraction=0.2)
+    train, valid = dataset.split("train"), dataset.split("valid")
+    assert sorted([*train, *valid]) == list(range(200))
+    assert 20 <= len(valid) <= 60
+
+
+def test_without_a_fraction_nothing_is_held_out(tmp_path):
+    dataset = folder(write(tmp_path, **numbered(20)), valid_fraction=0)
+    assert len(dataset.split("train")) == 20
+    assert dataset.split("valid") == []
+
+
+def test_copies_of_a_sequence_are_on_one_side(tmp_path):
+    sequences = numbered(60)
+    write(tmp_path / "one", **sequences)
+    write(tmp_path / "two", **sequences)
+    dataset = folder(tmp_path, valid_fraction=0.3)
+    held_out = {dataset[index].sequence for index in dataset.split("valid")}
+    assert held_out
+    assert held_out.isdisjoint(dataset[index].sequence for index in dataset.split("train"))
+
+
+def test_the_split_of_a_protein_does_not_depend_on_the_others(tmp_path):
+    def held_out(dataset):
+        return {dataset[index].sequence for index in dataset.split("valid")}
+
+    sequences = numbered(60)
+    few = folder(write(tmp_path / "few", **dict(list(sequences.items())[:30])), valid_fraction=0.3)
+    many = folder(write(tmp_path / "many", **sequences), valid_fraction=0.3)
+    assert held_out(few) == held_out(many) & {few[index].sequence for index in range(len(few))}
+    assert held_out(few)
+
+
+@pytest.mark.parametrize("sequence", ["MKV", "GGS", "WWW", "MTT", "AAA"])
+def test_training_is_never_left_without_a_protein(tmp_path, sequence):
+    dataset = folder(write(tmp_path, only=sequence), valid_fraction=0.999)
+    assert list(dataset.split("train")) == [0]
+    assert list(dataset.split("valid")) == []
+
+
+# What a user can get wrong
+
+
+def test_no_path_is_said_with_the_flag_to_use():
+    with pytest.raises(SettingsError) as error:
+        StructureFolder(StructureFolder.Settings())
+    assert str(error.value) == "the dataset 'folder' has no path\n  give it one: --data PATH"
+
+
+def test_a_missing_path(tmp_path):
+    with pytest.raises(StructureError, match=r"^no such file or directory: .*nowhere$"):
+        folder(tmp_path / "nowhere")
+
+
+def test_a_folder_without_structure_files(tmp_path):
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(StructureError) as error:
+        folder(tmp_path)
+    assert error.value.message == f"no structure files in {tmp_path}"
+
+
+def test_a_folder_where_nothing_can_be_read_shows_the_first_reasons(tmp_path):
+    for name in "abcde":
+        (tmp_path / f"{name}.pdb").write_text("")
+    with pytest.raises(StructureError) as error:
+        folder(tmp_path)
+    assert error.value.message == f"no protein could be read from {tmp_path}, 5 files tried"
+    assert error.value.hints == (
+        *(f"{tmp_path / name}.pdb: the file is empty" for name in "abc"),
+        "... and 2 more",
+    )
+
+
+def test_length_bounds_that_exclude_everything(tmp_path):
+    with pytest.raises(StructureError, match=r"3 residues, more than max_length 2"):
+        folder(write(tmp_path, a="MKV"), max_length=2)
+
+
+@pytest.mark.parametrize("settings", [{"valid_fraction": 1.0}, {"valid_fraction": -0.1}, {"min_length": 0}])
+def test_settings_out_of_bounds(settings):
+    with pytest.raises(ValidationError):
+        StructureFolder.Settings(**settings)
+
+
+def test_every_setting_is_described():
+    assert all(field.description for field in StructureFolder.Settings.model_fields.values())
+
+
+def test_the_progress_bar_is_for_terminals_only(tmp_path, monkeypatch, capsys):
+    write(tmp_path, a="MKV")
+    folder(tmp_path)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    folder(tmp_path)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "reading structures" in captured.err
+
+
+@pytest.mark.skipif(not EDGE.is_dir(), reason=f"needs the structure files in {EDGE}")
+def test_a_folder_of_hard_and_broken_files():
+    dataset = folder(EDGE)
+    assert (len(dataset), len(dataset.refused)) == (41, 18)
+    assert len(set(names(dataset))) == 41
+    assert {"mse_1a8o.pdb.gz", "mse_1a8o.cif.gz"} <= set(names(dataset))
+    assert all(torch.isfinite(dataset[index].backbone[:, 1]).all() for index in range(len(dataset)))
