@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 
 import typer
 from rich.console import Console
@@ -119,19 +120,25 @@ def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
 
 
 def _print_losses(lines: list[dict[str, float]]) -> None:
+    """A table of a few rows, each the mean over the steps since the row before."""
     if not lines:
         return
-    picked = {round(i * (len(lines) - 1) / max(_ROWS_IN_SUMMARY - 1, 1)) for i in range(_ROWS_IN_SUMMARY)}
     names = list(dict.fromkeys(name for line in lines for name in line))
+    num_rows = min(len(lines), _ROWS_IN_SUMMARY)
+    borders = [round(row * len(lines) / num_rows) for row in range(num_rows + 1)]
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name.replace("residues_per_second", "residues/s"), justify="right")
-    for index in sorted(picked):
-        table.add_row(*(_cell(name, lines[index].get(name)) for name in names))
+    for first, last in pairwise(borders):
+        table.add_row(*(_cell(name, lines[first:last]) for name in names))
     Console(width=max(80, 18 * len(names))).print(table)
 
 
-def _cell(name: str, value: float | None) -> str:
-    if value is None:
+def _cell(name: str, lines: list[dict[str, float]]) -> str:
+    values = [line[name] for line in lines if name in line]
+    if not values:
         return ""
-    return f"{value:.0f}" if name in {"step", "epoch", "residues_per_second"} else f"{value:.4f}"
+    if name in {"step", "epoch"}:
+        return f"{values[-1]:.0f}"
+    mean = sum(values) / len(values)
+    return f"{mean:.0f}" if name == "residues_per_second" else f"{mean:.4f}"

@@ -48,6 +48,13 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; a new one under runs/ if not given.", show_default=False)
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from the encoder in this folder, of a run or of imported weights.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)
     ] = None,
@@ -57,7 +64,7 @@ def run(
 ) -> None:
     """Train a composed model.
 
-    Later wins: component defaults, preset, recipe, run file, flags. What is not named is
+    Later wins: component defaults, preset, --init, recipe, run file, flags. What is not named is
     esm2_650m, gearnet, serial, relational, residue_type and the made-up proteins of 'sample'.
 
     Examples: esmgn run --recipe quickstart; esmgn run --seq esm2_650m --struct gearnet --fuse
@@ -74,23 +81,25 @@ def run(
             "data": data,
             "recipe": recipe,
             "out": out,
+            "init": init,
             "dry-run": dry_run or None,
         }
         _refuse_with_resume(config, given)
         _resume(registry, resume, changes)
         return
-    layers = _layers(registry, recipe=recipe, config=config, names=names, data=data)
+    layers = _layers(registry, init=init, recipe=recipe, config=config, names=names, data=data)
     layers["--set"] = changes
     composed = configure(registry, list(layers.values()), list(layers))
     if dry_run:
         _print_checked(registry, composed)
     else:
-        _start(registry, composed, out)
+        _start(registry, composed, out, init)
 
 
 def _layers(
     registry: Registry,
     *,
+    init: Path | None,
     recipe: str | None,
     config: Path | None,
     names: dict[str, str | None],
@@ -100,6 +109,10 @@ def _layers(
     from esmgn_core.configure import check_tables, data_tables, read_run_file
 
     layers = {}
+    if init is not None:
+        from esmgn_core.engine.encoder_folder import EncoderFolder
+
+        layers[f"--init {init}"] = EncoderFolder(init).tables()
     if recipe is not None:
         found = registry.recipe(recipe)
         origin = f"recipe '{recipe}' in {found.origin}"
@@ -136,12 +149,12 @@ def _print_checked(registry: Registry, config: RunConfig) -> None:
     typer.echo(tomli_w.dumps(resolved.model_dump(mode="json", exclude_none=True)), nl=False)
 
 
-def _start(registry: Registry, config: RunConfig, out: Path | None) -> None:
+def _start(registry: Registry, config: RunConfig, out: Path | None, init: Path | None) -> None:
     from esmgn_cli.progress import finish, progress_shown
     from esmgn_core.engine.session import start_run
 
     with progress_shown(registry):
-        outcome = start_run(registry, config, out=out)
+        outcome = start_run(registry, config, out=out, init=init)
     finish(outcome, made_up=config.data.name == "sample")
 
 

@@ -22,6 +22,7 @@ RUN_FLAGS = {
     "--recipe",
     "--set",
     "--out",
+    "--init",
     "--resume",
     "--dry-run",
     "--help",
