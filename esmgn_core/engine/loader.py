@@ -42,8 +42,8 @@ class MicroBatch:
 class Schedule:
     """Order of the training proteins.
 
-    Every epoch is a new permutation of all proteins, cut into global batches of
-    ``proteins_per_batch x accumulate x processes``; the last one may be smaller. Groups of
+    Every epoch is a new permutation of all proteins, cut into as few global batches of equal size
+    as hold at most ``proteins_per_batch x accumulate x processes`` proteins each. Groups of
     neighbouring proteins stay together. Nothing is kept between steps, so that any step of any run
     can be repeated.
 
@@ -64,10 +64,9 @@ class Schedule:
         self._seed = settings.seed
         self._world_size = world_size
         self._per_pass = max(1, settings.proteins_per_batch // group_size)
-        self._per_step = self._per_pass * settings.accumulate * world_size
-        full, rest = divmod(len(self._groups), self._per_step)
-        # A rest that cannot give every process a protein waits for another epoch's permutation.
-        self.steps_per_epoch = full + (rest >= world_size)
+        per_step = self._per_pass * settings.accumulate * world_size
+        # Every process needs a protein in every step.
+        self.steps_per_epoch = min(-(-len(self._groups) // per_step), len(self._groups) // world_size)
         if self.steps_per_epoch == 0:
             raise RunError(f"{len(indices)} training proteins cannot be shared by {world_size} processes")
         planned = settings.epochs * self.steps_per_epoch
@@ -85,8 +84,7 @@ class Schedule:
         """What process ``rank`` runs in ``step``; every process gets equally many."""
         generator = torch.Generator().manual_seed(_mixed(self._seed, self.epoch(step)))
         order = torch.randperm(len(self._groups), generator=generator)
-        first = step % self.steps_per_epoch * self._per_step
-        chosen = order[first : first + self._per_step]
+        chosen = order.tensor_split(self.steps_per_epoch)[step % self.steps_per_epoch]
         shares = torch.arange(len(chosen)).tensor_split(self._world_size)
         num_passes = min(-(-len(shares[0]) // self._per_pass), len(shares[-1]))
         return [self._micro_batch(chosen, part) for part in shares[rank].tensor_split(num_passes)]

@@ -87,11 +87,12 @@ class RunFolder:
             )
         return folder
 
-    def write_config(self, config: RunConfig) -> None:
+    def write_config(self, config: RunConfig, started_from: Mapping[str, str] | None = None) -> None:
         """Write the resolved configuration."""
         tables = config.model_dump(mode="json", exclude_none=True)
         text = tomli_w.dumps(tables)
-        write_atomically(self.config, f"# Repeat this run: esmgn run {self.config}\n{text}")
+        init = f" --init {started_from['path']}" if started_from else ""
+        write_atomically(self.config, f"# Repeat this run: esmgn run {self.config}{init}\n{text}")
 
     def write_environment(
         self,
@@ -100,6 +101,7 @@ class RunFolder:
         device: torch.device,
         num_processes: int,
         sequence_weights: str | None,
+        started_from: Mapping[str, str] | None = None,
     ) -> None:
         """Write what the run depends on besides its configuration."""
         record = {
@@ -117,9 +119,18 @@ class RunFolder:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "num_processes": num_processes,
             "sequence_weights_sha256": sequence_weights,
+            "started_from": started_from,
             "num_threads": torch.get_num_threads(),
         }
         write_atomically(self.environment, json.dumps(record, indent=2) + "\n")
+
+    def started_from(self) -> dict[str, str] | None:
+        """Folder and checksum of the encoder the run started from, as recorded when it did."""
+        try:
+            recorded: dict[str, str] | None = json.loads(self.environment.read_text()).get("started_from")
+        except (OSError, ValueError, AttributeError):
+            return None
+        return recorded
 
     def write_refused(self, refused: Sequence[Any]) -> None:
         """Write the files left out, each with its reason; no file if there are none."""

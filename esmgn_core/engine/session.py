@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import torch
 from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import Tables, configure, read_run_file
 from esmgn_core.engine.distributed import World, joined_world, synchronise_batch_norm, tf32_matmul
+from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.loader import Schedule
 from esmgn_core.engine.optim import build_optimizer
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import Progress, load_last
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError
-from esmgn_core.model import JointEncoder, TrainStep
+from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.registry import Registry
 from esmgn_core.settings import ComponentTable, RunConfig
@@ -41,20 +43,24 @@ class Outcome:
     is_main: bool
 
 
-def start_run(registry: Registry, config: RunConfig, *, out: Path | None = None) -> Outcome:
+def start_run(
+    registry: Registry, config: RunConfig, *, out: Path | None = None, init: Path | None = None
+) -> Outcome:
     """Run a configuration in a new folder.
 
     Args:
         registry: all components.
         config: from :func:`esmgn_core.configure.configure`.
         out: the run folder; ``runs/SEQ-STRUCT-FUSE-PRETEXT-N`` if not given.
+        init: folder of a run or of imported weights whose encoder the run starts from.
 
     Raises:
         EsmgnError: anything that is the user's to mend; see its subclasses.
     """
     if out is not None and out.exists():
         RunFolder.check_empty(out)
-    return _run(draw_up(registry, config), registry, out=out, resume=None)
+    source = EncoderFolder(init) if init else None
+    return _run(draw_up(registry, config), registry, out=out, resume=None, init=source)
 
 
 def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
@@ -76,10 +82,17 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
                 f"start another: esmgn run {run.config} --{table} {settings.get('name', 'NAME')}",
             )
     config = configure(registry, [read_run_file(run.config), changes], [str(run.config), "--set"])
-    return _run(draw_up(registry, config), registry, out=None, resume=run)
+    return _run(draw_up(registry, config), registry, out=None, resume=run, init=None)
 
 
-def _run(blueprint: Blueprint, registry: Registry, *, out: Path | None, resume: RunFolder | None) -> Outcome:
+def _run(
+    blueprint: Blueprint,
+    registry: Registry,
+    *,
+    out: Path | None,
+    resume: RunFolder | None,
+    init: EncoderFolder | None,
+) -> Outcome:
     config = blueprint.config
     with joined_world(config.train.device) as world:
         tf32_matmul(world.device)
@@ -91,13 +104,20 @@ def _run(blueprint: Blueprint, registry: Registry, *, out: Path | None, resume: 
             world_size=world.size,
         )
         step = _train_step(blueprint, world)
+        if init:
+            init.fill(step.encoder, registry)
+        weights = getattr(step.encoder.sequence, "weights_sha256", None)
         optimizer = build_optimizer(step, config.optim)
         if resume is None:
             run, progress = _new_folder(blueprint, out, world), Progress()
         else:
             run, progress = resume, load_last(resume, step, optimizer)
         if world.is_main:
-            _write_records(run, blueprint, registry, dataset, step.encoder, world)
+            started_from = init.described() if init else run.started_from()
+            _write_records(run, blueprint, registry, world, weights=weights, started_from=started_from)
+            _write_data(run, dataset)
+            if init:
+                run.log(f"encoder from {init.model}, sha256 {init.sha256()}")
             run.drop_metrics_after(progress.step)
             run.log(
                 f"{'resumed at' if resume else 'started, from'} step {progress.step} of {schedule.num_steps}"
@@ -144,15 +164,22 @@ def _write_records(
     run: RunFolder,
     blueprint: Blueprint,
     registry: Registry,
-    dataset: ProteinDataset,
-    encoder: JointEncoder,
     world: World,
+    *,
+    weights: str | None,
+    started_from: Mapping[str, str] | None,
 ) -> None:
-    weights = getattr(encoder.sequence, "weights_sha256", None)
-    run.write_config(_with_checksum(blueprint.resolved(), weights))
+    run.write_config(_with_checksum(blueprint.resolved(), weights), started_from)
     run.write_environment(
-        registry.plugins, device=world.device, num_processes=world.size, sequence_weights=weights
+        registry.plugins,
+        device=world.device,
+        num_processes=world.size,
+        sequence_weights=weights,
+        started_from=started_from,
     )
+
+
+def _write_data(run: RunFolder, dataset: ProteinDataset) -> None:
     refused = getattr(dataset, "refused", ())
     run.write_refused(refused)
     num_valid = len(dataset.split("valid"))

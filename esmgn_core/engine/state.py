@@ -7,6 +7,7 @@ crash at any moment leaves a whole one behind.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.model import JointEncoder, TrainStep
 
 _MODEL = "model.safetensors"
+_SEQUENCE = "sequence."
 _STATE = "state.pt"
 
 
@@ -46,7 +48,7 @@ def encoder_tensors(encoder: JointEncoder) -> dict[str, Tensor]:
     A frozen sequence encoder that came from a weights file is left out: the run's configuration
     names the file.
     """
-    skip = "sequence." if _in_weights_file(encoder) else None
+    skip = _SEQUENCE if _in_weights_file(encoder) else None
     seen: set[tuple[int, torch.Size]] = set()
     tensors = {}
     for name, tensor in encoder.state_dict().items():
@@ -70,11 +72,23 @@ def load_encoder(encoder: JointEncoder, path: Path) -> None:
         WeightsError: the file is missing or damaged, or its tensors do not fit; the first
             differences are named.
     """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot read {path}: {error}") from error
-    expected = encoder_tensors(encoder)
+    fill_encoder(encoder, load_weights(path), origin=str(path))
+
+
+def fill_encoder(encoder: JointEncoder, tensors: Mapping[str, Tensor], *, origin: str) -> None:
+    """Fill the encoder with tensors by its names.
+
+    Those of a sequence encoder that came from a weights file may be missing. Where they are given
+    and differ from that file's, the encoder no longer counts as one that came from it.
+
+    Raises:
+        WeightsError: the tensors do not fit; the first differences are named.
+    """
+    expected = encoder.state_dict()
+    given = any(name.startswith(_SEQUENCE) for name in tensors)
+    from_file = getattr(encoder.sequence, "weights_sha256", None) is not None
+    if from_file and not given:
+        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_SEQUENCE)}
     problems = [f"missing: {name}" for name in expected.keys() - tensors.keys()]
     problems += [f"unexpected: {name}" for name in tensors.keys() - expected.keys()]
     problems += [
@@ -84,14 +98,33 @@ def load_encoder(encoder: JointEncoder, path: Path) -> None:
     ]
     if problems:
         more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
-        raise WeightsError(f"{path} does not fit the model", *sorted(problems)[:5], *more)
+        raise WeightsError(f"{origin} does not fit the model", *sorted(problems)[:5], *more)
+    if from_file and not _same_sequence(expected, tensors):
+        encoder.sequence.weights_sha256 = None  # type: ignore[attr-defined]  # it has one: from_file
     encoder.load_state_dict(tensors, strict=False)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a ``.safetensors`` file, on the CPU.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read {path}: {error}") from error
+
+
+def _same_sequence(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
+    names = [name for name in expected if name.startswith(_SEQUENCE)]
+    return all(torch.equal(expected[name].cpu(), tensors[name]) for name in names)
 
 
 def save_best(run: RunFolder, encoder: JointEncoder, metadata: dict[str, str]) -> None:
     """Write the encoder to ``model.safetensors``."""
     temporary = run.model.with_name(f".{_MODEL}")
-    _write_encoder(encoder, temporary, metadata)
+    write_tensors(encoder_tensors(encoder), temporary, metadata)
     temporary.replace(run.model)
 
 
@@ -100,7 +133,7 @@ def save_last(run: RunFolder, step: TrainStep, optimizer: Optimizer, progress: P
     fresh, old = run.path / ".last.new", run.path / ".last.old"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    _write_encoder(step.encoder, fresh / _MODEL, {"step": str(progress.step)})
+    write_tensors(encoder_tensors(step.encoder), fresh / _MODEL, {"step": str(progress.step)})
     state = {
         "progress": asdict(progress),
         "task": _task(step).state_dict(),
@@ -135,10 +168,11 @@ def load_last(run: RunFolder, step: TrainStep, optimizer: Optimizer) -> Progress
         ) from error
 
 
-def _write_encoder(encoder: JointEncoder, path: Path, metadata: dict[str, str]) -> None:
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a ``.safetensors`` file."""
     path.touch()
     mode = path.stat().st_mode
-    save_file(encoder_tensors(encoder), path, metadata)
+    save_file(tensors, path, metadata)
     # safetensors writes files that only their owner may read.
     path.chmod(mode)
 

@@ -15,7 +15,7 @@ def test_shipped_plugins_are_in_use(esmgn: Esmgn) -> None:
     status, out, err = esmgn("plugins")
     assert (status, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
-    assert ["esm2", "esmgn", esmgn_core.__version__, "in", "use", "seq:esm2"] in rows
+    assert ["gvp", "esmgn", esmgn_core.__version__, "in", "use", "struct:gvp"] in rows
 
 
 def test_the_state_of_every_plugin(

@@ -128,7 +128,7 @@ def test_the_run_folder_must_be_free(esmgn: Esmgn) -> None:
     Path("R/notes.txt").touch()
     text = error(esmgn, *SMALL, "--out", "R")
     assert text.startswith("R exists and is no empty folder (--out)\n")
-    assert "esmgn run --resume R" in text
+    assert "name another folder" in text
 
 
 def test_an_empty_dataset(esmgn: Esmgn) -> None:

@@ -33,6 +33,16 @@ def test_an_epoch_visits_every_protein_once() -> None:
     assert sorted(visited) == list(range(19))
 
 
+@pytest.mark.parametrize("num_proteins", [3, 4, 5, 9, 17, 40])
+def test_batches_of_an_epoch_are_as_large_as_each_other(num_proteins: int) -> None:
+    """No small batch is left over at the end, whose statistics would be poor."""
+    plan = schedule(num_proteins)
+    sizes = [len(step_of(plan, step)) for step in range(plan.steps_per_epoch)]
+    assert sum(sizes) == num_proteins
+    assert max(sizes) <= 4
+    assert max(sizes) - min(sizes) <= 1
+
+
 def test_epochs_and_seeds_have_different_orders() -> None:
     plan = schedule(40)
     orders = {tuple(step_of(plan, step).values()) for step in (0, plan.steps_per_epoch)}
