@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -83,7 +84,10 @@ def _named(name: str, value: float) -> str:
 @contextmanager
 def progress_shown(registry: Registry) -> Iterator[None]:
     """Show the progress of runs inside the block, on stderr."""
-    display = ProgressDisplay(Console(file=sys.stderr))
+    console = Console(file=sys.stderr)
+    display = ProgressDisplay(console)
+    if os.environ.get("RANK", "0") == "0":
+        console.print("preparing proteins and model")
     registry.manager.register(display)
     try:
         yield
@@ -113,7 +117,9 @@ def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
         yield f"best encoder (step {outcome.progress.best_step}): {run.model}"
     if run.refused.exists():
         yield f"structure files left out, with reasons: {run.refused}"
-    yield f"repeat it: esmgn run {shlex.quote(str(run.config))}"
+    source = run.started_from()
+    init = f" --init {shlex.quote(source['path'])}" if source else ""
+    yield f"repeat it: esmgn run {shlex.quote(str(run.config))}{init}"
     if made_up:
         yield "\nthese proteins were made up. Your own structures with the published weights:"
         yield "  esmgn run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"

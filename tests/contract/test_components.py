@@ -16,10 +16,19 @@ from esmgn_core.testing import check_component, example_proteins
 REGISTRY = discover()
 COMPONENTS = [(kind, spec.name) for kind in Kind for spec, _ in REGISTRY.components(kind)]
 SMALL: dict[tuple[Kind, str], dict[str, Any]] = {
+    (Kind.SEQ, "esm1"): {"num_layers": 2, "embed_dim": 32, "attention_heads": 4, "weights": "random"},
     (Kind.SEQ, "esm2"): {"num_layers": 2, "embed_dim": 32, "attention_heads": 4, "weights": "random"},
     (Kind.STRUCT, "cdconv"): {"hidden_dims": [16, 32], "radii": [8.0, 12.0], "kernel_dim": 8},
-    (Kind.STRUCT, "gearnet"): {"num_layers": 2, "hidden_dim": 16},
+    **{
+        (Kind.STRUCT, name): {"num_layers": 2, "hidden_dim": 16}
+        for name in ("gearnet", "gearnet_edge", "gearnet_ieconv")
+    },
     (Kind.STRUCT, "gvp"): {"num_layers": 2, "scalar_dim": 16, "vector_dim": 4, "edge_scalar_dim": 8},
+    **{
+        (Kind.STRUCT, f"pyg_{name}"): {"num_layers": 2, "hidden_dim": 16}
+        for name in ("gat", "gcn", "gin", "gps", "rgcn", "sage", "schnet", "transformer")
+    },
+    (Kind.STRUCT, "pyg_dimenet"): {"num_layers": 2, "hidden_dim": 16, "num_spherical": 3},
     (Kind.FUSE, "cross"): {"cross_dim": 16, "attention_heads": 2},
     (Kind.DATA, "sample"): {"num_proteins": 8},
 }

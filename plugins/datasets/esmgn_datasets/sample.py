@@ -60,7 +60,7 @@ class Sample:
         seed: int = Field(default=0, ge=0)
         """Another seed gives other proteins of the same kind."""
 
-        valid_fraction: float = Field(default=0.1, ge=0.0, le=1.0)
+        valid_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
         """Share of the proteins held out for validation, chosen by a hash of the sequence."""
 
         @model_validator(mode="after")

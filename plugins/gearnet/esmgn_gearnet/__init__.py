@@ -14,6 +14,18 @@ def esmgn_components() -> list[ComponentSpec]:
             "GearNet: relational graph convolutions over residues (Zhang et al. 2023)",
         ),
         ComponentSpec(
+            Kind.STRUCT,
+            "gearnet_edge",
+            "esmgn_gearnet.edge_encoder:GearNetEdge",
+            "GearNet-Edge: GearNet with messages between edges, by the angle they form (Zhang et al. 2023)",
+        ),
+        ComponentSpec(
+            Kind.STRUCT,
+            "gearnet_ieconv",
+            "esmgn_gearnet.ieconv_encoder:GearNetIEConv",
+            "GearNet-IEConv: GearNet-Edge with a learned filter for every edge (Zhang et al. 2023)",
+        ),
+        ComponentSpec(
             Kind.GRAPH,
             "relational",
             "esmgn_gearnet.graph:RelationalGraph",

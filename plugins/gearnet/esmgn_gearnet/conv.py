@@ -2,39 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from esmgn_core.graph import ResidueGraph
-
-
-class Neighborhoods:
-    """Incoming edges of a graph grouped by (target, relation), computed once for all layers.
-
-    Attributes:
-        source: int64 [E], sources in order of target, then relation.
-        offsets: int64 [N * R + 1], where the group of each (target, relation) starts.
-    """
-
-    def __init__(self, source: Tensor, offsets: Tensor) -> None:
-        self.source = source
-        self.offsets = offsets
-
-    @classmethod
-    def of(cls, graph: ResidueGraph, num_residues: int) -> Self:
-        """Neighborhoods of a graph on ``num_residues`` residues."""
-        source, target = graph.edge_index
-        group = target * graph.num_relations + graph.relation
-        counts = group.bincount(minlength=num_residues * graph.num_relations)
-        return cls(source, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
-
-    def sum(self, features: Tensor) -> Tensor:
-        """Sum of the neighbours' features for each residue and relation, [N, R * d] from [N, d]."""
-        summed = functional.embedding_bag(self.source, features, self.offsets, mode="sum", include_last_offset=True)
-        return summed.view(features.shape[0], -1)
+from esmgn_gearnet.neighborhoods import Grouping, Neighborhoods, relational_sum
+from esmgn_gearnet.normalize import normalized
+from esmgn_gearnet.pooled_edges import pooled_edges
 
 
 class RelationalConv(nn.Module):
@@ -58,7 +30,38 @@ class RelationalConv(nn.Module):
         self.linear = nn.Linear(num_relations * input_dim, output_dim)
         self.batch_norm = nn.BatchNorm1d(output_dim)
 
-    def forward(self, neighborhoods: Neighborhoods, features: Tensor) -> Tensor:
-        """Convolve ``features`` along the edges."""
-        update = self.linear(neighborhoods.sum(features)) + self.self_loop(features)
-        return functional.relu(self.batch_norm(update))
+    def forward(
+        self,
+        neighborhoods: Neighborhoods,
+        features: Tensor,
+        shortcut: Tensor | None = None,
+        outer: nn.Module | None = None,
+    ) -> Tensor:
+        """Convolve ``features`` along the edges.
+
+        Args:
+            neighborhoods: the edges.
+            features: float [N, input_dim].
+            shortcut: float [N, output_dim], added to h; ``None`` for none.
+            outer: batch normalisation of the sum; ``None`` for none.
+        """
+        return normalized(self.update(neighborhoods, features), self.batch_norm, shortcut, outer)
+
+    def update(self, neighborhoods: Neighborhoods, features: Tensor) -> Tensor:
+        """The linear part, before normalisation."""
+        return relational_sum(
+            neighborhoods,
+            features,
+            self.self_loop.weight,
+            self.linear.weight,
+            self.linear.bias + self.self_loop.bias,
+        )
+
+    def from_edges(self, edges: Grouping, features: Tensor) -> Tensor:
+        """The ``linear`` of the representations of incoming edges, float [N, output_dim].
+
+        Args:
+            edges: E edges by target.
+            features: float [E, input_dim].
+        """
+        return pooled_edges(edges, features, self.linear.weight, self.linear.bias)

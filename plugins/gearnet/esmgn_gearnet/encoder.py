@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from esmgn_core.batch import Encoding, ProteinBatch, Readout
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.settings import ComponentSettings
-from esmgn_gearnet.conv import Neighborhoods, RelationalConv
+from esmgn_gearnet.conv import RelationalConv
+from esmgn_gearnet.neighborhoods import Neighborhoods
 
 
 class GearNet(nn.Module):
@@ -53,13 +54,12 @@ class GearNet(nn.Module):
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
-        neighborhoods = Neighborhoods.of(graph, batch.num_residues)
+        neighborhoods = Neighborhoods(graph, batch.num_residues)
         hidden, hiddens = features, []
         for conv, batch_norm in zip(self.layers, self.batch_norms, strict=True):
-            update = conv(neighborhoods, hidden)
-            if self.settings.short_cut and update.shape == hidden.shape:
-                update = update + hidden
-            hidden = batch_norm(update)
+            same_width = hidden.shape[1] == self.settings.hidden_dim
+            shortcut = hidden if self.settings.short_cut and same_width else None
+            hidden = conv(neighborhoods, hidden, shortcut, batch_norm)
             hiddens.append(hidden)
         output = torch.cat(hiddens, dim=1) if self.settings.concat_hidden else hidden
         return Encoding.from_residues(output, batch, self.settings.readout)

@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.graph import ResidueGraph, distance_blocks, nearest, within_radius
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.pairs import close_pairs, nearest_pairs
 from esmgn_core.settings import ComponentSettings
 
 
@@ -49,14 +50,11 @@ class RelationalGraph(nn.Module):
         """The residue graph of the batch, on the batch's device."""
         settings = self.settings
         edges = [_sequential(batch, offset) for offset in self._offsets()]
-        radius, knn = [], []
-        for block in distance_blocks(batch):
-            close = within_radius(block, settings.radius, max_neighbors=settings.max_radius_neighbors or None)
-            radius.append(block.edges(close, min_separation=settings.min_separation))
-            near = nearest(block, settings.num_neighbors)
-            knn.append(block.edges(near, min_separation=settings.min_separation))
-        empty = batch.ptr.new_empty(2, 0)
-        edges += [torch.cat([empty, *radius], dim=1), torch.cat([empty, *knn], dim=1)]
+        close = close_pairs(batch, settings.radius)
+        near = nearest_pairs(batch, settings.num_neighbors, close)
+        if settings.max_radius_neighbors:
+            close = close.capped(settings.max_radius_neighbors)
+        edges += [pairs.edges(min_separation=settings.min_separation) for pairs in (close, near)]
         relation = torch.cat(
             [batch.ptr.new_full((pairs.shape[1],), number) for number, pairs in enumerate(edges)]
         )
