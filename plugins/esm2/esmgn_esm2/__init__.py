@@ -1,10 +1,22 @@
-"""ESM-2, the protein language model of Lin et al. 2023."""
+"""ESM-2, the protein language model of Lin et al. 2023, and its forerunners ESM-1b and ESM-1v."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
 
 @hookimpl
 def esmgn_components() -> list[ComponentSpec]:
-    """The sequence encoder ``esm2``."""
-    summary = "Protein language model ESM-2, packed without padding"
-    return [ComponentSpec(Kind.SEQ, "esm2", "esmgn_esm2.encoder:ESM2", summary)]
+    """The sequence encoders ``esm1`` and ``esm2``."""
+    return [
+        ComponentSpec(
+            Kind.SEQ,
+            "esm1",
+            "esmgn_esm2.esm1:ESM1",
+            "Protein language models ESM-1b and ESM-1v, packed without padding",
+        ),
+        ComponentSpec(
+            Kind.SEQ,
+            "esm2",
+            "esmgn_esm2.encoder:ESM2",
+            "Protein language model ESM-2, packed without padding",
+        ),
+    ]

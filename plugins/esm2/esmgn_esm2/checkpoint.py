@@ -15,8 +15,8 @@ from esmgn_core.errors import WeightsError
 from esmgn_core.weights import load_file
 from esmgn_esm2.model import Transformer, rotary_frequencies
 
-_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?")
-_HEADS = ("contact_head.", "lm_head.")
+_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?|^sequence\.model\.")
+_NOT_NEEDED = ("contact_head.", "lm_head.", "structure.", "fuser.")
 _FREQUENCIES = ".self_attn.rot_emb.inv_freq"
 _SHOWN = 6
 
@@ -33,7 +33,8 @@ def load_weights(model: Transformer, path: Path, size: Size) -> None:
     """Fill ``model``, which may be on the meta device, with the weights of a file.
 
     Reads fair-esm's ``.pt`` files and ``.safetensors`` with the same names, with or without their
-    prefixes. Heads are left out; half precision becomes float32; the parameters of the model are
+    prefixes, and the ``model.safetensors`` of a run or of imported weights, of which it takes the
+    sequence encoder. Heads are left out; half precision becomes float32; the parameters of the model are
     the file's own memory where its type allows.
 
     Args:
@@ -66,9 +67,9 @@ def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trunk(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict without prefixes and without heads."""
+    """The state dict without prefixes, heads and other parts of a joint encoder."""
     stripped = {_PREFIX.sub("", str(name)): value for name, value in state.items()}
-    return {name: value for name, value in stripped.items() if not name.startswith(_HEADS)}
+    return {name: value for name, value in stripped.items() if not name.startswith(_NOT_NEEDED)}
 
 
 def _take_frequencies(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch, Readout
 from esmgn_core.errors import WeightsError
+from esmgn_core.protocols import Verification
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import Checkpoint, fetch, remembered_digests
 from esmgn_esm2.checkpoint import Size, load_weights
+from esmgn_esm2.golden import compare
 from esmgn_esm2.model import Transformer
 from esmgn_esm2.tokens import Chains, UnknownResidue, pack_tokens, token_table
 
@@ -43,7 +45,7 @@ class ESM2(nn.Module):
         """Attention heads of each block; ``embed_dim / attention_heads`` is even."""
         weights: Literal["pretrained", "random"] | Path = "pretrained"
         """``pretrained`` for the preset's checkpoint, ``random``, or the path of a file in fair-esm's
-        layout (``.pt`` or ``.safetensors``)."""
+        layout (``.pt`` or ``.safetensors``) or of a run's ``model.safetensors``."""
         checkpoint: Checkpoint | None = None
         """The published file that ``pretrained`` stands for; presets set it."""
         unknown_residue: UnknownResidue = "X"
@@ -103,6 +105,16 @@ class ESM2(nn.Module):
             idle.append(self.model.emb_layer_norm_after)
         for module in idle:
             module.requires_grad_(requires_grad=False)
+
+    @classmethod
+    def verify(cls, settings: Settings, recorded: Path) -> Verification:
+        """Whether weights give the recorded outputs; see :func:`esmgn_esm2.golden.compare`."""
+        agreement = compare(cls(settings), recorded)
+        text = (
+            f"{agreement.num_residues} residues: relative difference {agreement.relative_difference:.4f}, "
+            f"smallest cosine {agreement.worst_cosine:.4f}"
+        )
+        return Verification(agreement.within_bfloat16(), text)
 
     def forward(self, batch: ProteinBatch) -> Encoding:
         """Representations of the taken layers, those of the last after its normalisation.

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.protocols import SequenceEncoder
 from esmgn_core.weights import load_file
-from esmgn_esm2.encoder import ESM2
 from esmgn_esm2.tokens import ALPHABET
 
 
@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
         return self.relative_difference < 0.05 and self.worst_cosine > 0.99
 
 
-def compare(encoder: ESM2, golden: Path) -> Agreement:
+def compare(encoder: SequenceEncoder, golden: Path) -> Agreement:
     """Run the recorded sequences through ``encoder`` and compare residue by residue.
 
     Args:

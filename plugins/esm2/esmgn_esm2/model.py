@@ -34,6 +34,8 @@ class Transformer(nn.Module):
 
     recompute: bool = False
     """Keep only the input of each block for the backward pass and compute the rest again."""
+    token_dropout: bool = True
+    """Scale embeddings as in training with ``<mask>`` tokens zeroed, which every ESM-2 was."""
 
     def __init__(self, *, num_layers: int, embed_dim: int, attention_heads: int) -> None:
         super().__init__()
@@ -54,7 +56,7 @@ class Transformer(nn.Module):
         """
         hidden = self._embed(tokens)
         hiddens = {0: hidden} if 0 in taken else {}
-        rotary = rotary_angles(tokens.position, self.head_dim, hidden.dtype)
+        rotary = self._rotary(tokens, hidden.dtype)
         for number, layer in enumerate(self.layers[: max(taken)], start=1):
             if self.recompute and torch.is_grad_enabled():
                 hidden = checkpoint(layer, hidden, rotary, tokens.groups, use_reentrant=False)
@@ -66,11 +68,17 @@ class Transformer(nn.Module):
             hiddens[len(self.layers)] = self.emb_layer_norm_after(hidden)
         return hiddens
 
+    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Rotary | None:
+        """What tells attention the positions of tokens; ``None`` if the embedding tells them."""
+        return rotary_angles(tokens.position, self.head_dim, dtype)
+
     def _embed(self, tokens: PackedTokens) -> Tensor:
         """Embed tokens; a sequence with many masks is scaled up to make good for their zeros."""
         masked = tokens.token == MASK
         embedding: Tensor = self.embed_tokens(tokens.token)
         embedding = embedding.masked_fill(masked.unsqueeze(1), 0.0)
+        if not self.token_dropout:
+            return embedding
         scale_type = torch.promote_types(embedding.dtype, torch.float32)
         num_masked = torch.zeros_like(tokens.lengths, dtype=scale_type)
         num_masked = num_masked.index_add(0, tokens.sequence_index, masked.to(scale_type))
@@ -93,7 +101,7 @@ class Layer(nn.Module):
         self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
         self.final_layer_norm = nn.LayerNorm(embed_dim)
 
-    def forward(self, hidden: Tensor, rotary: Rotary, groups: tuple[Group, ...]) -> Tensor:
+    def forward(self, hidden: Tensor, rotary: Rotary | None, groups: tuple[Group, ...]) -> Tensor:
         """Update the representations, float [T, D]."""
         hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden), rotary, groups)
         update: Tensor = self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden))))
@@ -101,7 +109,7 @@ class Layer(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with rotary positions, within each sequence of the pack."""
+    """Multi-head self-attention within each sequence of the pack, with rotary positions or without."""
 
     def __init__(self, embed_dim: int, attention_heads: int) -> None:
         super().__init__()
@@ -119,13 +127,15 @@ class SelfAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, hidden: Tensor, rotary: Rotary, groups: tuple[Group, ...]) -> Tensor:
+    def forward(self, hidden: Tensor, rotary: Rotary | None, groups: tuple[Group, ...]) -> Tensor:
         """Mix representations within each sequence, float [T, D]."""
         heads = (self.attention_heads, -1)
         value = self.v_proj(hidden).unflatten(1, heads)
-        # Rotated in float32 under autocast too; attention then runs in the type of the values.
-        query = rotate(self.q_proj(hidden).unflatten(1, heads), rotary).to(value.dtype)
-        key = rotate(self.k_proj(hidden).unflatten(1, heads), rotary).to(value.dtype)
+        query = self.q_proj(hidden).unflatten(1, heads)
+        key = self.k_proj(hidden).unflatten(1, heads)
+        if rotary is not None:
+            # Rotated in float32 under autocast too; attention then runs in the type of the values.
+            query, key = rotate(query, rotary).to(value.dtype), rotate(key, rotary).to(value.dtype)
         mixed: Tensor = self.out_proj(attend(query, key, value, groups).flatten(1))
         return mixed
 

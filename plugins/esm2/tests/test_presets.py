@@ -39,6 +39,9 @@ def test_tiny_preset_needs_no_weights():
     assert ESM2(preset_settings("esm2_tiny")).weights_sha256 is None
 
 
-def test_plugin_declares_the_encoder():
-    [spec] = esmgn_esm2.esmgn_components()
-    assert (spec.kind, spec.name, spec.target) == (Kind.SEQ, "esm2", "esmgn_esm2.encoder:ESM2")
+def test_plugin_declares_the_encoders():
+    found = [(spec.kind, spec.name, spec.target) for spec in esmgn_esm2.esmgn_components()]
+    assert found == [
+        (Kind.SEQ, "esm1", "esmgn_esm2.esm1:ESM1"),
+        (Kind.SEQ, "esm2", "esmgn_esm2.encoder:ESM2"),
+    ]

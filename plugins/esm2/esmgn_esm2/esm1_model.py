@@ -1,0 +1,129 @@
+"""The transformer of ESM-1b and ESM-1v, on packed tokens.
+
+It is ESM-2's but for the positions, which are learned embeddings, so that they end somewhere.
+
+Source: Rives et al. 2021 (doi 10.1073/pnas.2016239118) and Meier et al. 2021 (ESM-1v).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from esmgn_core.errors import WeightsError
+from esmgn_core.weights import load_file
+from esmgn_esm2.checkpoint import Size, load_weights
+from esmgn_esm2.model import Rotary, Transformer
+from esmgn_esm2.tokens import PackedTokens
+
+MAX_TOKENS = 1024
+"""Positions of the published models, ``<cls>`` and ``<eos>`` included."""
+
+_FIRST_POSITION = 2
+"""Row of the position of ``<cls>``: as in fairseq, the rows up to the padding token's id stay unused."""
+_ARCHITECTURE = "roberta_large"
+_POSITIONS = "embed_positions.weight"
+_NORM_BEFORE = "emb_layer_norm_before.weight"
+
+
+class LearnedPositionTransformer(Transformer):
+    """ESM-1b or ESM-1v up to the final layer normalisation.
+
+    Args:
+        num_layers: blocks.
+        embed_dim: width D of the representation.
+        attention_heads: heads of each block.
+        max_tokens: positions there are.
+        norm_before: whether embeddings are normalised before the first block.
+        token_dropout: whether embeddings are scaled as in training with ``<mask>`` tokens zeroed.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_layers: int,
+        embed_dim: int,
+        attention_heads: int,
+        max_tokens: int = MAX_TOKENS,
+        norm_before: bool = True,
+        token_dropout: bool = True,
+    ) -> None:
+        super().__init__(num_layers=num_layers, embed_dim=embed_dim, attention_heads=attention_heads)
+        self.max_tokens = max_tokens
+        self.token_dropout = token_dropout
+        self.embed_positions = nn.Embedding(max_tokens + _FIRST_POSITION, embed_dim)
+        self.emb_layer_norm_before = nn.LayerNorm(embed_dim) if norm_before else nn.Identity()
+
+    def _embed(self, tokens: PackedTokens) -> Tensor:
+        positions = self.embed_positions(tokens.position + _FIRST_POSITION)
+        embedded: Tensor = self.emb_layer_norm_before(super()._embed(tokens) + positions)
+        return embedded
+
+    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Rotary | None:  # noqa: ARG002
+        return None
+
+
+def load_model(path: Path, size: Size) -> LearnedPositionTransformer:
+    """The model of a file in the layout of fair-esm's ESM-1b and ESM-1v.
+
+    Reads ``.pt`` files with ``args`` and ``model``, and ``.safetensors`` with the same names, with or
+    without their prefixes. What sets the variants apart is read off the file: the number of
+    positions, the normalisation before the first block, token dropout.
+
+    Args:
+        path: the file.
+        size: the size it must have.
+
+    Raises:
+        WeightsError: the file cannot be read, is of another architecture or size, or lacks
+            tensors, has others, or has them in other shapes.
+    """
+    content = load_file(path)
+    arguments = _arguments(content)
+    state = content["model"] if isinstance(content.get("model"), Mapping) else content
+    _check_architecture(path, arguments, state)
+    _check_heads(path, arguments, size)
+    positions = next(tensor for name, tensor in state.items() if str(name).endswith(_POSITIONS))
+    # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
+    with torch.device("meta"):
+        model = LearnedPositionTransformer(
+            **size._asdict(),
+            max_tokens=len(positions) - _FIRST_POSITION,
+            norm_before=any(str(name).endswith(_NORM_BEFORE) for name in state),
+            token_dropout=bool(arguments.get("token_dropout", True)),
+        )
+    load_weights(model, path, size)
+    return model
+
+
+def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Model arguments of a fair-esm file: ``content["args"]``, a Namespace."""
+    arguments = content.get("args")
+    return dict(arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {}))
+
+
+def _check_architecture(path: Path, arguments: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    architecture = arguments.get("arch", _ARCHITECTURE)
+    if architecture != _ARCHITECTURE:
+        raise WeightsError(
+            f"weights in {path} are of the architecture '{architecture}': esm1 reads ESM-1b and ESM-1v",
+            f"their files say '{_ARCHITECTURE}'",
+        )
+    if not any(str(name).endswith(_POSITIONS) for name in state):
+        raise WeightsError(
+            f"weights in {path} have no learned positions: this is no ESM-1b or ESM-1v",
+            "for ESM-2, take the sequence encoder esm2",
+        )
+
+
+def _check_heads(path: Path, arguments: Mapping[str, Any], size: Size) -> None:
+    """The number of heads shows in no shape of a weight."""
+    heads = arguments.get("encoder_attention_heads", size.attention_heads)
+    if heads != size.attention_heads:
+        raise WeightsError(
+            f"weights in {path} belong to a model of another size",
+            f"attention_heads: {heads} in the file, {size.attention_heads} here",
+            f"--set seq.attention_heads={heads}",
+        )

@@ -1,0 +1,105 @@
+"""Spherical Bessel functions and the basis of distances and angles made of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from esmgn_pyg.library import Envelope
+
+_BISECTIONS = 60
+
+
+class SphericalBasis(nn.Module):
+    r"""Distance and angle of a triplet of residues in num_spherical x num_radial functions.
+
+    .. math::
+        u(x)\, \frac{\sqrt{2}}{|j_{l+1}(z_{ln})|}\, j_l(z_{ln} x)\,
+        \sqrt{\frac{2l + 1}{4\pi}}\, P_l(\cos\alpha), \quad x = d / \mathrm{cutoff}
+
+    with z_ln the n-th zero of the spherical Bessel function j_l, Legendre polynomials P_l and an
+    envelope u. Equal to torch-geometric's ``SphericalBasisLayer``, which spends most of a minute on
+    symbolic algebra when it is built.
+
+    Source: Gasteiger et al. 2020 (arXiv 2003.03123), equation 12.
+    """
+
+    zeros: Tensor
+    scale: Tensor
+
+    def __init__(self, num_spherical: int, num_radial: int, *, cutoff: float, envelope_exponent: int) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.envelope = Envelope(envelope_exponent)
+        zeros = bessel_zeros(num_spherical, num_radial)
+        at_zeros = torch.stack(
+            [spherical_bessel(row, order + 2)[order + 1] for order, row in enumerate(zeros)]
+        )
+        self.register_buffer("zeros", zeros, persistent=False)
+        self.register_buffer("scale", math.sqrt(2) / at_zeros.abs(), persistent=False)
+
+    def forward(self, distance: Tensor, angle: Tensor, edge: Tensor) -> Tensor:
+        """Basis functions of each triplet.
+
+        Args:
+            distance: float32 [E], in angstrom; no less than a hundredth of the cutoff.
+            angle: float32 [T], in radians.
+            edge: int64 [T], the edge whose length counts.
+
+        Returns:
+            float32 [T, num_spherical * num_radial].
+        """
+        num_spherical = len(self.zeros)
+        x = distance / self.cutoff
+        # Upward recurrence loses digits at small arguments: float64 has enough of them.
+        arguments = x.double().view(-1, 1, 1) * self.zeros.double()
+        radial = torch.stack(
+            [spherical_bessel(arguments[:, n], num_spherical)[n] for n in range(num_spherical)], dim=1
+        )
+        faded: Tensor = (radial * self.scale).to(distance.dtype) * self.envelope(x).view(-1, 1, 1)
+        order = torch.arange(num_spherical, device=angle.device)
+        harmonic = legendre(angle.cos(), num_spherical) * ((2 * order + 1) / (4 * math.pi)).sqrt()
+        return (faded[edge] * harmonic.unsqueeze(2)).flatten(1)
+
+
+def spherical_bessel(x: Tensor, num_orders: int) -> list[Tensor]:
+    """Spherical Bessel functions of the first kind of order 0, 1, ... at ``x`` > 0, shaped like x."""
+    values = [x.sin() / x, x.sin() / x.square() - x.cos() / x]
+    for order in range(1, num_orders - 1):
+        values.append((2 * order + 1) / x * values[order] - values[order - 1])
+    return values[:num_orders]
+
+
+def bessel_zeros(num_orders: int, num_zeros: int) -> Tensor:
+    """The first positive zeros of the spherical Bessel functions of order 0, 1, ...
+
+    Between two neighbouring zeros of one order lies one of the next.
+
+    Returns:
+        float64 [num_orders, num_zeros], on the CPU.
+    """
+    zeros = math.pi * torch.arange(1, num_zeros + num_orders, dtype=torch.float64, device="cpu")
+    found = [zeros[:num_zeros]]
+    for order in range(1, num_orders):
+        zeros = _zeros_between(order, zeros[:-1], zeros[1:])
+        found.append(zeros[:num_zeros])
+    return torch.stack(found)
+
+
+def _zeros_between(order: int, low: Tensor, high: Tensor) -> Tensor:
+    negative = spherical_bessel(low, order + 1)[order] < 0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        same_side = (spherical_bessel(middle, order + 1)[order] < 0) == negative
+        low, high = torch.where(same_side, middle, low), torch.where(same_side, high, middle)
+    return (low + high) / 2
+
+
+def legendre(x: Tensor, num_orders: int) -> Tensor:
+    """Legendre polynomials of order 0, 1, ... at ``x`` [T], float [T, num_orders]."""
+    values = [torch.ones_like(x), x]
+    for order in range(1, num_orders - 1):
+        values.append(((2 * order + 1) * x * values[order] - order * values[order - 1]) / (order + 1))
+    return torch.stack(values[:num_orders], dim=1)
