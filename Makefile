@@ -9,7 +9,7 @@ run: $(VENV)/installed
 	$(BIN)/esmgn run --recipe quickstart
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
