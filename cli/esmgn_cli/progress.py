@@ -86,7 +86,7 @@ def progress_shown(registry: Registry) -> Iterator[None]:
     """Show the progress of runs inside the block, on stderr."""
     console = Console(file=sys.stderr)
     display = ProgressDisplay(console)
-    if os.environ.get("RANK", "0") == "0":
+    if console.is_terminal and os.environ.get("RANK", "0") == "0":
         console.print("preparing proteins and model")
     registry.manager.register(display)
     try:

@@ -200,7 +200,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_proteins(
         start()
     record = json.loads((tmp_path / "run" / "non_finite.json").read_text())
     assert record["step"] == 1
-    assert len(record["proteins"]) == 4
+    assert 1 < len(record["proteins"]) <= 4
     assert all(name.startswith("sample-") for name in record["proteins"])
     assert "non_finite.json" in str(caught.value)
 
