@@ -17,8 +17,10 @@ from esmgn_core.spec import Kind
 
 SCHEMA = 1
 RECIPE = "recipe"
+WEIGHTS = "weights"
 _PRESET_KEYS = ("component", "summary", "settings", "checkpoint")
 _RECIPE_KEYS = ("summary", "run")
+_FILE_KEYS = ("url", "md5", "sha256", "license", "layout", "summary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,37 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """A published file of weights that is imported before use, and where it is.
+
+    ``layout`` says what it holds; ``file`` has its ``url``, its ``license`` and, where they were
+    published, its checksums.
+    """
+
+    name: str
+    layout: str
+    summary: str
+    file: Mapping[str, str]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Presets and recipes of one layer or of several, and the plugins its owner switched off."""
+    """Names of one layer or of several, and the plugins its owner switched off."""
 
     presets: dict[tuple[Kind, str], Preset] = field(default_factory=dict)
     recipes: dict[str, Recipe] = field(default_factory=dict)
+    weights: dict[str, PublishedFile] = field(default_factory=dict)
     disabled: tuple[str, ...] = ()
 
     def under(self, upper: Catalogue) -> Catalogue:
         """Both layers as one; entries of ``upper`` replace those of the same name."""
-        return Catalogue(self.presets | upper.presets, self.recipes | upper.recipes, upper.disabled)
+        return Catalogue(
+            self.presets | upper.presets,
+            self.recipes | upper.recipes,
+            self.weights | upper.weights,
+            upper.disabled,
+        )
 
 
 def shipped_registry() -> Path:
@@ -100,7 +123,7 @@ def read_registry(file: Path) -> Catalogue:
         raise SettingsError(f"registry {file}: expected 'schema = {SCHEMA}' at the top")
     layer = Catalogue(disabled=_disabled(tables.pop("disabled", []), file))
     for section, entries in tables.items():
-        sections = [*Kind, RECIPE]
+        sections = [*Kind, RECIPE, WEIGHTS]
         if section not in sections:
             raise SettingsError(
                 f"registry {file}: unknown section [{section}]",
@@ -112,6 +135,8 @@ def read_registry(file: Path) -> Catalogue:
             values = _table(entry, file, where)
             if section == RECIPE:
                 layer.recipes[name] = _recipe(name, values, file, where)
+            elif section == WEIGHTS:
+                layer.weights[name] = _published_file(name, values, file, where)
             else:
                 layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
     return layer
@@ -143,6 +168,13 @@ def _recipe(name: str, values: dict[str, Any], file: Path, where: str) -> Recipe
     _check_keys(values, _RECIPE_KEYS, file, where)
     run = _table(values.get("run", {}), file, f"{where}.run")
     return Recipe(name, _text(values, "summary", file, where), run, str(file))
+
+
+def _published_file(name: str, values: dict[str, Any], file: Path, where: str) -> PublishedFile:
+    _check_keys(values, _FILE_KEYS, file, where)
+    texts = {key: _text(values, key, file, where) for key in {*values, "url", "license", "layout", "summary"}}
+    layout, summary = texts.pop("layout"), texts.pop("summary")
+    return PublishedFile(name, layout, summary, texts, str(file))
 
 
 def _text(values: dict[str, Any], key: str, file: Path, where: str) -> str:

@@ -7,7 +7,8 @@ stands in each docstring; ``settings`` is always an instance of its nested ``Set
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -33,6 +34,21 @@ class SequenceEncoder(Component, Protocol):
 
     def __call__(self, batch: ProteinBatch) -> Encoding:
         """Residue representations [N, output_dim] and protein representations [B, output_dim]."""
+
+
+class Verification(NamedTuple):
+    """Whether weights reproduce recorded outputs, and how well, in words."""
+
+    passed: bool
+    text: str
+
+
+@runtime_checkable
+class Verifiable(Protocol):
+    """A component class that can compare its weights with recorded outputs. Optional."""
+
+    def verify(self, settings: Any, recorded: Path) -> Verification:
+        """Compare the outputs under ``settings`` with those in the file ``recorded``."""
 
 
 class StructureEncoder(Component, Protocol):

@@ -40,8 +40,8 @@ class Digests(NamedTuple):
     sha256: str
 
 
-class Checkpoint(ComponentSettings):
-    """A published file of weights. At least one checksum is needed: it is what tells the file."""
+class RemoteFile(ComponentSettings):
+    """A published file of weights. Without a checksum, any file of its name is taken for it."""
 
     url: str = Field(pattern=r"^https?://[^/\s]+/\S*[^/\s]$")
     """Where to download it, http or https."""
@@ -56,8 +56,6 @@ class Checkpoint(ComponentSettings):
     def _names_one_file(self) -> Self:
         if self.filename in ("", ".."):
             raise ValueError("url must end in the name of a file")
-        if self.md5 is None and self.sha256 is None:
-            raise ValueError("a checkpoint needs md5 or sha256")
         return self
 
     @property
@@ -74,6 +72,16 @@ class Checkpoint(ComponentSettings):
         return None
 
 
+class Checkpoint(RemoteFile):
+    """Weights that a preset loads. At least one checksum is needed: it is what tells the file."""
+
+    @model_validator(mode="after")
+    def _has_checksum(self) -> Self:
+        if self.md5 is None and self.sha256 is None:
+            raise ValueError("a checkpoint needs md5 or sha256")
+        return self
+
+
 def cache_dir() -> Path:
     """The folder for everything that can be made or downloaded again."""
     if named := os.environ.get("ESMGN_CACHE"):
@@ -82,9 +90,9 @@ def cache_dir() -> Path:
 
 
 def fetch(
-    checkpoint: Checkpoint,
+    checkpoint: RemoteFile,
     *,
-    setting: str = "seq.weights",
+    setting: str | None = "seq.weights",
     timeout: float = 30.0,
     attempts: int = 4,
     backoff: float = 1.0,
@@ -95,7 +103,8 @@ def fetch(
 
     Args:
         checkpoint: what to fetch.
-        setting: the setting that chooses these weights, named in the error message.
+        setting: the setting that chooses these weights, named in the error message; ``None`` where
+            random ones are no way out.
         timeout: longest silence of the server, in seconds.
         attempts: failed connections in a row until giving up.
         backoff: pause after the first failed connection, in seconds; then doubled.
@@ -123,19 +132,20 @@ def fetch(
     return found or target
 
 
-def locate(checkpoint: Checkpoint) -> Path | None:
+def locate(checkpoint: RemoteFile) -> Path | None:
     """Path of a verified copy on this machine, or ``None``; never connects."""
     return _search(checkpoint)[0]
 
 
-def _search(checkpoint: Checkpoint) -> tuple[Path | None, list[str]]:
+def _search(checkpoint: RemoteFile) -> tuple[Path | None, list[str]]:
     """The first verified copy, and what was wrong with the files passed over."""
     refused: list[str] = []
     for path in _places(checkpoint):
         if not path.is_file():
             continue
         try:
-            difference = checkpoint.mismatch(remembered_digests(path))
+            known = checkpoint.md5 or checkpoint.sha256
+            difference = checkpoint.mismatch(remembered_digests(path)) if known else None
         except OSError as error:
             difference = error.strerror or str(error)
         if difference is None:
@@ -145,14 +155,14 @@ def _search(checkpoint: Checkpoint) -> tuple[Path | None, list[str]]:
     return None, refused
 
 
-def _places(checkpoint: Checkpoint) -> Iterator[Path]:
+def _places(checkpoint: RemoteFile) -> Iterator[Path]:
     if offline := os.environ.get("ESMGN_WEIGHTS_DIR"):
         yield Path(offline).expanduser() / checkpoint.filename
     yield _weights_dir() / checkpoint.filename
     yield Path(torch.hub.get_dir()) / "checkpoints" / checkpoint.filename
 
 
-def _download(checkpoint: Checkpoint, target: Path, **options: Any) -> None:
+def _download(checkpoint: RemoteFile, target: Path, **options: Any) -> None:
     """Download to ``target``; only a verified file ever has that name."""
     part = _beside(target, ".part")
     resumed = part.exists()
@@ -174,14 +184,16 @@ def _download(checkpoint: Checkpoint, target: Path, **options: Any) -> None:
     )
 
 
-def _unavailable(checkpoint: Checkpoint, reason: str, setting: str, refused: list[str]) -> WeightsError:
+def _unavailable(
+    checkpoint: RemoteFile, reason: str, setting: str | None, refused: list[str]
+) -> WeightsError:
     return WeightsError(
         f"cannot download {checkpoint.filename}: {reason}",
         *refused,
         f"fetch: {checkpoint.url}",
         f"put it at: {_weights_dir() / checkpoint.filename}",
         "or into any folder named by ESMGN_WEIGHTS_DIR",
-        f"or start from random weights: --set {setting}=random",
+        *([f"or start from random weights: --set {setting}=random"] if setting else []),
     )
 
 

@@ -23,7 +23,7 @@ from esmgn_core.spec import Kind
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 HOOKS = [function for name, function in vars(HookSpecs).items() if name.startswith("esmgn_")]
-COMMANDS = ["run", "list", "show", "plugins"]
+COMMANDS = ["run", "list", "show", "plugins", "weights"]
 
 
 def section(title: str) -> str:
@@ -53,9 +53,12 @@ def test_every_command_has_its_section() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_and_argument_of_a_command_is_explained(command: str) -> None:
     text = section(f"### esmgn {command}")
-    for parameter in typer.main.get_group(build_app()).commands[command].params:
-        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.opts[0].upper()
-        assert name in text or f"{command} {name}" in PAGE
+    top = typer.main.get_group(build_app()).commands[command]
+    for within in [top, *getattr(top, "commands", {}).values()]:
+        assert within is top or f"`esmgn {command} {within.name}" in text
+        for parameter in within.params:
+            name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.opts[0].upper()
+            assert name in text or f"{command} {name}" in PAGE
 
 
 def test_the_defaults_of_names_are_those_of_the_program() -> None:
@@ -108,6 +111,7 @@ def test_the_example_of_a_registry_is_one(tmp_path: Path) -> None:
     example = read_registry(file)
     assert example.disabled == ("gvp",)
     assert (Kind.SEQ, "my_esm2") in example.presets
+    assert example.weights["my_esm_gearnet"].layout == "esm_gearnet"
     assert check_tables(example.recipes["overnight"].run, origin="reference.md")
 
 

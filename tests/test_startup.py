@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = {"torch", "torch_geometric", "esm", "mdtraj", "gemmi", "numpy", "rich", "safetensors"}
-QUICK = [["list"], ["--help"], ["run", "--help"], ["plugins"], ["--version"]]
+QUICK = [["list"], ["--help"], ["run", "--help"], ["plugins"], ["weights", "--help"], ["--version"]]
 SECONDS = 0.3
 REPORT = """
 import sys

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import esmgn_core
-from esmgn_cli import list_command, plugins_command, run_command, show_command
+from esmgn_cli import list_command, plugins_command, run_command, show_command, weights_command
 from esmgn_core.registry import Registry, discover, strict
 
 
@@ -21,6 +21,7 @@ def build_app() -> typer.Typer:
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)
     app.command("plugins")(plugins_command.plugins)
+    app.add_typer(_weights_app(), name="weights")
     warnings = [*registry.warnings, *_add_plugin_commands(app, registry)]
 
     @app.callback()
@@ -46,6 +47,18 @@ def _new_app() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def _weights_app() -> typer.Typer:
+    app = _new_app()
+    for name, command in weights_command.COMMANDS.items():
+        app.command(name)(command)
+
+    @app.callback()
+    def weights() -> None:
+        """Published weights: list, fetch, import, export, verify."""
+
+    return app
 
 
 def _version(asked: bool) -> None:

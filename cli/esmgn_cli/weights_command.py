@@ -1,0 +1,153 @@
+"""``esmgn weights``: published files of weights, to this package and back."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from esmgn_cli.render import line_width, table
+from esmgn_core.errors import SettingsError, did_you_mean
+from esmgn_core.registry import discover
+
+if TYPE_CHECKING:
+    from esmgn_core.published.entries import Layout
+
+_LAYOUT_HELP = "esm_gearnet, gearnet, gearnet_edge or fair_esm; found out if not given."
+
+
+def list_weights() -> None:
+    """List weights that have a name.
+
+    With their licence and where they are on this machine; nothing is downloaded.
+    """
+    from esmgn_core.published.catalogue import all_weights, place
+
+    header = ("name", "licence", "place", "file")
+    rows = [
+        (weights.name, weights.file.license, place(weights), weights.file.filename)
+        for weights in all_weights(discover())
+    ]
+    typer.echo(table([header, *rows], indent="", width=line_width()))
+    typer.echo("\ndownload: esmgn weights fetch NAME; presets download their file when they are first used")
+
+
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="A name from 'esmgn weights list'.", show_default=False)],
+    *,
+    sha256: Annotated[
+        str | None,
+        typer.Option(help="Checksum the file must have, 64 hexadecimal digits.", show_default=False),
+    ] = None,
+) -> None:
+    """Download a file of weights into the cache.
+
+    A copy that is on this machine already is used.
+    """
+    from esmgn_core.published.catalogue import named_weights
+    from esmgn_core.settings import validated
+    from esmgn_core.weights import RemoteFile, fetch, remembered_digests
+
+    weights = named_weights(discover(), name)
+    file = weights.file
+    if sha256 is not None:
+        values = {**file.model_dump(), "sha256": sha256.lower()}
+        file = validated(RemoteFile, values, what="--sha256", see="esmgn weights fetch --help")
+    path = fetch(file, setting=None)
+    typer.echo(path)
+    typer.echo(f"licence: {file.license}")
+    typer.echo(f"sha256: {remembered_digests(path).sha256}")
+    if not weights.has_checksum:
+        asked = "it is the one you asked for" if sha256 else "compare it with one you trust, by --sha256"
+        typer.echo(f"no checksum is published for this file; {asked}")
+    if weights.layout:
+        typer.echo(f"import it: esmgn weights import {name} --out DIR")
+
+
+def import_weights(
+    file: Annotated[str, typer.Argument(help="A published file, or a name.", show_default=False)],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    layout: Annotated[str | None, typer.Option(help=_LAYOUT_HELP, show_default=False)] = None,
+) -> None:
+    """Turn a published file into a folder to start from.
+
+    The file must have exactly the tensors of its layout; else the differences are printed.
+    """
+    from esmgn_core.published.catalogue import located
+    from esmgn_core.published.convert import import_file
+
+    registry = discover()
+    path, weights = located(registry, file)
+    given = _layout(layout) or (weights.layout if weights else None)
+    content = import_file(registry, path, out, given)
+    typer.echo(f"{content.model.layout}: {len(content.state)} tensors, {content.num_parameters:,} parameters")
+    typer.echo(f"written: {out}")
+    folder = shlex.quote(str(out))
+    if content.model.structure:
+        typer.echo(f"start from it: esmgn run --init {folder} --data FOLDER_OF_PDB_FILES")
+    else:
+        typer.echo(
+            f"start from it: esmgn run {shlex.quote(str(out / 'config.toml'))} --data FOLDER_OF_PDB_FILES"
+        )
+
+
+def export_weights(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run or of an import.", show_default=False)],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
+    layout: Annotated[str | None, typer.Option(help=_LAYOUT_HELP, show_default=False)] = None,
+) -> None:
+    """Write an encoder as a file for the original code.
+
+    It has exactly the tensors of its layout, so that the original loads it strictly.
+    """
+    from esmgn_core.published.convert import export_folder
+
+    exported = export_folder(discover(), folder, out, _layout(layout))
+    parameters = f"{exported.model.num_parameters():,} parameters"
+    typer.echo(f"{exported.model.layout}: {len(exported.state)} tensors, {parameters}")
+    if exported.model.sequence:
+        typer.echo(f"heads of ESM-2, not used by the encoder: {exported.heads_from or 'zeros'}")
+    typer.echo(f"written: {out}")
+
+
+def verify_weights(
+    source: Annotated[str, typer.Argument(help="A name, or a published file.", show_default=False)],
+    *,
+    golden: Annotated[
+        Path | None, typer.Option(help="File of recorded outputs to compare with.", show_default=False)
+    ] = None,
+) -> None:
+    """Check a file of weights.
+
+    Its checksum, every tensor's name and shape, and, of ESM-2, the outputs against recorded ones.
+    """
+    from esmgn_core.published.verify import verify
+
+    for line in verify(discover(), source, golden):
+        typer.echo(line)
+
+
+def _layout(name: str | None) -> Layout | None:
+    from esmgn_core.published.entries import Layout
+
+    if name is None:
+        return None
+    if name not in list(Layout):
+        known = f"available: {', '.join(Layout)}"
+        raise SettingsError(f"unknown layout '{name}' (--layout)", *did_you_mean(name, Layout), known)
+    return Layout(name)
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "list": list_weights,
+    "fetch": fetch_weights,
+    "import": import_weights,
+    "export": export_weights,
+    "verify": verify_weights,
+}
+"""What follows ``esmgn weights``."""

@@ -1,0 +1,110 @@
+"""Weights that have a name: checkpoints of presets, and published files that are imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from esmgn_core.errors import UnknownComponentError, WeightsError, did_you_mean
+from esmgn_core.presets import Preset, PublishedFile
+from esmgn_core.published.entries import Layout
+from esmgn_core.registry import Registry
+from esmgn_core.settings import validated
+from esmgn_core.weights import Checkpoint, RemoteFile, cache_dir, locate
+
+_SEE = "esmgn weights list"
+
+
+class NamedWeights(NamedTuple):
+    """A file of weights with a name: the checkpoint of a preset, or one to import."""
+
+    name: str
+    file: RemoteFile
+    preset: Preset | None
+    layout: Layout | None
+    """Of a file to import."""
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether its authors published a checksum."""
+        return bool(self.file.md5 or self.file.sha256)
+
+
+def all_weights(registry: Registry) -> list[NamedWeights]:
+    """Every name, in the order of the registry files.
+
+    Raises:
+        SettingsError: an entry of a registry file is wrong.
+    """
+    presets = [preset for preset in registry.catalogue.presets.values() if "checkpoint" in preset.settings]
+    return [
+        *map(_of_preset, presets),
+        *map(_of_file, registry.catalogue.weights.values()),
+    ]
+
+
+def named_weights(registry: Registry, name: str) -> NamedWeights:
+    """The weights of this name.
+
+    Raises:
+        UnknownComponentError: there are none.
+    """
+    known = {weights.name: weights for weights in all_weights(registry)}
+    if name not in known:
+        raise UnknownComponentError(
+            f"no weights are called '{name}'",
+            *did_you_mean(name, known),
+            f"available: {', '.join(known) or 'none'}",
+            f"see: {_SEE}",
+        )
+    return known[name]
+
+
+def place(weights: NamedWeights) -> str:
+    """Where the file is on this machine, in words."""
+    path = locate(weights.file)
+    if path is None:
+        return "not here"
+    offline = os.environ.get("ESMGN_WEIGHTS_DIR")
+    if offline and path.parent == Path(offline).expanduser():
+        return "in ESMGN_WEIGHTS_DIR"
+    return "in the cache" if path.is_relative_to(cache_dir()) else "in torch hub's cache"
+
+
+def located(registry: Registry, source: str) -> tuple[Path, NamedWeights | None]:
+    """The file that a path or a name stands for; never connects.
+
+    Raises:
+        UnknownComponentError: no such file and no such name.
+        WeightsError: the file of that name is not on this machine.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path, None
+    if path.suffix or len(path.parts) > 1:
+        raise WeightsError(f"file not found: {source}", f"or name known weights; see: {_SEE}")
+    weights = named_weights(registry, source)
+    found = locate(weights.file)
+    if found is None:
+        raise WeightsError(
+            f"{weights.file.filename} is not on this machine", f"fetch it: esmgn weights fetch {source}"
+        )
+    return found, weights
+
+
+def _of_preset(preset: Preset) -> NamedWeights:
+    what = f"checkpoint of {preset.kind} '{preset.name}' ({preset.origin})"
+    file = validated(Checkpoint, preset.settings["checkpoint"], what=what, see=_SEE)
+    return NamedWeights(preset.name, file, preset, None)
+
+
+def _of_file(entry: PublishedFile) -> NamedWeights:
+    what = f"weights '{entry.name}' ({entry.origin})"
+    file = validated(RemoteFile, dict(entry.file), what=what, see=_SEE)
+    if entry.layout not in list(Layout):
+        known = f"known layouts: {', '.join(Layout)}"
+        raise WeightsError(
+            f"{what}: unknown layout '{entry.layout}'", *did_you_mean(entry.layout, Layout), known
+        )
+    return NamedWeights(entry.name, file, None, Layout(entry.layout))

@@ -1,0 +1,87 @@
+"""Whether weights are what they should be: checksum, layout, recorded outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from esmgn_core.configure import component_settings, configure
+from esmgn_core.errors import WeightsError
+from esmgn_core.protocols import Verifiable
+from esmgn_core.published.catalogue import NamedWeights, located
+from esmgn_core.published.entries import Layout
+from esmgn_core.published.read import read_published
+from esmgn_core.published.settings import run_tables
+from esmgn_core.registry import Registry
+from esmgn_core.spec import Kind
+from esmgn_core.weights import cache_dir, remembered_digests
+
+
+def verify(registry: Registry, source: str, recorded: Path | None = None) -> Iterator[str]:
+    """Check weights, step by step; yields a line for each step that passed.
+
+    Args:
+        registry: all components.
+        source: a name, or the path of a published file.
+        recorded: file of recorded outputs; looked for as ``NAME.golden.safetensors`` in
+            ``ESMGN_WEIGHTS_DIR`` and beside the weights if not given.
+
+    Raises:
+        WeightsError: a check failed, or something that it needs is not at hand.
+    """
+    path, weights = located(registry, source)
+    if path.is_dir():
+        raise WeightsError(f"{path} is a folder, expected a file of weights or a name")
+    yield f"file      {path}"
+    yield _checksum(path, weights)
+    content = read_published(path, weights.layout if weights else None)
+    model = content.model
+    tensors = f"{len(content.state)} tensors, {content.num_parameters:,} parameters"
+    yield f"layout    {model.layout}: {tensors}, nothing missing, unexpected or of another shape"
+    if model.layout is not Layout.FAIR_ESM:
+        if recorded:
+            raise WeightsError(f"no component compares files of the layout {model.layout} with recordings")
+        yield "outputs   not compared: there are no recorded outputs for this layout"
+        return
+    golden = recorded or _recording(source, path)
+    kind = weights.preset.kind if weights and weights.preset else Kind.SEQ
+    table = run_tables(model, weights=path)["seq"]
+    if weights and weights.preset:
+        table = {"name": weights.name}
+    config = configure(registry, [{kind: table}])
+    spec, component, settings = component_settings(registry, kind, config)
+    if not isinstance(component, Verifiable):
+        raise WeightsError(f"{spec.kind.long_name} '{spec.name}' cannot compare itself with recordings")
+    result = component.verify(settings, golden)
+    if not result.passed:
+        raise WeightsError(f"{path} does not give the outputs recorded in {golden}", result.text)
+    yield f"outputs   as recorded in {golden}: {result.text}"
+
+
+def _checksum(path: Path, weights: NamedWeights | None) -> str:
+    digests = remembered_digests(path)
+    if weights is None:
+        return f"checksum  sha256 {digests.sha256}; to compare it, give a name instead of a path"
+    if not weights.has_checksum:
+        return f"checksum  sha256 {digests.sha256}; none is published to compare it with"
+    difference = weights.file.mismatch(digests)
+    if difference:
+        raise WeightsError(f"{path} is not the published file: {difference}")
+    return f"checksum  as published, {'sha256' if weights.file.sha256 else 'md5'}"
+
+
+def _recording(source: str, path: Path) -> Path:
+    name = f"{Path(source).stem}.golden.safetensors"
+    folders = [path.parent, cache_dir() / "weights"]
+    if offline := os.environ.get("ESMGN_WEIGHTS_DIR"):
+        folders.insert(0, Path(offline).expanduser())
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(
+        f"no recorded outputs of {source} at hand",
+        f"its file is complete: {path}",
+        f"name the recording: esmgn weights verify {source} --golden FILE.safetensors",
+        f"or put it at: {folders[0] / name}",
+    )

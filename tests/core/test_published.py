@@ -1,0 +1,420 @@
+"""Published files: exactly their tensors, in our names and residue order, and back bit for bit."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from esm.model.esm2 import ESM2 as FairESM2  # noqa: N811 - fair-esm's name is ours too
+from esm.pretrained import load_model_and_alphabet_core
+from safetensors.torch import load_file
+from torch import Tensor
+
+from esmgn_core.compose import draw_up
+from esmgn_core.configure import configure
+from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.errors import RunError, WeightsError
+from esmgn_core.model import JointEncoder
+from esmgn_core.published.convert import EXTRAS, export_folder, import_file
+from esmgn_core.published.entries import Layout, Model, SequenceSize, StructureSize
+from esmgn_core.published.naming import our_name, published_name, to_ours, to_published
+from esmgn_core.published.read import read_published
+from esmgn_core.published.sizes import detected, model_of
+from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
+
+from ..parity.conftest import FROM_OURS, Recorded, batch_of, graph_of, relative_error
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+ESM2_650M = SequenceSize(33, 1280, 20)
+TINY = SequenceSize(2, 16, 4)
+
+
+def model(layout: Layout, sequence: Any = None, structure: Any = None, cross: int | None = None) -> Model:
+    return Model(layout, sequence, structure and StructureSize(*structure), cross)
+
+
+OFFICIAL = model(Layout.ESM_GEARNET, ESM2_650M, (6, 1280, 512))
+EDGE = model(Layout.GEARNET_EDGE, None, (6, 21, 512))
+
+
+def made(model: Model) -> dict[str, Tensor]:
+    """A state dict with exactly the tensors of a model, of random values."""
+    torch.manual_seed(0)
+    state = {}
+    for name, entry in model.entries().items():
+        numbers = torch.rand(entry.shape) if entry.dtype.is_floating_point else torch.tensor(7)
+        state[name] = numbers.to(entry.dtype)
+    ours, _ = to_ours(model, state)
+    return to_published(model, ours, {name: state[name] for name in state if "lm_head.d" in name})
+
+
+def saved(path: Path, state: dict[str, Any]) -> Path:
+    torch.save(state, path)
+    return path
+
+
+def recorded_state(case: str) -> dict[str, Tensor]:
+    return load_file(FIXTURES / "fusion" / f"fusion_{case}.state.safetensors")
+
+
+def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == tensor.dtype, name
+        assert ours[name].shape == tensor.shape, name
+        assert torch.equal(ours[name], tensor), name
+
+
+def built(folder: Path, **changes: dict[str, Any]) -> JointEncoder:
+    """The encoder that a run from this folder starts with."""
+    source = EncoderFolder(folder)
+    config = configure(discover(), [source.tables(), changes])
+    encoder = draw_up(discover(), config).encoder()
+    source.fill(encoder, discover())
+    return encoder.eval()
+
+
+# What the files hold
+
+
+@pytest.mark.parametrize(
+    ("model", "num_tensors", "num_parameters"),
+    [
+        (OFFICIAL, 657, 666_790_326),
+        (model(Layout.ESM_GEARNET, ESM2_650M, (6, 21, 512)), 657, 661_633_462),
+        (model(Layout.ESM_GEARNET, ESM2_650M, (6, 21, 512), 512), 671, 665_701_302),
+        (model(Layout.GEARNET, None, (6, 21, 512)), 84, 10_590_208),
+        (EDGE, 84 + 6 * 9, 20_145_635),
+        (model(Layout.FAIR_ESM, SequenceSize(6, 320, 20)), 113, 7_512_474),
+        (model(Layout.FAIR_ESM, SequenceSize(12, 480, 20)), 215, 33_501_394),
+        (model(Layout.FAIR_ESM, SequenceSize(30, 640, 20)), 521, 148_140_154),
+        (model(Layout.FAIR_ESM, ESM2_650M), 572, 651_043_254),
+        (model(Layout.FAIR_ESM, SequenceSize(36, 2560, 40)), 623, 2_839_005_634),
+        (model(Layout.FAIR_ESM, SequenceSize(48, 5120, 40)), 827, 15_129_100_194),
+    ],
+)
+def test_tensors_and_parameters_are_counted_as_in_the_spec(
+    model: Model, num_tensors: int, num_parameters: int
+) -> None:
+    assert len(model.entries()) == num_tensors
+    assert model.num_parameters() == num_parameters
+
+
+@pytest.mark.parametrize("case", ["series", "parallel", "cross"])
+def test_the_rule_gives_the_names_and_shapes_the_original_saved(case: str) -> None:
+    state = recorded_state(case)
+    found = model_of(Layout.ESM_GEARNET, state)
+    assert found.sequence == TINY
+    assert found.structure == StructureSize(2, 16 if case == "series" else 21, 16)
+    assert found.cross_dim == (32 if case == "cross" else None)
+    expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+    assert {name: (entry.shape, entry.dtype) for name, entry in found.entries().items()} == expected
+
+
+def test_the_rule_gives_the_names_and_shapes_of_gearnet_edge() -> None:
+    state = load_file(FIXTURES / "gearnet" / "gearnet_edge.state.safetensors")
+    expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    entries = model(Layout.GEARNET_EDGE, None, (3, 21, 32)).entries()
+    assert {name: entry.shape for name, entry in entries.items()} == expected
+
+
+@pytest.mark.parametrize("model", [OFFICIAL, EDGE], ids=["esm_gearnet", "gearnet_edge"])
+def test_the_size_is_read_off_the_shapes(model: Model) -> None:
+    state = {name: torch.empty(entry.shape, device="meta") for name, entry in model.entries().items()}
+    assert detected(state) is model.layout
+    assert model_of(model.layout, state) == model
+
+
+def test_the_official_tensors_are_those_of_the_full_encoder() -> None:
+    """By name and shape, on the meta device: 650M parameters take no memory."""
+    tables = {
+        "seq": {"name": "esm2", **ESM2_650M._asdict(), "weights": "random"},
+        "struct": {"name": "gearnet"},
+    }
+    with torch.device("meta"):
+        encoder = draw_up(discover(), configure(discover(), [tables])).encoder()
+    ours = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+    entries = OFFICIAL.entries().items()
+    assert ours == {own: entry.shape for name, entry in entries if (own := our_name(OFFICIAL.layout, name))}
+    assert sum(parameter.numel() for parameter in encoder.structure.parameters()) == 15_747_072
+
+
+def test_names_go_back() -> None:
+    for layout in (OFFICIAL, EDGE):
+        for name in layout.entries():
+            own = our_name(layout.layout, name)
+            assert own is None or published_name(layout.layout, own) == name
+
+
+# There and back
+
+
+@pytest.mark.parametrize("case", ["series", "parallel", "cross"])
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_an_imported_encoder_gives_the_recorded_outputs_and_goes_back(
+    case: str, ending: str, tmp_path: Path
+) -> None:
+    """Files of the original's FusionNetwork: import, encode, export, bit for bit the same file."""
+    file = FIXTURES / "fusion" / f"fusion_{case}.state.safetensors"
+    if ending == ".pth":
+        file = saved(tmp_path / "official.pth", load_file(file))
+    folder = tmp_path / "imported"
+    content = import_file(discover(), file, folder)
+    assert content.num_parameters == content.model.num_parameters()
+    arrays = Recorded(FIXTURES).arrays(f"fusion/fusion_{case}")
+    encoder = built(folder)
+    with torch.no_grad():
+        encoding = encoder(batch_of(arrays), graph_of(arrays["edge_list"]))
+    assert relative_error(encoding.residue, arrays["eval_node_feature"]) < 1e-5
+    assert relative_error(encoding.protein, arrays["eval_graph_feature"]) < 1e-5
+
+    exported = tmp_path / "exported.pth"
+    export_folder(discover(), folder, exported)
+    again = torch.load(exported, weights_only=True)
+    assert_same(again, recorded_state(case))
+    embedding, head = (f"sequence_model.model.{name}.weight" for name in ("embed_tokens", "lm_head"))
+    assert again[head].data_ptr() == again[embedding].data_ptr()
+
+
+def test_an_imported_gearnet_edge_gives_the_recorded_outputs_and_goes_back(tmp_path: Path) -> None:
+    """The order of residue types is also that of the edges' first hidden features."""
+    if "gearnet_edge" not in discover().names(Kind.STRUCT):
+        pytest.skip("no plugin provides gearnet_edge")
+    file = FIXTURES / "gearnet" / "gearnet_edge.state.safetensors"
+    folder = tmp_path / "imported"
+    import_file(discover(), file, folder)
+    encoder = built(folder, struct={"readout": "mean"})
+    arrays = Recorded(FIXTURES).arrays("gearnet/gearnet_edge")
+    features = torch.from_numpy(arrays["input"])[:, [*FROM_OURS, 20]]
+    with torch.no_grad():
+        encoding = encoder.structure(batch_of(arrays), graph_of(arrays["edge_list"]), features)
+    assert relative_error(encoding.residue, arrays["eval_node_feature"]) < 1e-5
+    assert relative_error(encoding.protein, arrays["eval_graph_feature"]) < 1e-5
+    export_folder(discover(), folder, tmp_path / "exported.pth")
+    assert_same(torch.load(tmp_path / "exported.pth", weights_only=True), load_file(file))
+
+
+def test_gearnet_alone_goes_through_one_hot_residue_types(tmp_path: Path) -> None:
+    """GearNet of the recorded parallel fusion, as a file of its own, gives its half of the output."""
+    prefix = "structure_model."
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in recorded_state("parallel").items()
+        if name.startswith(prefix)
+    }
+    file = saved(tmp_path / "gearnet.pth", state)
+    assert import_file(discover(), file, tmp_path / "imported").model.layout is Layout.GEARNET
+    arrays = Recorded(FIXTURES).arrays("fusion/fusion_parallel")
+    with torch.no_grad():
+        encoding = built(tmp_path / "imported")(batch_of(arrays), graph_of(arrays["edge_list"]))
+    assert relative_error(encoding.residue, arrays["eval_node_feature"][:, 16:]) < 1e-5
+    export_folder(discover(), tmp_path / "imported", tmp_path / "exported.pth")
+    assert_same(torch.load(tmp_path / "exported.pth", weights_only=True), state)
+
+
+def test_a_file_of_fair_esm_goes_there_and_back(tmp_path: Path) -> None:
+    file = FIXTURES / "fusion" / "esm2_t2_tiny.pt"
+    content = import_file(discover(), file, tmp_path / "imported")
+    assert (content.model.layout, content.model.sequence) == (Layout.FAIR_ESM, TINY)
+    export_folder(discover(), tmp_path / "imported", tmp_path / "exported.pt")
+    again = read_published(tmp_path / "exported.pt")
+    kept = {name: value for name, value in content.state.items() if not name.startswith("contact_head.")}
+    assert_same(again.state, kept)
+
+
+def test_without_extras_constants_are_filled_in_and_unused_heads_are_zeros(tmp_path: Path) -> None:
+    """A model that was trained here still loads strictly in the original."""
+    file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
+    folder = tmp_path / "imported"
+    import_file(discover(), file, folder)
+    (folder / EXTRAS).unlink()
+    exported = export_folder(discover(), folder, tmp_path / "exported.pth")
+    assert exported.heads_from is None
+    state, theirs = torch.load(tmp_path / "exported.pth", weights_only=True), load_file(file)
+    heads = {name for name in theirs if ".contact_head." in name or ".lm_head." in name}
+    heads.remove("sequence_model.model.lm_head.weight")
+    assert_same(
+        {name: state[name] for name in state if name not in heads},
+        {name: theirs[name] for name in theirs if name not in heads},
+    )
+    assert {name: state[name].shape for name in heads} == {name: theirs[name].shape for name in heads}
+    assert not any(state[name].any() for name in heads)
+
+
+def test_a_gearnet_that_the_original_has_not_is_not_exported(tmp_path: Path) -> None:
+    file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
+    import_file(discover(), file, tmp_path / "imported")
+    with pytest.raises(WeightsError) as caught:
+        export_folder(discover(), tmp_path / "imported", tmp_path / "x.pth", Layout.GEARNET)
+    assert "wrong shape: layers.0.self_loop.weight [16, 16] in the file, [16, 21] expected" in str(
+        caught.value
+    )
+    assert not (tmp_path / "x.pth").exists()
+
+
+# What is refused
+
+
+def refusal(state: dict[str, Any], tmp_path: Path) -> str:
+    with pytest.raises(WeightsError) as caught:
+        import_file(discover(), saved(tmp_path / "bad.pth", state), tmp_path / "imported")
+    assert not (tmp_path / "imported").exists()
+    return str(caught.value).replace(str(tmp_path), "DIR")
+
+
+KEY = "sequence_model.model.layers.1.fc1.weight"
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    state = recorded_state("series")
+    del state[KEY]
+    assert refusal(state, tmp_path) == (
+        f"DIR/bad.pth does not have the layout esm_gearnet: 1 difference\n  missing: {KEY} [64, 16]"
+    )
+
+
+def test_an_unexpected_tensor_is_named(tmp_path: Path) -> None:
+    state = {**recorded_state("series"), "mlp.layers.0.weight": torch.zeros(2, 3), "epoch": 4}
+    assert refusal(state, tmp_path) == (
+        "DIR/bad.pth does not have the layout esm_gearnet: 2 differences\n"
+        "  unexpected: mlp.layers.0.weight [2, 3]\n"
+        "  unexpected: epoch a int"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        (KEY, torch.zeros(64, 15), "[64, 15] in the file, [64, 16] expected"),
+        (KEY, torch.zeros(64, 16).half(), "[64, 16] float16 in the file, [64, 16] expected"),
+        (
+            "structure_model.batch_norms.1.num_batches_tracked",
+            torch.zeros(1),
+            "[1] in the file, [] int64 expected",
+        ),
+        (
+            "sequence_model.model.embed_tokens.weight",
+            torch.zeros(33, 9),
+            "[33, 9] in the file, [33, 16] expected",
+        ),
+        (
+            "structure_model.layers.0.self_loop.weight",
+            torch.zeros(16, 9),
+            "[16, 9] in the file, [16, 16] expected",
+        ),
+    ],
+)
+def test_a_tensor_of_another_shape_or_type_is_named(
+    name: str, value: Tensor, text: str, tmp_path: Path
+) -> None:
+    state = {**recorded_state("series"), name: value}
+    assert refusal(state, tmp_path).splitlines()[1:] == [f"  wrong shape: {name} {text}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sequence_model.mapping", "is not ESM-2's numbering of residue types"),
+        (
+            "sequence_model.model.layers.0.self_attn.rot_emb.inv_freq",
+            "are other rotary frequencies than ESM-2's",
+        ),
+    ],
+)
+def test_a_constant_of_another_value_is_named(name: str, text: str, tmp_path: Path) -> None:
+    """Their numbers would be wrong without a sign of it."""
+    state = recorded_state("series")
+    state[name] = state[name].flip(0)
+    assert refusal(state, tmp_path).splitlines()[1:] == [f"  wrong values: {name} {text}"]
+
+
+def test_many_differences_are_counted(tmp_path: Path) -> None:
+    state = {name: value for name, value in recorded_state("series").items() if ".layers.1." not in name}
+    lines = refusal(
+        {**state, "sequence_model.model.layers.7.fc1.bias": torch.zeros(64)}, tmp_path
+    ).splitlines()
+    assert len(lines) == 1 + 20 + 1 + 1
+    assert lines[21].startswith("  missing: ")
+    assert lines[21].endswith(" more")
+
+
+class Hostile:
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.witness}",)
+
+
+def test_a_hostile_file_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    witness = tmp_path / "was-here"
+    text = refusal({**recorded_state("series"), "x": Hostile(witness)}, tmp_path)
+    assert text == "cannot read weights from DIR/bad.pth: refused, for it asks to call posix.system"
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.6, 0.99])
+def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
+    file = saved(tmp_path / "cut.pth", recorded_state("series"))
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(WeightsError, match="the file is cut short"):
+        import_file(discover(), file, tmp_path / "imported")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    assert refusal({"weight": torch.zeros(1)}, tmp_path) == (
+        "DIR/bad.pth is no published file of weights that is known here\n"
+        "  its first names: weight\n"
+        "  known layouts: esm_gearnet, gearnet, gearnet_edge, fair_esm"
+    )
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
+    import_file(discover(), file, tmp_path / "imported")
+    with pytest.raises(RunError, match="is no empty folder"):
+        import_file(discover(), file, tmp_path / "imported")
+    taken = saved(tmp_path / "taken.pth", {})
+    with pytest.raises(WeightsError, match="exists already"):
+        export_folder(discover(), tmp_path / "imported", taken)
+
+
+def test_made_up_files_of_every_layout_go_there_and_back(tmp_path: Path) -> None:
+    """Exactly the official names, at small widths."""
+    for number, size in enumerate(
+        [
+            model(Layout.ESM_GEARNET, SequenceSize(33, 8, 2), (6, 8, 4)),
+            model(Layout.ESM_GEARNET, SequenceSize(33, 8, 2), (6, 21, 4), 8),
+            model(Layout.GEARNET_EDGE, None, (6, 21, 4)),
+        ]
+    ):
+        state = made(size)
+        assert len(state) == [657, 671, 138][number]
+        folder, file = tmp_path / f"imported-{number}", tmp_path / f"exported-{number}.pth"
+        import_file(discover(), saved(tmp_path / f"{number}.pth", state), folder)
+        assert export_folder(discover(), folder, file).model == size
+        assert_same(torch.load(file, weights_only=True), state)
+
+
+def test_fair_esms_own_code_loads_what_is_exported_strictly(tmp_path: Path) -> None:
+    """ESM-2 out of a fused model, as a file of fair-esm and within the original's file."""
+    import_file(discover(), FIXTURES / "fusion" / "fusion_cross.state.safetensors", tmp_path / "imported")
+    theirs = FairESM2(*TINY)
+    whole = export_folder(discover(), tmp_path / "imported", tmp_path / "whole.pth").state
+    prefix = "sequence_model.model."
+    inside = {name.removeprefix(prefix): whole[name] for name in whole if name.startswith(prefix)}
+    theirs.load_state_dict(inside, strict=True)
+    export_folder(discover(), tmp_path / "imported", tmp_path / "esm2_alone.pt", Layout.FAIR_ESM)
+    with torch.serialization.safe_globals([Namespace]):
+        content = torch.load(tmp_path / "esm2_alone.pt", weights_only=True)
+    with pytest.warns(UserWarning, match="Regression weights not found"):
+        loaded, _ = load_model_and_alphabet_core("esm2_alone", content)
+    first, second = loaded.state_dict(), theirs.state_dict()
+    for state in (first, second):
+        del state["contact_head.regression.weight"], state["contact_head.regression.bias"]
+    assert_same(first, second)
