@@ -173,7 +173,26 @@ def synchronise_batch_norm(module: nn.Module) -> None:
             child.__class__ = SyncedBatchNorm
 
 
-def tf32_matmul(device: torch.device) -> None:
-    """Let float32 matrix products use TF32 on CUDA devices."""
+@contextmanager
+def numerics(device: torch.device) -> Iterator[None]:
+    """Numerics of a run inside the block.
+
+    On the CPU operations whose threads would add up in any order take a repeatable one, so that a
+    run repeats bit for bit. On CUDA devices, where that would cost speed, float32 matrix products
+    use TF32.
+    """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=before, warn_only=warn_only)
+        memory.fill_uninitialized_memory = fill

@@ -10,7 +10,7 @@ import torch
 
 from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import Tables, configure, read_run_file
-from esmgn_core.engine.distributed import World, joined_world, synchronise_batch_norm, tf32_matmul
+from esmgn_core.engine.distributed import World, joined_world, numerics, synchronise_batch_norm
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.loader import Schedule
 from esmgn_core.engine.optim import build_optimizer
@@ -94,8 +94,7 @@ def _run(
     init: EncoderFolder | None,
 ) -> Outcome:
     config = blueprint.config
-    with joined_world(config.train.device) as world:
-        tf32_matmul(world.device)
+    with joined_world(config.train.device) as world, numerics(world.device):
         dataset = blueprint.dataset()
         schedule = Schedule(
             dataset.split("train"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,16 @@ def same_tensors(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two threads, whose order of adding up must not show."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("pretext", ["residue_type", "distance"])
 def test_a_run_repeats_from_its_config_to_the_last_digit(start: Start, pretext: str, tmp_path: Path) -> None:
     first = start(f"pretext.name={pretext}").run

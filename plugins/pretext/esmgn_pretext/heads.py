@@ -50,7 +50,8 @@ class TupleMLP(nn.Module):
         """Apply the head to the tuples ``index`` of ``residues``."""
         hidden: Tensor = self.first.bias
         for member, weight in zip(index, self.first.weight.chunk(self.arity, dim=1), strict=True):
-            hidden = hidden + functional.linear(residues, weight)[member]
+            # index_select adds up its gradient in one order; indexing would on the CPU in any.
+            hidden = hidden + functional.linear(residues, weight).index_select(0, member)
         for layer in self.layers:
             hidden = layer(functional.relu(hidden))
         return hidden

@@ -58,7 +58,7 @@ class ResidueType(nn.Module):
         if self.settings.reference:
             target = target.masked_fill(target == UNKNOWN, AMINO_ACIDS.index("G"))
         known = target < UNKNOWN
-        scores = self.head(encoding.residue[view.targets["residue"]]).float()
+        scores = self.head(encoding.residue.index_select(0, view.targets["residue"])).float()
         total = functional.cross_entropy(scores, target, ignore_index=UNKNOWN, reduction="sum")
         num_known = int(known.sum())
         correct = (scores.argmax(dim=1) == target)[known].float().sum()
