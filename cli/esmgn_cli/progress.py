@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -107,7 +109,7 @@ def finish(outcome: Outcome, *, made_up: bool = False) -> None:
 
 def _stopped(outcome: Outcome) -> Iterator[str]:
     yield f"stopped and saved at step {outcome.progress.step} of {outcome.num_steps}"
-    yield f"go on: esmgn run --resume {shlex.quote(str(outcome.run.path))}"
+    yield f"go on: {_program()} run --resume {shlex.quote(str(outcome.run.path))}"
 
 
 def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
@@ -116,13 +118,22 @@ def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
     if outcome.progress.best_step:
         yield f"best encoder (step {outcome.progress.best_step}): {run.model}"
     if run.refused.exists():
-        yield f"structure files left out, with reasons: {run.refused}"
+        num_refused = len(run.refused.read_text(encoding="utf-8").splitlines()) - 1
+        yield f"{num_refused} structure files left out, with reasons: {run.refused}"
     source = run.started_from()
     init = f" --init {shlex.quote(source['path'])}" if source else ""
-    yield f"repeat it: esmgn run {shlex.quote(str(run.config))}{init}"
+    yield f"repeat it: {_program()} run {shlex.quote(str(run.config))}{init}"
     if made_up:
         yield "\nthese proteins were made up. Your own structures with the published weights:"
-        yield "  esmgn run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"
+        yield f"  {_program()} run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"
+
+
+def _program() -> str:
+    """What to type to call this program: its path where the shell would not find it by name."""
+    called = Path(sys.argv[0])
+    if called.name != "esmgn" or shutil.which("esmgn"):
+        return "esmgn"
+    return shlex.quote(str(called))
 
 
 def _print_losses(lines: list[dict[str, float]]) -> None:

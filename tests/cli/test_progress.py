@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from esmgn_cli.progress import _print_losses
+from esmgn_cli.progress import _print_losses, _program
 
 
 def rows(capsys: pytest.CaptureFixture[str], lines: list[dict[str, float]]) -> list[list[str]]:
@@ -27,3 +27,20 @@ def test_every_step_of_a_short_run_is_a_row(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_run_without_a_step_prints_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows(capsys, []) == []
+
+
+@pytest.mark.parametrize(
+    ("called", "on_path", "typed"),
+    [
+        (".venv/bin/esmgn", False, ".venv/bin/esmgn"),
+        (".venv/bin/esmgn", True, "esmgn"),
+        ("/x/esmgn_cli/__main__.py", False, "esmgn"),
+    ],
+)
+def test_next_commands_can_be_typed_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, called: str, on_path: bool, typed: str
+) -> None:
+    """After ``make run`` the program is not on the path yet."""
+    monkeypatch.setattr("sys.argv", [called])
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/esmgn" if on_path else None)
+    assert _program() == typed
