@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import torch
 
 import esmgn_core
 from esmgn_core.errors import RunError
-from esmgn_core.registry import Plugin
 from esmgn_core.settings import RunConfig
 
 _RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
@@ -96,7 +95,7 @@ class RunFolder:
 
     def write_environment(
         self,
-        plugins: Iterable[Plugin],
+        plugins: Sequence[Mapping[str, str]],
         *,
         device: torch.device,
         num_processes: int,
@@ -112,10 +111,7 @@ class RunFolder:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
-            "plugins": [
-                {"name": p.name, "distribution": p.distribution, "version": p.version, "problem": p.problem}
-                for p in plugins
-            ],
+            "plugins": list(plugins),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "num_processes": num_processes,
             "sequence_weights_sha256": sequence_weights,

@@ -169,8 +169,12 @@ def _write_records(
     started_from: Mapping[str, str] | None,
 ) -> None:
     run.write_config(_with_checksum(blueprint.resolved(), weights), started_from)
+    plugins = [
+        {"name": p.name, "distribution": p.distribution, "version": p.version, "problem": p.problem}
+        for p in registry.plugins
+    ]
     run.write_environment(
-        registry.plugins,
+        plugins,
         device=world.device,
         num_processes=world.size,
         sequence_weights=weights,

@@ -1,6 +1,6 @@
 """Weights in fair-esm's layout: read, checked against the model, and put into it without a copy.
 
-Source: the spec, checkpoints.md section 2.
+Source: the files of fair-esm 2.0.0 (facebookresearch/esm).
 """
 
 import re

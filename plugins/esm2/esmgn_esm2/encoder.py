@@ -15,7 +15,7 @@ from esmgn_core.weights import Checkpoint, fetch, remembered_digests
 from esmgn_esm2.checkpoint import Size, load_weights
 from esmgn_esm2.golden import compare
 from esmgn_esm2.model import Transformer
-from esmgn_esm2.tokens import Chains, UnknownResidue, pack_tokens, token_table
+from esmgn_esm2.tokens import Chains, PackedTokens, UnknownResidue, pack_tokens, token_table
 
 
 class ESM2(nn.Module):
@@ -31,7 +31,7 @@ class ESM2(nn.Module):
     Raises:
         WeightsError: the weights cannot be had, or do not fit.
 
-    Source: Lin et al. 2023 (doi 10.1126/science.ade2574); details in the spec, models.md section 1.
+    Source: Lin et al. 2023 (doi 10.1126/science.ade2574).
     """
 
     class Settings(ComponentSettings):
@@ -87,16 +87,46 @@ class ESM2(nn.Module):
         self.register_buffer("token_table", token_table(settings.unknown_residue), persistent=False)
         size = Size(settings.num_layers, settings.embed_dim, settings.attention_heads)
         if settings.weights == "random":
-            self.model = Transformer(**size._asdict())
+            self.model = self._random(size)
         else:
-            path = _weights_path(settings)
-            # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
-            with torch.device("meta"):
-                self.model = Transformer(**size._asdict())
-            load_weights(self.model, path, size)
+            path = self._weights_path()
+            self.model = self._loaded(path, size)
             self.weights_sha256 = remembered_digests(path).sha256
         self.model.recompute = settings.gradient_checkpointing
         self._freeze_blocks_not_run()
+
+    def _random(self, size: Size) -> Transformer:
+        return Transformer(**size._asdict())
+
+    def _loaded(self, path: Path, size: Size) -> Transformer:
+        # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
+        with torch.device("meta"):
+            model = Transformer(**size._asdict())
+        load_weights(model, path, size)
+        return model
+
+    def _weights_path(self) -> Path:
+        weights = self.settings.weights
+        if isinstance(weights, Path):
+            if weights.is_file():
+                return weights
+            raise WeightsError(
+                f"weights file not found: {weights} (seq.weights)",
+                "expected pretrained, random, or a file in fair-esm's layout",
+                "see: esmgn list seq",
+            )
+        if self.settings.checkpoint is None:
+            message, *hints = self._without_checkpoint()
+            raise WeightsError(message, *hints, "or start from random weights: --set seq.weights=random")
+        return fetch(self.settings.checkpoint)
+
+    def _without_checkpoint(self) -> tuple[str, ...]:
+        """Why there are no pretrained weights, and what to do."""
+        return (
+            "esm2 without a preset has no pretrained weights",
+            "choose a published model such as esm2_650m (see: esmgn list seq)",
+            "or a file of weights: --set seq.weights=PATH",
+        )
 
     def _freeze_blocks_not_run(self) -> None:
         top = max(self.settings.taken)
@@ -116,6 +146,9 @@ class ESM2(nn.Module):
         )
         return Verification(agreement.within_bfloat16(), text)
 
+    def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:
+        """ESM-2 has no limit."""
+
     def forward(self, batch: ProteinBatch) -> Encoding:
         """Representations of the taken layers, those of the last after its normalisation.
 
@@ -127,25 +160,7 @@ class ESM2(nn.Module):
             [B, output_dim] per protein.
         """
         tokens = pack_tokens(batch, self.token_table, self.settings.chains)
+        self._check_lengths(batch, tokens)
         hiddens = self.model(tokens, self.settings.taken)
         residue = torch.cat([hiddens[layer][tokens.residue_row] for layer in self.settings.taken], dim=1)
         return Encoding.from_residues(residue, batch, self.settings.readout)
-
-
-def _weights_path(settings: ESM2.Settings) -> Path:
-    if isinstance(settings.weights, Path):
-        if settings.weights.is_file():
-            return settings.weights
-        raise WeightsError(
-            f"weights file not found: {settings.weights} (seq.weights)",
-            "expected pretrained, random, or a file in fair-esm's layout",
-            "see: esmgn show esm2",
-        )
-    if settings.checkpoint is None:
-        raise WeightsError(
-            "esm2 without a preset has no pretrained weights",
-            "choose a published model such as esm2_650m (see: esmgn list seq)",
-            "or a file of weights: --set seq.weights=PATH",
-            "or start from random weights: --set seq.weights=random",
-        )
-    return fetch(settings.checkpoint)

@@ -3,17 +3,14 @@
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from pydantic import Field
-from torch import nn
 
-from esmgn_core.batch import Encoding, ProteinBatch
-from esmgn_core.errors import RunError, WeightsError
-from esmgn_core.weights import fetch, remembered_digests
+from esmgn_core.batch import ProteinBatch
+from esmgn_core.errors import RunError
 from esmgn_esm2.checkpoint import Size
 from esmgn_esm2.encoder import ESM2
 from esmgn_esm2.esm1_model import LearnedPositionTransformer, load_model
-from esmgn_esm2.tokens import PackedTokens, pack_tokens, token_table
+from esmgn_esm2.tokens import PackedTokens
 
 
 class ESM1(ESM2):
@@ -46,41 +43,25 @@ class ESM1(ESM2):
     settings: Settings
     model: LearnedPositionTransformer
 
-    def __init__(self, settings: Settings) -> None:
-        nn.Module.__init__(self)  # ESM2 would build its own transformer
-        self.settings = settings
-        self.output_dim = settings.embed_dim * len(settings.layers)
-        self.weights_sha256 = None
-        self.register_buffer("token_table", token_table(settings.unknown_residue), persistent=False)
-        size = Size(settings.num_layers, settings.embed_dim, settings.attention_heads)
-        if settings.weights == "random":
-            self.model = LearnedPositionTransformer(**size._asdict())
-        else:
-            path = _weights_path(settings)
-            self.model = load_model(path, size)
-            self.weights_sha256 = remembered_digests(path).sha256
-        self.model.recompute = settings.gradient_checkpointing
-        self._freeze_blocks_not_run()
+    def _random(self, size: Size) -> LearnedPositionTransformer:
+        return LearnedPositionTransformer(**size._asdict())
 
-    def forward(self, batch: ProteinBatch) -> Encoding:
-        """Representations of the taken layers, those of the last after its normalisation.
+    def _loaded(self, path: Path, size: Size) -> LearnedPositionTransformer:
+        return load_model(path, size)
 
-        Args:
-            batch: N residues packed from B proteins; only residue types and chains are read.
+    def _without_checkpoint(self) -> tuple[str, ...]:
+        address = self.settings.published_at
+        return (
+            "esm1 has no pretrained weights it could download and verify",
+            "choose a published model such as esm1b_650m (see: esmgn list seq)"
+            if address is None
+            else f"no checksum of the published file is known, fetch it: {address}",
+            "and name the file: --set seq.weights=PATH",
+        )
 
-        Returns:
-            float [N, output_dim] per residue, without ``<cls>`` and ``<eos>``; float
-            [B, output_dim] per protein.
-
-        Raises:
-            RunError: a sequence is longer than there are positions.
-        """
-        tokens = pack_tokens(batch, self.token_table, self.settings.chains)
+    def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:
         if max((group.length for group in tokens.groups), default=0) > self.model.max_tokens:
             _refuse(batch, tokens, self.model.max_tokens)
-        hiddens = self.model(tokens, self.settings.taken)
-        residue = torch.cat([hiddens[layer][tokens.residue_row] for layer in self.settings.taken], dim=1)
-        return Encoding.from_residues(residue, batch, self.settings.readout)
 
 
 def _refuse(batch: ProteinBatch, tokens: PackedTokens, max_tokens: int) -> NoReturn:
@@ -93,27 +74,4 @@ def _refuse(batch: ProteinBatch, tokens: PackedTokens, max_tokens: int) -> NoRet
         f"esm1 has positions for {max_tokens - 2}",
         "leave the protein out or crop it, or",
         "choose an encoder without a limit, such as esm2_650m (see: esmgn list seq)",
-    )
-
-
-def _weights_path(settings: ESM1.Settings) -> Path:
-    if isinstance(settings.weights, Path):
-        if settings.weights.is_file():
-            return settings.weights
-        raise WeightsError(
-            f"weights file not found: {settings.weights} (seq.weights)",
-            "expected random, or a file in fair-esm's layout",
-            "see: esmgn show esm1",
-        )
-    if settings.checkpoint is not None:
-        return fetch(settings.checkpoint)
-    if settings.published_at is None:
-        source = ("choose a published model such as esm1b_650m (see: esmgn list seq)",)
-    else:
-        source = (f"no checksum of the published file is known, fetch it: {settings.published_at}",)
-    raise WeightsError(
-        "esm1 has no pretrained weights it could download and verify",
-        *source,
-        "and name the file: --set seq.weights=PATH",
-        "or start from random weights: --set seq.weights=random",
     )

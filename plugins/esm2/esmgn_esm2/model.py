@@ -3,7 +3,7 @@
 Parameters bear the names of fair-esm's, so that published checkpoints load as they are. The
 language-model and contact heads are left out: an encoder does not use them.
 
-Source: Lin et al. 2023 (doi 10.1126/science.ade2574); details in the spec, models.md section 1.4.
+Source: Lin et al. 2023 (doi 10.1126/science.ade2574).
 """
 
 from collections.abc import Collection

@@ -11,7 +11,7 @@ from esmgn_core.attention import Group, groups_of
 from esmgn_core.batch import ProteinBatch
 
 ALPHABET = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>")
-"""ESM-2's 33 tokens in the order of their ids. Source: the spec, models.md section 1.2."""
+"""ESM-2's 33 tokens in the order of their ids. Source: fair-esm 2.0.0."""
 
 CLS = ALPHABET.index("<cls>")
 EOS = ALPHABET.index("<eos>")

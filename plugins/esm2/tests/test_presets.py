@@ -26,7 +26,7 @@ def preset_settings(name) -> ESM2.Settings:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_preset_is_the_published_model(name):
-    """Size as in the file's name and the spec; file, checksum and licence are known."""
+    """Size as in the name of the file; file, checksum and licence are known."""
     settings = preset_settings(name)
     filename, *size = PUBLISHED[name]
     assert [settings.num_layers, settings.embed_dim, settings.attention_heads] == size
