@@ -1,6 +1,6 @@
 """Names, shapes and types of the tensors of published files.
 
-Source: the names and shapes of the original FusionNetwork and GearNet (TorchDrug 0.2.1) and of fair-esm 2.0.0.
+Source: names and shapes of the original FusionNetwork and GearNet (TorchDrug 0.2.1), and of fair-esm 2.0.0.
 """
 
 from __future__ import annotations
