@@ -49,14 +49,23 @@ class Blueprint:
         torch.manual_seed(self.config.train.seed)
         num_relations = self.build(Kind.GRAPH).num_relations
         sequence = self.build(Kind.SEQ)
-        fuser_class = self.parts[Kind.FUSE][1]
-        input_dim = fuser_class.structure_input_dim(sequence.output_dim)  # type: ignore[attr-defined]  # checked by build
+        input_dim = self._structure_input_dim(sequence.output_dim)
         structure = self.build(Kind.STRUCT, input_dim=input_dim, num_relations=num_relations)
         fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
         encoder = JointEncoder(sequence, structure, fuser)
         if self.config.optim.seq_lr_scale == 0:
             encoder.freeze_sequence()
         return encoder
+
+    def _structure_input_dim(self, sequence_dim: int) -> int:
+        # Asked of the class: the fuser itself is built last, from the widths of both encoders.
+        spec, fuser, _ = self.parts[Kind.FUSE]
+        ask: Callable[[int], int] | None = getattr(fuser, "structure_input_dim", None)
+        if ask is None:
+            raise PluginError(
+                f"{_what(spec)} lacks: structure_input_dim", "the contracts stand in esmgn_core.protocols"
+            )
+        return ask(sequence_dim)
 
     def graph(self) -> GraphBuilder:
         """Build the graph builder."""
@@ -101,7 +110,7 @@ def build_component(spec: ComponentSpec, component: type, settings: ComponentSet
     Raises:
         PluginError: naming what the class does not accept or what its instance lacks.
     """
-    what = f"{spec.kind.long_name} '{spec.name}' ({spec.target})"
+    what = _what(spec)
     _check_signature(what, component, settings, context)
     instance = component(settings, **context)
     missing = [name for name in _NEEDED[spec.kind] if not hasattr(instance, name)]
@@ -112,6 +121,10 @@ def build_component(spec: ComponentSpec, component: type, settings: ComponentSet
             f"{what} lacks: {', '.join(missing)}", "the contracts stand in esmgn_core.protocols"
         )
     return instance
+
+
+def _what(spec: ComponentSpec) -> str:
+    return f"{spec.kind.long_name} '{spec.name}' ({spec.target})"
 
 
 def _check_signature(
