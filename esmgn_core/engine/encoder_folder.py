@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ class EncoderFolder:
     def __init__(self, path: Path) -> None:
         folder = RunFolder(path.expanduser().absolute())
         self.path, self.model, self.config = folder.path, folder.model, folder.config
-        self._environment = folder.environment
+        self._folder = folder
         for file in (self.config, self.model):
             if not file.is_file():
                 raise WeightsError(f"no encoder in {path}: {file.name} is missing", *_hints(path, folder))
@@ -79,9 +77,7 @@ class EncoderFolder:
         fill_encoder(encoder, self.tensors(registry), origin=str(self.model))
 
     def _check_recorded(self, sha256: str | None) -> None:
-        recorded = None
-        with suppress(OSError, ValueError, AttributeError):
-            recorded = json.loads(self._environment.read_text()).get("sequence_weights_sha256")
+        recorded = self._folder.recorded("sequence_weights_sha256")
         if recorded and recorded != sha256:
             raise WeightsError(
                 f"{self.path} was trained with other weights of the sequence encoder",

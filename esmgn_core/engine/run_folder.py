@@ -122,11 +122,15 @@ class RunFolder:
 
     def started_from(self) -> dict[str, str] | None:
         """Folder and checksum of the encoder the run started from, as recorded when it did."""
+        source: dict[str, str] | None = self.recorded("started_from")
+        return source
+
+    def recorded(self, key: str) -> Any:
+        """A value of ``environment.json``; ``None`` if it was not recorded or the file is damaged."""
         try:
-            recorded: dict[str, str] | None = json.loads(self.environment.read_text()).get("started_from")
+            return json.loads(self.environment.read_text()).get(key)
         except (OSError, ValueError, AttributeError):
             return None
-        return recorded
 
     def write_refused(self, refused: Sequence[Any]) -> None:
         """Write the files left out, each with its reason; no file if there are none."""
