@@ -54,3 +54,23 @@ def attend(
         mixed = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         attended.append(mixed.transpose(1, 2).flatten(0, 1))
     return torch.cat(attended) if attended else value
+
+
+def attention_weights(query: Tensor, key: Tensor, groups: tuple[Group, ...]) -> list[Tensor]:
+    """The weights that :func:`attend` mixes values with, and never holds.
+
+    Args:
+        query: float [T, heads, head_dim].
+        key: float [T, heads, head_dim].
+        groups: the sequences of the pack, T rows in all.
+
+    Returns:
+        For each group float [sequences, heads, length, length], at least float32; rows sum to 1.
+    """
+    sizes = [group.num_sequences * group.length for group in groups]
+    weights = []
+    for group, *parts in zip(groups, torch.split(query, sizes), torch.split(key, sizes), strict=True):
+        q, k = (part.view(*group, *part.shape[1:]).transpose(1, 2) for part in parts)
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        weights.append(scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)))
+    return weights

@@ -36,6 +36,18 @@ class SequenceEncoder(Component, Protocol):
         """Residue representations [N, output_dim] and protein representations [B, output_dim]."""
 
 
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A sequence encoder that also says which amino acids it expects. Optional.
+
+    One whose head is loaded on request has a setting ``lm_head = false``, and raises a
+    ``SettingsError`` that names it where the head was not loaded.
+    """
+
+    def residue_logits(self, batch: ProteinBatch) -> Tensor:
+        """Logits float [N, 20] over :data:`esmgn_core.alphabet.AMINO_ACIDS`, in that order."""
+
+
 class Verification(NamedTuple):
     """Whether weights reproduce recorded outputs, and how well, in words."""
 

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor
 
+from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.errors import WeightsError
 from esmgn_core.weights import load_file
 from esmgn_esm2.model import Transformer, rotary_frequencies
+from esmgn_esm2.tokens import token_table
 
 _PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?|^sequence\.model\.")
-_NOT_NEEDED = ("contact_head.", "lm_head.", "structure.", "fuser.")
+_NOT_NEEDED = ("contact_head.", "structure.", "fuser.")
+_HEAD = "lm_head."
 _FREQUENCIES = ".self_attn.rot_emb.inv_freq"
 _SHOWN = 6
 
@@ -34,8 +37,8 @@ def load_weights(model: Transformer, path: Path, size: Size) -> None:
 
     Reads fair-esm's ``.pt`` files and ``.safetensors`` with the same names, with or without their
     prefixes, and the ``model.safetensors`` of a run or of imported weights, of which it takes the
-    sequence encoder. Heads are left out; half precision becomes float32; the parameters of the model are
-    the file's own memory where its type allows.
+    sequence encoder. The language-model head is read if ``model`` has one. Half precision becomes
+    float32; the parameters of the model are the file's own memory where its type allows.
 
     Args:
         model: the transformer to fill.
@@ -49,7 +52,8 @@ def load_weights(model: Transformer, path: Path, size: Size) -> None:
     content = load_file(path)
     nested = isinstance(content.get("model"), Mapping)
     arguments = _arguments(content) if nested else {}
-    state = _trunk(content["model"] if nested else content)
+    state = _sequence_encoder(content["model"] if nested else content)
+    _take_or_drop_head(path, model, state)
     frequencies = _take_frequencies(state)
     _check_size(path, size, _size_of(state, frequencies, arguments))
     _check_tensors(path, model.state_dict(), state)
@@ -66,10 +70,29 @@ def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
     return dict(getattr(arguments, "__dict__", {}))
 
 
-def _trunk(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict without prefixes, heads and other parts of a joint encoder."""
+def _sequence_encoder(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dict without prefixes, contact head and other parts of a joint encoder."""
     stripped = {_PREFIX.sub("", str(name)): value for name, value in state.items()}
     return {name: value for name, value in stripped.items() if not name.startswith(_NOT_NEEDED)}
+
+
+def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) -> None:
+    """Leave of the language-model head in ``state`` what ``model`` has a place for."""
+    decoder, embedding = state.pop(f"{_HEAD}weight", None), state.get("embed_tokens.weight")
+    names = [name for name in state if name.startswith(_HEAD)]
+    if model.lm_head is None:
+        for name in names:
+            del state[name]
+        return
+    if not names:
+        raise WeightsError(
+            f"weights in {path} have no language-model head (seq.lm_head = true)",
+            "files of fair-esm have one; without it: --set seq.lm_head=false",
+        )
+    if _is_float(decoder) and _is_float(embedding):
+        rows = token_table("X")[: len(AMINO_ACIDS)]  # of other tokens nothing is asked
+        if not torch.equal(decoder[rows], embedding[rows]):
+            raise WeightsError(f"weights in {path}: {_HEAD}weight is not the embedding, this is no ESM-2")
 
 
 def _take_frequencies(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -7,11 +7,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Encoding, ProteinBatch, Readout
-from esmgn_core.errors import WeightsError
+from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.protocols import Verification
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import Checkpoint, fetch, remembered_digests
+from esmgn_esm2.attention_maps import attention_maps
 from esmgn_esm2.checkpoint import Size, load_weights
 from esmgn_esm2.golden import compare
 from esmgn_esm2.model import Transformer
@@ -19,7 +21,7 @@ from esmgn_esm2.tokens import Chains, PackedTokens, UnknownResidue, pack_tokens,
 
 
 class ESM2(nn.Module):
-    """ESM-2 without its heads: residues to the representations of one or more layers.
+    """ESM-2: residues to the representations of one or more layers.
 
     Sequences of any length are read whole. A protein's representation does not depend on the
     proteins it is packed with.
@@ -57,6 +59,8 @@ class ESM2(nn.Module):
         layers: tuple[int, ...] = Field((-1,), min_length=1)
         """Blocks whose output is taken, side by side if several: 1 is the first, -1 the last, 0 the
         embedding. The last one's is normalised."""
+        lm_head: bool = False
+        """Load the language-model head too, which says how likely each amino acid is at a residue."""
         readout: Readout = "mean"
         """How residues are pooled into the protein representation."""
         gradient_checkpointing: bool = False
@@ -96,12 +100,12 @@ class ESM2(nn.Module):
         self._freeze_blocks_not_run()
 
     def _random(self, size: Size) -> Transformer:
-        return Transformer(**size._asdict())
+        return Transformer(**size._asdict(), lm_head=self.settings.lm_head)
 
     def _loaded(self, path: Path, size: Size) -> Transformer:
         # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
         with torch.device("meta"):
-            model = Transformer(**size._asdict())
+            model = Transformer(**size._asdict(), lm_head=self.settings.lm_head)
         load_weights(model, path, size)
         return model
 
@@ -131,6 +135,8 @@ class ESM2(nn.Module):
     def _freeze_blocks_not_run(self) -> None:
         top = max(self.settings.taken)
         idle = [*self.model.layers[top:]]
+        if self.model.lm_head is not None:
+            idle.append(self.model.lm_head)
         if self.settings.num_layers not in self.settings.taken:
             idle.append(self.model.emb_layer_norm_after)
         for module in idle:
@@ -159,8 +165,38 @@ class ESM2(nn.Module):
             float [N, output_dim] per residue, without ``<cls>`` and ``<eos>``; float
             [B, output_dim] per protein.
         """
-        tokens = pack_tokens(batch, self.token_table, self.settings.chains)
-        self._check_lengths(batch, tokens)
+        tokens = self._tokens(batch)
         hiddens = self.model(tokens, self.settings.taken)
         residue = torch.cat([hiddens[layer][tokens.residue_row] for layer in self.settings.taken], dim=1)
         return Encoding.from_residues(residue, batch, self.settings.readout)
+
+    def residue_logits(self, batch: ProteinBatch) -> Tensor:
+        """Logits of the 20 amino acids at each residue, from the language-model head.
+
+        Args:
+            batch: N residues packed from B proteins; a masked residue (type ``MASKED``) is asked for
+                without being told.
+
+        Returns:
+            float [N, 20], in the order of :data:`esmgn_core.alphabet.AMINO_ACIDS`.
+
+        Raises:
+            SettingsError: the encoder was built without ``lm_head``.
+        """
+        if self.model.lm_head is None:
+            raise SettingsError("this encoder has no language-model head", "--set seq.lm_head=true")
+        tokens = self._tokens(batch)
+        last = self.settings.num_layers
+        hidden = self.model(tokens, [last])[last][tokens.residue_row]
+        amino_acids = self.token_table[: len(AMINO_ACIDS)]
+        logits: Tensor = self.model.lm_head(hidden, self.model.embed_tokens.weight, amino_acids)
+        return logits
+
+    def attention_maps(self, batch: ProteinBatch) -> list[Tensor]:
+        """Attention weights of every block; see :func:`esmgn_esm2.attention_maps.attention_maps`."""
+        return attention_maps(self.model, self._tokens(batch), batch)
+
+    def _tokens(self, batch: ProteinBatch) -> PackedTokens:
+        tokens = pack_tokens(batch, self.token_table, self.settings.chains)
+        self._check_lengths(batch, tokens)
+        return tokens

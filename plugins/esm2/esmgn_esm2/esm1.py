@@ -14,7 +14,7 @@ from esmgn_esm2.tokens import PackedTokens
 
 
 class ESM1(ESM2):
-    """ESM-1b or ESM-1v without heads: residues to the representations of one or more layers.
+    """ESM-1b or ESM-1v: residues to the representations of one or more layers.
 
     Positions end with 1,022 residues; a longer sequence is an error, never cut. A protein's
     representation does not depend on the proteins it is packed with.
@@ -44,10 +44,10 @@ class ESM1(ESM2):
     model: LearnedPositionTransformer
 
     def _random(self, size: Size) -> LearnedPositionTransformer:
-        return LearnedPositionTransformer(**size._asdict())
+        return LearnedPositionTransformer(**size._asdict(), lm_head=self.settings.lm_head)
 
     def _loaded(self, path: Path, size: Size) -> LearnedPositionTransformer:
-        return load_model(path, size)
+        return load_model(path, size, lm_head=self.settings.lm_head)
 
     def _without_checkpoint(self) -> tuple[str, ...]:
         address = self.settings.published_at

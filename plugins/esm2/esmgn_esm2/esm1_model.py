@@ -38,6 +38,7 @@ class LearnedPositionTransformer(Transformer):
         max_tokens: positions there are.
         norm_before: whether embeddings are normalised before the first block.
         token_dropout: whether embeddings are scaled as in training with ``<mask>`` tokens zeroed.
+        lm_head: whether it has the language-model head.
     """
 
     def __init__(
@@ -49,8 +50,11 @@ class LearnedPositionTransformer(Transformer):
         max_tokens: int = MAX_TOKENS,
         norm_before: bool = True,
         token_dropout: bool = True,
+        lm_head: bool = False,
     ) -> None:
-        super().__init__(num_layers=num_layers, embed_dim=embed_dim, attention_heads=attention_heads)
+        super().__init__(
+            num_layers=num_layers, embed_dim=embed_dim, attention_heads=attention_heads, lm_head=lm_head
+        )
         self.max_tokens = max_tokens
         self.token_dropout = token_dropout
         self.embed_positions = nn.Embedding(max_tokens + _FIRST_POSITION, embed_dim)
@@ -65,7 +69,7 @@ class LearnedPositionTransformer(Transformer):
         return None
 
 
-def load_model(path: Path, size: Size) -> LearnedPositionTransformer:
+def load_model(path: Path, size: Size, *, lm_head: bool) -> LearnedPositionTransformer:
     """The model of a file in the layout of fair-esm's ESM-1b and ESM-1v.
 
     Reads ``.pt`` files with ``args`` and ``model``, and ``.safetensors`` with the same names, with or
@@ -75,6 +79,7 @@ def load_model(path: Path, size: Size) -> LearnedPositionTransformer:
     Args:
         path: the file.
         size: the size it must have.
+        lm_head: whether to take the language-model head too.
 
     Raises:
         WeightsError: the file cannot be read, is of another architecture or size, or lacks
@@ -93,6 +98,7 @@ def load_model(path: Path, size: Size) -> LearnedPositionTransformer:
             max_tokens=len(positions) - _FIRST_POSITION,
             norm_before=any(str(name).endswith(_NORM_BEFORE) for name in state),
             token_dropout=bool(arguments.get("token_dropout", True)),
+            lm_head=lm_head,
         )
     load_weights(model, path, size)
     return model

@@ -1,19 +1,20 @@
 """The transformer of ESM-2, on packed tokens: no padding, no attention mask.
 
 Parameters bear the names of fair-esm's, so that published checkpoints load as they are. The
-language-model and contact heads are left out: an encoder does not use them.
+contact head is left out, and so is the language-model head unless it is asked for.
 
 Source: Lin et al. 2023 (doi 10.1126/science.ade2574).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from esmgn_core.attention import Group, attend
+from esmgn_core.attention import Group, attend, attention_weights
+from esmgn_esm2.language_head import LanguageHead
 from esmgn_esm2.tokens import ALPHABET, MASK, PackedTokens
 
 MASK_SHARE_IN_TRAINING = 0.15 * 0.8
@@ -30,6 +31,7 @@ class Transformer(nn.Module):
         num_layers: blocks.
         embed_dim: width D of the representation.
         attention_heads: heads of each block; ``embed_dim / attention_heads`` is even.
+        lm_head: whether it has the language-model head.
     """
 
     recompute: bool = False
@@ -37,12 +39,16 @@ class Transformer(nn.Module):
     token_dropout: bool = True
     """Scale embeddings as in training with ``<mask>`` tokens zeroed, which every ESM-2 was."""
 
-    def __init__(self, *, num_layers: int, embed_dim: int, attention_heads: int) -> None:
+    def __init__(
+        self, *, num_layers: int, embed_dim: int, attention_heads: int, lm_head: bool = False
+    ) -> None:
         super().__init__()
+        self.attention_heads = attention_heads
         self.head_dim = embed_dim // attention_heads
         self.embed_tokens = nn.Embedding(len(ALPHABET), embed_dim)
         self.layers = nn.ModuleList(Layer(embed_dim, attention_heads) for _ in range(num_layers))
         self.emb_layer_norm_after = nn.LayerNorm(embed_dim)
+        self.lm_head = LanguageHead(embed_dim) if lm_head else None
 
     def forward(self, tokens: PackedTokens, taken: Collection[int]) -> dict[int, Tensor]:
         """Representations of every token after some of the blocks; later blocks are not run.
@@ -67,6 +73,20 @@ class Transformer(nn.Module):
         if len(self.layers) in taken:
             hiddens[len(self.layers)] = self.emb_layer_norm_after(hidden)
         return hiddens
+
+    def attention_weights(self, tokens: PackedTokens) -> Iterator[list[Tensor]]:
+        """Attention weights of every token, block by block.
+
+        Returns:
+            For each group of sequences of equal length float [sequences, heads, length, length].
+        """
+        hidden = self._embed(tokens)
+        rotary = self._rotary(tokens, hidden.dtype)
+        for layer in self.layers:
+            assert isinstance(layer, Layer)  # noqa: S101 - for the type checker
+            query, key, _ = layer.self_attn.project(layer.self_attn_layer_norm(hidden), rotary)
+            yield attention_weights(query, key, tokens.groups)
+            hidden = layer(hidden, rotary, tokens.groups)
 
     def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Rotary | None:
         """What tells attention the positions of tokens; ``None`` if the embedding tells them."""
@@ -129,6 +149,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, hidden: Tensor, rotary: Rotary | None, groups: tuple[Group, ...]) -> Tensor:
         """Mix representations within each sequence, float [T, D]."""
+        query, key, value = self.project(hidden, rotary)
+        mixed: Tensor = self.out_proj(attend(query, key, value, groups).flatten(1))
+        return mixed
+
+    def project(self, hidden: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values with their positions, float [T, heads, head_dim] each."""
         heads = (self.attention_heads, -1)
         value = self.v_proj(hidden).unflatten(1, heads)
         query = self.q_proj(hidden).unflatten(1, heads)
@@ -136,8 +162,7 @@ class SelfAttention(nn.Module):
         if rotary is not None:
             # Rotated in float32 under autocast too; attention then runs in the type of the values.
             query, key = rotate(query, rotary).to(value.dtype), rotate(key, rotary).to(value.dtype)
-        mixed: Tensor = self.out_proj(attend(query, key, value, groups).flatten(1))
-        return mixed
+        return query, key, value
 
 
 def rotary_angles(position: Tensor, head_dim: int, dtype: torch.dtype) -> Rotary:

@@ -7,6 +7,7 @@ from torch import Tensor
 from esmgn_core.alphabet import MASKED, encode
 from esmgn_core.batch import Protein, ProteinBatch
 
+_ESM1_SIZE = {"num_layers": 2, "embed_dim": 16, "attention_heads": 4}
 FIXTURES = Path(__file__).parents[3] / "tests" / "fixtures" / "fusion"
 
 
@@ -59,14 +60,33 @@ def fair_esm():
 
 def _run_fair_esm(model: torch.nn.Module, *sequences: str) -> list[Tensor]:
     """Representations [n, D] of each protein, from a model of fair-esm."""
+    hidden = _fair_esm_outputs(model, *sequences)["representations"][model.num_layers]
+    return [row[1 : len(sequence) + 1] for row, sequence in zip(hidden, sequences, strict=True)]
+
+
+@pytest.fixture
+def fair_esm_output():
+    """fair-esm's logits [n, 33] or attentions [layers, heads, n, n] of each protein, by their name."""
+    return _cut_fair_esm_output
+
+
+def _cut_fair_esm_output(model: torch.nn.Module, name: str, *sequences: str) -> list[Tensor]:
+    outputs = _fair_esm_outputs(model, *sequences, need_head_weights=name == "attentions")[name]
+    cut = []
+    for row, sequence in zip(outputs, sequences, strict=True):
+        residues = slice(1, len(sequence) + 1)
+        cut.append(row[residues] if name == "logits" else row[..., residues, residues])
+    return cut
+
+
+def _fair_esm_outputs(model: torch.nn.Module, *sequences: str, **options: bool) -> dict:
     alphabet = model.alphabet
     longest = max(len(sequence) for sequence in sequences)
     tokens = torch.full((len(sequences), longest + 2), alphabet.padding_idx)
     for row, sequence in enumerate(sequences):
         ids = [alphabet.mask_idx if letter == "#" else alphabet.get_idx(letter) for letter in sequence]
         tokens[row, : len(ids) + 2] = torch.tensor([alphabet.cls_idx, *ids, alphabet.eos_idx])
-    hidden = model(tokens, repr_layers=[model.num_layers])["representations"][model.num_layers]
-    return [row[1 : len(sequence) + 1] for row, sequence in zip(hidden, sequences, strict=True)]
+    return model(tokens, repr_layers=[model.num_layers], **options)
 
 
 @pytest.fixture
@@ -90,3 +110,57 @@ def _fair_esm_file(path: Path, *, dtype: torch.dtype = torch.float32, **size: in
     arguments = Namespace(token_dropout=True, **{f"encoder_{name}": value for name, value in size.items()})
     torch.save({"cfg": {"model": arguments}, "model": state}, path)
     return model, path
+
+
+@pytest.fixture
+def esm1_file(tmp_path):
+    """A model of fair-esm, as fair-esm loads it, and its file in the layout of the published ones."""
+
+    def make(*, norm_before=True, token_dropout=True, **changes):
+        from esm.pretrained import load_model_and_alphabet_core
+
+        content = _esm1_content(norm_before=norm_before, token_dropout=token_dropout, **changes)
+        path = tmp_path / "esm1b_made.pt"
+        torch.save(content, path)
+        with pytest.warns(UserWarning, match="Regression weights not found"):
+            model, _ = load_model_and_alphabet_core("esm1b_made", torch.load(path, weights_only=False))
+        model.alphabet = _esm1_alphabet()
+        return model.eval(), path
+
+    return make
+
+
+def _esm1_content(*, norm_before, token_dropout, dtype=torch.float32, **changes):
+    """Random weights, biases and norms off their initial values."""
+    from argparse import Namespace
+
+    from esm.data import Alphabet
+    from esm.model.esm1 import ProteinBertModel
+
+    size = {**_ESM1_SIZE, **changes}
+    arguments = {
+        "layers": size["num_layers"],
+        "embed_dim": size["embed_dim"],
+        "ffn_embed_dim": 4 * size["embed_dim"],
+        "attention_heads": size["attention_heads"],
+    }
+    others = {"arch": "roberta_large", "max_positions": 1024, "token_dropout": token_dropout}
+    torch.manual_seed(0)
+    model = ProteinBertModel(
+        Namespace(**arguments, **others, emb_layer_norm_before=norm_before),
+        Alphabet.from_architecture("roberta_large"),
+    )
+    state = {}
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("contact_head."):
+            prefix = "encoder." if name.startswith("lm_head.") else "encoder.sentence_encoder."
+            state[prefix + name] = (tensor + 0.1 * torch.randn_like(tensor)).to(dtype)
+    state["encoder.lm_head.weight"] = state["encoder.sentence_encoder.embed_tokens.weight"]
+    stored = Namespace(**{f"encoder_{name}": value for name, value in arguments.items()}, **others)
+    return {"args": stored, "model": state}
+
+
+def _esm1_alphabet():
+    from esm.data import Alphabet
+
+    return Alphabet.from_architecture("ESM-1b")

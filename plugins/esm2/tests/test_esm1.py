@@ -1,5 +1,4 @@
 import tomllib
-from argparse import Namespace
 
 import pytest
 import torch
@@ -19,64 +18,12 @@ SEQUENCES = ("MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ", "ACDEFGHIKLMNPQRSTVWYX", "G", 
 pytestmark = pytest.mark.usefixtures("isolated")
 
 
-@pytest.fixture
-def esm1_file(tmp_path):
-    """A model of fair-esm, as fair-esm loads it, and its file in the layout of the published ones."""
-
-    def make(*, norm_before=True, token_dropout=True, **changes):
-        from esm.pretrained import load_model_and_alphabet_core
-
-        content = made_content(norm_before=norm_before, token_dropout=token_dropout, **changes)
-        path = tmp_path / "esm1b_made.pt"
-        torch.save(content, path)
-        with pytest.warns(UserWarning, match="Regression weights not found"):
-            model, _ = load_model_and_alphabet_core("esm1b_made", torch.load(path, weights_only=False))
-        return model.eval(), path
-
-    return make
-
-
-def made_content(*, norm_before, token_dropout, dtype=torch.float32, **changes):
-    """Random weights, biases and norms off their initial values."""
-    from esm.data import Alphabet
-    from esm.model.esm1 import ProteinBertModel
-
-    size = {**TINY, **changes}
-    arguments = {
-        "layers": size["num_layers"],
-        "embed_dim": size["embed_dim"],
-        "ffn_embed_dim": 4 * size["embed_dim"],
-        "attention_heads": size["attention_heads"],
-    }
-    others = {"arch": "roberta_large", "max_positions": 1024, "token_dropout": token_dropout}
-    torch.manual_seed(0)
-    model = ProteinBertModel(
-        Namespace(**arguments, **others, emb_layer_norm_before=norm_before),
-        Alphabet.from_architecture("roberta_large"),
-    )
-    state = {}
-    for name, tensor in model.state_dict().items():
-        if not name.startswith("contact_head."):
-            prefix = "encoder." if name.startswith("lm_head.") else "encoder.sentence_encoder."
-            state[prefix + name] = (tensor + 0.1 * torch.randn_like(tensor)).to(dtype)
-    state["encoder.lm_head.weight"] = state["encoder.sentence_encoder.embed_tokens.weight"]
-    stored = Namespace(**{f"encoder_{name}": value for name, value in arguments.items()}, **others)
-    return {"args": stored, "model": state}
-
-
 def loaded(path, **changes) -> ESM1:
     return ESM1(ESM1.Settings(**{**TINY, **changes}, weights=str(path)))
 
 
 def represented(model, fair_esm, *sequences):
-    model.alphabet = alphabet_of_esm1b()
     return torch.cat(fair_esm(model, *sequences))
-
-
-def alphabet_of_esm1b():
-    from esm.data import Alphabet
-
-    return Alphabet.from_architecture("ESM-1b")
 
 
 @pytest.mark.parametrize("norm_before", [True, False])
@@ -136,7 +83,7 @@ def test_official_layout_loads_and_each_weight_is_the_files(esm1_file):
     model, path = esm1_file(num_layers=33, embed_dim=8, attention_heads=2)
     encoder = loaded(path, num_layers=33, embed_dim=8, attention_heads=2)
     state = model.state_dict()
-    mask = alphabet_of_esm1b().mask_idx
+    mask = model.alphabet.mask_idx
     for name, parameter in encoder.model.named_parameters():
         expected = state[name]
         if name == "embed_tokens.weight":  # fair-esm zeroes the mask's embedding when it loads
