@@ -126,15 +126,26 @@ def _read(path: Path, name: str) -> tuple[Protein, ReadReport]:
     else:
         table, num_models = read_pdb(text)
         has_plddt = pdb_has_plddt(text, path.name)
+    rows = rows_of_protein(table)
+    return protein(table.take(rows.kept), name, has_plddt), _report(table, rows, file_format, num_models)
+
+
+def rows_of_protein(table: ResidueTable) -> ProteinRows:
+    """The rows that are residues of the protein.
+
+    Raises:
+        UnreadableError: there are none, or they are coarse-grained beads; the message says which.
+    """
     rows = protein_rows(table)
     if not rows.kept.any():
         raise UnreadableError(_why_no_protein(table, rows))
     if is_coarse_grained(table, rows.kept):
         raise UnreadableError("coarse-grained beads, not atoms: CB lies far from CA, and there is no N, C, O")
-    return _protein(table.take(rows.kept), name, has_plddt), _report(table, rows, file_format, num_models)
+    return rows
 
 
-def _protein(table: ResidueTable, name: str, has_plddt: bool) -> Protein:
+def protein(table: ResidueTable, name: str, has_plddt: bool) -> Protein:
+    """The protein whose residues are all rows of ``table``, as :func:`rows_of_protein` leaves them."""
     used, chain_index = np.unique(table.chain, return_inverse=True)
     backbone = torch.from_numpy(table.position[:, : len(BACKBONE_ATOMS)].copy())
     plddt = scale_plddt(table.ca_b_factor) if has_plddt else None
