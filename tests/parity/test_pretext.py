@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -10,8 +11,11 @@ from esmgn_core.batch import TaskOutput
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.model import JointEncoder
 from esmgn_gearnet.graph import RelationalGraph
+from esmgn_pretext.angle import Angle
+from esmgn_pretext.dihedral import Dihedral
 from esmgn_pretext.distance import Distance
 from esmgn_pretext.residue_type import ResidueType
+from esmgn_pretext.walks import Walks
 
 from .conftest import FROM_OURS, TO_OURS, Recorded, batch_of, relative_error
 from .test_fusion import build_encoder
@@ -71,7 +75,7 @@ def test_residue_type(recorded: Recorded) -> None:
 class RenamedHead(nn.Module):
     """The tuple head under the original's names of its layers."""
 
-    def __init__(self, task: Distance) -> None:
+    def __init__(self, task: Distance | Angle | Dihedral) -> None:
         super().__init__()
         self.layers = nn.ModuleList([task.head.first, *task.head.layers])
 
@@ -96,6 +100,52 @@ def test_distance(recorded: Recorded) -> None:
     predicted = task.head(encoding.residue, view.targets["pair"]).squeeze(1)
     assert relative_error(predicted, arrays["pred"]) < 1e-5
     check_loss_and_gradients(recorded, "distance", encoder, head, task.loss([view], [encoding]))
+
+
+@pytest.mark.parametrize(
+    ("task_class", "name", "walked", "asked"),
+    [
+        (Angle, "angle", ("edge_in", "edge_out"), ("node_i", "node_j", "node_k")),
+        (
+            Dihedral,
+            "dihedral",
+            ("edge_k_t", "edge_t_j", "edge_j_i"),
+            ("node_i", "node_j", "node_k", "node_t"),
+        ),
+    ],
+)
+def test_angle_and_dihedral(
+    recorded: Recorded,
+    task_class: type[Angle] | type[Dihedral],
+    name: str,
+    walked: tuple[str, ...],
+    asked: tuple[str, ...],
+) -> None:
+    arrays = recorded.arrays(f"pretext/{name}")
+    encoder, batch = encoder_of(recorded), batch_of(arrays)
+    task = task_class(task_class.Settings(), encoder_dim=encoder.output_dim)
+    head = RenamedHead(task)
+    weights = recorded.tensors(f"pretext/{name}.head")
+    head.load_state_dict({n.removeprefix("mlp."): t for n, t in weights.items() if n.startswith("mlp.")})
+    graph = _GRAPH(batch)
+    candidates = Walks(graph, len(walked)).ptr(batch.ptr).diff()  # type: ignore[arg-type]
+    assert candidates.tolist() == arrays[f"num_{name}_candidates"].tolist()
+    drawn = torch.stack([our_rows(graph, arrays["edge_list"][arrays[edge]]) for edge in walked])
+    view = task.view_without(batch, graph, drawn)
+    assert torch.equal(view.targets["residues"], as_rows(arrays, *asked))
+    assert torch.equal(view.targets["angle_class"], as_rows(arrays, "target")[0])
+    assert edges(view) == {tuple(edge) for edge in arrays["edge_list"][arrays["edge_keep_mask"]].tolist()}
+    encoding = encoder(view.batch, view.graph)
+    assert relative_error(task.head(encoding.residue, view.targets["residues"]), arrays["pred"]) < 1e-5
+    output = task.loss([view], [encoding])
+    accuracy = recorded.facts(f"pretext/{name}")["metric"]["accuracy"]
+    assert float(output.metrics["accuracy"]) == pytest.approx(accuracy)
+    check_loss_and_gradients(recorded, name, encoder, head, output)
+
+
+def as_rows(arrays: dict[str, np.ndarray], *names: str) -> Tensor:
+    """Recorded integers, int64 [names, ...]."""
+    return torch.from_numpy(np.stack([arrays[name] for name in names]).astype(np.int64))
 
 
 def our_rows(graph: ResidueGraph, recorded_edges: np.ndarray) -> Tensor:

@@ -19,4 +19,16 @@ def esmgn_components() -> list[ComponentSpec]:
             "esmgn_pretext.distance:Distance",
             "Predict the length of edges removed from the graph",
         ),
+        ComponentSpec(
+            Kind.PRETEXT,
+            "angle",
+            "esmgn_pretext.angle:Angle",
+            "Predict the angle between consecutive edges removed from the graph",
+        ),
+        ComponentSpec(
+            Kind.PRETEXT,
+            "dihedral",
+            "esmgn_pretext.dihedral:Dihedral",
+            "Predict the dihedral angle of consecutive edges removed from the graph",
+        ),
     ]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
-from esmgn_core.draws import Draws, uniform_index
+from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.edges import EdgeTaskSettings, draw_from_each
 from esmgn_pretext.heads import TupleMLP
-from esmgn_pretext.settings import CroppedTaskSettings
 
 
 class Distance(nn.Module):
@@ -22,12 +22,12 @@ class Distance(nn.Module):
 
     In every protein ``num_samples`` edges are drawn with replacement from all edges, self-loops
     included. Exactly these edges are removed: the reverse edge, and edges of the same pair under
-    another relation, stay.
+    another relation, stay unless ``hide_pairs`` is set. A protein without edges has no part in the loss.
 
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.2.
     """
 
-    class Settings(CroppedTaskSettings):
+    class Settings(EdgeTaskSettings):
         num_samples: int = Field(256, ge=1)
         """Edges drawn in each protein."""
 
@@ -40,19 +40,16 @@ class Distance(nn.Module):
         """One view without the drawn edges; targets ``pair`` int64 [2, S] and ``distance`` [S]."""
         batch = self.settings.crop(batch, draws)
         graph = build_graph(batch)
-        ptr = graph.edge_ptr(batch.ptr).cpu()
-        num_edges = ptr.diff()
-        counts = self.settings.num_samples * (num_edges > 0)
-        edge = ptr[:-1].repeat_interleave(counts) + uniform_index(draws, counts, num_edges)
-        return (self.view_without(batch, graph, edge.to(batch.ptr.device)),)
+        drawable = self.settings.drawable(graph).nonzero().squeeze(1)
+        ptr = torch.searchsorted(drawable, graph.edge_ptr(batch.ptr))
+        number = draw_from_each(draws, ptr, self.settings.num_samples)
+        return (self.view_without(batch, graph, drawable[number]),)
 
-    @staticmethod
-    def view_without(batch: ProteinBatch, graph: ResidueGraph, edge: Tensor) -> View:
+    def view_without(self, batch: ProteinBatch, graph: ResidueGraph, edge: Tensor) -> View:
         """The view in which the edges ``edge`` (int64 [S], rows of ``graph``) are removed and asked for."""
         pair = graph.edge_index[:, edge]
         distance = (batch.ca[pair[0]] - batch.ca[pair[1]]).norm(dim=1)
-        keep = torch.ones_like(graph.relation, dtype=torch.bool).index_fill(0, edge, value=False)
-        return View(batch, graph.keep_edges(keep), {"pair": pair, "distance": distance})
+        return View(batch, self.settings.without(graph, edge), {"pair": pair, "distance": distance})
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean squared error in square angstrom, and the mean absolute error in angstrom."""

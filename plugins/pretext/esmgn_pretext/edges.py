@@ -1,0 +1,53 @@
+"""What the tasks on edges share: which edges they draw, and which they take away."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from esmgn_core.draws import Draws, uniform_index
+from esmgn_core.graph import ResidueGraph
+from esmgn_pretext.settings import CroppedTaskSettings
+
+
+class EdgeTaskSettings(CroppedTaskSettings):
+    """Settings of a task that asks about edges it takes away."""
+
+    hide_pairs: bool = False
+    """Take away every edge between two residues of whose edges one was drawn, in both directions and
+    under all relations, and draw no self-loops. The original leaves the other edges in the graph."""
+
+    def drawable(self, graph: ResidueGraph) -> Tensor:
+        """Mask bool [E] of the edges that may be drawn."""
+        source, target = graph.edge_index
+        return source != target if self.hide_pairs else torch.ones_like(source, dtype=torch.bool)
+
+    def without(self, graph: ResidueGraph, drawn: Tensor) -> ResidueGraph:
+        """The graph without the edges of the rows ``drawn`` (int64, any shape, repeats allowed)."""
+        gone = torch.zeros_like(graph.relation, dtype=torch.bool).index_fill(0, drawn.flatten(), value=True)
+        if self.hide_pairs:
+            pair = pair_keys(graph.edge_index)
+            gone = torch.isin(pair, pair[gone])
+        return graph.keep_edges(~gone)
+
+
+def pair_keys(edge_index: Tensor) -> Tensor:
+    """A number for each edge, int64 [E], the same for all edges between two residues."""
+    low, high = edge_index.amin(dim=0), edge_index.amax(dim=0)
+    return (high << 32) | low
+
+
+def draw_from_each(draws: Draws, ptr: Tensor, num_samples: int) -> Tensor:
+    """``num_samples`` numbers of each range ``ptr[b]:ptr[b + 1]``, drawn with replacement.
+
+    Args:
+        draws: source of random numbers.
+        ptr: int64 [B + 1].
+        num_samples: numbers for each protein; none from an empty range.
+
+    Returns:
+        int64 [S] on the device of ``ptr``, packed in the order of the proteins.
+    """
+    first, size = ptr[:-1].cpu(), ptr.diff().cpu()
+    counts = num_samples * (size > 0)
+    return (first.repeat_interleave(counts) + uniform_index(draws, counts, size)).to(ptr.device)
