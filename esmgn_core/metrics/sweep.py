@@ -1,0 +1,150 @@
+"""Protein-centric Fmax: a threshold swept over the scores of all proteins and classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from esmgn_core.metrics.arrays import Floats, check_finite
+
+Mode = Literal["distinct", "torchdrug", "cafa"]
+
+
+def f_max(scores: ArrayLike, labels: ArrayLike, *, mode: Mode = "distinct") -> float:
+    """Largest harmonic mean of precision and recall over all thresholds.
+
+    At a threshold, precision is the mean, over proteins with at least one prediction, of the share of
+    their predictions that are right; recall is the mean, over all proteins, of the share of their
+    positive classes that are predicted. A protein without positive classes has recall 0, and
+    precision 0 once something is predicted for it.
+
+    Args:
+        scores: [B, T], any monotone function of the probability.
+        labels: [B, T], 1 or 0; NaN takes class and protein out of the sweep.
+        mode: ``distinct``: every distinct score is a threshold. ``torchdrug``: equal scores are taken
+            one by one in their order in ``scores``, as TorchDrug does, which is optimistic where there
+            are ties. ``cafa``: as ``distinct``, but recall is the mean over the proteins that have
+            positive classes.
+
+    Source: Radivojac et al. 2013 (doi 10.1038/nmeth.2340); arXiv 2203.06125, section 5.
+    """
+    return Sweep.over(scores, labels, mode=mode).best()[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sweep:
+    """All S known pairs of protein and class, by descending score.
+
+    Sorted once, so that Fmax and micro-averaged precision of many resamples of the proteins are cheap.
+
+    Attributes:
+        score: [S].
+        protein: int64 [S], row of the pair's protein.
+        hit: bool [S], whether the label is positive.
+        first: bool [S], whether it is the protein's highest score.
+        precision_change: float64 [S], change of the protein's precision.
+        num_positives: int64 [B].
+        ends: int64 [G], places after which a threshold may stand; only those that a hit makes worth
+            while: between hits neither precision nor recall rises.
+        mode: see :func:`f_max`.
+    """
+
+    score: NDArray[np.floating]
+    protein: NDArray[np.int64]
+    hit: NDArray[np.bool_]
+    first: NDArray[np.bool_]
+    precision_change: Floats
+    num_positives: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    mode: Mode
+
+    @classmethod
+    def over(cls, scores: ArrayLike, labels: ArrayLike, *, mode: Mode = "distinct") -> Self:
+        """Sort the scores [B, T] of B proteins; see :func:`f_max`.
+
+        Raises:
+            ValueError: shapes differ, or a score is not finite.
+        """
+        values, truth = np.asarray(scores), np.asarray(labels)
+        if values.ndim != 2 or values.shape != truth.shape:
+            raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [B, T]")
+        check_finite(values)
+        # Unknown pairs go to the end of their row and are then left out.
+        known = ~np.isnan(truth) if truth.dtype.kind == "f" else np.ones(truth.shape, dtype=np.bool_)
+        kind: Literal["stable"] | None = "stable" if mode == "torchdrug" else None
+        order = np.argsort(np.where(known, -values, np.inf), axis=1, kind=kind)
+        positive = np.take_along_axis((truth > 0) & known, order, axis=1)
+        precision = positive.cumsum(axis=1) / np.arange(1, values.shape[1] + 1)
+        change = np.diff(precision, axis=1, prepend=0.0)
+        first = np.zeros(values.shape, dtype=np.bool_)
+        first[:, :1] = True
+
+        kept = np.flatnonzero(np.take_along_axis(known, order, axis=1))
+        ranked = np.take_along_axis(values, order, axis=1).ravel()[kept]
+        turn = np.argsort(-ranked, kind=kind)
+        kept, ranked = kept[turn], ranked[turn]
+        hit = positive.ravel()[kept]
+        return cls(
+            score=ranked,
+            protein=kept // values.shape[1],
+            hit=hit,
+            first=first.ravel()[kept],
+            precision_change=change.ravel()[kept],
+            num_positives=positive.sum(axis=1),
+            ends=_ends(ranked, hit, one_by_one=mode == "torchdrug"),
+            mode=mode,
+        )
+
+    def best(self, counts: ArrayLike | None = None) -> tuple[float, float]:
+        """Fmax, and the score from which on classes are predicted there.
+
+        Args:
+            counts: [B], how often each protein counts; once by default.
+
+        Returns:
+            ``(0.0, inf)`` where no class is positive.
+        """
+        if not len(self.ends):
+            return 0.0, np.inf
+        precision, recall = self.curve(counts)
+        total = precision + recall
+        f_score = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+        place = int(f_score.argmax())
+        return float(f_score[place]), float(self.score[self.ends[place]])
+
+    def curve(self, counts: ArrayLike | None = None) -> tuple[Floats, Floats]:
+        """Precision [G] and recall [G] at the thresholds of ``ends``."""
+        weight = np.ones(len(self.num_positives)) if counts is None else np.asarray(counts, dtype=np.float64)
+        counted = weight[self.protein]
+        right = (self.precision_change * counted).cumsum()[self.ends]
+        predicted = (self.first * counted).cumsum()[self.ends]
+        share = weight / np.maximum(self.num_positives, 1)
+        recalled = (self.hit * share[self.protein]).cumsum()[self.ends]
+        answerable = weight[self.num_positives > 0].sum() if self.mode == "cafa" else weight.sum()
+        precision = np.divide(right, predicted, out=np.zeros_like(right), where=predicted > 0)
+        return precision, recalled / max(answerable, 1e-300)
+
+    def average_precision(self, counts: ArrayLike | None = None) -> float:
+        """Micro-averaged precision: of all pairs of protein and class as one ranking. 0 without hits."""
+        weight = np.ones(len(self.num_positives)) if counts is None else np.asarray(counts, dtype=np.float64)
+        counted = weight[self.protein]
+        hits = (self.hit * counted).cumsum()[self.ends]
+        if not len(hits) or hits[-1] == 0:
+            return 0.0
+        taken = counted.cumsum()[self.ends]
+        precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
+        return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
+
+
+def _ends(ranked: NDArray[np.floating], hit: NDArray[np.bool_], *, one_by_one: bool) -> NDArray[np.int64]:
+    """Last place of every run of equal scores that has a hit in it."""
+    if one_by_one:
+        return np.flatnonzero(hit)
+    is_last = np.ones(len(ranked), dtype=np.bool_)
+    is_last[:-1] = ranked[1:] != ranked[:-1]
+    ends = np.flatnonzero(is_last)
+    hits = hit.cumsum()[ends]
+    return ends[np.diff(hits, prepend=0) > 0]
