@@ -204,8 +204,20 @@ class TaskOutput:
         num_samples: how many predictions the mean runs over. Means of micro-batches and processes
             are combined with these weights, so that splitting a batch changes nothing.
         metrics: further means over the same predictions, detached, float [] each.
+        parts: of a combined task, what each of its tasks returned, by name. ``loss`` is then their
+            weighted sum; each part's mean runs over its own predictions, and ``num_samples`` counts
+            proteins.
     """
 
     loss: Tensor
     num_samples: int
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One task of a combined one: what its loss is multiplied by in the sum, and what it returned."""
+
+    weight: float
+    output: TaskOutput

@@ -7,6 +7,7 @@ on many, and a resumed run those of the undisturbed one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -28,21 +29,31 @@ class Draws(Protocol):
     def normal(self, counts: Tensor) -> Tensor:
         """float64 [counts.sum()], standard normal."""
 
+    def stream(self, name: str) -> Draws:
+        """Another source for the same proteins, from its beginning; independent for each name."""
+
 
 class SeededDraws:
-    """Counter-based streams (Philox): key = seed, counter = (position, step).
+    """Counter-based streams (Philox): key = seed, counter = (name, position, step).
 
     Args:
         seed: seed of the run, not negative.
         step: optimiser step the batch belongs to.
         positions: position of each of the B proteins in the global batch.
+        name: of the streams, where a step needs several.
     """
 
-    def __init__(self, seed: int, step: int, positions: Sequence[int]) -> None:
+    def __init__(self, seed: int, step: int, positions: Sequence[int], name: str = "") -> None:
+        self._place = seed, step, positions
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") if name else 0
         self._streams = [
-            np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, step]))
+            np.random.Generator(np.random.Philox(key=seed, counter=[0, key, position, step]))
             for position in positions
         ]
+
+    def stream(self, name: str) -> SeededDraws:
+        """The streams of this name for the same proteins."""
+        return SeededDraws(*self._place, name)
 
     def uniform(self, counts: Tensor) -> Tensor:
         """float64 [counts.sum()], uniform on [0, 1)."""

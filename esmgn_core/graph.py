@@ -78,11 +78,13 @@ class View:
         batch: what the encoder reads.
         graph: the residue graph the structure encoder runs on.
         targets: tensors the task's ``loss`` needs, by name.
+        part: of a combined task, the task it is a view of.
     """
 
     batch: ProteinBatch
     graph: ResidueGraph
     targets: Mapping[str, Tensor] = field(default_factory=dict)
+    part: str = ""
 
 
 class DistanceBlock(NamedTuple):

@@ -34,7 +34,10 @@ from esmgn_core.presets import (
 from esmgn_core.spec import ComponentSpec, Kind
 
 ENTRY_POINT_GROUP = "esmgn"
+COMBINE = "+"
+"""Between the names of pretext tasks that are trained together."""
 _DISABLE = "ESMGN_DISABLE"
+_COMBINATION = "esmgn_core.combined:combination"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class Registry:
             UnknownComponentError: no preset and no component has this name, with the nearest one.
             PluginError: several plugins claim the component.
         """
+        if kind is Kind.PRETEXT and COMBINE in name:
+            return self._combined(name, where)
         preset = self.catalogue.presets.get((kind, name))
         if preset is None:
             return Named(self.component(kind, name, where=where), {})
@@ -144,6 +149,8 @@ class Registry:
             UnknownComponentError: no plugin in use declares it.
             PluginError: several plugins claim it.
         """
+        if kind is Kind.PRETEXT and COMBINE in name:
+            return self._combined(name, where).spec
         matches = [spec for spec, _ in self.components(kind) if spec.name == name]
         if not matches:
             raise self._unknown(
@@ -160,6 +167,11 @@ class Registry:
             PluginError: the target cannot be imported or is no class.
         """
         what = f"{spec.kind.long_name} '{spec.name}'"
+        if spec.target == _COMBINATION:
+            parts = {part: self.component(spec.kind, part) for part in spec.name.split(COMBINE)}
+            module, _, function = _COMBINATION.partition(":")
+            combine = getattr(importlib.import_module(module), function)
+            return cast("type", combine({name: (part, self.load(part)) for name, part in parts.items()}))
         module_name, _, attribute = spec.target.partition(":")
         try:
             loaded = getattr(importlib.import_module(module_name), attribute)
@@ -175,6 +187,20 @@ class Registry:
         if not isinstance(loaded, type):
             raise PluginError(f"{what}: {spec.target} is not a class")
         return loaded
+
+    def _combined(self, name: str, where: str) -> Named:
+        """Pretext tasks trained together; the settings of their presets stand in tables of their own."""
+        where = f"{where or '--pretext'}, in '{name}'"
+        parts = [self.find(Kind.PRETEXT, part.strip(), where=where) for part in name.split(COMBINE)]
+        names = [part.spec.name for part in parts]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SettingsError(
+                f"pretext task '{twice}' stands twice ({where})", "one task of a kind can be in a combination"
+            )
+        summary = f"{', '.join(names[:-1])} and {names[-1]}, trained together"
+        spec = ComponentSpec(Kind.PRETEXT, COMBINE.join(names), _COMBINATION, summary)
+        return Named(spec, {part.spec.name: dict(part.settings) for part in parts if part.settings})
 
     def _conflicts(self) -> list[PluginError]:
         claims = Counter((spec.kind, spec.name) for plugin in self.plugins for spec in plugin.components)

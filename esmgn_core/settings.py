@@ -164,9 +164,8 @@ def _problem(model: type[BaseModel], error: dict[str, Any]) -> tuple[str, str]:
     # pydantic puts the type it tried for a union into the path.
     name = ".".join(part for part in map(str, path) if "[" not in part) or "together"
     if code == "extra_forbidden":
-        return name, ", ".join(
-            ["unknown setting", *did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))]
-        )
+        near = did_you_mean(str(path[-1]), _fields_at(model, path[:-1])) or _in_tables(model, name)
+        return name, ", ".join(["unknown setting", *near])
     if code == "missing":
         return name, "is required"
     message = message.removeprefix("Value error, ")
@@ -186,6 +185,15 @@ def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
             return []
         model = inner[0]
     return list(model.model_fields)
+
+
+def _in_tables(model: type[BaseModel], name: str) -> tuple[str, ...]:
+    """Where a setting of this name is, if only in tables of the model, as of a combined task."""
+    tables = {key: field.annotation for key, field in model.model_fields.items()}
+    found = [
+        f"{key}.{name}" for key, table in tables.items() if is_model(table) and name in table.model_fields
+    ]
+    return (f"did you mean: {' or '.join(found)}?",) if found else ()
 
 
 def is_model(annotation: object) -> TypeGuard[type[BaseModel]]:

@@ -9,13 +9,16 @@ import typer
 
 from esmgn_core.errors import UnknownComponentError, did_you_mean, shown
 from esmgn_core.presets import Preset, Recipe
-from esmgn_core.registry import Registry, discover
+from esmgn_core.registry import COMBINE, Registry, discover
 from esmgn_core.spec import ComponentSpec, Kind
 
 
 def show(
     name: Annotated[
-        str, typer.Argument(help="A component, preset or recipe, or the tables optim and train.")
+        str,
+        typer.Argument(
+            help="A component, preset or recipe, tasks as in residue_type+distance, or optim or train."
+        ),
     ],
 ) -> None:
     """Show what a name stands for, and its settings."""
@@ -41,6 +44,8 @@ def _descriptions(registry: Registry, name: str) -> Iterator[str]:
             yield _preset(registry, preset)
         if name in [spec.name for spec, _ in registry.components(kind)]:
             yield _component(registry, registry.component(kind, name))
+    if COMBINE in name:
+        yield _component(registry, registry.component(Kind.PRETEXT, name, where="esmgn show"))
     if name in registry.catalogue.recipes:
         yield _recipe(registry.catalogue.recipes[name])
     if name in ENGINE_TABLES:
@@ -63,10 +68,9 @@ def _implemented(registry: Registry, spec: ComponentSpec, preset: Mapping[str, A
     from esmgn_cli.settings_text import settings_text
     from esmgn_core.configure import settings_class
 
-    plugin = next(plugin for other, plugin in registry.components(spec.kind) if other == spec)
-    origin = (
-        f"component {spec.name} ({spec.target}), plugin {plugin.name}, {plugin.distribution} {plugin.version}"
-    )
+    origin = f"component {spec.name} ({spec.target})"
+    for plugin in [plugin for other, plugin in registry.components(spec.kind) if other == spec]:
+        origin += f", plugin {plugin.name}, {plugin.distribution} {plugin.version}"
     return f"{origin}\n{settings_text(settings_class(spec, registry.load(spec)), preset)}"
 
 

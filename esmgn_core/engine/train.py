@@ -7,14 +7,14 @@ import math
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -30,30 +30,54 @@ from esmgn_core.settings import OptimTable, TrainTable
 
 
 class Means:
-    """Running means of a loss and its metrics, weighted by the number of predictions."""
+    """Running means of a loss and its metrics, weighted by the number of predictions.
+
+    Those of a combined task's parts are called ``PART.loss`` and ``PART.METRIC``, each over the
+    part's own predictions; ``loss`` is the weighted sum of the parts' losses.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = defaultdict(float)
+        self.counts: dict[str, int] = defaultdict(int)
+        self.weights: dict[str, float] = {}
         self.num_samples = 0
 
     def add(self, output: TaskOutput) -> None:
         """Take in one forward pass."""
+        self.num_samples += output.num_samples
+        if not output.parts:
+            self._add(output, "")
+        for name, part in output.parts.items():
+            self.weights[f"{name}.loss"] = part.weight
+            self._add(part.output, f"{name}.")
+
+    def _add(self, output: TaskOutput, prefix: str) -> None:
         values = {"loss": output.loss, **output.metrics}
         stacked = torch.stack([value.detach().double() for value in values.values()])
         for name, value in zip(values, stacked.tolist(), strict=True):
-            self.sums[name] += value * output.num_samples
-        self.num_samples += output.num_samples
+            self.sums[prefix + name] += value * output.num_samples
+            self.counts[prefix + name] += output.num_samples
 
-    def over(
-        self, world: World, names: Sequence[str], **extra: float
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """The means called ``names`` over all processes, and sums: ``num_samples`` and ``extra``."""
-        sums = {"num_samples": self.num_samples, **extra}
-        values = [*(self.sums[name] for name in names), *sums.values()]
+    def over(self, world: World, like: Means, **extra: float) -> tuple[dict[str, float], dict[str, float]]:
+        """Means over all processes, and sums: ``num_samples`` and ``extra``.
+
+        Args:
+            world: all processes.
+            like: means of the same task; this process may have seen no protein itself.
+            **extra: further numbers of this process to be added up.
+        """
+        names, sums = list(like.sums), {"num_samples": self.num_samples, **extra}
+        values = [
+            *(self.sums[name] for name in names),
+            *(self.counts[name] for name in names),
+            *sums.values(),
+        ]
         totals = world.sum(torch.tensor(values, dtype=torch.float64, device=world.device)).tolist()
-        added = dict(zip(sums, totals[len(names) :], strict=True))
-        means = (total / max(added["num_samples"], 1.0) for total in totals[: len(names)])
-        return dict(zip(names, means, strict=True)), added
+        pairs = zip(totals, totals[len(names) : 2 * len(names)], strict=False)
+        means = {name: total / max(count, 1.0) for name, (total, count) in zip(names, pairs, strict=False)}
+        if like.weights:
+            means = {"loss": sum(weight * means[name] for name, weight in like.weights.items()), **means}
+        return means, dict(zip(sums, totals[2 * len(names) :], strict=True))
 
 
 class Interruption:
@@ -104,6 +128,7 @@ class Trainer:
     hooks: Any
     progress: Progress = field(default_factory=Progress)
     _wrapped: nn.Module = field(init=False)
+    _trained_on: Means = field(init=False, default_factory=Means)
 
     def __post_init__(self) -> None:
         self._wrapped = self.step
@@ -170,13 +195,11 @@ class Trainer:
             num_residues += batch.num_residues
             with self._synchronised(last=position == len(parts) - 1):
                 output: TaskOutput = self._wrapped(batch, part.draws(self.train.seed, number))
-                # The sum over predictions; _apply_gradients divides it by their number over all
-                # passes and processes, which is not known before.
-                torch.autograd.backward(output.loss * output.num_samples)
+                torch.autograd.backward(self._summed(output))
             means.add(output)
         values, totals = means.over(
             self.world,
-            list(means.sums),
+            like=means,
             residues=num_residues,
             interrupted=interruption.signal == signal.SIGINT,
             terminated=interruption.signal == signal.SIGTERM,
@@ -184,7 +207,26 @@ class Trainer:
         if not math.isfinite(values["loss"]):
             self._stop_non_finite(number, parts, values["loss"])
         self._apply_gradients(self.world.size / max(totals["num_samples"], 1.0))
+        self._trained_on = means
         return values, totals
+
+    def _summed(self, output: TaskOutput) -> Tensor:
+        """The sum over predictions of this process.
+
+        :meth:`_apply_gradients` divides it by their number over all passes and processes, which is
+        not known before. The parts of a combined task differ in their numbers, so that each is
+        brought to the number of proteins first, by the numbers of all processes in this pass.
+        """
+        if not output.parts:
+            return output.loss * output.num_samples
+        parts = list(output.parts.values())
+        own = torch.tensor([output.num_samples, *(part.output.num_samples for part in parts)])
+        num_proteins, *counts = self.world.sum(own.to(self.world.device)).tolist()
+        shares = [
+            part.output.loss * (part.weight * part.output.num_samples * num_proteins / max(count, 1))
+            for part, count in zip(parts, counts, strict=True)
+        ]
+        return torch.stack(shares).sum()
 
     def _synchronised(self, *, last: bool) -> AbstractContextManager[None]:
         if isinstance(self._wrapped, DistributedDataParallel) and not last:
@@ -214,7 +256,7 @@ class Trainer:
             for part in held_out_batches(indices, self.train, self.world):
                 batch = part.collate(self.dataset).to(self.world.device)
                 means.add(self.step(batch, part.draws(self.train.seed, VALIDATION_STEP)))
-            values, _ = means.over(self.world, list(train_means))
+            values, _ = means.over(self.world, like=self._trained_on)
             loss, logged = values["loss"], {f"valid_{name}": value for name, value in values.items()}
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_step = loss, self.progress.step

@@ -57,6 +57,13 @@ SETTINGS = """\
 """
 
 
+def test_tasks_trained_together_are_shown_with_a_table_for_each(esmgn: Esmgn) -> None:
+    text = esmgn("show", "residue_type+distance").out
+    assert "      residue_type = 1.0\n      distance = 1.0\n" in text
+    assert "Predict the types of masked residues; see: esmgn show residue_type" in text
+    assert "      num_samples = 256\n" in text
+
+
 @pytest.fixture
 def encoder(host: PluginHost) -> PluginHost:
     host.install("egnn", host.component(Kind.STRUCT, "egnn", Encoder, "A test encoder"))

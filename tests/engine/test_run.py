@@ -47,7 +47,7 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("pretext", ["residue_type", "distance"])
+@pytest.mark.parametrize("pretext", ["residue_type", "residue_type+distance"])
 def test_a_run_repeats_from_its_config_to_the_last_digit(start: Start, pretext: str, tmp_path: Path) -> None:
     first = start(f"pretext.name={pretext}").run
     config = configure(discover(), [read_run_file(first.config)])

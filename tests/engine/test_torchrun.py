@@ -34,6 +34,7 @@ def environment() -> dict[str, str]:
     [
         ("residue_type", 0.1, ("train.proteins_per_batch=2",)),
         ("distance", 0, ("train.proteins_per_batch=2",)),
+        ("residue_type+distance", 0, ("train.proteins_per_batch=2",)),
     ],
 )
 def test_two_processes_give_the_losses_of_one(
