@@ -156,6 +156,36 @@ def test_every_shipped_recipe_is_a_valid_run(name: str) -> None:
         component_settings(registry, kind, config)
 
 
+PUBLISHED: dict[str, tuple[int, float, dict[str, float]]] = {
+    "residue_type": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "mask_rate": 0.15}),
+    "distance": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 256}),
+    "angle": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 512, "num_bins": 8}),
+    "dihedral": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 512, "num_bins": 8}),
+}
+"""Proteins of one of four processes, learning rate and settings, from the study's configurations."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_recipe_of_an_objective_has_the_published_hyper_parameters(name: str) -> None:
+    registry = discover()
+    config = configure(registry, [check_tables(registry.recipe(name).run, origin="recipe")])
+    batch, lr, settings = PUBLISHED[name]
+    assert (config.seq.name, config.struct.name, config.fuse.name) == ("esm2_650m", "gearnet", "serial")
+    assert (config.pretext.name, config.train.proteins_per_batch, config.train.epochs) == (name, batch, 50)
+    assert (config.optim.lr, config.optim.seq_lr_scale, config.train.accumulate) == (lr, 0, 1)
+    task = component_settings(registry, Kind.PRETEXT, config)[2].model_dump()
+    assert {key: task[key] for key in settings} == settings
+    struct = component_settings(registry, Kind.STRUCT, config)[2]
+    assert (struct.num_layers, struct.hidden_dim) == (6, 512)
+
+
+def test_the_seed_recipe_trains_the_language_model_at_a_tenth_of_the_rate() -> None:
+    registry = discover()
+    config = configure(registry, [check_tables(registry.recipe("seed").run, origin="recipe")])
+    assert config.train.proteins_per_batch * config.train.accumulate * 4 == 256
+    assert (config.optim.lr, config.optim.seq_lr_scale, config.train.epochs) == (2e-4, 0.1, 50)
+
+
 def test_every_shipped_checksum_has_the_length_of_its_kind() -> None:
     checkpoints = [preset.settings.get("checkpoint", {}) for preset in SHIPPED.presets.values()]
     assert any(checkpoints)
