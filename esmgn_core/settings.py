@@ -50,20 +50,46 @@ class ComponentTable(BaseModel):
 
 
 class OptimTable(ComponentSettings):
-    """Table ``[optim]``: Adam with one learning rate for the sequence encoder and one for the rest."""
+    """Table ``[optim]``: optimiser, learning rates and their course."""
 
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """``adam``, or ``adamw`` whose weight decay is decoupled from the gradient."""
     lr: float = Field(2e-4, gt=0)
     """Learning rate of structure encoder, fuser and heads."""
     seq_lr_scale: float = Field(0.1, ge=0)
     """Learning rate of the sequence encoder as a share of ``lr``; 0 freezes it."""
+    seq_layer_decay: float = Field(1.0, gt=0, le=1)
+    """Each block of the sequence encoder learns at this share of the rate of the block above it."""
+    lora_rank: int = Field(0, ge=0)
+    """Instead of its weights, train low-rank adapters of this rank beside every linear layer in the
+    blocks of the sequence encoder (LoRA; needs ``esmgn[lora]``); 0 for none."""
+    lora_alpha: int = Field(16, ge=1)
+    """Adapters are scaled by this over ``lora_rank``."""
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """Course of the learning rates after the warm-up: ``cosine`` falls to ``min_lr_scale`` at the
+    last step; ``plateau`` shrinks after passes over the held-out proteins that were no better."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps in which the rates rise to their values."""
+    min_lr_scale: float = Field(0.0, ge=0, le=1)
+    """Where ``cosine`` ends, as a share of the rates."""
+    plateau_mode: Literal["min", "max"] = "min"
+    """Whether a lower or a higher value is better for ``plateau``. The published fine-tuning has
+    ``min`` on a score that rises, which shrinks the rates in fixed intervals."""
+    plateau_factor: float = Field(0.6, gt=0, lt=1)
+    """What ``plateau`` multiplies the rates by."""
+    plateau_patience: int = Field(5, ge=0)
+    """Passes without a better value that ``plateau`` waits for."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Adam's decay rates of the running averages."""
     eps: float = Field(1e-8, gt=0)
     """Adam's epsilon."""
     weight_decay: float = Field(0.0, ge=0)
-    """L2 penalty, as in Adam (not decoupled)."""
+    """L2 penalty in ``adam``, decoupled decay in ``adamw``."""
     clip_norm: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 for no clipping."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of a running average of the weights, which is then what is evaluated and kept as the
+    best encoder; 0 for none."""
 
 
 class TrainTable(ComponentSettings):
@@ -88,8 +114,18 @@ class TrainTable(ComponentSettings):
     """Epochs between passes over the held-out proteins; the final step always makes one."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Autocast precision; ``auto`` is bf16 on CUDA devices that have it, else fp32."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """``fp32``; ``tf32`` for its matrix products on CUDA; ``bf16`` or ``fp16`` autocast, the latter
+    with a scaled loss. ``auto`` is bf16 on CUDA devices that have it, else tf32 there, fp32 elsewhere."""
+    sync_batch_norm: bool = True
+    """Batch statistics over the residues of all processes; false for each process's own."""
+    activation_checkpointing: bool = False
+    """Compute blocks again in the backward pass instead of keeping their activations, in every
+    encoder that can."""
+    compile: bool = False
+    """Compile the blocks of the sequence encoder with ``torch.compile``."""
+    time_limit: float | None = Field(None, gt=0)
+    """Minutes after which the run saves itself and stops, ready to go on; not set for no limit."""
 
 
 class RunConfig(BaseModel):

@@ -25,12 +25,14 @@ from rich.progress import (
 from rich.table import Table
 
 from esmgn_core import hookimpl
+from esmgn_core.engine.interruption import exit_status
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import Outcome
 from esmgn_core.registry import Registry
 
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
+_UNSAID = {"epoch", "lr"}
 
 
 class ProgressDisplay:
@@ -63,7 +65,7 @@ class ProgressDisplay:
     @hookimpl
     def esmgn_metrics_logged(self, step: int, values: Mapping[str, float]) -> None:
         """Move the bar, or print a line every few seconds."""
-        text = "  ".join(_named(name, value) for name, value in values.items() if name != "epoch")
+        text = "  ".join(_named(name, value) for name, value in values.items() if name not in _UNSAID)
         self._bar.update(self._task, completed=step, text=text)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if not self._console.is_terminal and (due or step == self._total_steps):
@@ -98,13 +100,13 @@ def progress_shown(registry: Registry) -> Iterator[None]:
 
 
 def finish(outcome: Outcome, *, made_up: bool = False) -> None:
-    """Say how the run ended; leaves the program with 128 + signal where one stopped it."""
+    """Say how the run ended; leaves the program with the status of the signal where one stopped it."""
     if outcome.is_main:
         _print_losses(outcome.run.read_metrics())
         lines = _stopped(outcome) if outcome.signal else _finished(outcome, made_up=made_up)
         typer.echo("\n".join(["", *lines]))
     if outcome.signal:
-        raise typer.Exit(128 + outcome.signal)
+        raise typer.Exit(exit_status(outcome.signal))
 
 
 def _stopped(outcome: Outcome) -> Iterator[str]:
@@ -140,7 +142,7 @@ def _print_losses(lines: list[dict[str, float]]) -> None:
     """A table of a few rows, each the mean over the steps since the row before."""
     if not lines:
         return
-    names = list(dict.fromkeys(name for line in lines for name in line))
+    names = list(dict.fromkeys(name for line in lines for name in line if name != "lr"))
     num_rows = min(len(lines), _ROWS_IN_SUMMARY)
     borders = [round(row * len(lines) / num_rows) for row in range(num_rows + 1)]
     table = Table(box=None, pad_edge=False)

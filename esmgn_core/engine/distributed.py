@@ -173,17 +173,34 @@ def synchronise_batch_norm(module: nn.Module) -> None:
             child.__class__ = SyncedBatchNorm
 
 
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Type that autocast uses under a name from the settings; ``None`` for float32 throughout.
+
+    Raises:
+        RunError: the device does not have it.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise RunError("this CUDA device has no bf16 (train.precision)", "use --set train.precision=fp16")
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+
+
 @contextmanager
-def numerics(device: torch.device) -> Iterator[None]:
+def numerics(device: torch.device, *, precision: str = "auto") -> Iterator[None]:
     """Numerics of a run inside the block.
 
     On the CPU operations whose threads would add up in any order take a repeatable one, so that a
     run repeats bit for bit. On CUDA devices, where that would cost speed, float32 matrix products
-    use TF32.
+    use TF32, unless ``precision`` is ``fp32``.
     """
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        yield
+        matmul = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(matmul)
         return
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

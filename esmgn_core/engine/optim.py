@@ -1,25 +1,57 @@
-"""Optimiser with one learning rate for the sequence encoder and one for the rest."""
+"""Optimisers, with one learning rate for the sequence encoder's blocks each and one for the rest."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
+from esmgn_core.engine.blocks import repeated_blocks
 from esmgn_core.model import TrainStep
 from esmgn_core.settings import OptimTable
 
+Group = dict[str, object]
 
-def build_optimizer(step: TrainStep, settings: OptimTable) -> Optimizer:
-    """Adam over every trained parameter; a frozen sequence encoder is left out."""
-    sequence = _trained(step.encoder.get_submodule("sequence"))
-    in_sequence = {id(parameter) for parameter in sequence}
+
+def build_optimizer(step: TrainStep, settings: OptimTable, *, fused: bool = False) -> Optimizer:
+    """The optimiser over every trained parameter; a frozen sequence encoder is left out.
+
+    Args:
+        step: encoder and task.
+        settings: the run's ``[optim]`` table.
+        fused: one kernel for all parameters; the same formula.
+    """
+    sequence = step.encoder.get_submodule("sequence")
+    in_sequence = set(map(id, sequence.parameters()))
     others = [parameter for parameter in _trained(step) if id(parameter) not in in_sequence]
-    groups = [{"params": others, "lr": settings.lr}]
-    if sequence:
-        groups.append({"params": sequence, "lr": settings.lr * settings.seq_lr_scale})
-    return Adam(
-        groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
+    groups: list[Group] = [{"params": others, "lr": settings.lr}, *_sequence_groups(sequence, settings)]
+    make = Adam if settings.optimizer == "adam" else AdamW
+    return make(
+        [group for group in groups if group["params"]],
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=fused or None,
     )
+
+
+def _sequence_groups(sequence: nn.Module, settings: OptimTable) -> list[Group]:
+    """Groups from the top of the sequence encoder to its embedding."""
+    rate, decay = settings.lr * settings.seq_lr_scale, settings.seq_layer_decay
+    if decay == 1:
+        return [{"params": _trained(sequence), "lr": rate}]
+    blocks = repeated_blocks(sequence)
+    depth = {id(p): number for number, block in enumerate(blocks) for p in block.parameters()}
+    groups: dict[int, list[Tensor]] = {}
+    for name, parameter in sequence.named_parameters():
+        if parameter.requires_grad:
+            outside = -1 if "embed" in name else len(blocks) - 1
+            groups.setdefault(depth.get(id(parameter), outside), []).append(parameter)
+    top = len(blocks) - 1
+    return [
+        {"params": groups[number], "lr": rate * decay ** (top - number)}
+        for number in sorted(groups, reverse=True)
+    ]
 
 
 def _trained(module: nn.Module) -> list[Tensor]:

@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import Tables, configure, read_run_file
-from esmgn_core.engine.distributed import World, joined_world, numerics, synchronise_batch_norm
+from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
+from esmgn_core.engine.distributed import (
+    World,
+    autocast_dtype,
+    joined_world,
+    numerics,
+    synchronise_batch_norm,
+)
 from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import Schedule
-from esmgn_core.engine.optim import build_optimizer
+from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import Progress, load_last
 from esmgn_core.engine.train import Trainer
@@ -94,7 +100,7 @@ def _run(
     init: EncoderFolder | None,
 ) -> Outcome:
     config = blueprint.config
-    with joined_world(config.train.device) as world, numerics(world.device):
+    with joined_world(config.train.device) as world, numerics(world.device, precision=config.train.precision):
         dataset = blueprint.dataset()
         schedule = Schedule(
             dataset.split("train"),
@@ -105,12 +111,14 @@ def _run(
         step = _train_step(blueprint, world)
         if init:
             init.fill(step.encoder, registry)
+        if config.optim.lora_rank:
+            add_adapters(step.encoder, config.optim)
         weights = getattr(step.encoder.sequence, "weights_sha256", None)
-        optimizer = build_optimizer(step, config.optim)
+        learner = Learner(step, config.optim, num_steps=schedule.num_steps)
         if resume is None:
             run, progress = _new_folder(blueprint, out, world), Progress()
         else:
-            run, progress = resume, load_last(resume, step, optimizer)
+            run, progress = resume, load_last(resume, learner)
         if world.is_main:
             started_from = init.described() if init else run.started_from()
             _write_records(run, blueprint, registry, world, weights=weights, started_from=started_from)
@@ -122,9 +130,7 @@ def _run(
                 f"{'resumed at' if resume else 'started, from'} step {progress.step} of {schedule.num_steps}"
             )
         hooks = registry.manager.hook
-        trainer = Trainer(
-            step, optimizer, dataset, schedule, config.train, config.optim, run, world, hooks, progress
-        )
+        trainer = Trainer(learner, dataset, schedule, config.train, run, world, hooks, progress)
         received = trainer.fit() if progress.step < schedule.num_steps else 0
         if world.is_main:
             run.log(f"stopped by signal {received}" if received else f"finished at step {progress.step}")
@@ -132,21 +138,19 @@ def _run(
 
 
 def _train_step(blueprint: Blueprint, world: World) -> TrainStep:
+    train = blueprint.config.train
     encoder = blueprint.encoder()
     task = blueprint.task(encoder.output_dim)
-    precision = _autocast_dtype(blueprint.config.train.precision, world.device)
+    precision = autocast_dtype(train.precision, world.device)
     step = TrainStep(encoder, task, blueprint.graph(), precision=precision).to(world.device)
-    if world.size > 1:
+    if world.size > 1 and train.sync_batch_norm:
         synchronise_batch_norm(step)
+    if train.activation_checkpointing:
+        recompute_activations(encoder)
+    if train.compile:
+        for block in repeated_blocks(encoder.get_submodule("sequence")):
+            block.compile(dynamic=True)
     return step
-
-
-def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise RunError("this CUDA device has no bf16 (train.precision)", "use --set train.precision=fp32")
-    return torch.bfloat16 if precision == "bf16" else None
 
 
 def _new_folder(blueprint: Blueprint, out: Path | None, world: World) -> RunFolder:

@@ -16,8 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from esmgn_core.engine.learner import Learner
+from esmgn_core.engine.lora import merged
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.model import JointEncoder, TrainStep
@@ -46,12 +47,21 @@ def encoder_tensors(encoder: JointEncoder) -> dict[str, Tensor]:
     """Tensors of the encoder that training changed or that no file holds, by name, on the CPU.
 
     A frozen sequence encoder that came from a weights file is left out: the run's configuration
-    names the file.
+    names the file. Adapters are added to the weights they stand beside.
     """
+    return _separate(encoder, merged(encoder))
+
+
+def _raw_tensors(encoder: JointEncoder) -> dict[str, Tensor]:
+    """As :func:`encoder_tensors`, with adapters as tensors of their own."""
+    return _separate(encoder, encoder.state_dict())
+
+
+def _separate(encoder: JointEncoder, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     skip = _SEQUENCE if _in_weights_file(encoder) else None
     seen: set[tuple[int, torch.Size]] = set()
     tensors = {}
-    for name, tensor in encoder.state_dict().items():
+    for name, tensor in state.items():
         if skip and name.startswith(skip):
             continue
         place = (tensor.data_ptr(), tensor.shape)
@@ -128,16 +138,17 @@ def save_best(run: RunFolder, encoder: JointEncoder, metadata: dict[str, str]) -
     temporary.replace(run.model)
 
 
-def save_last(run: RunFolder, step: TrainStep, optimizer: Optimizer, progress: Progress) -> None:
+def save_last(run: RunFolder, learner: Learner, progress: Progress) -> None:
     """Write everything a resume needs to ``last/``."""
     fresh, old = run.path / ".last.new", run.path / ".last.old"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    write_tensors(encoder_tensors(step.encoder), fresh / _MODEL, {"step": str(progress.step)})
+    write_tensors(_raw_tensors(learner.step.encoder), fresh / _MODEL, {"step": str(progress.step)})
     state = {
         "progress": asdict(progress),
-        "task": _task(step).state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "task": _task(learner.step).state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "learner": learner.state_dict(),
     }
     torch.save(state, fresh / _STATE)
     shutil.rmtree(old, ignore_errors=True)
@@ -147,7 +158,7 @@ def save_last(run: RunFolder, step: TrainStep, optimizer: Optimizer, progress: P
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_last(run: RunFolder, step: TrainStep, optimizer: Optimizer) -> Progress:
+def load_last(run: RunFolder, learner: Learner) -> Progress:
     """Put a run back where its last checkpoint left it.
 
     Raises:
@@ -155,11 +166,12 @@ def load_last(run: RunFolder, step: TrainStep, optimizer: Optimizer) -> Progress
         WeightsError: its tensors do not fit the model.
     """
     folder = _last_complete(run)
-    load_encoder(step.encoder, folder / _MODEL)
+    load_encoder(learner.step.encoder, folder / _MODEL)
     try:
         state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-        _task(step).load_state_dict(state["task"])
-        optimizer.load_state_dict(state["optimizer"])
+        _task(learner.step).load_state_dict(state["task"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.load_state_dict(state["learner"])
         return Progress(**state["progress"])
     except Exception as error:
         # torch.load raises what its unpickler meets in a damaged file: almost anything.

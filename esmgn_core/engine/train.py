@@ -6,100 +6,26 @@ import json
 import math
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
 from esmgn_core.batch import TaskOutput
 from esmgn_core.engine.distributed import World
+from esmgn_core.engine.interruption import Interruption
+from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import VALIDATION_STEP, MicroBatch, Schedule, held_out_batches, seed_step
+from esmgn_core.engine.means import Means
 from esmgn_core.engine.run_folder import RunFolder, write_atomically
 from esmgn_core.engine.state import Progress, save_best, save_last
 from esmgn_core.errors import RunError
-from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
-from esmgn_core.settings import OptimTable, TrainTable
-
-
-class Means:
-    """Running means of a loss and its metrics, weighted by the number of predictions.
-
-    Those of a combined task's parts are called ``PART.loss`` and ``PART.METRIC``, each over the
-    part's own predictions; ``loss`` is the weighted sum of the parts' losses.
-    """
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = defaultdict(float)
-        self.counts: dict[str, int] = defaultdict(int)
-        self.weights: dict[str, float] = {}
-        self.num_samples = 0
-
-    def add(self, output: TaskOutput) -> None:
-        """Take in one forward pass."""
-        self.num_samples += output.num_samples
-        if not output.parts:
-            self._add(output, "")
-        for name, part in output.parts.items():
-            self.weights[f"{name}.loss"] = part.weight
-            self._add(part.output, f"{name}.")
-
-    def _add(self, output: TaskOutput, prefix: str) -> None:
-        values = {"loss": output.loss, **output.metrics}
-        stacked = torch.stack([value.detach().double() for value in values.values()])
-        for name, value in zip(values, stacked.tolist(), strict=True):
-            self.sums[prefix + name] += value * output.num_samples
-            self.counts[prefix + name] += output.num_samples
-
-    def over(self, world: World, like: Means, **extra: float) -> tuple[dict[str, float], dict[str, float]]:
-        """Means over all processes, and sums: ``num_samples`` and ``extra``.
-
-        Args:
-            world: all processes.
-            like: means of the same task; this process may have seen no protein itself.
-            **extra: further numbers of this process to be added up.
-        """
-        names, sums = list(like.sums), {"num_samples": self.num_samples, **extra}
-        values = [
-            *(self.sums[name] for name in names),
-            *(self.counts[name] for name in names),
-            *sums.values(),
-        ]
-        totals = world.sum(torch.tensor(values, dtype=torch.float64, device=world.device)).tolist()
-        pairs = zip(totals, totals[len(names) : 2 * len(names)], strict=False)
-        means = {name: total / max(count, 1.0) for name, (total, count) in zip(names, pairs, strict=False)}
-        if like.weights:
-            means = {"loss": sum(weight * means[name] for name, weight in like.weights.items()), **means}
-        return means, dict(zip(sums, totals[2 * len(names) :], strict=True))
-
-
-class Interruption:
-    """Ctrl-C and SIGTERM as a request to stop after the step; the second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Catch the signals inside the block."""
-        previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
+from esmgn_core.settings import TrainTable
 
 
 @dataclass(slots=True)
@@ -107,8 +33,7 @@ class Trainer:
     """One run from its first or resumed step to its last.
 
     Attributes:
-        step: encoder, task and graph builder, on the world's device.
-        optimizer: over the trained parameters of ``step``.
+        learner: encoder, task and graph builder, and what changes them.
         dataset: all proteins.
         schedule: which of them each step takes.
         run: where records and checkpoints go.
@@ -117,12 +42,10 @@ class Trainer:
         progress: where the run is.
     """
 
-    step: TrainStep
-    optimizer: Optimizer
+    learner: Learner
     dataset: ProteinDataset
     schedule: Schedule
     train: TrainTable
-    optim: OptimTable
     run: RunFolder
     world: World
     hooks: Any
@@ -131,9 +54,9 @@ class Trainer:
     _trained_on: Means = field(init=False, default_factory=Means)
 
     def __post_init__(self) -> None:
-        self._wrapped = self.step
+        self._wrapped = self.learner.step
         if self.world.size > 1:
-            self._wrapped = DistributedDataParallel(self.step, broadcast_buffers=False)
+            self._wrapped = DistributedDataParallel(self._wrapped, broadcast_buffers=False)
 
     def fit(self) -> int:
         """Train to the end, or to the step in which a signal arrived.
@@ -144,7 +67,7 @@ class Trainer:
         Raises:
             RunError: the loss is not finite.
         """
-        interruption = Interruption()
+        interruption = Interruption(self.train.time_limit and 60 * self.train.time_limit)
         first, error = self.progress.step, None
         self._observe("run_started", total_steps=self.schedule.num_steps, first_step=first)
         try:
@@ -189,31 +112,27 @@ class Trainer:
         seed_step(self.train.seed, number, self.world.rank)
         parts = self.schedule.micro_batches(number, self.world.rank)
         means, num_residues = Means(), 0
-        self.optimizer.zero_grad(set_to_none=True)
+        rate = self.learner.start(number)
         for position, part in enumerate(parts):
             batch = part.collate(self.dataset).to(self.world.device)
             num_residues += batch.num_residues
             with self._synchronised(last=position == len(parts) - 1):
                 output: TaskOutput = self._wrapped(batch, part.draws(self.train.seed, number))
-                torch.autograd.backward(self._summed(output))
+                self.learner.backward(self._summed(output))
             means.add(output)
-        values, totals = means.over(
-            self.world,
-            like=means,
-            residues=num_residues,
-            interrupted=interruption.signal == signal.SIGINT,
-            terminated=interruption.signal == signal.SIGTERM,
-        )
+        interruption.check_time()
+        asked = {name: interruption.signal == number for number, name in _STOPS.items()}
+        values, totals = means.over(self.world, like=means, residues=num_residues, **asked)
         if not math.isfinite(values["loss"]):
             self._stop_non_finite(number, parts, values["loss"])
-        self._apply_gradients(self.world.size / max(totals["num_samples"], 1.0))
         self._trained_on = means
-        return values, totals
+        self.learner.finish(self.world.size / max(totals["num_samples"], 1.0))
+        return {**values, "lr": rate}, totals
 
     def _summed(self, output: TaskOutput) -> Tensor:
         """The sum over predictions of this process.
 
-        :meth:`_apply_gradients` divides it by their number over all passes and processes, which is
+        :meth:`Learner.finish` divides it by their number over all passes and processes, which is
         not known before. The parts of a combined task differ in their numbers, so that each is
         brought to the number of proteins first, by the numbers of all processes in this pass.
         """
@@ -233,16 +152,6 @@ class Trainer:
             return self._wrapped.no_sync()
         return nullcontext()
 
-    def _apply_gradients(self, factor: float) -> None:
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
-        if self.optim.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, self.optim.clip_norm)
-        self.optimizer.step()
-
-    @torch.no_grad()
     def _validate(self, train_means: Mapping[str, float]) -> dict[str, float]:
         """Means over the held-out proteins; keeps the encoder if it is the best so far.
 
@@ -250,24 +159,25 @@ class Trainer:
         """
         indices = self.dataset.split("valid")
         loss, logged = train_means["loss"], {}
-        if indices:
-            self._wrapped.eval()
-            means = Means()
-            for part in held_out_batches(indices, self.train, self.world):
-                batch = part.collate(self.dataset).to(self.world.device)
-                means.add(self.step(batch, part.draws(self.train.seed, VALIDATION_STEP)))
-            values, _ = means.over(self.world, like=self._trained_on)
-            loss, logged = values["loss"], {f"valid_{name}": value for name, value in values.items()}
-        if loss < self.progress.best_loss:
-            self.progress.best_loss, self.progress.best_step = loss, self.progress.step
-            if self.world.is_main:
-                save_best(self.run, self.step.encoder, {"step": str(self.progress.step)})
-                self._observe("checkpoint_saved", path=self.run.model)
+        with self.learner.evaluating() as step:
+            if indices:
+                means = Means()
+                for part in held_out_batches(indices, self.train, self.world):
+                    batch = part.collate(self.dataset).to(self.world.device)
+                    means.add(step(batch, part.draws(self.train.seed, VALIDATION_STEP)))
+                values, _ = means.over(self.world, like=self._trained_on)
+                loss, logged = values["loss"], {f"valid_{name}": value for name, value in values.items()}
+            if loss < self.progress.best_loss:
+                self.progress.best_loss, self.progress.best_step = loss, self.progress.step
+                if self.world.is_main:
+                    save_best(self.run, step.encoder, {"step": str(self.progress.step)})
+                    self._observe("checkpoint_saved", path=self.run.model)
+        self.learner.validated(loss)
         return logged
 
     def _checkpoint(self) -> None:
         if self.world.is_main:
-            save_last(self.run, self.step, self.optimizer, self.progress)
+            save_last(self.run, self.learner, self.progress)
             self._observe("checkpoint_saved", path=self.run.last)
         self.world.barrier()
 
@@ -302,8 +212,10 @@ class Trainer:
         )
 
 
+_STOPS = {signal.SIGTERM: "terminated", signal.SIGUSR1: "preempted", signal.SIGINT: "interrupted"}
+"""Signals that stop a run, the most pressing first, with names for their sums over processes."""
+
+
 def _signal(totals: Mapping[str, float]) -> int:
     """The signal that any process received, 0 for none."""
-    if totals["terminated"]:
-        return signal.SIGTERM
-    return signal.SIGINT if totals["interrupted"] else 0
+    return next((number for number, name in _STOPS.items() if totals[name]), 0)

@@ -1,0 +1,61 @@
+"""Requests to stop a run after the running step."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+REQUEUE_STATUS = 75
+"""Exit status of a run that was told to make room and can go on: EX_TEMPFAIL of sysexits.h."""
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interruption:
+    """Ctrl-C, SIGTERM, SIGUSR1 and the end of the allotted time as a request; a second Ctrl-C stops at once.
+
+    Attributes:
+        signal: number of the signal that arrived, 0 for none. Time that is up counts as SIGUSR1.
+
+    Args:
+        time_limit: seconds of this process until it is up; ``None`` for no limit.
+    """
+
+    def __init__(self, time_limit: float | None = None) -> None:
+        self.signal = 0
+        # The monotonic clock: a wall clock may be set back while a run goes on.
+        self._deadline = None if time_limit is None else time.monotonic() + time_limit
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Catch the signals inside the block."""
+        previous = {number: signal.signal(number, self._note) for number in _STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def check_time(self) -> None:
+        """Ask to stop once the time is up."""
+        if self._deadline is not None and time.monotonic() >= self._deadline and not self.signal:
+            self.signal = signal.SIGUSR1
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+def exit_status(number: int) -> int:
+    """Exit status of a run that a signal stopped after it was saved, 0 for none.
+
+    >>> exit_status(0), exit_status(signal.SIGINT), exit_status(signal.SIGTERM)
+    (0, 130, 75)
+    """
+    if not number:
+        return 0
+    return 128 + signal.SIGINT if number == signal.SIGINT else REQUEUE_STATUS

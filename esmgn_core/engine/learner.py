@@ -1,0 +1,99 @@
+"""A training step with everything that changes while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+
+from esmgn_core.engine.average import Average
+from esmgn_core.engine.optim import build_optimizer
+from esmgn_core.engine.rates import LearningRate
+from esmgn_core.model import TrainStep
+from esmgn_core.settings import OptimTable
+
+
+class Learner:
+    """Encoder and task, their optimiser, its rates, and where asked for averages and a loss scaler.
+
+    Attributes:
+        step: encoder, task and graph builder, on the device of the run.
+
+    Args:
+        step: see above.
+        settings: the run's ``[optim]`` table.
+        num_steps: steps of the whole run.
+    """
+
+    def __init__(self, step: TrainStep, settings: OptimTable, *, num_steps: int) -> None:
+        device = next(step.parameters()).device
+        self.step = step
+        self._clip_norm = settings.clip_norm
+        self._optimizer = build_optimizer(step, settings, fused=device.type == "cuda")
+        self._rate = LearningRate(self._optimizer, settings, num_steps)
+        self._average = Average(step, settings.ema_decay) if settings.ema_decay else None
+        self._scaler = GradScaler(device.type, enabled=step.precision is torch.float16)
+
+    def start(self, number: int) -> float:
+        """Begin step ``number``, from 0, without gradients; returns its learning rate."""
+        self._optimizer.zero_grad(set_to_none=True)
+        return self._rate.set(number)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of ``loss`` to those of the step."""
+        torch.autograd.backward(self._scaler.scale(loss))
+
+    def finish(self, factor: float) -> None:
+        """Change the weights by the gradients of the step, times ``factor``."""
+        self._scaler.unscale_(self._optimizer)
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        if self._clip_norm:
+            nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._average:
+            self._average.update()
+
+    def validated(self, value: float) -> None:
+        """Take in the result of a pass over the held-out proteins, for the learning rate."""
+        self._rate.validated(value)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The weights to use are those of ``step`` inside the block: averages where they are kept."""
+        return self._average.applied() if self._average else nullcontext()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[TrainStep]:
+        """``step`` with the weights to use, in evaluation mode and without gradients."""
+        with self.averaged(), torch.no_grad():
+            yield self.step.eval()
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser, for what writes its state in its own way."""
+        return self._optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs besides the weights and the optimiser's state; tensors, plain values."""
+        return {
+            "rate": self._rate.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`; averages begin with the weights as they are if it has none."""
+        self._rate.load_state_dict(state["rate"])
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        if self._average:
+            self._average = Average(self.step, self._average.decay)
+            if state["average"]:
+                self._average.load_state_dict(state["average"])

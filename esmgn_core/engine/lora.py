@@ -1,0 +1,62 @@
+"""Low-rank adapters beside the linear layers of a sequence encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from esmgn_core.engine.blocks import repeated_blocks
+from esmgn_core.errors import RunError, SettingsError
+from esmgn_core.model import JointEncoder
+from esmgn_core.settings import OptimTable
+
+_ADAPTER = "default"
+
+
+def add_adapters(encoder: JointEncoder, settings: OptimTable) -> None:
+    """Put adapters into the blocks of the sequence encoder; of it they alone are trained from then on.
+
+    A layer computes W x + (alpha / rank) B A x. B starts at zero, so nothing changes at first.
+
+    Raises:
+        RunError: ``peft`` is not installed, or the encoder has no blocks with linear layers.
+        SettingsError: the sequence encoder is frozen.
+
+    Source: Hu et al. 2021 (arXiv 2106.09685).
+    """
+    if encoder.sequence_frozen:
+        raise SettingsError(
+            "optim.lora_rank adapts the sequence encoder, which optim.seq_lr_scale = 0 freezes",
+            "let its adapters learn: --set optim.seq_lr_scale=1",
+        )
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise RunError(
+            "optim.lora_rank needs the package peft", "install it: pip install 'esmgn[lora]'"
+        ) from error
+    sequence = encoder.get_submodule("sequence")
+    inside = {id(part) for block in repeated_blocks(sequence) for part in block.modules()}
+    layers = [
+        name for name, part in sequence.named_modules() if isinstance(part, nn.Linear) and id(part) in inside
+    ]
+    if not layers:
+        raise RunError("the sequence encoder has no blocks with linear layers (optim.lora_rank)")
+    config = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=layers)
+    inject_adapter_in_model(config, sequence, adapter_name=_ADAPTER)
+
+
+def merged(module: nn.Module) -> dict[str, Tensor]:
+    """The module's state with every adapter added to the weight it stands beside, under plain names."""
+    state = dict(module.state_dict())
+    for name, part in module.named_modules():
+        if not hasattr(part, "lora_A"):
+            continue
+        for own in [key for key in state if key.startswith(f"{name}.lora_")]:
+            del state[own]
+        for own in [key for key in state if key.startswith(f"{name}.base_layer.")]:
+            state[own.replace(".base_layer.", ".")] = state.pop(own)
+        weight = state[f"{name}.weight"]
+        with torch.no_grad():
+            state[f"{name}.weight"] = weight + part.get_delta_weight(_ADAPTER).to(weight.dtype)
+    return state
