@@ -11,7 +11,7 @@ from esmgn_core.compose import draw_up
 from esmgn_core.configure import Tables, check_tables, configure, parse_assignments
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.train import Means
+from esmgn_core.engine.means import Means
 from esmgn_core.errors import EsmgnError, SettingsError, UnknownComponentError
 from esmgn_core.graph import View
 from esmgn_core.registry import discover
