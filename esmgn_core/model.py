@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -11,6 +11,10 @@ from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import Fuser, GraphBuilder, PretextTask, SequenceEncoder, StructureEncoder
+from esmgn_core.settings import ComponentSettings
+
+_SEQUENCE = ("residue_type", "chain_index", "ptr")
+"""What a sequence encoder reads of a batch."""
 
 
 class JointEncoder(nn.Module):
@@ -44,9 +48,47 @@ class JointEncoder(nn.Module):
             self.get_submodule("sequence").eval()
         return self
 
-    def forward(self, batch: ProteinBatch, graph: ResidueGraph) -> Encoding:
-        """The joint encoding: residue [N, output_dim] and protein [B, output_dim]."""
-        return self.fuser(batch, graph, self.sequence, self.structure)
+    def forward(
+        self, batch: ProteinBatch, graph: ResidueGraph, sequence: SequenceEncoder | None = None
+    ) -> Encoding:
+        """The joint encoding: residue [N, output_dim] and protein [B, output_dim].
+
+        Args:
+            batch: N residues of B proteins.
+            graph: the residue graph of the batch.
+            sequence: stands in for the sequence encoder, such as a :class:`SequenceOnce` of it.
+        """
+        return self.fuser(batch, graph, sequence or self.sequence, self.structure)
+
+
+class SequenceOnce:
+    """A sequence encoder for several views: those that share their sequence share its encoding.
+
+    Views share it if they hold the same tensors of residue types, chains and offsets, as copies of
+    one batch with other coordinates do; equal tensors are not looked for.
+    """
+
+    def __init__(self, encoder: SequenceEncoder) -> None:
+        self.output_dim = encoder.output_dim
+        self._encoder = encoder
+        self._known: list[tuple[ProteinBatch, Encoding]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    @property
+    def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - as in the contract
+        """Settings of the sequence encoder."""
+        return self._encoder.Settings
+
+    def __call__(self, batch: ProteinBatch) -> Encoding:
+        """The encoding of the batch, or of an earlier one with the same sequence."""
+        for known, encoding in self._known:
+            if all(getattr(known, name) is getattr(batch, name) for name in _SEQUENCE):
+                return encoding
+        encoding = self._encoder(batch)
+        self._known.append((batch, encoding))
+        return encoding
 
 
 class TrainStep(nn.Module):
@@ -83,5 +125,6 @@ class TrainStep(nn.Module):
             views = self.task.views(batch, self.build_graph, draws)
         device = batch.ptr.device.type
         with torch.autocast(device, self.precision, enabled=self.precision is not None):
-            encodings = [self.encoder(view.batch, view.graph) for view in views]
+            sequence = SequenceOnce(self.encoder.sequence)
+            encodings = [self.encoder(view.batch, view.graph, sequence) for view in views]
             return self.task.loss(views, encodings)

@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import TaskOutput
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.model import JointEncoder
 from esmgn_gearnet.graph import RelationalGraph
 from esmgn_pretext.angle import Angle
+from esmgn_pretext.diffusion import Noise
 from esmgn_pretext.dihedral import Dihedral
 from esmgn_pretext.distance import Distance
 from esmgn_pretext.residue_type import ResidueType
+from esmgn_pretext.siamdiff import SiamDiff
 from esmgn_pretext.walks import Walks
 
 from .conftest import FROM_OURS, TO_OURS, Recorded, batch_of, relative_error
@@ -32,7 +35,12 @@ def encoder_of(recorded: Recorded) -> JointEncoder:
 
 
 def check_loss_and_gradients(
-    recorded: Recorded, name: str, encoder: JointEncoder, head: nn.Module, output: TaskOutput
+    recorded: Recorded,
+    name: str,
+    encoder: JointEncoder,
+    head: nn.Module,
+    output: TaskOutput,
+    prefix: str = "mlp.",
 ) -> None:
     arrays, facts = recorded.arrays(f"pretext/{name}"), recorded.facts(f"pretext/{name}")
     assert relative_error(output.loss, arrays["loss"]) < 1e-5
@@ -40,7 +48,7 @@ def check_loss_and_gradients(
     norms = {key: values[0] for key, values in facts["gradients_norm_sum_maxabs"].items()}
     ours = {
         **{f"model.structure_model.{key}": p for key, p in encoder.structure.named_parameters()},  # type: ignore[attr-defined]
-        **{f"mlp.{key}": p for key, p in head.named_parameters()},
+        **{f"{prefix}{key}": p for key, p in head.named_parameters()},
     }
     assert ours.keys() == norms.keys()
     largest = max(norms.values())
@@ -100,6 +108,78 @@ def test_distance(recorded: Recorded) -> None:
     predicted = task.head(encoding.residue, view.targets["pair"]).squeeze(1)
     assert relative_error(predicted, arrays["pred"]) < 1e-5
     check_loss_and_gradients(recorded, "distance", encoder, head, task.loss([view], [encoding]))
+
+
+def siamdiff(recorded: Recorded, encoder: JointEncoder) -> tuple[SiamDiff, nn.Module]:
+    """The task with the recorded heads, and these under their original names."""
+    task = SiamDiff(SiamDiff.Settings(reference=True), encoder_dim=encoder.output_dim)
+    denoiser = task.denoiser
+    heads = nn.ModuleDict(
+        {
+            "struct_mlp": denoiser.pair_score.struct,
+            "dist_mlp": denoiser.pair_score.distance,
+            "seq_mlp": denoiser.residue_type,
+        }
+    )
+    state = {name: t for name, t in recorded.tensors("pretext/siamdiff.head").items() if "_mlp." in name}
+    for kind in ("weight", "bias"):
+        state[f"seq_mlp.layers.2.{kind}"] = state[f"seq_mlp.layers.2.{kind}"][FROM_OURS]
+    heads.load_state_dict(state)
+    return task, heads
+
+
+def test_siamdiff(recorded: Recorded) -> None:
+    arrays = recorded.arrays("pretext/siamdiff")
+    encoder, batch = encoder_of(recorded), batch_of(arrays)
+    task, heads = siamdiff(recorded, encoder)
+    sigma = torch.from_numpy(((1 - arrays["alphas"]) / arrays["alphas"]) ** 0.5)
+    assert relative_error(task.settings.sigma(), sigma) < 1e-6
+    level = as_rows(arrays, "noise_level")[0]
+    noise = Noise(level, as_rows(arrays, "node_index")[0])
+    assert int(task.settings.num_masked(level, batch.lengths).sum()) == len(noise.residue)
+    jitter = 0.3 * torch.from_numpy(arrays["second_view_noise"]).unsqueeze(1).expand(-1, 4, -1)
+    moves = [torch.from_numpy(arrays[f"view{number}_position_noise"]) for number in (1, 2)]
+    views = task.noised(batch, _GRAPH, jitter, noise, moves)
+    for number, view in enumerate(views, start=1):
+        assert edges(view) == {tuple(edge) for edge in arrays[f"view{number}_edge_list"].tolist()}
+        assert view.graph.num_edges > 2 * view.targets["pair"].shape[1]
+        assert relative_error(view.batch.ca, arrays[f"view{number}_noised_position"]) < 1e-6
+        masked = as_rows(arrays, f"view{number}_masked_residue_type")[0]
+        unknown = view.batch.residue_type == UNKNOWN
+        assert torch.equal(view.batch.residue_type[~unknown], TO_OURS[masked][~unknown])
+        assert (
+            relative_error(vectors(view, view.targets["score"]), arrays[f"view{number}_node_score_target"])
+            < 1e-5
+        )
+    encodings = [encoder(view.batch, view.graph) for view in views]
+    for number, (view, other) in enumerate(zip(views, reversed(encodings), strict=True), start=1):
+        score = task.denoiser.pair_score(other.residue, view.targets["pair"], view.targets["distance"])
+        assert relative_error(vectors(view, score), arrays[f"view{number}_node_score_pred"]) < 1e-5
+        types = task.denoiser.residue_type(other.residue[noise.residue])[:, TO_OURS]
+        assert relative_error(types, arrays[f"view{number}_seq_pred"]) < 1e-5
+    output = task.loss(views, encodings)
+    metric = recorded.facts("pretext/siamdiff")["metric"]
+    assert float(output.metrics["structure_loss"]) == pytest.approx(
+        metric["structure denoising loss"], rel=1e-5
+    )
+    assert float(output.metrics["sequence_loss"]) == pytest.approx(
+        metric["sequence denoising loss"], rel=1e-5
+    )
+    check_loss_and_gradients(recorded, "siamdiff", encoder, heads, output, prefix="")
+
+
+def vectors(view: View, score: Tensor) -> Tensor:
+    """Vectors of the residues, edge by edge as the original adds them up, from scores of pairs."""
+    source, target = view.graph.edge_index
+    number = {tuple(pair): row for row, pair in enumerate(view.targets["pair"].T.tolist())}
+    of_edge = [number.get((min(edge), max(edge)), -1) for edge in view.graph.edge_index.T.tolist()]
+    scores = torch.cat([score, score.new_zeros(1)])[of_edge]
+    apart = view.batch.ca[source] - view.batch.ca[target]
+    pull = scores.unsqueeze(1) * apart / (apart.norm(dim=1, keepdim=True) + 1e-10)
+    zeros = pull.new_zeros(view.batch.num_residues, 3)
+    num_out, num_in = (ends.bincount(minlength=len(zeros)).clamp(min=1) for ends in (source, target))
+    out, into = zeros.index_add(0, source, pull), zeros.index_add(0, target, pull)
+    return out / num_out.unsqueeze(1) - into / num_in.unsqueeze(1)
 
 
 @pytest.mark.parametrize(

@@ -31,4 +31,16 @@ def esmgn_components() -> list[ComponentSpec]:
             "esmgn_pretext.dihedral:Dihedral",
             "Predict the dihedral angle of consecutive edges removed from the graph",
         ),
+        ComponentSpec(
+            Kind.PRETEXT,
+            "siamdiff",
+            "esmgn_pretext.siamdiff:SiamDiff",
+            "Tell the noise on sequence and structure from a second view (Zhang et al. 2023)",
+        ),
+        ComponentSpec(
+            Kind.PRETEXT,
+            "diffpret",
+            "esmgn_pretext.diffpret:DiffPreT",
+            "Tell the noise on sequence and structure from the noised protein itself",
+        ),
     ]

@@ -25,8 +25,9 @@ def angle_class(angle: Tensor, num_bins: int) -> Tensor:
 
 def classified(scores: Tensor, target: Tensor) -> TaskOutput:
     """Mean cross-entropy and accuracy of ``scores`` [S, C] for the classes ``target`` int64 [S]."""
-    scores, num_samples = scores.float(), max(len(target), 1)
-    correct = (scores.argmax(dim=1) == target).float().sum()
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    num_samples = max(len(target), 1)
+    correct = (scores.argmax(dim=1) == target).to(scores.dtype).sum()
     return TaskOutput(
         loss=functional.cross_entropy(scores, target, reduction="sum") / num_samples,
         num_samples=len(target),

@@ -55,3 +55,42 @@ class TupleMLP(nn.Module):
         for layer in self.layers:
             hidden = layer(functional.relu(hidden))
         return hidden
+
+
+class PairScore(nn.Module):
+    r"""A score of two residues from the product of their representations and their distance.
+
+    .. math::
+        s_{ab} = \mathrm{MLP}_s([z_a \odot z_b, \mathrm{MLP}_d(d_{ab})])
+
+    Symmetric, so that one evaluation serves all edges between two residues. The last layer of MLP_d and
+    the half of MLP_s's first layer that reads it are linear with nothing between: with many pairs their
+    product is formed once, which saves a layer on every pair.
+
+    Shapes: residues [N, residue_dim], pair int64 [2, P], distance [P] -> [P].
+    """
+
+    def __init__(self, residue_dim: int, num_layers: int) -> None:
+        super().__init__()
+        self.distance = MLP(1, residue_dim, residue_dim, num_layers)
+        self.struct = MLP(2 * residue_dim, residue_dim, 1, num_layers)
+
+    def forward(self, residues: Tensor, pair: Tensor, distance: Tensor) -> Tensor:
+        """Scores of the pairs ``pair`` of ``residues`` at ``distance``."""
+        first, *rest = self.struct.layers
+        by_product, by_distance = first.weight.chunk(2, dim=1)  # type: ignore[operator]  # Linear
+        product = residues.index_select(0, pair[0]) * residues.index_select(0, pair[1])
+        hidden = functional.linear(product, by_product, first.bias)  # type: ignore[arg-type]  # Linear
+        hidden = hidden + self._of_distance(distance, by_distance)
+        for layer in rest:
+            hidden = layer(functional.relu(hidden))
+        return hidden.squeeze(1)
+
+    def _of_distance(self, distance: Tensor, weight: Tensor) -> Tensor:
+        *inner, last = self.distance.layers
+        hidden = distance.unsqueeze(1)
+        for layer in inner:
+            hidden = functional.relu(layer(hidden))
+        if len(distance) <= len(weight):
+            return functional.linear(last(hidden), weight)
+        return functional.linear(hidden, weight @ last.weight, weight @ last.bias)  # type: ignore[operator]  # Linear

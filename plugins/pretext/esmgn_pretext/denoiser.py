@@ -1,0 +1,109 @@
+"""Heads that take noise away again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from esmgn_core.alphabet import AMINO_ACIDS, UNKNOWN
+from esmgn_core.batch import TaskOutput
+from esmgn_core.graph import View
+from esmgn_pretext.diffusion import GLYCINE, DiffusionSettings
+from esmgn_pretext.heads import MLP, PairScore
+
+
+class Denoiser(nn.Module):
+    r"""Heads that tell the noise of a view from residue representations, and their loss.
+
+    .. math::
+        \ell = \frac{2}{|\mathrm{views}|} \sum_\mathrm{views} \gamma\,
+        \tfrac12 \lVert V(\hat s) - V(s) \rVert^2 + (1 - \gamma)\,\tfrac12\,\mathrm{CE}
+
+    Either part is averaged within each protein, over its residues or over those drawn for masking, then
+    over proteins. A protein of which a part asks nothing has 0 there.
+    """
+
+    def __init__(self, settings: DiffusionSettings, encoder_dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.pair_score = PairScore(encoder_dim, settings.head_layers)
+        self.residue_type = MLP(encoder_dim, encoder_dim, len(AMINO_ACIDS), settings.head_layers)
+
+    def forward(self, views: Sequence[View], residues: Sequence[Tensor]) -> TaskOutput:
+        """Loss of the views, each of which is denoised from one of ``residues``, float [N, D]."""
+        asked, rows = _joined(views), torch.cat(list(residues))
+        structure = self._structure(rows, asked)
+        sequence, accuracy = self._sequence(rows, asked)
+        share = self.settings.structure_weight
+        return TaskOutput(
+            loss=share * structure + (1 - share) * sequence,
+            num_samples=len(views[0].batch),
+            metrics={
+                "structure_loss": structure.detach(),
+                "sequence_loss": sequence.detach(),
+                "accuracy": accuracy,
+            },
+        )
+
+    def _structure(self, rows: Tensor, asked: _Asked) -> Tensor:
+        predicted = self.pair_score(rows, asked.pair, asked.distance)
+        pull = (predicted - asked.score).unsqueeze(1) * asked.direction
+        low, high = asked.weight.unsqueeze(2) * pull
+        vector = pull.new_zeros(len(rows), 3)
+        vector = vector.index_add(0, asked.pair[0], low).index_add(0, asked.pair[1], -high)
+        return asked.mean(vector.square().sum(dim=1), asked.protein)
+
+    def _sequence(self, rows: Tensor, asked: _Asked) -> tuple[Tensor, Tensor]:
+        target = asked.residue_type
+        if self.settings.reference:
+            target = target.masked_fill(target == UNKNOWN, GLYCINE)
+        known = target < UNKNOWN
+        residue, target = asked.residue[known], target[known]
+        scores = self.residue_type(rows.index_select(0, residue))
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        losses = functional.cross_entropy(scores, target, reduction="none")
+        correct = (scores.argmax(dim=1) == target).to(losses.dtype)
+        protein = asked.protein[residue]
+        return asked.mean(losses, protein), asked.mean(correct, protein)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of all views as of one; rows and proteins of a later view follow those before."""
+
+    pair: Tensor
+    distance: Tensor
+    score: Tensor
+    weight: Tensor
+    direction: Tensor
+    residue: Tensor
+    residue_type: Tensor
+    protein: Tensor
+    num_proteins: int
+
+    def mean(self, values: Tensor, protein: Tensor) -> Tensor:
+        """Mean over proteins of the mean of each one's values, 0 for a protein without any."""
+        total = values.new_zeros(self.num_proteins).index_add(0, protein, values)
+        return (total / protein.bincount(minlength=self.num_proteins).clamp(min=1)).mean()
+
+
+def _joined(views: Sequence[View]) -> _Asked:
+    sizes = [(view.batch.num_residues, len(view.batch)) for view in views]
+    num_rows, num_proteins = (list(accumulate(column, initial=0)) for column in zip(*sizes, strict=True))
+    parts = [
+        {
+            **view.targets,
+            "pair": view.targets["pair"] + num_rows[number],
+            "residue": view.targets["residue"] + num_rows[number],
+            "protein": view.batch.protein_index + num_proteins[number],
+        }
+        for number, view in enumerate(views)
+    ]
+    along = {"pair": 1, "weight": 1}
+    asked = {name: torch.cat([part[name] for part in parts], dim=along.get(name, 0)) for name in parts[0]}
+    return _Asked(**asked, num_proteins=num_proteins[-1])

@@ -1,0 +1,60 @@
+"""SiamDiff: the noise of one view is told from the encoding of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from esmgn_core.batch import BACKBONE_ATOMS, Encoding, ProteinBatch, TaskOutput
+from esmgn_core.draws import Draws
+from esmgn_core.graph import View
+from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.denoiser import Denoiser
+from esmgn_pretext.diffusion import DiffusionSettings, Noise, noised_views, normal
+
+
+class SiamDiff(nn.Module):
+    """Denoising of sequence and structure, each view from the representations of the other.
+
+    The second view is the protein with Gaussian jitter on every atom. Both get the same noise level and
+    the same masked residues, each its own noise on the coordinates. Edges are drawn before that noise.
+    Since both views have one sequence, the sequence encoder reads it once.
+
+    Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2301.12068).
+    """
+
+    class Settings(DiffusionSettings):
+        jitter: float = Field(0.3, ge=0)
+        """Standard deviation of the jitter that makes the second view, in angstrom."""
+
+    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.denoiser = Denoiser(settings, encoder_dim)
+
+    def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
+        """Two views; targets as of :func:`noised_views`."""
+        batch = self.settings.crop(batch, draws)
+        jitter = normal(batch, draws, len(BACKBONE_ATOMS), 3) * self.settings.jitter
+        noise = Noise.drawn(batch, self.settings, draws)
+        moves = [normal(batch, draws, 3) for _ in range(2)]
+        return self.noised(batch, build_graph, jitter, noise, moves)
+
+    def noised(
+        self,
+        batch: ProteinBatch,
+        build_graph: GraphBuilder,
+        jitter: Tensor,
+        noise: Noise,
+        moves: Sequence[Tensor],
+    ) -> tuple[View, ...]:
+        """The views of given draws: ``jitter`` [N, 4, 3] in angstrom, the rest as for ``noised_views``."""
+        shapes = [batch, batch.replace(backbone=batch.backbone + jitter)]
+        return noised_views(shapes, build_graph, self.settings, noise, moves)
+
+    def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
+        """The sum over both views, its parts, and the accuracy on masked residues."""
+        output: TaskOutput = self.denoiser(views, [encoding.residue for encoding in reversed(encodings)])
+        return output
