@@ -1,13 +1,26 @@
-"""Attention within each sequence of a pack, without padding and without a mask."""
+"""Attention within each sequence of a pack, without padding and without a mask.
+
+On CUDA in half precision one kernel takes the whole pack (``torch.nn.attention.varlen``, where this
+PyTorch has it); elsewhere there is one call for all neighbouring sequences of equal length.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+VarlenAttention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
+"""``torch.nn.attention.varlen.varlen_attn``: query, key, value, their offsets, their longest."""
+
+_VARLEN_TYPES = (torch.float16, torch.bfloat16)
+_VARLEN_CAPABILITY = (8, 0)
 
 
 class Group(NamedTuple):
@@ -18,59 +31,101 @@ class Group(NamedTuple):
     """Rows of each of them."""
 
 
-def groups_of(lengths: Tensor) -> tuple[Group, ...]:
-    """Neighbouring sequences of equal length, counted; sort by length to get the fewest groups.
+@dataclass(frozen=True, slots=True, eq=False)
+class Pack:
+    """Where the sequences of a pack of T rows stand; those without rows are left out.
+
+    Attributes:
+        groups: the sequences in order, counted by length.
+        ptr: int32 [S + 1], first row of each sequence, and T.
+    """
+
+    groups: tuple[Group, ...]
+    ptr: Tensor
+
+    @property
+    def longest(self) -> int:
+        """Rows of the longest sequence."""
+        return max((group.length for group in self.groups), default=0)
+
+
+def pack_of(lengths: Tensor) -> Pack:
+    """The pack of sequences of these lengths, in this order; sort by length to get the fewest groups.
 
     Args:
-        lengths: int64 [S], rows of each sequence in the order of the pack.
+        lengths: int64 [S], rows of each sequence.
     """
-    return tuple(Group(len(list(same)), length) for length, same in groupby(lengths.tolist()) if length)
+    counted = groupby(length for length in lengths.tolist() if length)
+    ptr = torch.cat([lengths.new_zeros(1), lengths[lengths > 0].cumsum(0)])
+    return Pack(tuple(Group(len(list(same)), length) for length, same in counted), ptr.to(torch.int32))
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, groups: tuple[Group, ...], *, dropout: float = 0.0
-) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention of each sequence with itself.
 
-    One call per group: what a sequence is packed with cannot touch its result.
+    What a sequence is packed with cannot touch its result.
 
     Args:
         query: float [T, heads, head_dim].
         key: float [T, heads, head_dim].
         value: float [T, heads, head_dim].
-        groups: the sequences of the pack, T rows in all.
+        pack: the sequences, T rows in all.
         dropout: share of attention weights dropped.
 
     Returns:
         float [T, heads, head_dim].
     """
-    sizes = [group.num_sequences * group.length for group in groups]
+    if takes_varlen(query, dropout) and (kernel := varlen_attention()) is not None:
+        return kernel(query, key, value, pack.ptr, pack.ptr, pack.longest, pack.longest)
     attended = []
     # One split instead of many slices: the backward pass of each slice would fill all T rows.
-    for group, *parts in zip(
-        groups, *(torch.split(rows, sizes) for rows in (query, key, value)), strict=True
-    ):
-        q, k, v = (part.unflatten(0, group).transpose(1, 2) for part in parts)
+    for q, k, v in _by_group(pack, query, key, value):
         mixed = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         attended.append(mixed.transpose(1, 2).flatten(0, 1))
     return torch.cat(attended) if attended else value
 
 
-def attention_weights(query: Tensor, key: Tensor, groups: tuple[Group, ...]) -> list[Tensor]:
+def attention_weights(query: Tensor, key: Tensor, pack: Pack) -> list[Tensor]:
     """The weights that :func:`attend` mixes values with, and never holds.
 
     Args:
         query: float [T, heads, head_dim].
         key: float [T, heads, head_dim].
-        groups: the sequences of the pack, T rows in all.
+        pack: the sequences, T rows in all.
 
     Returns:
         For each group float [sequences, heads, length, length], at least float32; rows sum to 1.
     """
-    sizes = [group.num_sequences * group.length for group in groups]
     weights = []
-    for group, *parts in zip(groups, torch.split(query, sizes), torch.split(key, sizes), strict=True):
-        q, k = (part.view(*group, *part.shape[1:]).transpose(1, 2) for part in parts)
+    for q, k in _by_group(pack, query, key):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         weights.append(scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)))
     return weights
+
+
+def _by_group(pack: Pack, *rows: Tensor) -> list[tuple[Tensor, ...]]:
+    """For each group its part of every tensor, [sequences, heads, length, head_dim]."""
+    sizes = [group.num_sequences * group.length for group in pack.groups]
+    parts = zip(pack.groups, *(torch.split(tensor, sizes) for tensor in rows), strict=True)
+    return [
+        tuple(part.view(*group, *part.shape[1:]).transpose(1, 2) for part in of_group)
+        for group, *of_group in parts
+    ]
+
+
+def takes_varlen(query: Tensor, dropout: float) -> bool:
+    """Whether the kernel for whole packs takes such a query: half precision, no dropout, Ampere or later."""
+    if query.device.type != "cuda" or query.dtype not in _VARLEN_TYPES or dropout or query.shape[-1] % 8:
+        return False
+    return torch.cuda.get_device_capability(query.device) >= _VARLEN_CAPABILITY
+
+
+@lru_cache(maxsize=1)
+def varlen_attention() -> VarlenAttention | None:
+    """The kernel for whole packs, or ``None`` where this PyTorch has none."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+
+    return cast(VarlenAttention, varlen_attn)

@@ -60,7 +60,7 @@ class ESM1(ESM2):
         )
 
     def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:
-        if max((group.length for group in tokens.groups), default=0) > self.model.max_tokens:
+        if tokens.pack.longest > self.model.max_tokens:
             _refuse(batch, tokens, self.model.max_tokens)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from esmgn_core.errors import WeightsError
 from esmgn_core.weights import load_file
 from esmgn_esm2.checkpoint import Size, load_weights
-from esmgn_esm2.model import Rotary, Transformer
+from esmgn_esm2.model import Transformer
 from esmgn_esm2.tokens import PackedTokens
 
 MAX_TOKENS = 1024
@@ -65,7 +65,7 @@ class LearnedPositionTransformer(Transformer):
         embedded: Tensor = self.emb_layer_norm_before(super()._embed(tokens) + positions)
         return embedded
 
-    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Rotary | None:  # noqa: ARG002
+    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:  # noqa: ARG002
         return None
 
 

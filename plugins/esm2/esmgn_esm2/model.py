@@ -13,15 +13,16 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from esmgn_core.attention import Group, attend, attention_weights
+from esmgn_core.attention import Pack, attend, attention_weights
 from esmgn_esm2.language_head import LanguageHead
 from esmgn_esm2.tokens import ALPHABET, MASK, PackedTokens
 
 MASK_SHARE_IN_TRAINING = 0.15 * 0.8
 """Share of ``<mask>`` tokens when ESM-2 was trained: 80 % of the chosen 15 %."""
 
-Rotary = tuple[Tensor, Tensor]
-"""Cosine and sine of the rotary angles, each [T, 1, head_dim / 2]."""
+_FEED_FORWARD_BYTES = 20_000_000
+"""Size from which the inner activation of a feed-forward layer is made in parts where no gradient is
+needed: the allocator returns larger blocks to the system and gets them back zeroed, page by page."""
 
 
 class Transformer(nn.Module):
@@ -65,9 +66,9 @@ class Transformer(nn.Module):
         rotary = self._rotary(tokens, hidden.dtype)
         for number, layer in enumerate(self.layers[: max(taken)], start=1):
             if self.recompute and torch.is_grad_enabled():
-                hidden = checkpoint(layer, hidden, rotary, tokens.groups, use_reentrant=False)
+                hidden = checkpoint(layer, hidden, rotary, tokens.pack, use_reentrant=False)
             else:
-                hidden = layer(hidden, rotary, tokens.groups)
+                hidden = layer(hidden, rotary, tokens.pack)
             if number in taken:
                 hiddens[number] = hidden
         if len(self.layers) in taken:
@@ -85,10 +86,10 @@ class Transformer(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, Layer)  # noqa: S101 - for the type checker
             query, key, _ = layer.self_attn.project(layer.self_attn_layer_norm(hidden), rotary)
-            yield attention_weights(query, key, tokens.groups)
-            hidden = layer(hidden, rotary, tokens.groups)
+            yield attention_weights(query, key, tokens.pack)
+            hidden = layer(hidden, rotary, tokens.pack)
 
-    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Rotary | None:
+    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:
         """What tells attention the positions of tokens; ``None`` if the embedding tells them."""
         return rotary_angles(tokens.position, self.head_dim, dtype)
 
@@ -121,11 +122,37 @@ class Layer(nn.Module):
         self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
         self.final_layer_norm = nn.LayerNorm(embed_dim)
 
-    def forward(self, hidden: Tensor, rotary: Rotary | None, groups: tuple[Group, ...]) -> Tensor:
+    def forward(self, hidden: Tensor, rotary: Tensor | None, pack: Pack) -> Tensor:
         """Update the representations, float [T, D]."""
-        hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden), rotary, groups)
+        query, key, value = self.before_attention(hidden, rotary)
+        return self.after_attention(hidden, attend(query, key, value, pack))
+
+    def before_attention(self, hidden: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every row, float [T, heads, head_dim]."""
+        return self.self_attn.project(self.self_attn_layer_norm(hidden), rotary)
+
+    def after_attention(self, hidden: Tensor, mixed: Tensor) -> Tensor:
+        """Representations [T, D] after the block, from those before it and the values mixed by attention."""
+        hidden = hidden + self.self_attn.out_proj(mixed.flatten(1))
+        rows = self._rows_at_once(hidden)
+        if torch.is_grad_enabled() or len(hidden) <= rows:
+            return hidden + self._feed_forward(hidden)
+        for part in torch.split(hidden, rows):
+            part += self._feed_forward(part)
+        return hidden
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
         update: Tensor = self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden))))
-        return hidden + update
+        return update
+
+    def _rows_at_once(self, hidden: Tensor) -> int:
+        """Rows whose inner activation stays within half the size from which allocation is slow."""
+        row = self.fc1.out_features * hidden.element_size()
+        return (
+            max(256, _FEED_FORWARD_BYTES // row // 2)
+            if len(hidden) * row > _FEED_FORWARD_BYTES
+            else len(hidden)
+        )
 
 
 class SelfAttention(nn.Module):
@@ -134,6 +161,7 @@ class SelfAttention(nn.Module):
     def __init__(self, embed_dim: int, attention_heads: int) -> None:
         super().__init__()
         self.attention_heads = attention_heads
+        self.head_dim = embed_dim // attention_heads
         self.q_proj = nn.Linear(embed_dim, embed_dim)
         self.k_proj = nn.Linear(embed_dim, embed_dim)
         self.v_proj = nn.Linear(embed_dim, embed_dim)
@@ -147,36 +175,59 @@ class SelfAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, hidden: Tensor, rotary: Rotary | None, groups: tuple[Group, ...]) -> Tensor:
-        """Mix representations within each sequence, float [T, D]."""
-        query, key, value = self.project(hidden, rotary)
-        mixed: Tensor = self.out_proj(attend(query, key, value, groups).flatten(1))
-        return mixed
+    def project(self, hidden: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every row, float [T, heads, head_dim].
 
-    def project(self, hidden: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values with their positions, float [T, heads, head_dim] each."""
-        heads = (self.attention_heads, -1)
-        value = self.v_proj(hidden).unflatten(1, heads)
-        query = self.q_proj(hidden).unflatten(1, heads)
-        key = self.k_proj(hidden).unflatten(1, heads)
+        With rotary positions the components of queries and keys are reordered, both alike: j and
+        j + head_dim / 2, which turn together, become neighbours.
+        """
+        query_key, value = self._projected(hidden, in_pairs=rotary is not None)
         if rotary is not None:
-            # Rotated in float32 under autocast too; attention then runs in the type of the values.
-            query, key = rotate(query, rotary).to(value.dtype), rotate(key, rotary).to(value.dtype)
+            # Turned in float32 under autocast too; attention then runs in the type of the values.
+            query_key = rotate(query_key, rotary).to(value.dtype)
+        query, key = query_key.chunk(2, dim=1)
         return query, key, value
 
+    def _projected(self, hidden: Tensor, *, in_pairs: bool) -> tuple[Tensor, Tensor]:
+        """Queries and keys [T, 2 heads, head_dim], and values [T, heads, head_dim]."""
+        first, second, third = projections = (self.q_proj, self.k_proj, self.v_proj)
+        if all(type(projection) is nn.Linear for projection in projections):
+            # One product. The weights stay apart, under fair-esm's names: joining them costs little.
+            turned = [first.weight, first.bias, second.weight, second.bias]
+            if in_pairs:
+                turned = [self._paired(parameter) for parameter in turned]
+            weight = torch.cat([turned[0], turned[2], third.weight])
+            bias = torch.cat([turned[1], turned[3], third.bias])
+            rows = F.linear(hidden, weight, bias)
+        else:  # something was wrapped around a projection, such as LoRA: call it
+            query, key, value = (projection(hidden) for projection in projections)
+            if in_pairs:
+                query, key = self._paired(query.t()).t(), self._paired(key.t()).t()
+            rows = torch.cat([query, key, value], dim=1)
+        heads = rows.view(len(rows), 3 * self.attention_heads, self.head_dim)
+        return heads[:, : 2 * self.attention_heads], heads[:, 2 * self.attention_heads :]
 
-def rotary_angles(position: Tensor, head_dim: int, dtype: torch.dtype) -> Rotary:
+    def _paired(self, rows: Tensor) -> Tensor:
+        """Rows j and j + head_dim / 2 of each head as neighbours, [D, ...]."""
+        halves = rows.reshape(self.attention_heads, 2, self.head_dim // 2, *rows.shape[1:])
+        return halves.transpose(1, 2).reshape(rows.shape)
+
+
+def rotary_angles(position: Tensor, head_dim: int, dtype: torch.dtype) -> Tensor:
     """Cosine and sine of ``position * 10000 ** (-2 j / head_dim)``, j < head_dim / 2.
 
     Args:
         position: int64 [T].
         head_dim: width of a head.
         dtype: type of the representations; angles are at least float32.
+
+    Returns:
+        float [T, 1, head_dim / 2, 2].
     """
     angle_type = torch.promote_types(dtype, torch.float32)
     frequency = rotary_frequencies(head_dim).to(position.device, angle_type)
     angles = position.to(angle_type).unsqueeze(1) * frequency
-    return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+    return torch.stack([angles.cos(), angles.sin()], dim=-1).unsqueeze(1)
 
 
 def rotary_frequencies(head_dim: int) -> Tensor:
@@ -185,8 +236,8 @@ def rotary_frequencies(head_dim: int) -> Tensor:
     return 1.0 / 10000**exponent
 
 
-def rotate(vectors: Tensor, rotary: Rotary) -> Tensor:
-    """Turn component j of every head against component j + head_dim / 2.
+def rotate(vectors: Tensor, rotary: Tensor) -> Tensor:
+    """Turn component 2 j of every head against component 2 j + 1.
 
     Args:
         vectors: float [T, heads, head_dim].
@@ -195,6 +246,6 @@ def rotate(vectors: Tensor, rotary: Rotary) -> Tensor:
     Returns:
         float [T, heads, head_dim], at least float32.
     """
-    cosine, sine = rotary
-    first, second = vectors.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    pairs = vectors.to(rotary.dtype).view(*vectors.shape[:-1], vectors.shape[-1] // 2, 2)
+    turned = torch.view_as_complex(pairs) * torch.view_as_complex(rotary)
+    return torch.view_as_real(turned).flatten(-2)

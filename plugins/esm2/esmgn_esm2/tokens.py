@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED, UNKNOWN
-from esmgn_core.attention import Group, groups_of
+from esmgn_core.attention import Pack, pack_of
 from esmgn_core.batch import ProteinBatch
 
 ALPHABET = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>")
@@ -30,7 +30,7 @@ class PackedTokens:
         position: int64 [T], position within the sequence, 0 on ``<cls>``.
         sequence_index: int64 [T], the sequence each token belongs to.
         lengths: int64 [S], tokens of each sequence.
-        groups: the sequences in order, counted by length.
+        pack: where the sequences stand.
         residue_row: int64 [N], the token of each residue of the batch.
     """
 
@@ -38,7 +38,7 @@ class PackedTokens:
     position: Tensor
     sequence_index: Tensor
     lengths: Tensor
-    groups: tuple[Group, ...]
+    pack: Pack
     residue_row: Tensor
 
 
@@ -85,7 +85,7 @@ def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTok
         position=torch.arange(num_tokens, device=device) - first_token[sequence_index],
         sequence_index=sequence_index,
         lengths=lengths,
-        groups=groups_of(lengths),
+        pack=pack_of(lengths),
         residue_row=residue_row,
     )
 

@@ -87,6 +87,45 @@ def test_scale_is_088_without_masks_and_grows_with_their_share(make_batch):
     assert not embedded[9].any()
 
 
+@torch.no_grad()
+def test_large_inner_activations_are_made_in_parts(make_batch, monkeypatch):
+    """Without gradients, 256 rows at a time; layers that were taken before keep their values."""
+    size = {"num_layers": 2, "embed_dim": 32, "attention_heads": 4}
+    transformer = same_weights(fair_esm_model(**size), **size)
+    tokens = pack_tokens(make_batch("ACDEFGHIKLMNPQRSTVWY" * 40, *SEQUENCES), token_table("X"), "separate")
+    expected = transformer(tokens, [0, 1, 2])
+    parts = []
+    monkeypatch.setattr("esmgn_esm2.model._FEED_FORWARD_BYTES", 1000)
+    transformer.layers[0].fc1.register_forward_hook(lambda *call: parts.append(len(call[1][0])))
+    found = transformer(tokens, [0, 1, 2])
+    assert parts == [256, 256, 256, len(tokens.token) - 768]
+    for number, hidden in expected.items():
+        assert (found[number] - hidden).abs().max() < 1e-6 * hidden.abs().max()
+
+
+class Doubled(nn.Linear):
+    """Something around a projection, as adapters are."""
+
+    def forward(self, features):
+        return 2 * super().forward(features)
+
+
+def test_a_wrapped_projection_is_called(make_batch):
+    """The fused product may not pass over what stands in the place of a projection."""
+    size = {"num_layers": 1, "embed_dim": 32, "attention_heads": 4}
+    model = fair_esm_model(**size)
+    wrapped, doubled = same_weights(model, **size), same_weights(model, **size)
+    attention = wrapped.layers[0].self_attn
+    attention.k_proj.__class__ = Doubled
+    with torch.no_grad():
+        for parameter in doubled.layers[0].self_attn.k_proj.parameters():
+            parameter *= 2
+    batch = make_batch(*SEQUENCES)
+    found, expected = represented(wrapped, batch), represented(doubled, batch)
+    assert (found - expected).abs().max() < 1e-6 * expected.abs().max()
+    assert not torch.allclose(found, represented(same_weights(model, **size), batch), atol=1e-3)
+
+
 def test_rotary_depends_on_distance_only():
     """The product of a query and a key is the same wherever the pair stands."""
     query, key = torch.randn(2, 1, 1, 16, dtype=torch.float64)
@@ -99,9 +138,9 @@ def test_rotary_depends_on_distance_only():
 
 
 def test_rotary_angles_stay_float32_in_half_precision():
-    cosine, _ = rotary_angles(torch.tensor([1001]), 16, torch.bfloat16)
-    assert cosine.dtype == torch.float32
-    assert cosine[0, 0, 0] == torch.tensor(1001.0).cos()
+    rotary = rotary_angles(torch.tensor([1001]), 16, torch.bfloat16)
+    assert rotary.dtype == torch.float32
+    assert rotary[0, 0, 0].tolist() == [torch.tensor(1001.0).cos(), torch.tensor(1001.0).sin()]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED, UNKNOWN
-from esmgn_esm2.tokens import ALPHABET, MASK, Group, pack_tokens, token_table
+from esmgn_core.attention import Group
+from esmgn_esm2.tokens import ALPHABET, MASK, pack_tokens, token_table
 
 
 def packed(batch, chains="separate", unknown="X"):
@@ -36,7 +37,7 @@ def test_every_sequence_has_its_own_ends_and_none_is_padded(make_batch):
         *("<cls>", "A", "C", "D", "<eos>"),
         *("<cls>", "E", "F", "G", "<eos>"),
     ]
-    assert tokens.groups == (Group(1, 4), Group(2, 5))
+    assert tokens.pack.groups == (Group(1, 4), Group(2, 5))
     assert tokens.lengths.tolist() == [4, 5, 5]
     assert tokens.position.tolist() == [*range(4), *range(5), *range(5)]
     assert tokens.sequence_index.tolist() == [0] * 4 + [1] * 5 + [2] * 5
@@ -60,4 +61,4 @@ def test_proteins_without_residues_yield_no_sequence(make_batch):
     assert packed(batch, "concatenated").lengths.tolist() == [4, 4]
     nothing = packed(make_batch("AC").select(torch.tensor([False, False])))
     assert nothing.token.shape == (0,)
-    assert nothing.groups == ()
+    assert nothing.pack.groups == ()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
-from esmgn_core.attention import attend, groups_of
+from esmgn_core.attention import attend, pack_of
 from esmgn_core.batch import Encoding, ProteinBatch, Readout
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import SequenceEncoder, StructureEncoder
@@ -99,7 +99,7 @@ class JointAttention(nn.Module):
             for values, weight, bias in zip(inputs, weights, biases, strict=True)
         )
         dropout = block.dropout if self.training else 0.0
-        mixed = attend(query, key, value, groups_of(lengths), dropout=dropout)
+        mixed = attend(query, key, value, pack_of(lengths), dropout=dropout)
         output: Tensor = block.out_proj(mixed.flatten(1))
         return output
 

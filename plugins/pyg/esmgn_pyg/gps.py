@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from esmgn_core.attention import Group, attend, groups_of
+from esmgn_core.attention import Pack, attend, pack_of
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_pyg.convs import perceptron
@@ -42,11 +42,11 @@ class GPS(nn.Module):
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
         edge_index, edge_features = self.edge_features(batch, graph)
-        groups = groups_of(batch.lengths)
+        pack = pack_of(batch.lengths)
         hidden = self.embed(features)
         hiddens = []
         for layer in self.layers:
-            hidden = layer(hidden, edge_index, edge_features, groups)
+            hidden = layer(hidden, edge_index, edge_features, pack)
             hiddens.append(hidden)
         return pooled(hiddens, batch, self.settings)
 
@@ -80,12 +80,10 @@ class GPSLayer(nn.Module):
         )
         self.norm1, self.norm2, self.norm3 = (new_norm(settings) for _ in range(3))
 
-    def forward(
-        self, hidden: Tensor, edge_index: Tensor, edge_features: Tensor, groups: tuple[Group, ...]
-    ) -> Tensor:
-        """Update the representations [N, hidden_dim] of the proteins counted in ``groups``."""
+    def forward(self, hidden: Tensor, edge_index: Tensor, edge_features: Tensor, pack: Pack) -> Tensor:
+        """Update the representations [N, hidden_dim] of the proteins of ``pack``."""
         along_edges = self._dropped(self.conv(hidden, edge_index, edge_features))
-        over_protein = self._dropped(self._attended(hidden, groups))
+        over_protein = self._dropped(self._attended(hidden, pack))
         joined = self.norm1(hidden + along_edges) + self.norm2(hidden + over_protein)
         updated: Tensor = self.norm3(joined + self.mlp(joined))
         return updated
@@ -93,10 +91,10 @@ class GPSLayer(nn.Module):
     def _dropped(self, update: Tensor) -> Tensor:
         return functional.dropout(update, self.settings.dropout, self.training)
 
-    def _attended(self, hidden: Tensor, groups: tuple[Group, ...]) -> Tensor:
+    def _attended(self, hidden: Tensor, pack: Pack) -> Tensor:
         projected = functional.linear(hidden, self.attn.in_proj_weight, self.attn.in_proj_bias)
         parts = (part.view(len(hidden), self.settings.heads, -1) for part in projected.chunk(3, dim=1))
         query, key, value = parts
         dropout = self.settings.attention_dropout if self.training else 0.0
-        mixed: Tensor = self.attn.out_proj(attend(query, key, value, groups, dropout=dropout).flatten(1))
+        mixed: Tensor = self.attn.out_proj(attend(query, key, value, pack, dropout=dropout).flatten(1))
         return mixed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from esmgn_core.attention import groups_of
+from esmgn_core.attention import pack_of
 from esmgn_core.testing import ExampleGraph, example_batch
 from esmgn_pyg.convs import perceptron
 from esmgn_pyg.gps import GPS, GPSLayer
@@ -30,7 +30,7 @@ def test_a_layer_equals_torch_geometrics_without_its_padding(norm) -> None:
     features = torch.eye(4)[graph.relation]
     hidden = torch.randn(batch.num_residues, 16)
     expected = oracle(hidden, graph.edge_index, batch.protein_index, edge_attr=features)
-    found = layer(hidden, graph.edge_index, features, groups_of(batch.lengths))
+    found = layer(hidden, graph.edge_index, features, pack_of(batch.lengths))
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
