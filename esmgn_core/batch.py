@@ -201,8 +201,8 @@ class TaskOutput:
 
     Attributes:
         loss: float [], the mean over ``num_samples`` predictions.
-        num_samples: how many predictions the mean runs over. Means of micro-batches and processes
-            are combined with these weights, so that splitting a batch changes nothing.
+        num_samples: how many predictions the mean runs over, or the sum of their weights. Means of
+            micro-batches and processes are combined by it, so that splitting a batch changes nothing.
         metrics: further means over the same predictions, detached, float [] each.
         parts: of a combined task, what each of its tasks returned, by name. ``loss`` is then their
             weighted sum; each part's mean runs over its own predictions, and ``num_samples`` counts
@@ -210,7 +210,7 @@ class TaskOutput:
     """
 
     loss: Tensor
-    num_samples: int
+    num_samples: float
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
 

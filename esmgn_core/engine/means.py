@@ -19,9 +19,9 @@ class Means:
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = defaultdict(float)
-        self.counts: dict[str, int] = defaultdict(int)
+        self.counts: dict[str, float] = defaultdict(float)
         self.weights: dict[str, float] = {}
-        self.num_samples = 0
+        self.num_samples = 0.0
 
     def add(self, output: TaskOutput) -> None:
         """Take in one forward pass."""
@@ -55,7 +55,7 @@ class Means:
         ]
         totals = world.sum(torch.tensor(values, dtype=torch.float64, device=world.device)).tolist()
         pairs = zip(totals, totals[len(names) : 2 * len(names)], strict=False)
-        means = {name: total / max(count, 1.0) for name, (total, count) in zip(names, pairs, strict=False)}
+        means = {name: total / (count or 1.0) for name, (total, count) in zip(names, pairs, strict=False)}
         if like.weights:
             means = {"loss": sum(weight * means[name] for name, weight in like.weights.items()), **means}
         return means, dict(zip(sums, totals[2 * len(names) :], strict=True))

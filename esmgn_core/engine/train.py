@@ -126,7 +126,7 @@ class Trainer:
         if not math.isfinite(values["loss"]):
             self._stop_non_finite(number, parts, values["loss"])
         self._trained_on = means
-        self.learner.finish(self.world.size / max(totals["num_samples"], 1.0))
+        self.learner.finish(self.world.size / (totals["num_samples"] or 1.0))
         return {**values, "lr": rate}, totals
 
     def _summed(self, output: TaskOutput) -> Tensor:
@@ -139,10 +139,11 @@ class Trainer:
         if not output.parts:
             return output.loss * output.num_samples
         parts = list(output.parts.values())
-        own = torch.tensor([output.num_samples, *(part.output.num_samples for part in parts)])
+        numbers = [output.num_samples, *(part.output.num_samples for part in parts)]
+        own = torch.tensor(numbers, dtype=torch.float64)
         num_proteins, *counts = self.world.sum(own.to(self.world.device)).tolist()
         shares = [
-            part.output.loss * (part.weight * part.output.num_samples * num_proteins / max(count, 1))
+            part.output.loss * (part.weight * part.output.num_samples * num_proteins / (count or 1.0))
             for part, count in zip(parts, counts, strict=True)
         ]
         return torch.stack(shares).sum()

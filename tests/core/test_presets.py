@@ -186,6 +186,14 @@ def test_the_seed_recipe_trains_the_language_model_at_a_tenth_of_the_rate() -> N
     assert (config.optim.lr, config.optim.seq_lr_scale, config.train.epochs) == (2e-4, 0.1, 50)
 
 
+def test_only_the_plddt_recipe_looks_at_plddt() -> None:
+    registry, thresholds = discover(), {}
+    for name in SHIPPED.recipes:
+        config = configure(registry, [check_tables(registry.recipe(name).run, origin="recipe")])
+        thresholds[name] = component_settings(registry, Kind.PRETEXT, config)[2].plddt.threshold
+    assert {name: value for name, value in thresholds.items() if value} == {"plddt": 70}
+
+
 def test_every_shipped_checksum_has_the_length_of_its_kind() -> None:
     checkpoints = [preset.settings.get("checkpoint", {}) for preset in SHIPPED.presets.values()]
     assert any(checkpoints)

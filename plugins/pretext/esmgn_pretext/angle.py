@@ -47,7 +47,7 @@ class Angle(nn.Module):
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view without the drawn edges; targets ``residues`` int64 [3, S] and ``angle_class`` [S]."""
         batch = self.settings.crop(batch, draws)
-        graph = build_graph(batch)
+        graph = self.settings.residue_graph(batch, build_graph)
         drawable = self.settings.drawable(graph)
         walks = Walks(graph.keep_edges(drawable), 2)
         number = draw_from_each(draws, walks.ptr(batch.ptr), self.settings.num_samples)
@@ -59,9 +59,11 @@ class Angle(nn.Module):
         (k, j), i = graph.edge_index[0, edges], graph.edge_index[1, edges[1]]
         ca = batch.ca.float()
         angle = angle_between(ca[i] - ca[j], ca[k] - ca[j])
+        residues = torch.stack([i, j, k])
         targets = {
-            "residues": torch.stack([i, j, k]),
+            "residues": residues,
             "angle_class": angle_class(angle, self.settings.num_bins),
+            **self.settings.plddt.targets(batch, residues),
         }
         return View(batch, self.settings.without(graph, edges), targets)
 
@@ -69,4 +71,4 @@ class Angle(nn.Module):
         """Mean cross-entropy over the drawn pairs, and the accuracy."""
         (view,), (encoding,) = views, encodings
         scores = self.head(encoding.residue, view.targets["residues"])
-        return classified(scores, view.targets["angle_class"])
+        return classified(scores, view.targets["angle_class"], view.targets.get("weight"))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from esmgn_core.batch import TaskOutput
+from esmgn_pretext.confidence import means
 
 
 def angle_between(first: Tensor, second: Tensor) -> Tensor:
@@ -23,13 +24,11 @@ def angle_class(angle: Tensor, num_bins: int) -> Tensor:
     return torch.bucketize(angle, bounds, right=True)
 
 
-def classified(scores: Tensor, target: Tensor) -> TaskOutput:
-    """Mean cross-entropy and accuracy of ``scores`` [S, C] for the classes ``target`` int64 [S]."""
+def classified(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> TaskOutput:
+    """Mean cross-entropy and accuracy of ``scores`` [S, C] for the classes ``target`` int64 [S].
+
+    Each prediction is counted by ``weight`` [S], or once.
+    """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    num_samples = max(len(target), 1)
-    correct = (scores.argmax(dim=1) == target).to(scores.dtype).sum()
-    return TaskOutput(
-        loss=functional.cross_entropy(scores, target, reduction="sum") / num_samples,
-        num_samples=len(target),
-        metrics={"accuracy": correct / num_samples},
-    )
+    loss = functional.cross_entropy(scores, target, reduction="none")
+    return means(loss, {"accuracy": (scores.argmax(dim=1) == target).to(scores.dtype)}, weight)

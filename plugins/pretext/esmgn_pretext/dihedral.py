@@ -48,7 +48,7 @@ class Dihedral(nn.Module):
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view without the drawn edges; targets ``residues`` int64 [4, S] and ``angle_class`` [S]."""
         batch = self.settings.crop(batch, draws)
-        graph = build_graph(batch)
+        graph = self.settings.residue_graph(batch, build_graph)
         drawable = self.settings.drawable(graph)
         walks = Walks(graph.keep_edges(drawable), 3)
         number = draw_from_each(draws, walks.ptr(batch.ptr), self.settings.num_samples)
@@ -62,9 +62,11 @@ class Dihedral(nn.Module):
         axis = ca[t] - ca[j]
         first = torch.linalg.cross(axis, ca[i] - ca[j], dim=-1)
         second = torch.linalg.cross(axis, ca[k] - ca[t], dim=-1)
+        residues = torch.stack([i, j, k, t])
         targets = {
-            "residues": torch.stack([i, j, k, t]),
+            "residues": residues,
             "angle_class": angle_class(angle_between(first, second), self.settings.num_bins),
+            **self.settings.plddt.targets(batch, residues),
         }
         return View(batch, self.settings.without(graph, edges), targets)
 
@@ -72,4 +74,4 @@ class Dihedral(nn.Module):
         """Mean cross-entropy over the drawn triples, and the accuracy."""
         (view,), (encoding,) = views, encodings
         scores = self.head(encoding.residue, view.targets["residues"])
-        return classified(scores, view.targets["angle_class"])
+        return classified(scores, view.targets["angle_class"], view.targets.get("weight"))

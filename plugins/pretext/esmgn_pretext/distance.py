@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.confidence import means
 from esmgn_pretext.edges import EdgeTaskSettings, draw_from_each
 from esmgn_pretext.heads import TupleMLP
 
@@ -39,7 +39,7 @@ class Distance(nn.Module):
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view without the drawn edges; targets ``pair`` int64 [2, S] and ``distance`` [S]."""
         batch = self.settings.crop(batch, draws)
-        graph = build_graph(batch)
+        graph = self.settings.residue_graph(batch, build_graph)
         drawable = self.settings.drawable(graph).nonzero().squeeze(1)
         ptr = torch.searchsorted(drawable, graph.edge_ptr(batch.ptr))
         number = draw_from_each(draws, ptr, self.settings.num_samples)
@@ -49,16 +49,14 @@ class Distance(nn.Module):
         """The view in which the edges ``edge`` (int64 [S], rows of ``graph``) are removed and asked for."""
         pair = graph.edge_index[:, edge]
         distance = (batch.ca[pair[0]] - batch.ca[pair[1]]).norm(dim=1)
-        return View(batch, self.settings.without(graph, edge), {"pair": pair, "distance": distance})
+        targets = {"pair": pair, "distance": distance, **self.settings.plddt.targets(batch, pair)}
+        return View(batch, self.settings.without(graph, edge), targets)
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean squared error in square angstrom, and the mean absolute error in angstrom."""
         (view,), (encoding,) = views, encodings
         target = view.targets["distance"]
         predicted = self.head(encoding.residue, view.targets["pair"]).float().squeeze(1)
-        num_samples = max(len(target), 1)
-        return TaskOutput(
-            loss=functional.mse_loss(predicted, target, reduction="sum") / num_samples,
-            num_samples=len(target),
-            metrics={"mean_absolute_error": (predicted.detach() - target).abs().sum() / num_samples},
-        )
+        error = predicted - target
+        metrics = {"mean_absolute_error": error.detach().abs()}
+        return means(error.square(), metrics, view.targets.get("weight"))

@@ -13,6 +13,7 @@ from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws, uniform_index
 from esmgn_core.graph import View
 from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.confidence import means
 from esmgn_pretext.heads import MLP
 from esmgn_pretext.settings import CroppedTaskSettings
 
@@ -48,8 +49,12 @@ class ResidueType(nn.Module):
     def masked_view(self, batch: ProteinBatch, build_graph: GraphBuilder, residue: Tensor) -> View:
         """The view in which the residues ``residue`` (int64 [M], rows of the batch) are masked."""
         masked = batch.replace(residue_type=batch.residue_type.index_fill(0, residue, MASKED))
-        targets = {"residue": residue, "residue_type": batch.residue_type[residue]}
-        return View(masked, build_graph(masked), targets)
+        targets = {
+            "residue": residue,
+            "residue_type": batch.residue_type[residue],
+            **self.settings.plddt.targets(batch, residue),
+        }
+        return View(masked, self.settings.residue_graph(masked, build_graph), targets)
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean cross-entropy over the drawn residues, and the accuracy."""
@@ -57,13 +62,9 @@ class ResidueType(nn.Module):
         target = view.targets["residue_type"]
         if self.settings.reference:
             target = target.masked_fill(target == UNKNOWN, AMINO_ACIDS.index("G"))
-        known = target < UNKNOWN
+        counted = target < UNKNOWN
+        if "weight" in view.targets:
+            counted = counted * view.targets["weight"]
         scores = self.head(encoding.residue.index_select(0, view.targets["residue"])).float()
-        total = functional.cross_entropy(scores, target, ignore_index=UNKNOWN, reduction="sum")
-        num_known = int(known.sum())
-        correct = (scores.argmax(dim=1) == target)[known].float().sum()
-        return TaskOutput(
-            loss=total / max(num_known, 1),
-            num_samples=num_known,
-            metrics={"accuracy": correct / max(num_known, 1)},
-        )
+        loss = functional.cross_entropy(scores, target, ignore_index=UNKNOWN, reduction="none")
+        return means(loss, {"accuracy": (scores.argmax(dim=1) == target).float()}, counted)

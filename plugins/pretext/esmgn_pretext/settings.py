@@ -7,7 +7,10 @@ from pydantic import Field
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.crop import random_crop
 from esmgn_core.draws import Draws
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.protocols import GraphBuilder
 from esmgn_core.settings import ComponentSettings
+from esmgn_pretext.confidence import Confidence
 
 
 class CroppedTaskSettings(ComponentSettings):
@@ -19,6 +22,12 @@ class CroppedTaskSettings(ComponentSettings):
     """Linear layers of the prediction head; hidden layers are as wide as the encoder's output."""
     reference: bool = False
     """Do what the original code did where that is a slip, for comparison with it."""
+    plddt: Confidence = Confidence()
+    """What to do about residues of predicted structures that the predictor was unsure of."""
+
+    def residue_graph(self, batch: ProteinBatch, build_graph: GraphBuilder) -> ResidueGraph:
+        """The residue graph, without the edges of uncertain residues where they are to be dropped."""
+        return self.plddt.certain_edges(batch, build_graph(batch))
 
     def crop(self, batch: ProteinBatch, draws: Draws) -> ProteinBatch:
         """The batch cut to random windows. The original never drew the last possible window."""
