@@ -70,7 +70,9 @@ def per_protein(batch: ProteinBatch) -> ResidueGraph:
             edges[number].append(torch.stack([source[apart], target[apart]]) + first)
     joined = [torch.cat(part, dim=1) for part in edges]
     relation = torch.cat([torch.full((part.shape[1],), r) for r, part in enumerate(joined)])
-    return ResidueGraph.from_edges(torch.cat(joined, dim=1), relation, 7)
+    source, target = torch.cat(joined, dim=1)
+    order = ((target * 7 + relation) * batch.num_residues + source).argsort()
+    return ResidueGraph(torch.stack([source[order], target[order]]), relation[order], 7)
 
 
 if __name__ == "__main__":

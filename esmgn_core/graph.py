@@ -1,24 +1,19 @@
-"""Residue graphs, and the neighbour search that graph builders share.
+"""Residue graphs.
 
 Messages flow from row 0 of ``edge_index`` (source) to row 1 (target).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from esmgn_core.batch import ProteinBatch
-
-MAX_PAIRS_PER_BLOCK = 4_000_000
-"""Bound on the memory of the search: distances held at a time."""
-COINCIDENT = 1e-10
-"""Residues closer than this, in angstrom, are at one point and share no edge."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +38,16 @@ class ResidueGraph:
         """Sort edges given in any order."""
         source, target = edge_index
         row_bits = int(edge_index.max()).bit_length() if relation.numel() else 0
-        relation_bits = (num_relations - 1).bit_length()
-        keys = _sorted((((target << relation_bits) | relation) << row_bits) | source)
-        group = keys >> row_bits
-        edges = torch.stack([keys & ((1 << row_bits) - 1), group >> relation_bits])
-        return cls(edges, group & ((1 << relation_bits) - 1), num_relations)
+        group_bits = row_bits + (num_relations - 1).bit_length()
+        key = target << group_bits
+        key |= relation << row_bits
+        key |= source
+        key = sorted_keys(key)
+        edges = torch.empty_like(edge_index)
+        torch.bitwise_and(key, (1 << row_bits) - 1, out=edges[0])
+        torch.bitwise_right_shift(key, group_bits, out=edges[1])
+        relation = (key >> row_bits).bitwise_and_((1 << group_bits - row_bits) - 1)
+        return cls(edges, relation, num_relations)
 
     @property
     def num_edges(self) -> int:
@@ -87,99 +87,7 @@ class View:
     part: str = ""
 
 
-class DistanceBlock(NamedTuple):
-    """Squared CA-CA distances of some centres to all residues of their protein.
-
-    Attributes:
-        rows: int64 [G, L], row in the batch of each residue of G proteins padded to L residues.
-        first_center: position of the first centre within its protein.
-        squared: float32 [G, C, L], squared distance in square angstrom of C consecutive centres to
-            all residues; infinite where either is padding.
-    """
-
-    rows: Tensor
-    first_center: int
-    squared: Tensor
-
-    def edges(self, neighbor: Tensor, *, min_separation: int) -> Tensor:
-        """Edges neighbour -> centre of a bool [G, C, L] mask.
-
-        Left out are pairs fewer than ``min_separation`` positions apart in the protein, a residue
-        with itself, and residues at one point.
-
-        Returns:
-            int64 [2, E].
-        """
-        num_centers, length = self.squared.shape[1:]
-        center = torch.arange(num_centers, device=neighbor.device).unsqueeze(1) + self.first_center
-        position = torch.arange(length, device=neighbor.device)
-        apart = (position - center).abs() >= max(min_separation, 1)
-        return self._pairs(neighbor & apart & (self.squared > COINCIDENT**2))
-
-    def keys(self, neighbor: Tensor) -> Tensor:
-        """int64 keys of the pairs of a bool [G, C, L] mask: centre in the high half, neighbour in the low."""
-        pairs = self._pairs(neighbor)
-        return pairs[0] | (pairs[1] << 32)
-
-    def _pairs(self, mask: Tensor) -> Tensor:
-        protein, center, neighbor = mask.nonzero(as_tuple=True)
-        return torch.stack([self.rows[protein, neighbor], self.rows[protein, center + self.first_center]])
-
-
-def distance_blocks(batch: ProteinBatch) -> Iterator[DistanceBlock]:
-    """All pairs of residues within each protein, in blocks of bounded memory.
-
-    Proteins of similar length are padded together; a long protein is cut into several blocks of
-    centres.
-    """
-    for group in _groups(batch.lengths.tolist()):
-        yield from _blocks_of(batch, group)
-
-
-def _groups(lengths: list[int]) -> Iterator[list[int]]:
-    """Proteins of similar length."""
-    order = sorted((b for b, n in enumerate(lengths) if n), key=lengths.__getitem__, reverse=True)
-    while order:
-        longest = lengths[order[0]]
-        fitting = max(1, MAX_PAIRS_PER_BLOCK // longest**2)
-        group = [b for b in order[:fitting] if lengths[b] >= 0.8 * longest]
-        order = order[len(group) :]
-        yield group
-
-
-def padded_rows(batch: ProteinBatch, group: list[int]) -> tuple[Tensor, Tensor]:
-    """Rows int64 [G, L] of G proteins padded with 0 to the longest, and bool [G, L] where they are real."""
-    chosen = torch.tensor(group, device=batch.ptr.device)
-    position = torch.arange(int(batch.lengths[group].max()), device=batch.ptr.device)
-    valid = position < batch.lengths[chosen].unsqueeze(1)
-    return torch.where(valid, batch.ptr[chosen].unsqueeze(1) + position, 0), valid
-
-
-def _blocks_of(batch: ProteinBatch, group: list[int]) -> Iterator[DistanceBlock]:
-    rows, valid = padded_rows(batch, group)
-    device, longest = rows.device, rows.shape[1]
-    ca = batch.ca.float()[rows]
-    num_centers = max(1, MAX_PAIRS_PER_BLOCK // (len(group) * longest))
-    for first in range(0, longest, num_centers):
-        center = slice(first, first + num_centers)
-        squared = torch.zeros(len(group), ca[:, center].shape[1], longest, device=device)
-        for axis in range(3):
-            squared += (ca[:, center, None, axis] - ca[:, None, :, axis]).square()
-        both_valid = valid[:, center, None] & valid[:, None, :]
-        yield DistanceBlock(rows, first, squared.masked_fill_(~both_valid, torch.inf))
-
-
-def within_radius(block: DistanceBlock, radius: float, *, max_neighbors: int | None) -> Tensor:
-    """Residues strictly closer than ``radius`` angstrom to each centre, bool [G, C, L].
-
-    With ``max_neighbors = m`` only the first m + 1 hits of a centre in residue order count, the
-    centre itself among them where it comes early enough: the rule of the original's radius search,
-    which favours the N-terminal end. ``None`` keeps all.
-    """
-    hit = block.squared < radius**2
-    return hit if max_neighbors is None else hit & (hit.cumsum(-1) <= max_neighbors + 1)
-
-
-def _sorted(keys: Tensor) -> Tensor:
+def sorted_keys(keys: Tensor) -> Tensor:
+    """Int64 keys [n] in ascending order."""
     # NumPy's vectorised sort takes a fifth of the time of torch's, which sorts the positions too.
     return torch.from_numpy(np.sort(keys.numpy())) if keys.device.type == "cpu" else keys.sort().values

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from esmgn_core import pairs as module
+from esmgn_core import tiles
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_core.pairs import Pairs, close_pairs, nearest_pairs
+from esmgn_core.pairs import Pairs, close_pairs, nonzero
 
 
 def protein(ca: Tensor) -> Protein:
@@ -47,36 +47,74 @@ def as_dict(pairs: Pairs) -> dict[tuple[int, int], float]:
 BATCH = batch_of(70, 1, 2, 25, 0, 22)
 
 
-@pytest.mark.parametrize("search", ["_candidates", "_from_blocks"])
-@pytest.mark.parametrize("max_pairs", [4_000_000, 500])
+@pytest.fixture(params=["numpy", "torch", "in small blocks"])
+def search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both forms of the search, and one that never holds more than two pairs of tiles."""
+    if request.param == "torch":
+        monkeypatch.setattr(tiles, "_search_by_numpy", tiles._search)
+    if request.param == "in small blocks":
+        monkeypatch.setattr(tiles, "_MAX_DISTANCES", {"cpu": 512})
+        monkeypatch.setattr(tiles, "_MAX_BOXES", 3)
+
+
+@pytest.fixture(params=["in one step", "in two steps"])
+def sort(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to sort; very large batches take the second."""
+    if request.param == "in two steps":
+        monkeypatch.setattr("esmgn_core.pairs._KEY_BITS", 40)
+
+
+@pytest.mark.usefixtures("search", "sort")
 @pytest.mark.parametrize("radius", [0.5, 3.4, 10.0, 1e4])
-def test_close_pairs(search: str, max_pairs: int, radius: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strictly closer than the radius, also at 3.4, a distance that occurs; in ascending order."""
-    monkeypatch.setattr(module, "_candidates", getattr(module, search))
-    monkeypatch.setattr("esmgn_core.graph.MAX_PAIRS_PER_BLOCK", max_pairs)
+def test_close_pairs(radius: float) -> None:
+    """Strictly closer than the radius, also at 3.4, a distance that occurs; by centre, then distance."""
     found = close_pairs(BATCH, radius)
     expected = {pair: squared for pair, squared in plainly(BATCH).items() if squared < radius**2}
     assert as_dict(found) == expected
-    assert list(as_dict(found)) == sorted(expected)
+    order = [(i, squared, j) for (i, j), squared in as_dict(found).items()]
+    assert order == sorted(order)
 
 
+@pytest.mark.usefixtures("search", "sort")
 @pytest.mark.parametrize("radius", [0.5, 6.0, 1e4])
 @pytest.mark.parametrize("k", [1, 10, 60])
-@pytest.mark.parametrize("max_pairs", [4_000_000, 500])
-def test_nearest_pairs(radius: float, k: int, max_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The k + 1 nearest, ties to the lower row, whether or not they are within the radius."""
-    monkeypatch.setattr("esmgn_core.graph.MAX_PAIRS_PER_BLOCK", max_pairs)
-    found = as_dict(nearest_pairs(BATCH, k, close_pairs(BATCH, radius)))
+def test_nearest_pairs(radius: float, k: int) -> None:
+    """A residue's pairs begin with the k + 1 nearest, ties to the lower row, within the radius or not."""
+    pairs = close_pairs(BATCH, radius, num_nearest=k)
     every = sorted((i, squared, j) for (i, j), squared in plainly(BATCH).items())
     expected: dict[tuple[int, int], float] = {}
     for number, (i, squared, j) in enumerate(every):
         if number <= k or every[number - k - 1][0] != i:
             expected[i, j] = squared
-    assert found == expected
+    assert as_dict(pairs.take(nonzero(pairs.rank() <= k))) == expected
+    within = pairs.take(nonzero(pairs.within(radius)))
+    assert as_dict(within) == as_dict(close_pairs(BATCH, radius))
+
+
+def test_cap_counts_in_residue_order() -> None:
+    """With a cap of 4 a centre keeps its first five in residue order, whatever their distance."""
+    pairs = close_pairs(BATCH, 10.0)
+    kept = as_dict(pairs.take(nonzero(pairs.within(10.0, max_neighbors=4))))
+    by_center: dict[int, list[int]] = {}
+    for i, j in sorted(as_dict(pairs)):
+        by_center.setdefault(i, []).append(j)
+    assert sorted(kept) == [(i, j) for i, row in by_center.items() for j in row[:5]]
+    assert len(kept) < len(pairs.center)
+
+
+def test_far_parts_of_a_chain() -> None:
+    """Tiles on their own in space still find the nearest, however far."""
+    steps = torch.arange(90.0)
+    ca = torch.stack([3.8 * steps, 500.0 * (steps / 30).floor(), torch.zeros(90)], dim=1)
+    batch = ProteinBatch.from_proteins([protein(ca)])
+    pairs = close_pairs(batch, 10.0, num_nearest=35)
+    assert pairs.center.bincount(minlength=90).min() >= 36
+    rank = pairs.rank()
+    far = pairs.take(nonzero((pairs.center == 0) & (rank <= 35))).neighbor
+    expected = (ca - ca[0]).square().sum(dim=1).argsort()[:36]
+    assert far.tolist() == expected.tolist()
 
 
 def test_no_protein() -> None:
-    batch = batch_of(0)
-    close = close_pairs(batch, 10.0)
-    assert not as_dict(close)
-    assert not as_dict(nearest_pairs(batch, 10, close))
+    for batch in (batch_of(0), batch_of(0, 0)):
+        assert not as_dict(close_pairs(batch, 10.0, num_nearest=10))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from esmgn_cdconv.level import Level
-from esmgn_core.graph import distance_blocks, within_radius
+from esmgn_core.pairs import close_pairs
 
 NUM_GEOMETRY_FEATURES = 7
 
@@ -72,11 +72,8 @@ def _edges(level: Level, radius: float) -> Tensor:
     """Source and target of all edges, int64 [2, E]."""
     points = level.points
     loops = torch.arange(points.num_residues, device=points.ptr.device).expand(2, -1)
-    near = [
-        block.edges(within_radius(block, radius, max_neighbors=None), min_separation=0)
-        for block in distance_blocks(points)
-    ]
-    return torch.cat([loops, *near], dim=1)
+    pairs = close_pairs(points, radius)
+    return torch.cat([loops, pairs.edges(pairs.apart())], dim=1)
 
 
 def _geometry(level: Level, source: Tensor, target: Tensor) -> Tensor:

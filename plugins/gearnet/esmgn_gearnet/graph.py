@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.pairs import close_pairs, nearest_pairs
+from esmgn_core.pairs import close_pairs, nonzero
 from esmgn_core.settings import ComponentSettings
 
 
@@ -49,25 +49,26 @@ class RelationalGraph(nn.Module):
     def forward(self, batch: ProteinBatch) -> ResidueGraph:
         """The residue graph of the batch, on the batch's device."""
         settings = self.settings
-        edges = [_sequential(batch, offset) for offset in self._offsets()]
-        close = close_pairs(batch, settings.radius)
-        near = nearest_pairs(batch, settings.num_neighbors, close)
-        if settings.max_radius_neighbors:
-            close = close.capped(settings.max_radius_neighbors)
-        edges += [pairs.edges(min_separation=settings.min_separation) for pairs in (close, near)]
+        edges = _sequential(batch, settings.max_offset)
+        pairs = close_pairs(batch, settings.radius, num_nearest=settings.num_neighbors)
+        close = pairs.within(settings.radius, max_neighbors=settings.max_radius_neighbors or None)
+        near = pairs.rank() <= settings.num_neighbors
+        apart = pairs.apart(settings.min_separation)
+        edges += [pairs.edges(close & apart), pairs.edges(near & apart)]
         relation = torch.cat(
-            [batch.ptr.new_full((pairs.shape[1],), number) for number, pairs in enumerate(edges)]
+            [batch.ptr.new_full((part.shape[1],), number) for number, part in enumerate(edges)]
         )
         return ResidueGraph.from_edges(torch.cat(edges, dim=1), relation, self.num_relations)
 
-    def _offsets(self) -> range:
-        return range(-self.settings.max_offset, self.settings.max_offset + 1)
 
-
-def _sequential(batch: ProteinBatch, offset: int) -> Tensor:
-    """Edges source -> source + offset within one chain, int64 [2, E]."""
+def _sequential(batch: ProteinBatch, max_offset: int) -> list[Tensor]:
+    """Edges source -> source + offset within one chain, int64 [2, E] for each offset from -m to m."""
     row = torch.arange(batch.num_residues, device=batch.ptr.device)
-    first, last = (row[:-offset], row[offset:]) if offset > 0 else (row[-offset:], row[: len(row) + offset])
     protein, chain = batch.protein_index, batch.chain_index
-    same = (protein[first] == protein[last]) & (chain[first] == chain[last])
-    return torch.stack([first[same], last[same]])
+    new = (protein[1:] != protein[:-1]) | (chain[1:] != chain[:-1])
+    run = torch.cat([row[:1], new.cumsum(0)])
+    edges = [row.expand(2, -1)]
+    for offset in range(1, max_offset + 1):
+        first = nonzero(run[:-offset] == run[offset:])
+        edges = [torch.stack([first + offset, first]), *edges, torch.stack([first, first + offset])]
+    return edges

@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import nn
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.graph import ResidueGraph, distance_blocks, within_radius
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.pairs import close_pairs
 from esmgn_core.settings import ComponentSettings
 
 
@@ -49,8 +50,8 @@ class RadiusGraph(nn.Module):
         edges = [batch.ptr.new_empty(2, 0)]
         if settings.self_loops:
             edges.append(torch.arange(batch.num_residues, device=batch.ptr.device).expand(2, -1))
-        for block in distance_blocks(batch):
-            close = within_radius(block, settings.radius, max_neighbors=settings.max_neighbors or None)
-            edges.append(block.edges(close, min_separation=settings.min_separation))
+        pairs = close_pairs(batch, settings.radius)
+        close = pairs.within(settings.radius, max_neighbors=settings.max_neighbors or None)
+        edges.append(pairs.edges(close & pairs.apart(settings.min_separation)))
         edge_index = torch.cat(edges, dim=1)
         return ResidueGraph.from_edges(edge_index, torch.zeros_like(edge_index[0]), self.num_relations)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.graph import ResidueGraph, distance_blocks, within_radius
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.pairs import close_pairs
 from esmgn_core.testing import example_proteins
 from esmgn_gvp.encoder import GVPGNN
 
@@ -51,11 +52,8 @@ def radius_graph():
     """Draws the graph of the study's GVP runs."""
 
     def draw(batch: ProteinBatch) -> ResidueGraph:
-        blocks = [
-            block.edges(within_radius(block, 10.0, max_neighbors=32), min_separation=0)
-            for block in distance_blocks(batch)
-        ]
-        edge_index = torch.cat(blocks, dim=1)
+        pairs = close_pairs(batch, 10.0)
+        edge_index = pairs.edges(pairs.within(10.0, max_neighbors=32) & pairs.apart())
         return ResidueGraph.from_edges(edge_index, torch.zeros_like(edge_index[0]), 1)
 
     return draw
