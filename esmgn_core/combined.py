@@ -43,6 +43,12 @@ class Combined(nn.Module):
         for name, task in self.tasks.items():
             self.add_module(name, task)  # type: ignore[arg-type]  # checked by build_component
 
+    @property
+    def max_residues(self) -> int | None:
+        """Most residues of one protein that a view of any part shows to the encoder."""
+        most = [getattr(task, "max_residues", None) or 0 for task in self.tasks.values()]
+        return max(most) if all(most) else None
+
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """The views of all parts in turn, each marked with the part it belongs to."""
         return tuple(

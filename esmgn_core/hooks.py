@@ -1,4 +1,4 @@
-"""The whole plugin surface: one hook that declares components, one that adds commands, four observers."""
+"""The whole plugin surface: one hook that declares components, one that adds commands, five observers."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ class HookSpecs:
     @hookspec
     def esmgn_checkpoint_saved(self, run: RunFolder, path: Path) -> None:
         """A checkpoint was written completely and is in place."""
+
+    @hookspec
+    def esmgn_notice(self, run: RunFolder, text: str) -> None:
+        """Something happened that did not stop the run but that the user should know; also in ``log.txt``."""
 
     @hookspec
     def esmgn_run_finished(self, run: RunFolder, error: BaseException | None) -> None:

@@ -101,7 +101,11 @@ class GraphBuilder(Component, Protocol):
 
 
 class PretextTask(Component, Protocol):
-    """Built with ``(settings, *, encoder_dim)``; owns its prediction heads."""
+    """Built with ``(settings, *, encoder_dim)``; owns its prediction heads.
+
+    A task that crops may have an attribute ``max_residues``: the most residues of one protein that
+    a view shows to the encoder, ``None`` for no limit. Batches measured in residues count these.
+    """
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """Corrupt the batch: what the encoder sees, when edges are drawn, and what is to be predicted.
@@ -117,7 +121,13 @@ class ProteinDataset(Component, Protocol):
     """Built with ``(settings)``.
 
     A dataset that reads files may have an attribute ``refused``, a sequence of
-    :class:`esmgn_core.io.Refusal`: the files left out, each with its reason.
+    :class:`esmgn_core.io.Refusal`: the files left out, each with its reason. One
+    that knows the lengths of its proteins without reading them may have an attribute ``lengths``, a
+    sequence of ``len(dataset)`` integers; ``train.residues_per_batch`` needs it.
+
+    Proteins may be read by several threads at a time. One that cannot be read when it is asked for
+    raises an :class:`~esmgn_core.errors.EsmgnError`, ``OSError`` or ``ValueError``: it is recorded
+    and left out.
     """
 
     group_size: int

@@ -101,9 +101,13 @@ class TrainTable(ComponentSettings):
     """Stop after this many optimiser steps, whatever ``epochs`` says."""
     proteins_per_batch: int = Field(16, ge=1)
     """Proteins in one forward pass of one process."""
+    residues_per_batch: int | None = Field(None, ge=1)
+    """Residues in one forward pass of one process, instead of ``proteins_per_batch``."""
     accumulate: int = Field(1, ge=1)
     """Forward passes per optimiser step. The global batch is ``proteins_per_batch`` x ``accumulate``
     x number of processes."""
+    workers: int = Field(1, ge=0)
+    """Threads that read and pack proteins ahead of the step; 0 to read them when they are needed."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, order of proteins and all draws."""
     log_every: int = Field(1, ge=1)

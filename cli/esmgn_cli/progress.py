@@ -73,6 +73,11 @@ class ProgressDisplay:
             self._console.print(f"step {step}/{self._total_steps}  {text}", highlight=False, soft_wrap=True)
 
     @hookimpl
+    def esmgn_notice(self, text: str) -> None:
+        """Print it, above the bar if there is one."""
+        self._console.print(f"note: {text}", highlight=False, soft_wrap=True)
+
+    @hookimpl
     def esmgn_run_finished(self) -> None:
         """Leave the terminal as it was."""
         if self._console.is_terminal:

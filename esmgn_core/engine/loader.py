@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from esmgn_core.batch import ProteinBatch
 from esmgn_core.draws import Draws, SeededDraws
 from esmgn_core.engine.distributed import World
 from esmgn_core.errors import RunError
+from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.settings import TrainTable
 
@@ -30,43 +34,44 @@ class MicroBatch:
     indices: tuple[int, ...]
     positions: tuple[int, ...]
 
-    def collate(self, dataset: ProteinDataset) -> ProteinBatch:
-        """Pack the proteins."""
-        return ProteinBatch.from_proteins([dataset[index] for index in self.indices])
-
     def draws(self, seed: int, step: int) -> Draws:
         """Random streams of these proteins in one step."""
         return SeededDraws(seed, step, self.positions)
 
 
-class Schedule:
+class Schedule(ABC):
     """Order of the training proteins.
 
-    Every epoch is a new permutation of all proteins, cut into as few global batches of equal size
-    as hold at most ``proteins_per_batch x accumulate x processes`` proteins each. Groups of
-    neighbouring proteins stay together. Nothing is kept between steps, so that any step of any run
-    can be repeated.
+    Every epoch is a new permutation of all proteins, cut into global batches of equal size. Groups
+    of neighbouring proteins stay together. Nothing is kept between steps, so that any step of any
+    run can be repeated, and which proteins a step takes does not depend on how they are shared out.
 
     Args:
         indices: proteins of the training split.
         group_size: neighbours that stay together.
         settings: the run's ``[train]`` table.
         world_size: number of processes.
+        steps_per_epoch: global batches in an epoch, as many as the processes can share at most.
 
     Raises:
         RunError: fewer proteins than processes.
     """
 
     def __init__(
-        self, indices: Sequence[int], *, group_size: int, settings: TrainTable, world_size: int
+        self,
+        indices: Sequence[int],
+        *,
+        group_size: int,
+        settings: TrainTable,
+        world_size: int,
+        steps_per_epoch: int,
     ) -> None:
-        self._groups = torch.tensor(indices).view(-1, group_size)
+        self._groups = torch.as_tensor(indices).view(-1, group_size)
         self._seed = settings.seed
         self._world_size = world_size
-        self._per_pass = max(1, settings.proteins_per_batch // group_size)
-        per_step = self._per_pass * settings.accumulate * world_size
+        self._epoch: tuple[int, Sequence[Tensor]] | None = None
         # Every process needs a protein in every step.
-        self.steps_per_epoch = min(-(-len(self._groups) // per_step), len(self._groups) // world_size)
+        self.steps_per_epoch = min(steps_per_epoch, len(self._groups) // world_size)
         if self.steps_per_epoch == 0:
             raise RunError(f"{len(indices)} training proteins cannot be shared by {world_size} processes")
         planned = settings.epochs * self.steps_per_epoch
@@ -80,27 +85,233 @@ class Schedule:
         """Whether ``step`` is the last of its epoch."""
         return (step + 1) % self.steps_per_epoch == 0
 
-    def micro_batches(self, step: int, rank: int) -> list[MicroBatch]:
-        """What process ``rank`` runs in ``step``; every process gets equally many."""
-        generator = torch.Generator().manual_seed(_mixed(self._seed, self.epoch(step)))
-        order = torch.randperm(len(self._groups), generator=generator)
-        chosen = order.tensor_split(self.steps_per_epoch)[step % self.steps_per_epoch]
-        shares = torch.arange(len(chosen)).tensor_split(self._world_size)
-        num_passes = min(-(-len(shares[0]) // self._per_pass), len(shares[-1]))
-        return [self._micro_batch(chosen, part) for part in shares[rank].tensor_split(num_passes)]
+    def micro_batches(self, step: int, rank: int, pieces: int = 1) -> list[MicroBatch]:
+        """What process ``rank`` runs in ``step``; every process gets equally many.
 
-    def _micro_batch(self, chosen: torch.Tensor, part: torch.Tensor) -> MicroBatch:
+        Args:
+            step: number of the step, from 0.
+            rank: the process.
+            pieces: passes are cut to the ``pieces``-th part of their size, for want of memory.
+        """
+        chosen = self._chosen(step)
+        return [self._micro_batch(chosen, part) for part in self._passes(chosen, rank, pieces)]
+
+    @abstractmethod
+    def _cut(self, order: Tensor) -> Sequence[Tensor]:
+        """The order of the groups in an epoch, int64 [G], cut into the groups of its steps."""
+
+    @abstractmethod
+    def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
+        """Positions in ``chosen``, the groups of a step, of each pass of process ``rank``."""
+
+    def _chosen(self, step: int) -> Tensor:
+        epoch = self.epoch(step)
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = torch.Generator().manual_seed(_mixed(self._seed, epoch))
+            self._epoch = epoch, self._cut(torch.randperm(len(self._groups), generator=generator))
+        return self._epoch[1][step % self.steps_per_epoch]
+
+    def _micro_batch(self, chosen: Tensor, part: Tensor) -> MicroBatch:
         group_size = self._groups.shape[1]
         positions = (part.unsqueeze(1) * group_size + torch.arange(group_size)).flatten()
         return MicroBatch(tuple(self._groups[chosen[part]].flatten().tolist()), tuple(positions.tolist()))
 
 
-def held_out_batches(indices: Sequence[int], settings: TrainTable, world: World) -> Iterator[MicroBatch]:
-    """Held-out proteins in batches; every process takes its share, none takes a protein twice."""
-    size = settings.proteins_per_batch
-    for first in range(world.rank * size, len(indices), world.size * size):
-        part = range(first, min(first + size, len(indices)))
-        yield MicroBatch(tuple(indices[position] for position in part), tuple(part))
+class ProteinSchedule(Schedule):
+    """Batches of ``proteins_per_batch x accumulate x processes`` proteins at most.
+
+    Args:
+        indices, group_size, settings, world_size: as for :class:`Schedule`.
+    """
+
+    def __init__(
+        self, indices: Sequence[int], *, group_size: int, settings: TrainTable, world_size: int
+    ) -> None:
+        self._per_pass = max(1, settings.proteins_per_batch // group_size)
+        num_groups = len(indices) // group_size
+        super().__init__(
+            indices,
+            group_size=group_size,
+            settings=settings,
+            world_size=world_size,
+            steps_per_epoch=-(-num_groups // (self._per_pass * settings.accumulate * world_size)),
+        )
+
+    def _cut(self, order: Tensor) -> Sequence[Tensor]:
+        return order.tensor_split(self.steps_per_epoch)
+
+    def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
+        shares = torch.arange(len(chosen)).tensor_split(self._world_size)
+        per_pass = max(1, self._per_pass // pieces)
+        num_passes = min(-(-len(shares[0]) // per_pass), len(shares[-1]))
+        return shares[rank].tensor_split(num_passes)
+
+
+class ResidueSchedule(Schedule):
+    """Batches of about ``residues_per_batch x accumulate x processes`` residues.
+
+    No pass has more than ``residues_per_batch`` residues. The proteins of a step are dealt out by
+    length, the longest first, each to the pass with the fewest residues so far: passes of a step
+    are equally large, and every process gets short and long proteins alike.
+
+    Args:
+        indices, group_size, settings, world_size: as for :class:`Schedule`.
+        lengths: residues that the encoder sees of each protein in ``indices``, int64 [len(indices)].
+
+    Raises:
+        RunError: a protein does not fit into a pass.
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[int],
+        lengths: Tensor,
+        *,
+        group_size: int,
+        settings: TrainTable,
+        world_size: int,
+    ) -> None:
+        self._sizes = lengths.view(-1, group_size).sum(1)
+        self._budget = settings.residues_per_batch or 0
+        longest = int(self._sizes.max()) if len(self._sizes) else 0
+        if longest > self._budget:
+            raise RunError(
+                f"a training protein{' group' * (group_size > 1)} has {longest} residues, more than "
+                f"train.residues_per_batch = {self._budget}",
+                f"allow more: --set train.residues_per_batch={longest}",
+                "or leave long proteins out, or crop them, in the settings of the data or the task",
+            )
+        per_step = _FILL * self._budget * settings.accumulate * world_size
+        super().__init__(
+            indices,
+            group_size=group_size,
+            settings=settings,
+            world_size=world_size,
+            steps_per_epoch=math.ceil(int(self._sizes.sum()) / per_step),
+        )
+
+    def _cut(self, order: Tensor) -> Sequence[Tensor]:
+        sizes = self._sizes[order].double()
+        middles = sizes.cumsum(0) - sizes / 2
+        borders = torch.arange(1, self.steps_per_epoch) * (sizes.sum() / self.steps_per_epoch)
+        parts = order.tensor_split(torch.searchsorted(middles, borders))
+        # A few very long proteins may leave a step with too few for all processes.
+        if min(map(len, parts)) < self._world_size:
+            return order.tensor_split(self.steps_per_epoch)
+        return parts
+
+    def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
+        sizes, budget = self._sizes[chosen], self._budget // pieces
+        most = len(chosen) // self._world_size
+        num_passes = min(most, math.ceil(int(sizes.sum()) / (budget * self._world_size)))
+        while True:
+            bins = _dealt(sizes, num_passes * self._world_size)
+            if num_passes == most or max(size for size, _ in bins) <= budget:
+                break
+            num_passes += 1
+        # Those of one pass are neighbours in size, so that no process waits long for another.
+        bins.sort(key=lambda item: (-item[0], item[1]))
+        return [torch.tensor(members) for _, members in bins[rank :: self._world_size]]
+
+
+_FILL = 0.98
+"""How full batches are planned, which leaves room to deal proteins out evenly."""
+
+
+def _dealt(sizes: Tensor, num_bins: int) -> list[tuple[int, list[int]]]:
+    """Positions in ``sizes`` dealt into bins of about equal total size: each bin's total and members."""
+    order = torch.sort(sizes, descending=True, stable=True).indices.tolist()
+    heap = [(0, number) for number in range(num_bins)]
+    members: list[list[int]] = [[] for _ in range(num_bins)]
+    values = sizes.tolist()
+    for position in order:
+        total, number = heap[0]
+        members[number].append(position)
+        # Empty bins first, also where proteins without residues are dealt.
+        heapq.heapreplace(heap, (total + max(values[position], 1), number))
+    return [(sum(values[p] for p in positions), sorted(positions)) for positions in members]
+
+
+def build_schedule(
+    dataset: ProteinDataset, settings: TrainTable, *, world_size: int, most_residues: int | None = None
+) -> Schedule:
+    """The order in which a run takes the training proteins of a dataset.
+
+    Args:
+        dataset: all proteins.
+        settings: the run's ``[train]`` table.
+        world_size: number of processes.
+        most_residues: residues of one protein that the task shows to the encoder at most.
+
+    Raises:
+        RunError: see :class:`ProteinSchedule` and :class:`ResidueSchedule`.
+    """
+    indices = dataset.split("train")
+    if settings.residues_per_batch is None:
+        return ProteinSchedule(
+            indices, group_size=dataset.group_size, settings=settings, world_size=world_size
+        )
+    return ResidueSchedule(
+        indices,
+        encoded_lengths(dataset, most_residues)[torch.as_tensor(indices)],
+        group_size=dataset.group_size,
+        settings=settings,
+        world_size=world_size,
+    )
+
+
+def max_residues(step: TrainStep) -> int | None:
+    """Residues of one protein that the task of ``step`` shows to the encoder at most, if it crops."""
+    most: int | None = getattr(step.task, "max_residues", None)
+    return most
+
+
+def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tensor:
+    """Residues of each protein that the encoder sees at most, int64 [len(dataset)].
+
+    Raises:
+        RunError: the dataset does not tell lengths.
+    """
+    lengths = getattr(dataset, "lengths", None)
+    if lengths is None:
+        raise RunError(
+            "this dataset does not tell the lengths of its proteins (train.residues_per_batch)",
+            "use train.proteins_per_batch instead",
+        )
+    return torch.as_tensor(lengths, dtype=torch.int64).clamp(max=most_residues)
+
+
+def held_out_batches(
+    indices: Sequence[int], settings: TrainTable, world: World, lengths: Tensor | None = None
+) -> Iterator[MicroBatch]:
+    """Held-out proteins in batches; every process takes its share, none takes a protein twice.
+
+    Args:
+        indices: the held-out proteins.
+        settings: the run's ``[train]`` table.
+        world: this process among all.
+        lengths: residues that the encoder sees of every protein of the dataset; needed where
+            batches are measured in residues.
+    """
+    for number, part in enumerate(_held_out_parts(indices, settings, lengths)):
+        if number % world.size == world.rank:
+            yield MicroBatch(tuple(indices[position] for position in part), tuple(part))
+
+
+def _held_out_parts(indices: Sequence[int], settings: TrainTable, lengths: Tensor | None) -> Iterator[range]:
+    """Positions in ``indices`` of each batch."""
+    if lengths is None or settings.residues_per_batch is None:
+        size = settings.proteins_per_batch
+        yield from (range(first, min(first + size, len(indices))) for first in range(0, len(indices), size))
+        return
+    first, total = 0, 0
+    for position, index in enumerate(indices):
+        total += int(lengths[index])
+        if total > settings.residues_per_batch and position > first:
+            yield range(first, position)
+            first, total = position, int(lengths[index])
+    if indices:
+        yield range(first, len(indices))
 
 
 def _mixed(seed: int, number: int) -> int:

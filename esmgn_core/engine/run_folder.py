@@ -20,6 +20,7 @@ import esmgn_core
 from esmgn_core.errors import RunError
 from esmgn_core.settings import RunConfig
 
+_REFUSED_HEADER = "path\treason\n"
 _RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
 
 
@@ -41,6 +42,7 @@ class RunFolder:
         self.model = path / "model.safetensors"
         self.last = path / "last"
         self.non_finite = path / "non_finite.json"
+        self.out_of_memory = path / "out_of_memory.json"
 
     @classmethod
     def create(cls, path: Path | None, *, name: str) -> RunFolder:
@@ -136,7 +138,13 @@ class RunFolder:
         """Write the files left out, each with its reason; no file if there are none."""
         if refused:
             lines = [f"{item.path}\t{item.reason}\n" for item in refused]
-            write_atomically(self.refused, "path\treason\n" + "".join(lines))
+            write_atomically(self.refused, _REFUSED_HEADER + "".join(lines))
+
+    def add_refused(self, what: str, reason: str) -> None:
+        """Append something that could not be read when a step needed it."""
+        header = "" if self.refused.exists() else _REFUSED_HEADER
+        with self.refused.open("a", encoding="utf-8") as file:
+            file.write(f"{header}{what}\t{reason}\n")
 
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``."""

@@ -18,9 +18,11 @@ from esmgn_core.engine.distributed import (
 )
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import Schedule
+from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
+from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.shortage import Pieces
 from esmgn_core.engine.state import Progress, load_last
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError
@@ -102,18 +104,15 @@ def _run(
     config = blueprint.config
     with joined_world(config.train.device) as world, numerics(world.device, precision=config.train.precision):
         dataset = blueprint.dataset()
-        schedule = Schedule(
-            dataset.split("train"),
-            group_size=dataset.group_size,
-            settings=config.train,
-            world_size=world.size,
-        )
         step = _train_step(blueprint, world)
         if init:
             init.fill(step.encoder, registry)
         if config.optim.lora_rank:
             add_adapters(step.encoder, config.optim)
         weights = getattr(step.encoder.sequence, "weights_sha256", None)
+        schedule = build_schedule(
+            dataset, config.train, world_size=world.size, most_residues=max_residues(step)
+        )
         learner = Learner(step, config.optim, num_steps=schedule.num_steps)
         if resume is None:
             run, progress = _new_folder(blueprint, out, world), Progress()
@@ -129,8 +128,11 @@ def _run(
             run.log(
                 f"{'resumed at' if resume else 'started, from'} step {progress.step} of {schedule.num_steps}"
             )
-        hooks = registry.manager.hook
-        trainer = Trainer(learner, dataset, schedule, config.train, run, world, hooks, progress)
+        pieces = Pieces(run, progress.pieces)
+        pieces.load_recorded()
+        progress.pieces = pieces.number
+        observers = Observers(registry.manager.hook, run, world.is_main)
+        trainer = Trainer(learner, dataset, schedule, config.train, run, world, observers, progress)
         received = trainer.fit() if progress.step < schedule.num_steps else 0
         if world.is_main:
             run.log(f"stopped by signal {received}" if received else f"finished at step {progress.step}")

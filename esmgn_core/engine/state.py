@@ -36,11 +36,13 @@ class Progress:
         step: optimiser steps taken.
         best_step: step of the best encoder, 0 if none was written yet.
         best_loss: its held-out loss, or its training loss where nothing is held out.
+        pieces: how finely passes are cut, for want of memory.
     """
 
     step: int = 0
     best_step: int = 0
     best_loss: float = float("inf")
+    pieces: int = 1
 
 
 def encoder_tensors(encoder: JointEncoder) -> dict[str, Tensor]:

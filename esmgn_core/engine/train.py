@@ -6,22 +6,33 @@ import json
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from esmgn_core.batch import TaskOutput
+from esmgn_core.batch import ProteinBatch, TaskOutput
+from esmgn_core.draws import Draws
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.interruption import Interruption
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import VALIDATION_STEP, MicroBatch, Schedule, held_out_batches, seed_step
+from esmgn_core.engine.loader import (
+    VALIDATION_STEP,
+    MicroBatch,
+    Schedule,
+    encoded_lengths,
+    held_out_batches,
+    max_residues,
+    seed_step,
+)
 from esmgn_core.engine.means import Means
+from esmgn_core.engine.observers import Observers
+from esmgn_core.engine.reader import Loaded, Reader, Unreadable
 from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Progress, save_best, save_last
 from esmgn_core.errors import RunError
 from esmgn_core.protocols import ProteinDataset
@@ -38,7 +49,7 @@ class Trainer:
         schedule: which of them each step takes.
         run: where records and checkpoints go.
         world: this process among all.
-        hooks: ``pluggy`` hook caller, for the observers.
+        observers: who is told about the run.
         progress: where the run is.
     """
 
@@ -48,12 +59,14 @@ class Trainer:
     train: TrainTable
     run: RunFolder
     world: World
-    hooks: Any
+    observers: Observers
     progress: Progress = field(default_factory=Progress)
     _wrapped: nn.Module = field(init=False)
+    _reader: Reader = field(init=False)
     _trained_on: Means = field(init=False, default_factory=Means)
 
     def __post_init__(self) -> None:
+        self._reader = Reader(self.dataset, self.train.workers, self._unreadable, self.observers.notice)
         self._wrapped = self.learner.step
         if self.world.size > 1:
             self._wrapped = DistributedDataParallel(self._wrapped, broadcast_buffers=False)
@@ -69,7 +82,7 @@ class Trainer:
         """
         interruption = Interruption(self.train.time_limit and 60 * self.train.time_limit)
         first, error = self.progress.step, None
-        self._observe("run_started", total_steps=self.schedule.num_steps, first_step=first)
+        self.observers.tell("run_started", total_steps=self.schedule.num_steps, first_step=first)
         try:
             with interruption.caught():
                 return self._loop(interruption)
@@ -77,12 +90,18 @@ class Trainer:
             error = caught
             raise
         finally:
-            self._observe("run_finished", error=error)
+            self.observers.tell("run_finished", error=error)
 
     def _loop(self, interruption: Interruption) -> int:
-        for number in range(self.progress.step, self.schedule.num_steps):
-            started = time.perf_counter()
-            means, totals = self._train_step(number, interruption)
+        loaded = self._loaded_from(self.progress.step)
+        while self.progress.step < self.schedule.num_steps:
+            number, started = self.progress.step, time.perf_counter()
+            taken = self._train_step(number, loaded, interruption)
+            if isinstance(taken, ShortageError):
+                self._cut_passes(number, taken)
+                loaded = self._loaded_from(number)
+                continue
+            means, totals = taken
             values = {
                 "epoch": self.schedule.epoch(number) + 1,
                 **means,
@@ -101,33 +120,64 @@ class Trainer:
                 return stop
         return 0
 
+    def _loaded_from(self, first: int) -> Iterator[Loaded]:
+        """Passes of this process, from step ``first``, from 0, to the last."""
+        return self._reader.read(
+            (part, position == len(parts) - 1)
+            for number in range(first, self.schedule.num_steps)
+            if (parts := self.schedule.micro_batches(number, self.world.rank, self.progress.pieces))
+            for position, part in enumerate(parts)
+        )
+
+    def _cut_passes(self, number: int, shortage: ShortageError) -> None:
+        pieces = Pieces(self.run, self.progress.pieces)
+        self.observers.notice(pieces.halve(number, shortage, alone=self.world.size == 1))
+        self.progress.pieces = pieces.number
+
+    def _unreadable(self, protein: Unreadable) -> None:
+        self.run.add_refused(f"protein {protein.index}", protein.reason)
+        self.observers.notice(f"protein {protein.index} cannot be read and is left out: {protein.reason}")
+
     def _validates(self, number: int) -> bool:
         epochs_done = self.schedule.epoch(number) + 1
         return self.schedule.ends_epoch(number) and epochs_done % self.train.validate_every == 0
 
     def _train_step(
-        self, number: int, interruption: Interruption
-    ) -> tuple[dict[str, float], dict[str, float]]:
+        self, number: int, loaded: Iterator[Loaded], interruption: Interruption
+    ) -> tuple[dict[str, float], dict[str, float]] | ShortageError:
         self._wrapped.train()
         seed_step(self.train.seed, number, self.world.rank)
-        parts = self.schedule.micro_batches(number, self.world.rank)
         means, num_residues = Means(), 0
-        rate = self.learner.start(number)
-        for position, part in enumerate(parts):
-            batch = part.collate(self.dataset).to(self.world.device)
+        names: list[str] = []
+        rate, last = self.learner.start(number), False
+        while not last:
+            part, batch, last = next(loaded)
+            names += batch.names
             num_residues += batch.num_residues
-            with self._synchronised(last=position == len(parts) - 1):
-                output: TaskOutput = self._wrapped(batch, part.draws(self.train.seed, number))
-                self.learner.backward(self._summed(output))
-            means.add(output)
+            # Returned, not raised: a traceback would keep the tensors of the failed pass.
+            if shortage := self._pass(batch, part.draws(self.train.seed, number), means, last=last):
+                return shortage
         interruption.check_time()
         asked = {name: interruption.signal == number for number, name in _STOPS.items()}
         values, totals = means.over(self.world, like=means, residues=num_residues, **asked)
         if not math.isfinite(values["loss"]):
-            self._stop_non_finite(number, parts, values["loss"])
+            self._stop_non_finite(number, names, values["loss"])
         self._trained_on = means
         self.learner.finish(self.world.size / (totals["num_samples"] or 1.0))
         return {**values, "lr": rate}, totals
+
+    def _pass(self, batch: ProteinBatch, draws: Draws, means: Means, *, last: bool) -> ShortageError | None:
+        """One forward and backward pass; what was short if it did not fit into memory."""
+        try:
+            with self._synchronised(last=last):
+                output: TaskOutput = self._wrapped(batch.to(self.world.device), draws)
+                self.learner.backward(self._summed(output))
+        except (RuntimeError, MemoryError) as error:
+            if shortage := ShortageError.of(batch, error):
+                return shortage
+            raise
+        means.add(output)
+        return None
 
     def _summed(self, output: TaskOutput) -> Tensor:
         """The sum over predictions of this process.
@@ -163,45 +213,38 @@ class Trainer:
         with self.learner.evaluating() as step:
             if indices:
                 means = Means()
-                for part in held_out_batches(indices, self.train, self.world):
-                    batch = part.collate(self.dataset).to(self.world.device)
-                    means.add(step(batch, part.draws(self.train.seed, VALIDATION_STEP)))
+                for part, batch, _ in self._reader.read(self._held_out(indices)):
+                    draws = part.draws(self.train.seed, VALIDATION_STEP)
+                    means.add(step(batch.to(self.world.device), draws))
                 values, _ = means.over(self.world, like=self._trained_on)
                 loss, logged = values["loss"], {f"valid_{name}": value for name, value in values.items()}
             if loss < self.progress.best_loss:
                 self.progress.best_loss, self.progress.best_step = loss, self.progress.step
                 if self.world.is_main:
                     save_best(self.run, step.encoder, {"step": str(self.progress.step)})
-                    self._observe("checkpoint_saved", path=self.run.model)
+                    self.observers.tell("checkpoint_saved", path=self.run.model)
         self.learner.validated(loss)
         return logged
+
+    def _held_out(self, indices: Sequence[int]) -> Iterator[tuple[MicroBatch, bool]]:
+        lengths = None
+        if self.train.residues_per_batch is not None:
+            lengths = encoded_lengths(self.dataset, max_residues(self.learner.step))
+        for part in held_out_batches(indices, self.train, self.world, lengths):
+            yield part, True
 
     def _checkpoint(self) -> None:
         if self.world.is_main:
             save_last(self.run, self.learner, self.progress)
-            self._observe("checkpoint_saved", path=self.run.last)
+            self.observers.tell("checkpoint_saved", path=self.run.last)
         self.world.barrier()
 
     def _log(self, values: Mapping[str, float]) -> None:
         if self.world.is_main:
             self.run.append_metrics(self.progress.step, values)
-            self._observe("metrics_logged", step=self.progress.step, values=values)
+            self.observers.tell("metrics_logged", step=self.progress.step, values=values)
 
-    def _observe(self, event: str, **arguments: Any) -> None:
-        """Tell the observers; one that fails is noted in the log and cannot harm the run."""
-        if not self.world.is_main:
-            return
-        given = {"run": self.run, **arguments}
-        # One by one: pluggy's own call would leave out those after the first that fails.
-        for observer in getattr(self.hooks, f"esmgn_{event}").get_hookimpls():
-            try:
-                observer.function(*(given[name] for name in observer.argnames))
-            except Exception as error:  # noqa: BLE001 - a stranger's observer may raise anything
-                reason = f"{type(error).__name__}: {error}"
-                self.run.log(f"observer {observer.plugin_name} of {event} failed: {reason}")
-
-    def _stop_non_finite(self, number: int, parts: list[MicroBatch], loss: float) -> None:
-        names = [self.dataset[index].name for part in parts for index in part.indices]
+    def _stop_non_finite(self, number: int, names: list[str], loss: float) -> None:
         everywhere = [name for part in self.world.gather(names) for name in part]
         record = {"step": number + 1, "loss": str(loss), "proteins": everywhere}
         if self.world.is_main:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 import torch
 
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.loader import Schedule, held_out_batches
+from esmgn_core.engine.loader import (
+    ProteinSchedule,
+    ResidueSchedule,
+    Schedule,
+    encoded_lengths,
+    held_out_batches,
+)
 from esmgn_core.errors import RunError
 from esmgn_core.settings import TrainTable
+
+from .conftest import Start
 
 
 def schedule(num_proteins: int, *, world_size: int = 1, group_size: int = 1, **train: int) -> Schedule:
     settings = TrainTable(**{"proteins_per_batch": 4, "epochs": 2, **train})
-    return Schedule(range(num_proteins), group_size=group_size, settings=settings, world_size=world_size)
+    return ProteinSchedule(
+        range(num_proteins), group_size=group_size, settings=settings, world_size=world_size
+    )
 
 
 def step_of(plan: Schedule, step: int, world_size: int = 1) -> dict[int, int]:
@@ -90,6 +102,110 @@ def test_max_steps_ends_a_run_early_and_only_early() -> None:
 def test_too_few_proteins_for_the_processes() -> None:
     with pytest.raises(RunError, match="2 training proteins cannot be shared by 3 processes"):
         schedule(2, world_size=3)
+
+
+def residue_schedule(
+    lengths: Sequence[int], *, world_size: int = 1, group_size: int = 1, **train: int
+) -> Schedule:
+    settings = TrainTable(**{"residues_per_batch": 1000, "epochs": 2, **train})
+    indices, sizes = range(len(lengths)), torch.tensor(lengths)
+    return ResidueSchedule(indices, sizes, group_size=group_size, settings=settings, world_size=world_size)
+
+
+def made_up_lengths(count: int, longest: int = 700) -> list[int]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(30, longest + 1, (count,), generator=generator).tolist()
+
+
+def test_no_pass_has_more_residues_than_allowed_and_passes_are_nearly_full() -> None:
+    """At least 95 % of the allowed residues are used where proteins are small beside a pass."""
+    lengths = made_up_lengths(2000, longest=300)
+    plan = residue_schedule(lengths, world_size=2, residues_per_batch=4000)
+    sizes = [
+        sum(lengths[index] for index in part.indices)
+        for step in range(plan.steps_per_epoch)
+        for rank in range(2)
+        for part in plan.micro_batches(step, rank)
+    ]
+    assert max(sizes) <= 4000
+    assert sum(sizes) == sum(lengths)
+    assert sum(sizes) / (4000 * len(sizes)) >= 0.95
+
+
+def test_processes_get_equally_many_residues_in_every_pass() -> None:
+    lengths = made_up_lengths(2000, longest=300)
+    plan = residue_schedule(lengths, world_size=4, residues_per_batch=4000)
+    for step in range(plan.steps_per_epoch):
+        ranks = [plan.micro_batches(step, rank) for rank in range(4)]
+        for parts in zip(*ranks, strict=True):
+            sizes = [sum(lengths[index] for index in part.indices) for part in parts]
+            assert min(sizes) >= 0.98 * max(sizes)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_batches_of_residues_do_not_depend_on_how_they_are_split(world_size: int) -> None:
+    lengths = made_up_lengths(300)
+    whole = residue_schedule(lengths, residues_per_batch=4000)
+    split = residue_schedule(lengths, world_size=world_size, residues_per_batch=4000 // world_size)
+    assert split.num_steps == whole.num_steps
+    for step in range(whole.num_steps):
+        assert step_of(split, step, world_size) == step_of(whole, step)
+
+
+@pytest.mark.parametrize("count", range(4, 24, 3))
+def test_every_process_has_a_protein_in_every_pass_of_residues(count: int) -> None:
+    plan = residue_schedule(made_up_lengths(count), world_size=3, accumulate=2)
+    for step in range(plan.steps_per_epoch):
+        passes = [plan.micro_batches(step, rank) for rank in range(3)]
+        assert len({len(parts) for parts in passes}) == 1
+        assert all(part.indices for part in itertools.chain(*passes))
+
+
+@pytest.mark.parametrize("plan", [schedule(64, proteins_per_batch=16), residue_schedule([50] * 64)])
+def test_pieces_take_the_same_proteins_in_smaller_passes(plan: Schedule) -> None:
+    whole = plan.micro_batches(0, 0)
+    pieces = plan.micro_batches(0, 0, pieces=4)
+    assert max(len(part.indices) for part in pieces) <= max(len(part.indices) for part in whole) / 4 + 1
+    together = [pair for part in pieces for pair in zip(part.positions, part.indices, strict=True)]
+    assert dict(together) == step_of(plan, 0)
+
+
+def test_pairs_stay_together_where_residues_are_counted() -> None:
+    plan = residue_schedule(made_up_lengths(40, longest=200), group_size=2)
+    for part in plan.micro_batches(0, 0):
+        assert [index + 1 for index in part.indices[::2]] == list(part.indices[1::2])
+
+
+def test_a_protein_that_fits_into_no_pass_is_told_with_the_remedy() -> None:
+    with pytest.raises(RunError) as caught:
+        residue_schedule([100, 1200])
+    assert str(caught.value).splitlines()[:2] == [
+        "a training protein has 1200 residues, more than train.residues_per_batch = 1000",
+        "  allow more: --set train.residues_per_batch=1200",
+    ]
+
+
+def test_lengths_are_those_the_task_shows(start: Start) -> None:
+    """Crops of 10 residues, eight in a pass: 12 proteins are two steps."""
+    run = start("pretext.crop_length=10", "train.residues_per_batch=80", "train.epochs=1").run
+    assert len(run.read_metrics()) == 2
+
+
+def test_a_dataset_without_lengths_is_told() -> None:
+    with pytest.raises(RunError, match="does not tell the lengths"):
+        encoded_lengths(cast(Any, [1, 2]), None)
+
+
+def test_held_out_batches_keep_to_the_allowed_residues() -> None:
+    lengths = torch.tensor(made_up_lengths(50))
+    settings = TrainTable(residues_per_batch=1000)
+    parts = [
+        part.indices
+        for rank in range(2)
+        for part in held_out_batches(range(50), settings, World(torch.device("cpu"), rank, 2), lengths)
+    ]
+    assert sorted(itertools.chain(*parts)) == list(range(50))
+    assert max(int(lengths[list(part)].sum()) for part in parts) <= 1000
 
 
 @pytest.mark.parametrize("num_proteins", [0, 1, 7, 16])

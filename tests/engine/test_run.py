@@ -138,10 +138,10 @@ def test_a_crash_between_checkpoints_costs_no_exactness(
     whole = start(out="whole").run
     original = train_module.Trainer._train_step
 
-    def dying(self: Any, number: int, interruption: Any) -> Any:
+    def dying(self: Any, number: int, *arguments: Any) -> Any:
         if number == 3:
             raise CrashError
-        return original(self, number, interruption)
+        return original(self, number, *arguments)
 
     monkeypatch.setattr(train_module.Trainer, "_train_step", dying)
     with pytest.raises(CrashError):

@@ -80,6 +80,7 @@ class Sample:
             chain = make_chain(settings.min_length, settings.max_length, loop_libraries(), rng)
             self._proteins.append(_protein(f"sample-{number:04d}-{chain.fold}", chain, rng))
             self._secondary_structures.append(chain.secondary_structure)
+        self.lengths = [len(protein) for protein in self._proteins]
 
     def __len__(self) -> int:
         return len(self._proteins)

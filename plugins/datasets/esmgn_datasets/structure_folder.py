@@ -25,6 +25,7 @@ class StructureFolder:
 
     Attributes:
         refused: the files left out, each with its reason.
+        lengths: residues of each protein.
 
     Raises:
         SettingsError: no path is set.
@@ -65,6 +66,7 @@ class StructureFolder:
         self._proteins = [protein for protein in proteins if not _wrong_length(len(protein), settings)]
         if not self._proteins:
             raise _nothing_read(settings.path, self.refused)
+        self.lengths = [len(protein) for protein in self._proteins]
         self._splits = _split(self._proteins, settings.valid_fraction)
 
     def __len__(self) -> int:

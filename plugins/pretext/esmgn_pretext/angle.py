@@ -42,6 +42,7 @@ class Angle(nn.Module):
     def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
         super().__init__()
         self.settings = settings
+        self.max_residues = settings.crop_length or None
         self.head = TupleMLP(encoder_dim, 3, encoder_dim, settings.num_bins, settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

@@ -43,6 +43,7 @@ class Dihedral(nn.Module):
     def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
         super().__init__()
         self.settings = settings
+        self.max_residues = settings.crop_length or None
         self.head = TupleMLP(encoder_dim, 4, encoder_dim, settings.num_bins, settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

@@ -34,6 +34,7 @@ class Distance(nn.Module):
     def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
         super().__init__()
         self.settings = settings
+        self.max_residues = settings.crop_length or None
         self.head = TupleMLP(encoder_dim, 2, encoder_dim, 1, settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

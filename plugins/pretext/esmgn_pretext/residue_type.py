@@ -35,6 +35,7 @@ class ResidueType(nn.Module):
     def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
         super().__init__()
         self.settings = settings
+        self.max_residues = settings.crop_length or None
         self.head = MLP(encoder_dim, encoder_dim, len(AMINO_ACIDS), settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

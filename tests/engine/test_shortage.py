@@ -1,0 +1,94 @@
+"""A pass that does not fit into memory: passes are halved, and the run goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from esmgn_core.engine.session import resume_run
+from esmgn_core.engine.train import Trainer
+from esmgn_core.errors import RunError
+from esmgn_core.model import TrainStep
+from esmgn_core.registry import discover
+
+from .conftest import Start
+
+FITS = 100
+
+
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device on which a pass in training can have so many residues and no more."""
+    original = TrainStep.forward
+
+    def forward(self: TrainStep, batch: Any, draws: Any) -> Any:
+        if self.training and batch.num_residues > FITS:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(self, batch, draws)
+
+    monkeypatch.setattr(TrainStep, "forward", forward)
+
+
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize("size", ["train.proteins_per_batch=12", "train.residues_per_batch=380"])
+def test_passes_are_halved_until_they_fit_and_the_user_is_told(start: Start, size: str) -> None:
+    outcome = start(size, "train.epochs=3", "data.valid_fraction=0")
+    assert outcome.progress.step == outcome.num_steps
+    assert outcome.progress.pieces in (4, 8)
+    log = outcome.run.log_file.read_text()
+    assert "out of memory with" in log
+    assert "passes are halved from here on, steps take the same proteins" in log
+    record = json.loads(outcome.run.out_of_memory.read_text())
+    assert record["pieces"] == outcome.progress.pieces
+    assert record["proteins"][0].startswith("sample-")
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_a_resumed_run_keeps_to_what_fitted(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = start("train.proteins_per_batch=12", "train.max_steps=1", "data.valid_fraction=0")
+    stopped.run.out_of_memory.unlink()
+    monkeypatch.setattr(f"{__name__}.FITS", 10**6)
+    resumed = resume_run(discover(), stopped.run.path, changes={"train": {"max_steps": 2}})
+    assert resumed.progress.pieces == stopped.progress.pieces > 1
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_a_single_protein_that_does_not_fit_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.FITS", 20)
+    with pytest.raises(RunError) as caught:
+        start("data.valid_fraction=0")
+    first, *hints = str(caught.value).splitlines()
+    assert first.startswith("step 1: out of memory with ")
+    assert "(sample-" in first
+    assert first.endswith("; a single protein is too much")
+    assert "train.activation_checkpointing" in hints[-1]
+
+
+def test_with_several_processes_the_shortage_is_recorded_for_the_resumed_run(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("train.max_steps=1").run
+    original = Trainer._cut_passes
+
+    def not_alone(self: Trainer, number: int, shortage: Any) -> None:
+        object.__setattr__(self.world, "size", 2)
+        original(self, number, shortage)
+
+    monkeypatch.setattr(Trainer, "_cut_passes", not_alone)
+    short = torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(TrainStep, "forward", lambda *_: (_ for _ in ()).throw(short))
+    with pytest.raises(RunError) as caught:
+        resume_run(discover(), run.path, changes={"train": {"max_steps": 2}})
+    assert f"go on from the last checkpoint: esmgn run --resume {run.path}" in str(caught.value)
+    monkeypatch.undo()
+    assert resume_run(discover(), run.path, changes={"train": {"max_steps": 2}}).progress.pieces == 2
+
+
+def test_other_errors_are_not_taken_for_a_shortage(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = RuntimeError("shapes cannot be multiplied")
+    monkeypatch.setattr(TrainStep, "forward", lambda *_: (_ for _ in ()).throw(bug))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        start()
