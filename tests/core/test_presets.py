@@ -161,6 +161,23 @@ PUBLISHED: dict[str, tuple[int, float, dict[str, float]]] = {
     "distance": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 256}),
     "angle": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 512, "num_bins": 8}),
     "dihedral": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 512, "num_bins": 8}),
+    **dict.fromkeys(
+        ("siamdiff", "diffpret"),
+        (
+            16,
+            1e-4,
+            {
+                "crop_length": 150,
+                "head_layers": 3,
+                "num_noise_levels": 100,
+                "sigma_begin": 1e-3,
+                "sigma_end": 0.1,
+                "structure_weight": 0.5,
+                "min_mask_rate": 0.15,
+                "max_mask_rate": 1.0,
+            },
+        ),
+    ),
 }
 """Proteins of one of four processes, learning rate and settings, from the study's configurations."""
 

@@ -56,7 +56,7 @@ class Denoiser(nn.Module):
         low, high = asked.weight.unsqueeze(2) * pull
         vector = pull.new_zeros(len(rows), 3)
         vector = vector.index_add(0, asked.pair[0], low).index_add(0, asked.pair[1], -high)
-        return asked.mean(vector.square().sum(dim=1), asked.protein)
+        return asked.mean(vector.square().sum(dim=1), torch.arange(len(rows), device=rows.device))
 
     def _sequence(self, rows: Tensor, asked: _Asked) -> tuple[Tensor, Tensor]:
         target = asked.residue_type
@@ -68,8 +68,7 @@ class Denoiser(nn.Module):
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         losses = functional.cross_entropy(scores, target, reduction="none")
         correct = (scores.argmax(dim=1) == target).to(losses.dtype)
-        protein = asked.protein[residue]
-        return asked.mean(losses, protein), asked.mean(correct, protein)
+        return asked.mean(losses, residue), asked.mean(correct, residue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +84,20 @@ class _Asked:
     residue_type: Tensor
     protein: Tensor
     num_proteins: int
+    certainty: Tensor | None = None
 
-    def mean(self, values: Tensor, protein: Tensor) -> Tensor:
-        """Mean over proteins of the mean of each one's values, 0 for a protein without any."""
-        total = values.new_zeros(self.num_proteins).index_add(0, protein, values)
-        return (total / protein.bincount(minlength=self.num_proteins).clamp(min=1)).mean()
+    def mean(self, values: Tensor, residue: Tensor) -> Tensor:
+        """Mean over proteins of the mean of each one's values, 0 for a protein without any.
+
+        Args:
+            values: [S], about the residues ``residue``, int64 [S].
+            residue: rows; a value counts for the certainty of its residue.
+        """
+        weight = torch.ones_like(values) if self.certainty is None else self.certainty[residue]
+        empty = values.new_zeros(self.num_proteins)
+        protein = self.protein[residue]
+        total, count = (empty.index_add(0, protein, column) for column in (values * weight, weight))
+        return (total / count.masked_fill(count == 0, 1)).mean()
 
 
 def _joined(views: Sequence[View]) -> _Asked:

@@ -115,17 +115,20 @@ def noised_views(
 
     Returns:
         Views that share the tensor of residue types; targets are those of :func:`noised_view`,
-        ``residue`` int64 [M], and ``residue_type`` int64 [M], the types before masking.
+        ``residue`` int64 [M], and ``residue_type`` int64 [M], the types before masking; where residues of
+        low pLDDT count less, ``certainty`` [N] too, what each residue counts for.
     """
     first = shapes[0]
     code = GLYCINE if settings.masked_as == "G" else MASKED
     hidden = first.residue_type.index_fill(0, noise.residue, code)
     sigma = settings.sigma().to(noise.level.device)[noise.level][first.protein_index]
     asked = {"residue": noise.residue, "residue_type": first.residue_type[noise.residue]}
+    if (certainty := settings.plddt.residue_weight(first)) is not None:
+        asked["certainty"] = certainty
     views = []
     for shape, move in zip(shapes, moves, strict=True):
         shown = shape.replace(residue_type=hidden)
-        view = noised_view(shown, build_graph(shown), sigma, move)
+        view = noised_view(shown, settings.residue_graph(shown, build_graph), sigma, move)
         views.append(replace(view, targets={**view.targets, **asked}))
     return tuple(views)
 

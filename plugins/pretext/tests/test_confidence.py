@@ -17,6 +17,7 @@ from esmgn_core.testing import example_proteins
 from esmgn_core.testing.claims import differences, snapshot
 from esmgn_core.testing.examples import ExampleGraph
 from esmgn_core.testing.tasks import encode, example_encoder
+from esmgn_pretext import denoiser
 
 THRESHOLD = 70.0
 PREDICTIONS = {
@@ -122,6 +123,69 @@ def test_proteins_without_plddt_are_treated_as_before(name: str, batch: ProteinB
 def test_confidence_has_no_say_unless_asked(name: str, batch: ProteinBatch) -> None:
     plain, blind = views(task(name), batch), views(task(name), batch.replace(plddt=None))
     assert set(differences(snapshot(plain), snapshot(blind))) == {"0.batch.plddt"}
+
+
+def by_protein(values: Tensor, weight: Tensor, protein: Tensor) -> float:
+    """Mean over five proteins of the weighted mean of each one's values, as a plain loop."""
+    found = []
+    for number in range(5):
+        own = protein == number
+        total = float(weight[own].sum())
+        found.append(float((values * weight)[own].sum()) / total if total else 0.0)
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("name", ["siamdiff", "diffpret"])
+@pytest.mark.parametrize("weight", [0.0, 0.25])
+def test_denoising_of_uncertain_residues_counts_as_set(
+    name: str, weight: float, batch: ProteinBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both parts of the loss are the weighted means within each protein, then over proteins."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    original = denoiser._Asked.mean
+
+    def noted(self: Any, values: Tensor, residue: Tensor) -> Tensor:
+        seen.append((values, residue))
+        return original(self, values, residue)
+
+    monkeypatch.setattr(denoiser._Asked, "mean", noted)
+    subject = task(name, threshold=THRESHOLD, weight=weight)
+    made = views(subject, batch)
+    output = loss(subject, made)
+    assert batch.plddt is not None
+    low = (batch.plddt < THRESHOLD).repeat(len(made))
+    certainty = torch.where(low, weight, 1.0)
+    expected = []
+    for values, residue in seen[:2]:
+        of_view = [
+            by_protein(values[own], certainty[residue[own]], batch.protein_index[residue[own] % 196])
+            for own in (residue // 196 == number for number in range(len(made)))
+        ]
+        expected.append(sum(of_view) / len(of_view))
+    assert [float(output.metrics[key]) for key in ("structure_loss", "sequence_loss")] == pytest.approx(
+        expected, rel=1e-5
+    )
+    plain = loss(task(name), views(task(name), batch))
+    assert float(output.loss) != pytest.approx(float(plain.loss), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["siamdiff", "diffpret"])
+def test_denoisers_see_no_edges_of_uncertain_residues(name: str, batch: ProteinBatch) -> None:
+    for view in views(task(name, threshold=THRESHOLD, drop_edges=True), batch):
+        assert view.batch.plddt is not None
+        low = view.batch.plddt < THRESHOLD
+        source, target = view.graph.edge_index
+        assert bool((source == target)[low[source] | low[target]].all())
+        assert not bool(low[view.targets["pair"]].any())
+
+
+@pytest.mark.parametrize("name", ["siamdiff", "diffpret"])
+def test_denoisers_treat_experimental_structures_as_before(name: str, batch: ProteinBatch) -> None:
+    rules = {"threshold": THRESHOLD, "weight": 0.5, "drop_edges": True}
+    plain, ruled = (views(task(name, **s), batch.replace(plddt=None)) for s in ({}, rules))
+    assert differences(snapshot(plain), snapshot(ruled)) == []
+    weight = views(task(name, **rules), batch)[0].targets["certainty"]
+    assert bool((weight == torch.where(batch.plddt < THRESHOLD, 0.5, 1.0)).all())  # type: ignore[operator]
 
 
 @each_task
