@@ -132,6 +132,19 @@ class ProteinBatch:
         index = torch.arange(len(self), device=self.ptr.device)
         return index.repeat_interleave(self.lengths, output_size=self.num_residues)
 
+    def sequence_ptr(self, *, join_chains: bool = False) -> Tensor:
+        """First row of every sequence, and N: int64 [S + 1].
+
+        A sequence is a run of residues of one chain; of one protein with ``join_chains``. A protein
+        without residues has none.
+        """
+        protein = self.protein_index
+        starts = torch.ones(self.num_residues + 1, dtype=torch.bool, device=protein.device)
+        starts[1:-1] = protein[1:] != protein[:-1]
+        if not join_chains:
+            starts[1:-1] |= self.chain_index[1:] != self.chain_index[:-1]
+        return starts.nonzero().squeeze(1)
+
     @property
     def residue_one_hot(self) -> Tensor:
         """float32 [N, 21], the input of a structure encoder without a sequence encoder.

@@ -52,7 +52,7 @@ class Blueprint:
         input_dim = self._structure_input_dim(sequence.output_dim)
         structure = self.build(Kind.STRUCT, input_dim=input_dim, num_relations=num_relations)
         fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
-        encoder = JointEncoder(sequence, structure, fuser)
+        encoder = JointEncoder(sequence, structure, fuser, self.config.length)
         if self.config.optim.seq_lr_scale == 0:
             encoder.freeze_sequence()
         return encoder

@@ -15,7 +15,7 @@ from typing import Any
 
 from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
 from esmgn_core.registry import Registry
-from esmgn_core.settings import ComponentSettings, OptimTable, RunConfig, TrainTable, validated
+from esmgn_core.settings import ComponentSettings, LengthTable, OptimTable, RunConfig, TrainTable, validated
 from esmgn_core.spec import ComponentSpec, Kind
 
 Tables = dict[str, dict[str, Any]]
@@ -30,7 +30,11 @@ DEFAULTS: Mapping[Kind, str] = {
 }
 """What a run uses for a kind that nobody names."""
 
-ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {"optim": OptimTable, "train": TrainTable}
+ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {
+    "length": LengthTable,
+    "optim": OptimTable,
+    "train": TrainTable,
+}
 """Tables of a run file that belong to no component."""
 
 _FOLDER = "folder"

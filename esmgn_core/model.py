@@ -10,8 +10,9 @@ from torch import nn
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.length import LengthPolicy
 from esmgn_core.protocols import Fuser, GraphBuilder, PretextTask, SequenceEncoder, StructureEncoder
-from esmgn_core.settings import ComponentSettings
+from esmgn_core.settings import ComponentSettings, LengthTable
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
 """What a sequence encoder reads of a batch."""
@@ -21,14 +22,27 @@ class JointEncoder(nn.Module):
     """A sequence encoder, a structure encoder and the fuser that wires them.
 
     Tensors are named ``sequence.*``, ``structure.*`` and ``fuser.*``.
+
+    Args:
+        sequence: the sequence encoder.
+        structure: the structure encoder.
+        fuser: wires them.
+        length: what happens to long sequences.
     """
 
     sequence: SequenceEncoder
     structure: StructureEncoder
     fuser: Fuser
 
-    def __init__(self, sequence: SequenceEncoder, structure: StructureEncoder, fuser: Fuser) -> None:
+    def __init__(
+        self,
+        sequence: SequenceEncoder,
+        structure: StructureEncoder,
+        fuser: Fuser,
+        length: LengthTable = LengthTable(),  # noqa: B008 - frozen
+    ) -> None:
         super().__init__()
+        self.length = LengthPolicy(length, joins_chains=getattr(sequence, "joins_chains", False))
         self.sequence = sequence
         self.structure = structure
         self.fuser = fuser
@@ -48,6 +62,19 @@ class JointEncoder(nn.Module):
             self.get_submodule("sequence").eval()
         return self
 
+    def prepare(self, batch: ProteinBatch) -> ProteinBatch:
+        """The batch as far as it is to be encoded; call it before views or edges are made of it.
+
+        Raises:
+            RunError: a sequence is longer than the settings allow.
+        """
+        return self.length.prepare(batch)
+
+    @property
+    def reader(self) -> SequenceEncoder:
+        """The sequence encoder, reading in windows if so set."""
+        return self.length.reading(self.sequence)
+
     def forward(
         self, batch: ProteinBatch, graph: ResidueGraph, sequence: SequenceEncoder | None = None
     ) -> Encoding:
@@ -58,7 +85,7 @@ class JointEncoder(nn.Module):
             graph: the residue graph of the batch.
             sequence: stands in for the sequence encoder, such as a :class:`SequenceOnce` of it.
         """
-        return self.fuser(batch, graph, sequence or self.sequence, self.structure)
+        return self.fuser(batch, graph, sequence or self.reader, self.structure)
 
 
 class SequenceOnce:
@@ -122,9 +149,9 @@ class TrainStep(nn.Module):
     def forward(self, batch: ProteinBatch, draws: Draws) -> TaskOutput:
         """Loss and metrics of the batch under the given draws."""
         with torch.no_grad():
-            views = self.task.views(batch, self.build_graph, draws)
+            views = self.task.views(self.encoder.prepare(batch), self.build_graph, draws)
         device = batch.ptr.device.type
         with torch.autocast(device, self.precision, enabled=self.precision is not None):
-            sequence = SequenceOnce(self.encoder.sequence)
+            sequence = SequenceOnce(self.encoder.reader)
             encodings = [self.encoder(view.batch, view.graph, sequence) for view in views]
             return self.task.loss(views, encodings)

@@ -28,7 +28,10 @@ class Component(Protocol):
 
 
 class SequenceEncoder(Component, Protocol):
-    """Built with ``(settings)``. Reads residue types and chains only."""
+    """Built with ``(settings)``. Reads residue types and chains only.
+
+    One that reads all chains of a protein as one sequence has an attribute ``joins_chains = True``.
+    """
 
     output_dim: int
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
 
@@ -132,8 +132,30 @@ class TrainTable(ComponentSettings):
     """Minutes after which the run saves itself and stops, ready to go on; not set for no limit."""
 
 
+class LengthTable(ComponentSettings):
+    """Table ``[length]``: what happens to long sequences, in both encoders.
+
+    A sequence is a chain, or a whole protein for an encoder that joins chains.
+    """
+
+    policy: Literal["full", "window", "truncate", "error"] = "full"
+    """``full`` reads every sequence whole; ``window``: the sequence encoder reads a longer one in
+    overlapping windows and averages where they overlap, the structure encoder sees all of it;
+    ``truncate`` cuts it to its beginning for both; ``error`` refuses it."""
+    max_residues: int = Field(1022, ge=1)
+    """The longest sequence that is read as it is, and the size of a window."""
+    overlap: int = Field(256, ge=0)
+    """Residues that a window shares with the next at least."""
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> Self:
+        if self.policy == "window" and self.overlap >= self.max_residues:
+            raise ValueError("overlap must be less than max_residues")
+        return self
+
+
 class RunConfig(BaseModel):
-    """A whole run; one table per kind of component, then ``[optim]`` and ``[train]``."""
+    """A whole run; one table per kind of component, then those of the engine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -143,6 +165,7 @@ class RunConfig(BaseModel):
     graph: ComponentTable
     pretext: ComponentTable
     data: ComponentTable
+    length: LengthTable = LengthTable()
     optim: OptimTable = OptimTable()
     train: TrainTable = TrainTable()
     written_in: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)

@@ -17,7 +17,7 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A component, preset or recipe, tasks as in residue_type+distance, or optim or train."
+            help="A component, preset, recipe, tasks as in residue_type+distance, or length, optim, train."
         ),
     ],
 ) -> None:

@@ -134,6 +134,8 @@ def _run(
         observers = Observers(registry.manager.hook, run, world.is_main)
         trainer = Trainer(learner, dataset, schedule, config.train, run, world, observers, progress)
         received = trainer.fit() if progress.step < schedule.num_steps else 0
+        if cut := step.encoder.length.report():
+            run.log(cut if world.size == 1 else f"process {world.rank}: {cut}")
         if world.is_main:
             run.log(f"stopped by signal {received}" if received else f"finished at step {progress.step}")
         return Outcome(run, progress, schedule.num_steps, received, world.is_main)

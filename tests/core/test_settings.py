@@ -13,6 +13,7 @@ from esmgn_core.errors import SettingsError
 from esmgn_core.settings import (
     ComponentSettings,
     ComponentTable,
+    LengthTable,
     OptimTable,
     RunConfig,
     TrainTable,
@@ -114,7 +115,7 @@ def test_words_that_are_no_paths_stay() -> None:
     assert Settings(weights="random").weights == "random"
 
 
-@pytest.mark.parametrize("model", [OptimTable, TrainTable])
+@pytest.mark.parametrize("model", [LengthTable, OptimTable, TrainTable])
 def test_every_engine_setting_has_a_default_and_a_description(model: type[ComponentSettings]) -> None:
     model()
     assert all(field.description for field in model.model_fields.values())
@@ -126,6 +127,11 @@ def test_every_engine_setting_has_a_default_and_a_description(model: type[Compon
         (OptimTable, {"lr": 0}, "  lr  expected a number > 0.0, got 0"),
         (OptimTable, {"seq_lr_scale": -0.1}, "  seq_lr_scale  expected a number >= 0.0, got -0.1"),
         (OptimTable, {"betas": [0.9, 1]}, "  betas.1  expected a number < 1.0, got 1"),
+        (
+            LengthTable,
+            {"policy": "window", "max_residues": 100, "overlap": 100},
+            "  together  overlap must be less than max_residues",
+        ),
         (TrainTable, {"epoch": 3}, "  epoch  unknown setting, did you mean: epochs?"),
         (TrainTable, {"max_steps": 0}, "  max_steps  expected a number >= 1, got 0"),
         (TrainTable, {"precision": "fp8"}, '  precision  expected "auto", "fp32" or "bf16", got "fp8"'),
@@ -146,7 +152,7 @@ def test_where_settings_were_written_is_no_part_of_the_run() -> None:
 
 
 def test_there_is_a_table_for_every_kind() -> None:
-    assert {*RunConfig.model_fields} == {*Kind, "optim", "train", "written_in"}
+    assert {*RunConfig.model_fields} == {*Kind, "length", "optim", "train", "written_in"}
 
 
 def test_a_components_table_keeps_its_settings_beside_its_name() -> None:

@@ -28,6 +28,7 @@ class ESM2(nn.Module):
 
     Attributes:
         output_dim: width of the representation, ``embed_dim`` times the number of layers taken.
+        joins_chains: whether all chains of a protein form one sequence.
         weights_sha256: SHA-256 of the loaded file; ``None`` for random weights.
 
     Raises:
@@ -87,6 +88,7 @@ class ESM2(nn.Module):
         super().__init__()
         self.settings = settings
         self.output_dim = settings.embed_dim * len(settings.layers)
+        self.joins_chains = settings.chains == "concatenated"
         self.weights_sha256: str | None = None
         self.register_buffer("token_table", token_table(settings.unknown_residue), persistent=False)
         size = Size(settings.num_layers, settings.embed_dim, settings.attention_heads)

@@ -21,6 +21,7 @@ class ESM1(ESM2):
 
     Attributes:
         output_dim: width of the representation, ``embed_dim`` times the number of layers taken.
+        joins_chains: whether all chains of a protein form one sequence.
         weights_sha256: SHA-256 of the loaded file; ``None`` for random weights.
 
     Raises:
@@ -72,6 +73,6 @@ def _refuse(batch: ProteinBatch, tokens: PackedTokens, max_tokens: int) -> NoRet
     raise RunError(
         f"protein '{name}' has a sequence of {int(lengths[residue])} residues: "
         f"esm1 has positions for {max_tokens - 2}",
-        "leave the protein out or crop it, or",
+        "read it in windows: --set length.policy=window (or cut it: length.policy=truncate), or",
         "choose an encoder without a limit, such as esm2_650m (see: esmgn list seq)",
     )

@@ -62,9 +62,8 @@ def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTok
             every protein is. Proteins without residues yield no sequence.
     """
     device = batch.residue_type.device
-    first_residue = _first_residues(batch, chains)
-    end = first_residue.new_tensor([batch.num_residues])
-    num_residues = torch.cat([first_residue, end]).diff()
+    ptr = batch.sequence_ptr(join_chains=chains == "concatenated")
+    first_residue, num_residues = ptr[:-1], ptr.diff()
     lengths, order = (num_residues + 2).sort(stable=True)
     first_token = lengths.cumsum(0) - lengths
     first_token_unsorted = torch.empty_like(first_token).index_copy(0, order, first_token)
@@ -88,13 +87,3 @@ def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTok
         pack=pack_of(lengths),
         residue_row=residue_row,
     )
-
-
-def _first_residues(batch: ProteinBatch, chains: Chains) -> Tensor:
-    """int64 [S], the row of the first residue of every sequence."""
-    protein = batch.protein_index
-    starts = torch.ones_like(protein, dtype=torch.bool)
-    starts[1:] = protein[1:] != protein[:-1]
-    if chains == "separate":
-        starts[1:] |= batch.chain_index[1:] != batch.chain_index[:-1]
-    return starts.nonzero().squeeze(1)

@@ -5,7 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from esmgn_core.errors import RunError, WeightsError
+from esmgn_core.length import LengthPolicy
 from esmgn_core.presets import shipped_registry
+from esmgn_core.settings import LengthTable
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component
 from esmgn_core.weights import file_sha256
@@ -109,9 +111,20 @@ def test_a_longer_sequence_is_an_error_that_names_the_protein(make_batch):
         encoder(batch)
     assert str(caught.value).splitlines() == [
         "protein 'titin' has a sequence of 1023 residues: esm1 has positions for 1022",
-        "  leave the protein out or crop it, or",
+        "  read it in windows: --set length.policy=window (or cut it: length.policy=truncate), or",
         "  choose an encoder without a limit, such as esm2_650m (see: esmgn list seq)",
     ]
+
+
+@torch.no_grad()
+def test_windows_reach_beyond_the_limit(make_batch):
+    """As the error says: 1,100 residues, read as if alone where only one of two windows sees them."""
+    encoder = ESM1(ESM1.Settings(**TINY, weights="random"))
+    length = LengthPolicy(LengthTable(policy="window", max_residues=600, overlap=50), joins_chains=False)
+    found = length.reading(encoder)(make_batch("A" * 600 + "C" * 500)).residue
+    first, last = encoder(make_batch("A" * 600)).residue, encoder(make_batch("A" * 100 + "C" * 500)).residue
+    assert torch.allclose(found[:500], first[:500], atol=1e-6)
+    assert torch.allclose(found[600:], last[100:], atol=1e-6)
 
 
 def test_the_limit_holds_for_what_is_read_as_one_sequence(make_batch):
