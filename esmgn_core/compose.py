@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from esmgn_core.configure import component_settings
-from esmgn_core.errors import PluginError
+from esmgn_core.errors import PluginError, SettingsError
 from esmgn_core.model import JointEncoder
-from esmgn_core.protocols import GraphBuilder, PretextTask, ProteinDataset
+from esmgn_core.protocols import DownstreamTask, GraphBuilder, LabelledDataset, PretextTask, ProteinDataset
 from esmgn_core.registry import Registry
 from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
 from esmgn_core.spec import ComponentSpec, Kind
@@ -24,6 +24,7 @@ _NEEDED: dict[Kind, tuple[str, ...]] = {
     Kind.FUSE: ("output_dim", "structure_input_dim", "__call__"),
     Kind.GRAPH: ("num_relations", "__call__"),
     Kind.PRETEXT: ("views", "loss"),
+    Kind.DOWNSTREAM: ("views", "loss", "prepare", "predict", "score", "metric", "group_size", "label_dim"),
     Kind.DATA: ("group_size", "__len__", "__getitem__", "split"),
 }
 
@@ -77,6 +78,35 @@ class Blueprint:
         task: PretextTask = self.build(Kind.PRETEXT, encoder_dim=encoder_dim)
         return task
 
+    @property
+    def is_downstream(self) -> bool:
+        """Whether the run's task learns from labels."""
+        return Kind.DOWNSTREAM in self.parts
+
+    def downstream_task(self, encoder_dim: int, dataset: ProteinDataset) -> DownstreamTask:
+        """Build the downstream task with its heads, for the labels of a dataset.
+
+        Raises:
+            SettingsError: the dataset has no labels, or others than the task takes.
+        """
+        name, data = self.config.task.name, self.config.data.name
+        if not isinstance(dataset, LabelledDataset):
+            raise SettingsError(
+                f"the downstream task '{name}' needs labels, and the dataset '{data}' has none",
+                "choose a labelled dataset: --data NAME; see: esmgn list data",
+            )
+        task: DownstreamTask = self.build(
+            Kind.DOWNSTREAM, encoder_dim=encoder_dim, num_targets=len(dataset.label_names)
+        )
+        found = dataset.group_size, dataset.labels(dataset.split("train")[:1]).shape[1]
+        if found != (task.group_size, task.label_dim):
+            raise SettingsError(
+                f"the dataset '{data}' does not fit the downstream task '{name}'",
+                f"'{data}' has {_labels(*found)}",
+                f"'{name}' takes {_labels(task.group_size, task.label_dim)}",
+            )
+        return task
+
     def dataset(self) -> ProteinDataset:
         """Build the dataset."""
         dataset: ProteinDataset = self.build(Kind.DATA)
@@ -101,7 +131,7 @@ def draw_up(registry: Registry, config: RunConfig) -> Blueprint:
     Raises:
         UnknownComponentError, PluginError, SettingsError: see :mod:`esmgn_core.configure`.
     """
-    return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in Kind})
+    return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in config.kinds})
 
 
 def build_component(spec: ComponentSpec, component: type, settings: ComponentSettings, **context: Any) -> Any:
@@ -121,6 +151,11 @@ def build_component(spec: ComponentSpec, component: type, settings: ComponentSet
             f"{what} lacks: {', '.join(missing)}", "the contracts stand in esmgn_core.protocols"
         )
     return instance
+
+
+def _labels(group_size: int, label_dim: int) -> str:
+    numbers = f"{label_dim} number{'s' if label_dim > 1 else ''}"
+    return f"a label of {numbers} for each {'pair' if group_size == 2 else 'protein'}"
 
 
 def _what(spec: ComponentSpec) -> str:

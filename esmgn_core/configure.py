@@ -30,6 +30,9 @@ DEFAULTS: Mapping[Kind, str] = {
 }
 """What a run uses for a kind that nobody names."""
 
+TASKS = (Kind.PRETEXT, Kind.DOWNSTREAM)
+"""Kinds of which a run has exactly one."""
+
 ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {
     "length": LengthTable,
     "optim": OptimTable,
@@ -175,6 +178,7 @@ class _Stack:
     set_in: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, layer: Tables, origin: str) -> None:
+        self._choose_task(layer, origin)
         for name, table in layer.items():
             below = self.tables.get(name, {})
             # A table with 'component' is complete: it comes from the folder of a run.
@@ -185,6 +189,28 @@ class _Stack:
             if origin and table.keys() - {"name"}:
                 self.set_in.setdefault(name, []).append(origin)
             self.tables[name] = merged(below, table)
+
+    def _choose_task(self, layer: Tables, origin: str) -> None:
+        """A layer that names a task takes the place of a task of the other kind below it."""
+        named = [kind for kind in TASKS if "name" in layer.get(kind, {})]
+        if len(named) > 1:
+            raise SettingsError(f"a run has one task, not both [{TASKS[0]}] and [{TASKS[1]}] ({origin})")
+        for kind in named:
+            for other in TASKS:
+                if other != kind:
+                    self.tables.pop(other, None)
+                    self.named_in.pop(other, None)
+                    self.set_in.pop(other, None)
+
+    def check_named(self) -> None:
+        """Refuse settings for a kind of task that the run does not have."""
+        for kind in TASKS:
+            if "name" not in self.tables.get(kind, {"name": ""}):
+                where = ", ".join(self.set_in.get(kind, []))
+                raise SettingsError(
+                    f"settings for a {kind.long_name} ({where}), but none is named",
+                    f"name one: --{kind} NAME; see: esmgn list {kind}",
+                )
 
     def expand(self, registry: Registry, kind: Kind) -> None:
         """Put the settings of the preset under those of the table, and name the component."""
@@ -202,6 +228,12 @@ class _Stack:
         suggested = registry.component(Kind.STRUCT, self.tables[Kind.STRUCT]["component"]).graph
         if suggested and Kind.GRAPH not in self.named_in:
             self.tables[Kind.GRAPH]["name"] = suggested
+
+    def suggest_data(self, registry: Registry) -> None:
+        """Where nobody names a dataset, take the one that is called like the downstream task."""
+        task = self.tables.get(Kind.DOWNSTREAM, {}).get("name")
+        if task in registry.names(Kind.DATA) and Kind.DATA not in self.named_in:
+            self.tables[Kind.DATA]["name"] = task
 
     def written_in(self) -> dict[str, str]:
         return {name: f" ({', '.join(origins)})" for name, origins in self.set_in.items() if origins}
@@ -225,7 +257,9 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
     stack = _Stack({kind.value: {"name": name} for kind, name in DEFAULTS.items()})
     for layer, origin in zip(layers, origins or [""] * len(layers), strict=True):
         stack.add(layer, origin)
-    for kind in Kind:
+    stack.check_named()
+    stack.suggest_data(registry)
+    for kind in (kind for kind in Kind if kind in stack.tables):
         if kind is Kind.GRAPH:
             stack.suggest_graph(registry)
         stack.expand(registry, kind)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
-from esmgn_core.graph import ResidueGraph
+from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.length import LengthPolicy
-from esmgn_core.protocols import Fuser, GraphBuilder, PretextTask, SequenceEncoder, StructureEncoder
+from esmgn_core.protocols import (
+    DownstreamTask,
+    Fuser,
+    GraphBuilder,
+    PretextTask,
+    SequenceEncoder,
+    StructureEncoder,
+)
 from esmgn_core.settings import ComponentSettings, LengthTable
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
@@ -123,7 +130,7 @@ class TrainStep(nn.Module):
 
     Args:
         encoder: the joint encoder.
-        task: a pretext task with its heads.
+        task: a task with its heads.
         build_graph: draws the edges of a view.
         precision: autocast dtype of encoder and heads, or ``None`` for float32 throughout. Geometry
             is always float32.
@@ -148,10 +155,24 @@ class TrainStep(nn.Module):
 
     def forward(self, batch: ProteinBatch, draws: Draws) -> TaskOutput:
         """Loss and metrics of the batch under the given draws."""
+        views, encodings = self._encoded(batch, draws)
+        with self._autocast(batch):
+            return self.task.loss(views, encodings)
+
+    @torch.no_grad()
+    def predict(self, task: DownstreamTask, batch: ProteinBatch, draws: Draws) -> tuple[TaskOutput, Tensor]:
+        """Loss, and predictions float32 [P, T], of a downstream ``task``, from one pass of the encoder."""
+        views, encodings = self._encoded(batch, draws)
+        with self._autocast(batch):
+            output = task.loss(views, encodings)
+            return output, task.predict(encodings[0], views[0].batch).float()
+
+    def _encoded(self, batch: ProteinBatch, draws: Draws) -> tuple[tuple[View, ...], list[Encoding]]:
         with torch.no_grad():
             views = self.task.views(self.encoder.prepare(batch), self.build_graph, draws)
-        device = batch.ptr.device.type
-        with torch.autocast(device, self.precision, enabled=self.precision is not None):
+        with self._autocast(batch):
             sequence = SequenceOnce(self.encoder.reader)
-            encodings = [self.encoder(view.batch, view.graph, sequence) for view in views]
-            return self.task.loss(views, encodings)
+            return views, [self.encoder(view.batch, view.graph, sequence) for view in views]
+
+    def _autocast(self, batch: ProteinBatch) -> torch.autocast:
+        return torch.autocast(batch.ptr.device.type, self.precision, enabled=self.precision is not None)

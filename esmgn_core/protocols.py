@@ -6,7 +6,7 @@ stands in each docstring; ``settings`` is always an instance of its nested ``Set
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -120,6 +120,47 @@ class PretextTask(Component, Protocol):
         """Compare predictions from the encodings, one per view, with the targets of the views."""
 
 
+class DownstreamTask(PretextTask, Protocol):
+    """Built with ``(settings, *, encoder_dim, num_targets)``; owns its prediction heads.
+
+    A batch holds P groups of ``group_size`` proteins; each group gets one prediction. Labels are
+    ``batch.labels`` of the group's first protein, NaN = unknown. Tensors that a prediction depends on
+    are parameters or buffers, so that they are saved with the head.
+    """
+
+    metric: str
+    """Name of the score that chooses the best epoch; higher is better."""
+    group_size: int
+    """Proteins of one prediction, 2 for pairs, else 1."""
+    label_dim: int
+    """Columns of the labels: ``num_targets``, or 1 where a label is the number of a class."""
+
+    def prepare(self, labels: Tensor) -> None:
+        """Take what the loss needs from the labels of all training groups [P, label_dim].
+
+        Called once, before the first step.
+        """
+
+    def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:
+        """Predictions float32 [P, num_targets] from the encoding of a view's batch: logits, or values."""
+
+    def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:
+        """Scores of predictions [P, num_targets] against labels [P, label_dim], all on the CPU.
+
+        ``groups`` int64 [P] tells what belongs together, such as the decoys of one target.
+        """
+
+
+@runtime_checkable
+class Resampled(Protocol):
+    """A downstream task that scores many resamples at once. Optional: it is for speed."""
+
+    def score_resamples(
+        self, predictions: Tensor, labels: Tensor, groups: Tensor, counts: Iterable[Any]
+    ) -> dict[str, list[float]]:
+        """For each resample its scores; ``counts`` are int64 [P] each: how often a prediction counts."""
+
+
 class ProteinDataset(Component, Protocol):
     """Built with ``(settings)``.
 
@@ -144,3 +185,22 @@ class ProteinDataset(Component, Protocol):
 
     def split(self, name: Split) -> Sequence[int]:
         """Indices of the proteins of one split."""
+
+
+@runtime_checkable
+class LabelledDataset(Protocol):
+    """A dataset whose proteins carry labels [L]; what a downstream task needs besides the rest.
+
+    All proteins of a group carry the group's labels. Where names have the form ``GROUP/NAME``, proteins
+    of one GROUP belong together when predictions are scored.
+    """
+
+    label_names: Sequence[str]
+    """What the predictions are: one name per class, term or value."""
+
+    @property
+    def test_sets(self) -> Mapping[str, Sequence[int]]:
+        """Indices of the proteins of each test set, by its name; sets may overlap one another."""
+
+    def labels(self, indices: Sequence[int]) -> Tensor:
+        """Labels float32 [len(indices), L] of these proteins."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
+from esmgn_core.spec import Kind
 
 Model = TypeVar("Model", bound=BaseModel)
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -130,6 +131,10 @@ class TrainTable(ComponentSettings):
     """Compile the blocks of the sequence encoder with ``torch.compile``."""
     time_limit: float | None = Field(None, gt=0)
     """Minutes after which the run saves itself and stops, ready to go on; not set for no limit."""
+    test_epoch: Literal["best", "last"] = "best"
+    """Weights that a downstream run is tested with: those of its best validation, or the last ones."""
+    resamples: int = Field(1000, ge=0)
+    """Resamples of the predictions behind the intervals of a downstream run's scores; 0 for none."""
 
 
 class LengthTable(ComponentSettings):
@@ -155,7 +160,10 @@ class LengthTable(ComponentSettings):
 
 
 class RunConfig(BaseModel):
-    """A whole run; one table per kind of component, then those of the engine."""
+    """A whole run; one table per kind of component, then those of the engine.
+
+    Its task is either ``pretext`` or ``downstream``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -163,13 +171,27 @@ class RunConfig(BaseModel):
     struct: ComponentTable
     fuse: ComponentTable
     graph: ComponentTable
-    pretext: ComponentTable
+    pretext: ComponentTable | None = None
+    downstream: ComponentTable | None = None
     data: ComponentTable
     length: LengthTable = LengthTable()
     optim: OptimTable = OptimTable()
     train: TrainTable = TrainTable()
     written_in: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
     """For messages: the files and flags that set something in a table, such as ``" (run.toml)"``."""
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Kinds of component that the run has."""
+        return tuple(kind for kind in Kind if getattr(self, kind) is not None)
+
+    @property
+    def task(self) -> ComponentTable:
+        """The table of the run's task."""
+        table = self.pretext or self.downstream
+        if table is None:
+            raise ValueError("a run needs a pretext or a downstream task")
+        return table
 
     def __eq__(self, other: object) -> bool:
         """Whether both describe the same run, wherever it was written."""

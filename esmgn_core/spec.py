@@ -14,6 +14,7 @@ class Kind(StrEnum):
     FUSE = "fuse"
     GRAPH = "graph"
     PRETEXT = "pretext"
+    DOWNSTREAM = "downstream"
     DATA = "data"
 
     @property
@@ -28,6 +29,7 @@ _LONG_NAMES = {
     Kind.FUSE: "fuser",
     Kind.GRAPH: "graph builder",
     Kind.PRETEXT: "pretext task",
+    Kind.DOWNSTREAM: "downstream task",
     Kind.DATA: "dataset",
 }
 

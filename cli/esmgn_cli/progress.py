@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 
 from esmgn_core import hookimpl
+from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.interruption import exit_status
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import Outcome
@@ -108,6 +109,7 @@ def finish(outcome: Outcome, *, made_up: bool = False) -> None:
     """Say how the run ended; leaves the program with the status of the signal where one stopped it."""
     if outcome.is_main:
         _print_losses(outcome.run.read_metrics())
+        _print_report(outcome.report)
         lines = _stopped(outcome) if outcome.signal else _finished(outcome, made_up=made_up)
         typer.echo("\n".join(["", *lines]))
     if outcome.signal:
@@ -124,6 +126,8 @@ def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
     yield f"finished {outcome.progress.step} steps; run folder: {run.path}"
     if outcome.progress.best_step:
         yield f"best encoder (step {outcome.progress.best_step}): {run.model}"
+    if outcome.report:
+        yield f"scores with intervals: {run.results}; predictions: {run.predictions}"
     if run.refused.exists():
         num_refused = len(run.refused.read_text(encoding="utf-8").splitlines()) - 1
         yield f"{num_refused} structure files left out, with reasons: {run.refused}"
@@ -147,7 +151,7 @@ def _print_losses(lines: list[dict[str, float]]) -> None:
     """A table of a few rows, each the mean over the steps since the row before."""
     if not lines:
         return
-    names = list(dict.fromkeys(name for line in lines for name in line if name != "lr"))
+    names = list(dict.fromkeys(name for line in lines for name in line if _is_shown(name)))
     num_rows = min(len(lines), _ROWS_IN_SUMMARY)
     borders = [round(row * len(lines) / num_rows) for row in range(num_rows + 1)]
     table = Table(box=None, pad_edge=False)
@@ -156,6 +160,27 @@ def _print_losses(lines: list[dict[str, float]]) -> None:
     for first, last in pairwise(borders):
         table.add_row(*(_cell(name, lines[first:last]) for name in names))
     Console(width=max(80, 18 * len(names))).print(table)
+
+
+def _is_shown(name: str) -> bool:
+    return name != "lr" and not name.startswith("test")
+
+
+def _print_report(report: Report) -> None:
+    """A table of sets and scores with their intervals."""
+    if not report:
+        return
+    table = Table("", *report, box=None, pad_edge=False)
+    for name in next(iter(report.values())):
+        table.add_row(name, *(_score(scores.get(name, {})) for scores in report.values()))
+    Console(width=max(80, 28 * len(report))).print("", table, sep="\n")
+
+
+def _score(numbers: Mapping[str, float]) -> str:
+    if "value" not in numbers:
+        return ""
+    between = f" ({numbers['low']:.3f} to {numbers['high']:.3f})" if "low" in numbers else ""
+    return f"{numbers['value']:.4f}{between}"
 
 
 def _cell(name: str, lines: list[dict[str, float]]) -> str:

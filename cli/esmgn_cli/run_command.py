@@ -33,6 +33,9 @@ def run(
     pretext: Annotated[
         str | None, typer.Option(help="Pretext task, such as residue_type.", show_default=False)
     ] = None,
+    downstream: Annotated[
+        str | None, typer.Option(help="Downstream task, such as multilabel.", show_default=False)
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Dataset, or a folder or file of structures.", show_default=False)
     ] = None,
@@ -73,7 +76,14 @@ def run(
     from esmgn_core.configure import configure, parse_assignments
 
     registry = discover()
-    names = {"seq": seq, "struct": struct, "fuse": fuse, "graph": graph, "pretext": pretext}
+    names = {
+        "seq": seq,
+        "struct": struct,
+        "fuse": fuse,
+        "graph": graph,
+        "pretext": pretext,
+        "downstream": downstream,
+    }
     changes = parse_assignments(assignments or [])
     if resume is not None:
         given: dict[str, object] = {

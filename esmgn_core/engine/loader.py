@@ -282,7 +282,12 @@ def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tenso
 
 
 def held_out_batches(
-    indices: Sequence[int], settings: TrainTable, world: World, lengths: Tensor | None = None
+    indices: Sequence[int],
+    settings: TrainTable,
+    world: World,
+    lengths: Tensor | None = None,
+    *,
+    group_size: int = 1,
 ) -> Iterator[MicroBatch]:
     """Held-out proteins in batches; every process takes its share, none takes a protein twice.
 
@@ -292,24 +297,28 @@ def held_out_batches(
         world: this process among all.
         lengths: residues that the encoder sees of every protein of the dataset; needed where
             batches are measured in residues.
+        group_size: neighbours that stay together.
     """
-    for number, part in enumerate(_held_out_parts(indices, settings, lengths)):
+    for number, part in enumerate(_held_out_parts(indices, settings, lengths, group_size)):
         if number % world.size == world.rank:
             yield MicroBatch(tuple(indices[position] for position in part), tuple(part))
 
 
-def _held_out_parts(indices: Sequence[int], settings: TrainTable, lengths: Tensor | None) -> Iterator[range]:
+def _held_out_parts(
+    indices: Sequence[int], settings: TrainTable, lengths: Tensor | None, group_size: int
+) -> Iterator[range]:
     """Positions in ``indices`` of each batch."""
     if lengths is None or settings.residues_per_batch is None:
-        size = settings.proteins_per_batch
+        size = max(1, settings.proteins_per_batch // group_size) * group_size
         yield from (range(first, min(first + size, len(indices))) for first in range(0, len(indices), size))
         return
     first, total = 0, 0
-    for position, index in enumerate(indices):
-        total += int(lengths[index])
+    for position in range(0, len(indices), group_size):
+        residues = int(lengths[torch.as_tensor(indices[position : position + group_size])].sum())
+        total += residues
         if total > settings.residues_per_batch and position > first:
             yield range(first, position)
-            first, total = position, int(lengths[index])
+            first, total = position, residues
     if indices:
         yield range(first, len(indices))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -59,4 +61,17 @@ def merged(module: nn.Module) -> dict[str, Tensor]:
         weight = state[f"{name}.weight"]
         with torch.no_grad():
             state[f"{name}.weight"] = weight + part.get_delta_weight(_ADAPTER).to(weight.dtype)
+    return state
+
+
+def beside_adapters(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse of :func:`merged`: tensors under the names of ``module``, whose adapters add nothing."""
+    state = dict(tensors)
+    for name, part in module.named_modules():
+        if not hasattr(part, "lora_A"):
+            continue
+        for own in [key for key in state if key.startswith(f"{name}.")]:
+            state[own.replace(f"{name}.", f"{name}.base_layer.", 1)] = state.pop(own)
+        adapters = {key: value for key, value in part.state_dict().items() if key.startswith("lora_")}
+        state |= {f"{name}.{key}": torch.zeros_like(value) for key, value in adapters.items()}
     return state

@@ -29,7 +29,9 @@ class RunFolder:
 
     ``config.toml`` repeats the run; ``environment.json`` says where it ran; ``metrics.jsonl`` has
     one JSON object per logged step; ``log.txt`` tells the story; ``refused.tsv`` lists structure
-    files left out; ``model.safetensors`` is the best encoder; ``last/`` is where to resume.
+    files left out; ``model.safetensors`` is the best encoder; ``last/`` is where to resume. A downstream
+    run has ``task.safetensors``, the heads that belong to the best encoder, ``labels.json``, what their
+    outputs are, and in the end ``results.json`` and ``predictions.npz``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,6 +42,10 @@ class RunFolder:
         self.log_file = path / "log.txt"
         self.refused = path / "refused.tsv"
         self.model = path / "model.safetensors"
+        self.task = path / "task.safetensors"
+        self.labels = path / "labels.json"
+        self.results = path / "results.json"
+        self.predictions = path / "predictions.npz"
         self.last = path / "last"
         self.non_finite = path / "non_finite.json"
         self.out_of_memory = path / "out_of_memory.json"
@@ -145,6 +151,10 @@ class RunFolder:
         header = "" if self.refused.exists() else _REFUSED_HEADER
         with self.refused.open("a", encoding="utf-8") as file:
             file.write(f"{header}{what}\t{reason}\n")
+
+    def write_labels(self, component: str, names: Sequence[str]) -> None:
+        """Write what the outputs of the downstream task's head are, in order."""
+        write_atomically(self.labels, json.dumps({"task": component, "labels": list(names)}, indent=1) + "\n")
 
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``."""

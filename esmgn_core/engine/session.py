@@ -17,6 +17,7 @@ from esmgn_core.engine.distributed import (
     synchronise_batch_norm,
 )
 from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
@@ -27,9 +28,10 @@ from esmgn_core.engine.state import Progress, load_last
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.model import TrainStep
-from esmgn_core.protocols import ProteinDataset
+from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset
 from esmgn_core.registry import Registry
 from esmgn_core.settings import ComponentTable, RunConfig
+from esmgn_core.spec import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Outcome:
         num_steps: steps planned.
         signal: number of the signal that stopped it, 0 if it went to the end.
         is_main: whether this process is the one that speaks to the user.
+        report: scores of a downstream run that went to its end, with intervals.
     """
 
     run: RunFolder
@@ -49,6 +52,7 @@ class Outcome:
     num_steps: int
     signal: int
     is_main: bool
+    report: Report
 
 
 def start_run(
@@ -104,7 +108,7 @@ def _run(
     config = blueprint.config
     with joined_world(config.train.device) as world, numerics(world.device, precision=config.train.precision):
         dataset = blueprint.dataset()
-        step = _train_step(blueprint, world)
+        step, downstream = _train_step(blueprint, dataset, world)
         if init:
             init.fill(step.encoder, registry)
         if config.optim.lora_rank:
@@ -122,6 +126,8 @@ def _run(
             started_from = init.described() if init else run.started_from()
             _write_records(run, blueprint, registry, world, weights=weights, started_from=started_from)
             _write_data(run, dataset)
+            if isinstance(dataset, LabelledDataset) and downstream:
+                run.write_labels(blueprint.parts[Kind.DOWNSTREAM][0].name, dataset.label_names)
             if init:
                 run.log(f"encoder from {init.model}, sha256 {init.sha256()}")
             run.drop_metrics_after(progress.step)
@@ -132,19 +138,25 @@ def _run(
         pieces.load_recorded()
         progress.pieces = pieces.number
         observers = Observers(registry.manager.hook, run, world.is_main)
-        trainer = Trainer(learner, dataset, schedule, config.train, run, world, observers, progress)
-        received = trainer.fit() if progress.step < schedule.num_steps else 0
+        trainer = Trainer(
+            learner, dataset, schedule, config.train, run, world, observers, progress, downstream
+        )
+        unfinished = progress.step < schedule.num_steps or (downstream and not run.results.exists())
+        received = trainer.fit() if world.from_main(bool(unfinished)) else 0
         if cut := step.encoder.length.report():
             run.log(cut if world.size == 1 else f"process {world.rank}: {cut}")
         if world.is_main:
             run.log(f"stopped by signal {received}" if received else f"finished at step {progress.step}")
-        return Outcome(run, progress, schedule.num_steps, received, world.is_main)
+        return Outcome(run, progress, schedule.num_steps, received, world.is_main, trainer.report)
 
 
-def _train_step(blueprint: Blueprint, world: World) -> TrainStep:
+def _train_step(
+    blueprint: Blueprint, dataset: ProteinDataset, world: World
+) -> tuple[TrainStep, DownstreamTask | None]:
     train = blueprint.config.train
     encoder = blueprint.encoder()
-    task = blueprint.task(encoder.output_dim)
+    downstream = _downstream_task(blueprint, encoder.output_dim, dataset) if blueprint.is_downstream else None
+    task = downstream or blueprint.task(encoder.output_dim)
     precision = autocast_dtype(train.precision, world.device)
     step = TrainStep(encoder, task, blueprint.graph(), precision=precision).to(world.device)
     if world.size > 1 and train.sync_batch_norm:
@@ -154,12 +166,19 @@ def _train_step(blueprint: Blueprint, world: World) -> TrainStep:
     if train.compile:
         for block in repeated_blocks(encoder.get_submodule("sequence")):
             block.compile(dynamic=True)
-    return step
+    return step, downstream
+
+
+def _downstream_task(blueprint: Blueprint, encoder_dim: int, dataset: ProteinDataset) -> DownstreamTask:
+    task = blueprint.downstream_task(encoder_dim, dataset)
+    if isinstance(dataset, LabelledDataset):
+        task.prepare(dataset.labels(dataset.split("train")[:: dataset.group_size]))
+    return task
 
 
 def _new_folder(blueprint: Blueprint, out: Path | None, world: World) -> RunFolder:
     config = blueprint.config
-    name = "-".join([config.seq.name, config.struct.name, config.fuse.name, config.pretext.name])
+    name = "-".join([config.seq.name, config.struct.name, config.fuse.name, config.task.name])
     path = RunFolder.create(out, name=name).path if world.is_main else None
     chosen = world.from_main(path)
     if chosen is None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.lora import merged
+from esmgn_core.engine.lora import beside_adapters, merged
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.model import JointEncoder, TrainStep
@@ -35,13 +35,14 @@ class Progress:
     Attributes:
         step: optimiser steps taken.
         best_step: step of the best encoder, 0 if none was written yet.
-        best_loss: its held-out loss, or its training loss where nothing is held out.
+        best_value: what chose it, lower is better: its held-out loss, its training loss where nothing is
+            held out, or minus the deciding score of a downstream task.
         pieces: how finely passes are cut, for want of memory.
     """
 
     step: int = 0
     best_step: int = 0
-    best_loss: float = float("inf")
+    best_value: float = float("inf")
     pieces: int = 1
 
 
@@ -135,9 +136,41 @@ def _same_sequence(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 
 def save_best(run: RunFolder, encoder: JointEncoder, metadata: dict[str, str]) -> None:
     """Write the encoder to ``model.safetensors``."""
-    temporary = run.model.with_name(f".{_MODEL}")
-    write_tensors(encoder_tensors(encoder), temporary, metadata)
-    temporary.replace(run.model)
+    _write_beside(run.model, encoder_tensors(encoder), metadata)
+
+
+def save_task(run: RunFolder, step: TrainStep, metadata: dict[str, str]) -> None:
+    """Write heads and buffers of the task to ``task.safetensors``."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in _task(step).state_dict().items()}
+    _write_beside(run.task, tensors, metadata)
+
+
+def load_best(run: RunFolder, step: TrainStep) -> None:
+    """Fill encoder and task with the best ones of their run.
+
+    Raises:
+        WeightsError: a file is missing or damaged, or does not fit.
+    """
+    fill_encoder(step.encoder, beside_adapters(step.encoder, load_weights(run.model)), origin=str(run.model))
+    load_task(run, _task(step))
+
+
+def load_task(run: RunFolder, task: nn.Module) -> None:
+    """Fill a downstream task from a run's ``task.safetensors``.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or is of another task.
+    """
+    try:
+        task.load_state_dict(load_weights(run.task))
+    except RuntimeError as error:
+        raise WeightsError(f"{run.task} does not fit the task: {error}") from error
+
+
+def _write_beside(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    write_tensors(tensors, temporary, metadata)
+    temporary.replace(path)
 
 
 def save_last(run: RunFolder, learner: Learner, progress: Progress) -> None:

@@ -17,11 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 from esmgn_core.batch import ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.engine.distributed import World
+from esmgn_core.engine.evaluate import HeldOut, Report, predict_proteins, report_run, score
 from esmgn_core.engine.interruption import Interruption
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import (
     VALIDATION_STEP,
-    MicroBatch,
     Schedule,
     encoded_lengths,
     held_out_batches,
@@ -33,9 +33,10 @@ from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.reader import Loaded, Reader, Unreadable
 from esmgn_core.engine.run_folder import RunFolder, write_atomically
 from esmgn_core.engine.shortage import Pieces, ShortageError
-from esmgn_core.engine.state import Progress, save_best, save_last
+from esmgn_core.engine.state import Progress, save_best, save_last, save_task
 from esmgn_core.errors import RunError
-from esmgn_core.protocols import ProteinDataset
+from esmgn_core.model import TrainStep
+from esmgn_core.protocols import DownstreamTask, ProteinDataset
 from esmgn_core.settings import TrainTable
 
 
@@ -51,6 +52,8 @@ class Trainer:
         world: this process among all.
         observers: who is told about the run.
         progress: where the run is.
+        downstream: the task of the learner if it learns from labels.
+        report: scores at the end of a downstream run, with intervals.
     """
 
     learner: Learner
@@ -61,6 +64,8 @@ class Trainer:
     world: World
     observers: Observers
     progress: Progress = field(default_factory=Progress)
+    downstream: DownstreamTask | None = None
+    report: Report = field(default_factory=dict)
     _wrapped: nn.Module = field(init=False)
     _reader: Reader = field(init=False)
     _trained_on: Means = field(init=False, default_factory=Means)
@@ -85,7 +90,10 @@ class Trainer:
         self.observers.tell("run_started", total_steps=self.schedule.num_steps, first_step=first)
         try:
             with interruption.caught():
-                return self._loop(interruption)
+                received = self._loop(interruption)
+                if self.downstream and not received:
+                    self._report(self.downstream)
+                return received
         except BaseException as caught:
             error = caught
             raise
@@ -137,6 +145,24 @@ class Trainer:
     def _unreadable(self, protein: Unreadable) -> None:
         self.run.add_refused(f"protein {protein.index}", protein.reason)
         self.observers.notice(f"protein {protein.index} cannot be read and is left out: {protein.reason}")
+
+    def _report(self, task: DownstreamTask) -> None:
+        """Score the best model, and log its test scores."""
+        with self.learner.evaluating() as step:
+            self.report = report_run(
+                self.run,
+                step,
+                task,
+                self.dataset,
+                self._held_out,
+                train=self.train,
+                progress=self.progress,
+                world=self.world,
+            )
+        tests = [name for name in self.report if name != "valid"]
+        values = {f"{name}_{key}": item["value"] for name in tests for key, item in self.report[name].items()}
+        if values:
+            self._log(values)
 
     def _validates(self, number: int) -> bool:
         epochs_done = self.schedule.epoch(number) + 1
@@ -204,34 +230,56 @@ class Trainer:
         return nullcontext()
 
     def _validate(self, train_means: Mapping[str, float]) -> dict[str, float]:
-        """Means over the held-out proteins; keeps the encoder if it is the best so far.
+        """Means and scores over the held-out proteins; keeps the model if it is the best so far.
 
-        Without held-out proteins the loss of the training step decides.
+        The deciding score of a downstream task says which is best, else the loss; without held-out
+        proteins the loss of the training step.
         """
         indices = self.dataset.split("valid")
-        loss, logged = train_means["loss"], {}
+        deciding, logged = train_means["loss"], {}
         with self.learner.evaluating() as step:
             if indices:
-                means = Means()
-                for part, batch, _ in self._reader.read(self._held_out(indices)):
-                    draws = part.draws(self.train.seed, VALIDATION_STEP)
-                    means.add(step(batch.to(self.world.device), draws))
+                means, scores = self._evaluate(step, indices)
                 values, _ = means.over(self.world, like=self._trained_on)
-                loss, logged = values["loss"], {f"valid_{name}": value for name, value in values.items()}
-            if loss < self.progress.best_loss:
-                self.progress.best_loss, self.progress.best_step = loss, self.progress.step
+                deciding = scores[self.downstream.metric] if self.downstream else values["loss"]
+                logged = {f"valid_{name}": value for name, value in (values | scores).items()}
+            value = -deciding if self.downstream and indices else deciding
+            if value < self.progress.best_value or not self.progress.best_step:
+                self.progress.best_value, self.progress.best_step = value, self.progress.step
                 if self.world.is_main:
-                    save_best(self.run, step.encoder, {"step": str(self.progress.step)})
-                    self.observers.tell("checkpoint_saved", path=self.run.model)
-        self.learner.validated(loss)
+                    self._save_best(step)
+        self.learner.validated(deciding)
         return logged
 
-    def _held_out(self, indices: Sequence[int]) -> Iterator[tuple[MicroBatch, bool]]:
+    def _evaluate(self, step: TrainStep, indices: Sequence[int]) -> tuple[Means, dict[str, float]]:
+        """This process's share of the losses, and a downstream task's scores, of held-out proteins."""
+        means = Means()
+        if self.downstream:
+            outputs, found = predict_proteins(step, self.downstream, self._held_out(indices), self.world)
+            for output in outputs:
+                means.add(output)
+            return means, self.world.from_main(score(self.downstream, found) if self.world.is_main else {})
+        for held_out in self._held_out(indices):
+            means.add(step(held_out.batch, held_out.draws))
+        return means, {}
+
+    def _held_out(self, indices: Sequence[int]) -> Iterator[HeldOut]:
+        """This process's share of some proteins, on its device."""
         lengths = None
         if self.train.residues_per_batch is not None:
             lengths = encoded_lengths(self.dataset, max_residues(self.learner.step))
-        for part in held_out_batches(indices, self.train, self.world, lengths):
-            yield part, True
+        size = self.dataset.group_size
+        parts = held_out_batches(indices, self.train, self.world, lengths, group_size=size)
+        for part, batch, _ in self._reader.read((part, True) for part in parts):
+            draws = part.draws(self.train.seed, VALIDATION_STEP)
+            yield HeldOut(part.positions, batch.to(self.world.device), draws)
+
+    def _save_best(self, step: TrainStep) -> None:
+        metadata = {"step": str(self.progress.step)}
+        if self.downstream:
+            save_task(self.run, step, metadata)
+        save_best(self.run, step.encoder, metadata)
+        self.observers.tell("checkpoint_saved", path=self.run.model)
 
     def _checkpoint(self) -> None:
         if self.world.is_main:

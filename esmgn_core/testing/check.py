@@ -21,6 +21,7 @@ from esmgn_core.settings import ComponentSettings, validated
 from esmgn_core.spec import ComponentSpec, Kind
 from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.datasets import check_dataset
+from esmgn_core.testing.downstream import check_downstream_task
 from esmgn_core.testing.fusers import check_fuser
 from esmgn_core.testing.graphs import check_graph_builder
 from esmgn_core.testing.sequence import check_sequence_encoder
@@ -35,6 +36,7 @@ _CHECKS: dict[Kind, Callable[[Claims, type, Build], None]] = {
     Kind.FUSE: check_fuser,
     Kind.GRAPH: check_graph_builder,
     Kind.PRETEXT: check_pretext_task,
+    Kind.DOWNSTREAM: check_downstream_task,
     Kind.DATA: check_dataset,
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import CA, Protein, ProteinBatch
+from esmgn_core.protocols import LabelledDataset
 from esmgn_core.splits import Split
 from esmgn_core.testing.claims import Claims, differences, is_count, snapshot
 
@@ -23,10 +24,15 @@ class DatasetSubject:
     build: Callable[[], Any]
     dataset: Any
 
+    def tests(self) -> dict[str, list[int]]:
+        """Its test sets, if it has labels."""
+        sets = self.dataset.test_sets if isinstance(self.dataset, LabelledDataset) else {}
+        return {name: list(indices) for name, indices in sets.items()}
+
 
 def check_dataset(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """State all claims about a dataset. All its proteins are read."""
-    checks = (_size, _proteins, _names, _splits, _repeatable)
+    checks = (_size, _proteins, _names, _splits, _labels, _repeatable)
     claims.check(checks, DatasetSubject(claims, build, build()))
 
 
@@ -101,8 +107,11 @@ def _names(subject: DatasetSubject) -> None:
 def _splits(subject: DatasetSubject) -> None:
     """The splits share no protein, leave none out, and keep groups together."""
     dataset = subject.dataset
-    splits = {name: list(dataset.split(name)) for name in get_args(Split)}
+    splits: dict[str, list[int]] = {name: list(dataset.split(name)) for name in get_args(Split)}
+    tests = subject.tests()
     together = [index for indices in splits.values() for index in indices]
+    together += sorted({index for indices in tests.values() for index in indices})
+    splits |= tests
     claims = subject.claims
     claims.hold(len(together) == len(set(together)), "a protein is in the splits twice")
     claims.hold(sorted(together) == list(range(len(dataset))), "its splits do not cover its proteins")
@@ -114,6 +123,32 @@ def _splits(subject: DatasetSubject) -> None:
             group == list(range(group[0], group[0] + size)) and group[0] % size == 0 for group in groups
         )
         claims.hold(whole, f"split '{name}' tears groups of {size} proteins apart")
+
+
+def _labels(subject: DatasetSubject) -> None:
+    """Labels have a name each, are the same by protein as by the lot, and are there for every protein."""
+    claims, dataset = subject.claims, subject.dataset
+    if not isinstance(dataset, LabelledDataset):
+        return
+    names = list(dataset.label_names)
+    claims.hold(bool(names) and len(set(names)) == len(names), "its label names are missing or not distinct")
+    claims.hold(
+        all(name.startswith("test") for name in dataset.test_sets),
+        "a test set's name does not start with 'test'",
+    )
+    labels = dataset.labels(range(len(subject.dataset)))
+    claims.hold(
+        labels.dtype == torch.float32
+        and tuple(labels.shape) in {(len(labels), 1), (len(labels), len(names))},
+        f"labels() gives {labels.dtype} {list(labels.shape)}, expected a float32 column, or one per name",
+    )
+    own = [subject.dataset[index].labels for index in range(len(labels))]
+    same = all(one is not None and _equal(one, other) for one, other in zip(own, labels, strict=True))
+    claims.hold(same, "the labels of a protein are not those that labels() gives")
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return not differences(snapshot(one), snapshot(other))
 
 
 def _repeatable(subject: DatasetSubject) -> None:

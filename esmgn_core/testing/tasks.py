@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
-from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
+from esmgn_core.batch import Encoding, Protein, ProteinBatch, TaskOutput
 from esmgn_core.draws import SeededDraws
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.testing.claims import (
@@ -22,17 +22,23 @@ from esmgn_core.testing.claims import (
     snapshot,
     state_dict_carries_over,
 )
-from esmgn_core.testing.examples import ExampleGraph, example_batch, example_proteins
+from esmgn_core.testing.examples import ExampleGraph, example_proteins
 from esmgn_core.testing.graphs import check_graph
 from esmgn_core.testing.stand_ins import ExampleStructureEncoder
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSubject:
-    """A pretext task under test; its views are encoded by a simple encoder."""
+    """A task under test; its views are encoded by a simple encoder."""
 
     claims: Claims
     build: Callable[[], Any]
+    proteins: Sequence[Protein] = field(default_factory=example_proteins)
+    group_size: int = 1
+
+    def batch(self) -> ProteinBatch:
+        """All proteins."""
+        return ProteinBatch.from_proteins(self.proteins)
 
     def new(self) -> Any:
         """An instance with heads off their initial values."""
@@ -50,7 +56,7 @@ class TaskSubject:
 
     def example_views(self, task: Any) -> tuple[View, ...]:
         """Views of the example batch."""
-        return self.views(task, example_batch(), range(len(example_proteins())))
+        return self.views(task, self.batch(), range(len(self.proteins)))
 
     def loss(self, task: Any, encoder: nn.Module) -> TaskOutput:
         """Loss of the example batch."""
@@ -73,18 +79,7 @@ def encode(encoder: nn.Module, views: Sequence[View]) -> list[Encoding]:
 def check_pretext_task(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """State all claims about a pretext task."""
     subject = TaskSubject(claims, lambda: build(encoder_dim=ExampleStructureEncoder.output_dim))
-    checks = (
-        _valid_views,
-        _batch_untouched,
-        _same_draws,
-        _views_by_protein,
-        _loss,
-        _views_untouched,
-        _gradients,
-        _state_dict,
-        _bfloat16,
-    )
-    claims.check(checks, subject)
+    claims.check(TASK_CHECKS, subject)
 
 
 def _valid_views(subject: TaskSubject) -> None:
@@ -98,7 +93,7 @@ def _valid_views(subject: TaskSubject) -> None:
     for number, view in enumerate(views):
         batch = view.batch
         claims.hold(
-            len(batch) == len(example_proteins()) and batch.ptr.shape == (len(batch) + 1,),
+            len(batch) == len(subject.proteins) and batch.ptr.shape == (len(batch) + 1,),
             f"view {number} does not hold as many proteins as the batch",
         )
         rows = {len(batch.residue_type), len(batch.backbone), len(batch.atom_mask), int(batch.ptr[-1])}
@@ -110,7 +105,7 @@ def _valid_views(subject: TaskSubject) -> None:
 
 def _batch_untouched(subject: TaskSubject) -> None:
     """Corrupting leaves the batch bit-identical."""
-    task, batch = subject.new(), example_batch()
+    task, batch = subject.new(), subject.batch()
     subject.claims.untouched(lambda: subject.views(task, batch, range(len(batch))), batch=batch)
 
 
@@ -129,16 +124,19 @@ def _views_by_protein(subject: TaskSubject) -> None:
     """What a protein's view looks like does not depend on the proteins beside it."""
     task = subject.new()
     together = subject.example_views(task)
-    for position, protein in enumerate(example_proteins()):
-        alone = subject.views(task, ProteinBatch.from_proteins([protein]), [position])
+    size = subject.group_size
+    for first in range(0, len(subject.proteins), size):
+        group = subject.proteins[first : first + size]
+        alone = subject.views(task, ProteinBatch.from_proteins(group), range(first, first + size))
         pairs = zip(together, alone, strict=True)
-        same = all(not differences(_part(one, position), _part(other, 0)) for one, other in pairs)
-        subject.claims.hold(same, f"the view of protein '{protein.name}' depends on the proteins beside it")
+        same = all(not differences(_part(one, first, size), _part(other, 0, size)) for one, other in pairs)
+        subject.claims.hold(same, f"the view of protein '{group[0].name}' depends on the proteins beside it")
 
 
-def _part(view: View, position: int) -> dict[str, object]:
-    """Residues and edges of one protein of a view."""
-    chosen = view.batch.protein_index == position
+def _part(view: View, first: int, size: int) -> dict[str, object]:
+    """Residues and edges of one group of proteins of a view."""
+    protein = view.batch.protein_index
+    chosen = (first <= protein) & (protein < first + size)
     batch = view.batch.select(chosen)
     graph: ResidueGraph = view.graph.select(chosen)
     parts = (batch.residue_type, batch.backbone, batch.chain_index, graph.edge_index, graph.relation)
@@ -207,3 +205,17 @@ def _bfloat16(subject: TaskSubject) -> None:
         loss = task.loss(views, encode(encoder, views)).loss
     check_number(subject.claims, "under bfloat16 autocast the loss", loss)
     subject.claims.hold(loss.dtype == torch.float32, f"under bfloat16 autocast the loss is {loss.dtype}")
+
+
+TASK_CHECKS = (
+    _valid_views,
+    _batch_untouched,
+    _same_draws,
+    _views_by_protein,
+    _loss,
+    _views_untouched,
+    _gradients,
+    _state_dict,
+    _bfloat16,
+)
+"""What holds for pretext and downstream tasks alike."""

@@ -102,7 +102,7 @@ def resolved(registry: Registry, *layers: Tables) -> Tables:
     """The tables of the run file that a run leaves behind."""
     config = configure(registry, layers)
     tables = config.model_dump(mode="json", exclude_none=True)
-    for kind in Kind:
+    for kind in config.kinds:
         spec, _, settings = component_settings(registry, kind, config)
         name = getattr(config, kind).name
         table = ComponentTable(
@@ -259,7 +259,7 @@ def test_data_that_is_neither_a_dataset_nor_a_path(registry: Registry) -> None:
 
 def test_a_run_needs_no_names(registry: Registry) -> None:
     config = configure(registry, [])
-    assert {kind: getattr(config, kind).name for kind in Kind} == dict(DEFAULTS)
+    assert {kind: getattr(config, kind).name for kind in config.kinds} == dict(DEFAULTS)
 
 
 def test_later_layers_win(registry: Registry) -> None:

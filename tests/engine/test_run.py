@@ -93,7 +93,7 @@ def test_model_file_is_the_encoder_with_the_lowest_held_out_loss(start: Start) -
     outcome = start("train.epochs=4")
     valid = {line["step"]: line["valid_loss"] for line in outcome.run.read_metrics() if "valid_loss" in line}
     assert outcome.progress.best_step == min(valid, key=valid.__getitem__)
-    assert outcome.progress.best_loss == min(valid.values())
+    assert outcome.progress.best_value == min(valid.values())
 
 
 class StopAt:

@@ -1,0 +1,225 @@
+"""Downstream tasks: predictions of held-out proteins, their scores, and the report of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from esmgn_core.batch import ProteinBatch, TaskOutput
+from esmgn_core.draws import Draws
+from esmgn_core.engine.distributed import World
+from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.state import Progress, load_best
+from esmgn_core.metrics import interval, resamples
+from esmgn_core.model import TrainStep
+from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset, Resampled
+from esmgn_core.settings import TrainTable
+
+Report = dict[str, dict[str, dict[str, float]]]
+
+
+class HeldOut(NamedTuple):
+    """Proteins to predict in one pass.
+
+    Attributes:
+        positions: their places among all that are predicted.
+        batch: the proteins, on the device of the model.
+        draws: their random streams.
+    """
+
+    positions: Sequence[int]
+    batch: ProteinBatch
+    draws: Draws
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Predictions of P groups of proteins, each once, in the order they were asked for.
+
+    Attributes:
+        values: float32 [P, T].
+        labels: float32 [P, L], NaN = unknown.
+        names: name of each group's first protein.
+        groups: int64 [P], equal for names of the form ``GROUP/NAME`` with the same GROUP.
+    """
+
+    values: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+    groups: Tensor
+
+    @classmethod
+    def named(cls, values: Tensor, labels: Tensor, names: Sequence[str]) -> Self:
+        """Predictions whose names say what belongs together."""
+        number: dict[str, int] = {}
+        keys = (name.rpartition("/")[0] or f"/{name}" for name in names)
+        groups = torch.tensor([number.setdefault(key, len(number)) for key in keys], dtype=torch.int64)
+        return cls(values, labels, tuple(names), groups)
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Some of the predictions."""
+        index = torch.tensor(rows, dtype=torch.int64)
+        names = tuple(self.names[row] for row in rows)
+        return replace(
+            self, values=self.values[index], labels=self.labels[index], names=names, groups=self.groups[index]
+        )
+
+    def repeated(self, counts: NDArray[np.int64]) -> Self:
+        """Each prediction as often as it counts; a group that was drawn twice is two groups."""
+        rows = np.repeat(np.arange(len(counts)), counts)
+        first = np.repeat(counts.cumsum() - counts, counts)
+        again = torch.from_numpy(np.arange(len(rows)) - first)
+        drawn = self.take(rows.tolist())
+        return replace(drawn, groups=drawn.groups * (int(counts.max()) + 1) + again)
+
+
+def predict_proteins(
+    step: TrainStep, task: DownstreamTask, held_out: Iterable[HeldOut], world: World
+) -> tuple[list[TaskOutput], Predictions]:
+    """Predict proteins of a dataset, shared by all processes, none of them twice.
+
+    Args:
+        step: encoder and task, in evaluation mode.
+        task: the task of ``step``.
+        held_out: this process's share.
+        world: this process among all.
+
+    Returns:
+        The losses of this process's share, and the predictions of all, the same on every process.
+    """
+    size = task.group_size
+    outputs, mine = [], []
+    for positions, batch, draws in held_out:
+        output, values = step.predict(task, batch, draws)
+        outputs.append(output)
+        if batch.labels is None:
+            raise ValueError(f"the proteins {', '.join(batch.names[:3])} carry no labels")
+        mine.append((positions[::size], values.cpu(), batch.labels[::size].cpu(), batch.names[::size]))
+    parts = sorted(part for rank in world.gather(_plain(mine)) for part in rank)
+    found, labels = (torch.from_numpy(np.concatenate([part[column] for part in parts])) for column in (1, 2))
+    return outputs, Predictions.named(found, labels, [name for part in parts for name in part[3]])
+
+
+def _plain(parts: list[Any]) -> list[Any]:
+    # Arrays travel between processes without torch's shared memory; the position sorts the parts.
+    return [(places[0], values.numpy(), labels.numpy(), names) for places, values, labels, names in parts]
+
+
+def score(task: DownstreamTask, found: Predictions) -> dict[str, float]:
+    """The task's scores of predictions."""
+    return task.score(found.values, found.labels, found.groups)
+
+
+def score_with_intervals(
+    task: DownstreamTask, found: Predictions, number: int
+) -> dict[str, dict[str, float]]:
+    """Scores with bootstrap intervals from ``number`` resamples: ``{score: {value, low, high}}``.
+
+    Predictions of one group are drawn together, see :func:`esmgn_core.metrics.resamples`.
+    """
+    values = score(task, found)
+    if not number:
+        return {name: {"value": value} for name, value in values.items()}
+    draws = resamples(found.groups, number)
+    if isinstance(task, Resampled):
+        drawn = task.score_resamples(found.values, found.labels, found.groups, draws)
+    else:
+        drawn = {name: [] for name in values}
+        for counts in draws:
+            for name, value in score(task, found.repeated(counts)).items():
+                drawn[name].append(value)
+    report = {}
+    for name, value in values.items():
+        report[name] = {"value": value}
+        if name in drawn:
+            report[name] |= interval(drawn[name])._asdict()
+    return report
+
+
+def report_run(
+    run: RunFolder,
+    step: TrainStep,
+    task: DownstreamTask,
+    dataset: ProteinDataset,
+    held_out: Callable[[Sequence[int]], Iterable[HeldOut]],
+    *,
+    train: TrainTable,
+    progress: Progress,
+    world: World,
+) -> Report:
+    """Score the validation proteins and every test set, and write ``results.json`` and ``predictions.npz``.
+
+    The weights are those of the best validation, unless ``train.test_epoch`` is ``last``. ``held_out``
+    gives this process's share of the proteins with some indices.
+
+    Returns:
+        ``{set: {score: {value, low, high}}}``, the same on every process.
+    """
+    world.barrier()
+    best = train.test_epoch == "best" and progress.best_step
+    if best:
+        load_best(run, step)
+    sets = evaluation_sets(dataset)
+    wanted = sorted({index for indices in sets.values() for index in indices})
+    if not wanted:
+        return {}
+    _, found = predict_proteins(step, task, held_out(wanted), world)
+    if not world.is_main:
+        return world.from_main({})
+    place = {index: row for row, index in enumerate(wanted[:: dataset.group_size])}
+    parts = {
+        name: found.take([place[index] for index in indices[:: dataset.group_size]])
+        for name, indices in sets.items()
+    }
+    report = {name: score_with_intervals(task, part, train.resamples) for name, part in parts.items()}
+    _write(run, report, parts, metric=task.metric, step=progress.best_step if best else progress.step)
+    return world.from_main(report)
+
+
+def evaluation_sets(dataset: ProteinDataset) -> dict[str, Sequence[int]]:
+    """Proteins that a downstream run is judged by: ``valid`` and the dataset's test sets, where not empty."""
+    sets = {"valid": dataset.split("valid")}
+    if isinstance(dataset, LabelledDataset):
+        sets |= dataset.test_sets
+    return {name: indices for name, indices in sets.items() if len(indices)}
+
+
+def _write(
+    run: RunFolder, report: Report, parts: Mapping[str, Predictions], *, metric: str, step: int
+) -> None:
+    record = {
+        "step": step,
+        "metric": metric,
+        "sets": {
+            name: {"num_predictions": len(parts[name].names), "scores": _json_numbers(scores)}
+            for name, scores in report.items()
+        },
+    }
+    write_atomically(run.results, json.dumps(record, indent=2) + "\n")
+    arrays: dict[str, np.ndarray] = {}
+    for name, part in parts.items():
+        arrays |= {
+            f"{name}.predictions": part.values.numpy(),
+            f"{name}.labels": part.labels.numpy(),
+            f"{name}.names": np.array(part.names),
+        }
+    temporary = run.predictions.with_name(f".{run.predictions.name}")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    temporary.replace(run.predictions)
+
+
+def _json_numbers(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """JSON has no NaN: a score that is not defined is null."""
+    return {
+        name: {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+        for name, numbers in scores.items()
+    }

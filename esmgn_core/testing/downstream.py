@@ -1,0 +1,119 @@
+"""Claims about downstream tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from esmgn_core.alphabet import AMINO_ACIDS
+from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.testing.claims import Claims, is_count, relative_difference
+from esmgn_core.testing.examples import example_proteins
+from esmgn_core.testing.stand_ins import ExampleStructureEncoder
+from esmgn_core.testing.tasks import TASK_CHECKS, TaskSubject, encode, example_encoder
+
+_NUM_TARGETS = 3
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class DownstreamSubject(TaskSubject):
+    """A downstream task under test, and proteins with labels for it."""
+
+    def new(self) -> Any:
+        """An instance that knows the labels, with heads off their initial values."""
+        # Not super(): a dataclass with slots is another class than the one this is written in.
+        task = TaskSubject.new(self)
+        task.prepare(self.labels())
+        return task
+
+    def labels(self) -> Tensor:
+        """Labels of the groups, [P, L]."""
+        labels = self.batch().labels
+        assert labels is not None  # noqa: S101 - for the type checker; labelled_examples gave them
+        return labels[:: self.group_size]
+
+    def predictions(self, task: Any, proteins: Sequence[Protein]) -> Tensor:
+        """Predictions of some proteins in evaluation mode."""
+        task.eval()
+        views = self.views(task, ProteinBatch.from_proteins(proteins), range(len(proteins)))
+        with torch.no_grad():
+            (encoding, *_) = encode(example_encoder(), views)
+            values: Tensor = task.predict(encoding, views[0].batch)
+        return values
+
+
+def check_downstream_task(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
+    """State all claims about a downstream task."""
+
+    def new() -> Any:
+        return build(encoder_dim=ExampleStructureEncoder.output_dim, num_targets=_NUM_TARGETS)
+
+    task = new()
+    claims.hold(isinstance(task.metric, str), f"metric is {task.metric!r}, expected the name of a score")
+    claims.hold(is_count(task.group_size), f"group_size is {task.group_size!r}, expected a positive integer")
+    claims.hold(
+        task.label_dim in (1, _NUM_TARGETS), f"label_dim is {task.label_dim!r}, expected num_targets or 1"
+    )
+    proteins = labelled_examples(task.group_size, task.label_dim)
+    subject = DownstreamSubject(claims, new, proteins, task.group_size)
+    claims.check((*TASK_CHECKS, _predictions, _alone, _saved, _score), subject)
+
+
+def labelled_examples(group_size: int, label_dim: int) -> list[Protein]:
+    """The example proteins with labels of 0 and 1; further ones of a group differ in one residue."""
+    labelled = []
+    for number, protein in enumerate(example_proteins()):
+        labels = torch.tensor([float((number + column) % 2) for column in range(label_dim)])
+        for member in range(group_size):
+            kinds = protein.residue_type.clone()
+            place = len(kinds) // 2
+            kinds[place] = (kinds[place] + member) % len(AMINO_ACIDS) if member else kinds[place]
+            name = f"{protein.name}:{member}" if group_size > 1 else protein.name
+            labelled.append(replace(protein, name=name, residue_type=kinds, labels=labels))
+    return labelled
+
+
+def _predictions(subject: DownstreamSubject) -> None:
+    """There is one float32 row of predictions for each group of proteins."""
+    found = subject.predictions(subject.new(), subject.proteins)
+    shape = [len(subject.proteins) // subject.group_size, _NUM_TARGETS]
+    fits = list(found.shape) == shape and found.dtype == torch.float32
+    subject.claims.hold(fits, f"predict() gives {found.dtype} {list(found.shape)}, expected float32 {shape}")
+    subject.claims.hold(bool(found.isfinite().all()), "its predictions are not finite")
+
+
+def _alone(subject: DownstreamSubject) -> None:
+    """A prediction does not depend on the proteins beside it."""
+    task, size = subject.new(), subject.group_size
+    together = subject.predictions(task, subject.proteins)
+    for row in range(len(together)):
+        alone = subject.predictions(task, subject.proteins[row * size : (row + 1) * size])
+        same = relative_difference(alone, together[row : row + 1]) <= _TOLERANCE
+        name = subject.proteins[row * size].name
+        subject.claims.hold(same, f"the prediction for '{name}' depends on the proteins beside it")
+
+
+def _saved(subject: DownstreamSubject) -> None:
+    """A state dict carries everything a prediction depends on to an instance that never saw the labels."""
+    task, other = subject.new(), subject.build()
+    other.load_state_dict(task.state_dict())
+    found = subject.predictions(other, subject.proteins)
+    same = bool(found.equal(subject.predictions(task, subject.proteins)))
+    subject.claims.hold(same, "its predictions depend on something that is not in its state dict")
+
+
+def _score(subject: DownstreamSubject) -> None:
+    """Scores are finite numbers, the deciding one among them."""
+    task = subject.new()
+    predictions = subject.predictions(task, subject.proteins)
+    scores = task.score(predictions, subject.labels(), torch.arange(len(predictions)))
+    claims = subject.claims
+    claims.hold(task.metric in scores, f"score() has no '{task.metric}', its deciding score")
+    odd = [name for name, value in scores.items() if not isinstance(value, float) or not math.isfinite(value)]
+    claims.hold(not odd, f"scores that are no finite numbers: {', '.join(odd)}")

@@ -1,0 +1,89 @@
+"""What the tasks share: a perceptron on an encoding, and how much of a protein it sees."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from esmgn_core.batch import ProteinBatch
+from esmgn_core.crop import window_mask
+from esmgn_core.draws import Draws
+from esmgn_core.graph import View
+from esmgn_core.protocols import GraphBuilder
+from esmgn_core.settings import ComponentSettings
+
+
+class HeadSettings(ComponentSettings):
+    """Settings that all downstream tasks share."""
+
+    num_layers: int = Field(3, ge=1)
+    """Linear layers of the head; hidden layers are as wide as its input."""
+    batch_norm: bool = False
+    """Batch normalisation in the hidden layers."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of hidden units dropped in training."""
+    max_length: int = Field(0, ge=0)
+    """Training sees this many residues of each protein; 0 for whole proteins."""
+    test_max_length: int = Field(0, ge=0)
+    """Held-out proteins are cut to this many residues; 0 for whole proteins."""
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between them, all hidden ones as wide as the input.
+
+    Shapes: [P, input_dim] -> [P, output_dim].
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, settings: HeadSettings) -> None:
+        widths = [*[input_dim] * settings.num_layers, output_dim]
+        layers: list[nn.Module] = []
+        for first, second in pairwise(widths):
+            if layers:
+                layers += [nn.BatchNorm1d(first)] * settings.batch_norm
+                layers.append(nn.ReLU())
+                layers += [nn.Dropout(settings.dropout)] * (settings.dropout > 0)
+            layers.append(nn.Linear(first, second))
+        super().__init__(*layers)
+
+
+class HeadedTask(nn.Module):
+    """A downstream task whose view is the batch itself, in training cut to ``max_length`` residues."""
+
+    settings: HeadSettings
+
+    @property
+    def max_residues(self) -> int | None:
+        """Residues of one protein that the encoder sees at most, ``None`` if whole proteins."""
+        limits = (self.settings.max_length, self.settings.test_max_length)
+        return max(limits) if all(limits) else None
+
+    def views(
+        self,
+        batch: ProteinBatch,
+        build_graph: GraphBuilder,
+        draws: Draws,  # noqa: ARG002 - nothing is drawn
+    ) -> tuple[View, ...]:
+        """One view: the beginning of every protein."""
+        longest = self.settings.max_length if self.training else self.settings.test_max_length
+        if longest and bool((batch.lengths > longest).any()):
+            batch = batch.select(window_mask(batch, self.window_starts(batch, longest), longest))
+        return (View(batch, build_graph(batch), {}),)
+
+    def window_starts(self, batch: ProteinBatch, max_length: int) -> Tensor:  # noqa: ARG002 - for subclasses
+        """First residue kept of each protein, int64 [B]."""
+        return torch.zeros_like(batch.lengths)
+
+
+def known_labels(batch: ProteinBatch) -> tuple[Tensor, Tensor]:
+    """Labels [B, L] with 0 for unknown ones, and bool [B, L], True where they are known.
+
+    Raises:
+        ValueError: the batch carries no labels.
+    """
+    if batch.labels is None:
+        raise ValueError("a downstream task needs proteins with labels")
+    known = ~batch.labels.isnan()
+    return batch.labels.nan_to_num(0.0), known

@@ -1,0 +1,89 @@
+"""Regression: numbers that describe a protein."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
+from esmgn_core.graph import View
+from esmgn_core.metrics import (
+    grouped_spearman,
+    mean_absolute_error,
+    pearson,
+    root_mean_squared_error,
+    spearman,
+)
+from esmgn_core.metrics.correlation import MIN_IN_GROUP
+from esmgn_downstream.head import MLP, HeadedTask, HeadSettings, known_labels
+
+
+class Regression(HeadedTask):
+    """Squared error of standardised values, from the protein representation.
+
+    Values are standardised by mean and standard deviation of the training labels; predictions are in the
+    labels' own unit.
+
+    Source: arXiv 2303.06275, section 4.1 (protein structure ranking).
+    """
+
+    class Settings(HeadSettings):
+        """Settings of :class:`Regression`."""
+
+    metric = "spearman"
+    group_size = 1
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: Settings, *, encoder_dim: int, num_targets: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.label_dim = num_targets
+        self.head = MLP(encoder_dim, num_targets, settings)
+        self.register_buffer("mean", torch.zeros(num_targets))
+        self.register_buffer("std", torch.ones(num_targets))
+
+    def prepare(self, labels: Tensor) -> None:
+        """Take mean and (unbiased) standard deviation; of a constant or single label the latter is 1."""
+        for column, values in enumerate(labels.T):
+            known = values[~values.isnan()].double()
+            self.mean[column] = known.mean() if len(known) else 0.0
+            std = known.std() if len(known) > 1 else torch.zeros(())
+            self.std[column] = std if std > 0 else 1.0
+
+    def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:  # noqa: ARG002 - part of the contract
+        """Values float32 [B, T]."""
+        return self._standardised(encoding) * self.std + self.mean
+
+    def _standardised(self, encoding: Encoding) -> Tensor:
+        values: Tensor = self.head(encoding.protein)
+        return values.float()
+
+    def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
+        """Mean squared error of the known standardised values."""
+        (view,), (encoding,) = views, encodings
+        labels, known = known_labels(view.batch)
+        error = self._standardised(encoding) - (labels - self.mean) / self.std
+        num_known = int(known.sum())
+        return TaskOutput((error.square() * known).sum() / max(num_known, 1), num_known)
+
+    def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:
+        """Correlations and errors, means over targets; rank correlation within groups where there are any."""
+        metrics = {
+            "spearman": spearman,
+            "pearson": pearson,
+            "mean_absolute_error": mean_absolute_error,
+            "root_mean_squared_error": root_mean_squared_error,
+        }
+        pairs = list(zip(predictions.T, labels.T, strict=True))
+        scores = {name: _mean([metric(*pair) for pair in pairs]) for name, metric in metrics.items()}
+        if int(groups.bincount().max()) >= MIN_IN_GROUP:
+            scores["spearman_per_group"] = _mean([grouped_spearman(*pair, groups) for pair in pairs])
+        return scores
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))
