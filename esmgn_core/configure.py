@@ -25,7 +25,7 @@ DEFAULTS: Mapping[Kind, str] = {
     Kind.STRUCT: "gearnet",
     Kind.FUSE: "serial",
     Kind.GRAPH: "relational",
-    Kind.PRETEXT: "residue_type",
+    Kind.PRETEXT: "multiview_contrast",
     Kind.DATA: "sample",
 }
 """What a run uses for a kind that nobody names."""

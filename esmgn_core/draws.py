@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_NO_PROTEIN = 2**64 - 1
+"""Stands where streams have a position, for the stream that all proteins share."""
+
 
 class Draws(Protocol):
     """A source of random numbers for the proteins of one batch.
@@ -28,6 +31,9 @@ class Draws(Protocol):
 
     def normal(self, counts: Tensor) -> Tensor:
         """float64 [counts.sum()], standard normal."""
+
+    def shared(self, count: int) -> Tensor:
+        """float64 [count], uniform on [0, 1): the same for all proteins of the step, in every process."""
 
     def stream(self, name: str) -> Draws:
         """Another source for the same proteins, from its beginning; independent for each name."""
@@ -46,10 +52,16 @@ class SeededDraws:
     def __init__(self, seed: int, step: int, positions: Sequence[int], name: str = "") -> None:
         self._place = seed, step, positions
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") if name else 0
-        self._streams = [
-            np.random.Generator(np.random.Philox(key=seed, counter=[0, key, position, step]))
-            for position in positions
+        *self._streams, self._shared = [
+            np.random.Generator(
+                np.random.Philox(key=seed, counter=np.array([0, key, position, step], dtype=np.uint64))
+            )
+            for position in [*positions, _NO_PROTEIN]
         ]
+
+    def shared(self, count: int) -> Tensor:
+        """float64 [count], uniform on [0, 1): the same for all proteins of the step, in every process."""
+        return torch.from_numpy(self._shared.random(count))
 
     def stream(self, name: str) -> SeededDraws:
         """The streams of this name for the same proteins."""

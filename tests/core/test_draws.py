@@ -33,6 +33,17 @@ def test_steps_seeds_and_positions_give_different_numbers() -> None:
     assert len(drawn) == 8
 
 
+def test_shared_numbers_are_those_of_the_step_whatever_the_batch() -> None:
+    """Processes and passes that share a step agree on them, without having drawn anything together."""
+    one, other = SeededDraws(1, 5, [0, 1, 2]), SeededDraws(1, 5, [7])
+    other.uniform(torch.tensor([3]))
+    first = one.shared(2)
+    assert torch.equal(first, other.shared(2))
+    assert not torch.equal(first, one.shared(2))
+    assert not torch.equal(first, SeededDraws(1, 6, [0]).shared(2))
+    assert not torch.equal(first, SeededDraws(1, 5, [0]).stream("part").shared(2))
+
+
 def test_integers_are_uniform_below_their_bound() -> None:
     index = uniform_index(SeededDraws(0, 0, [0, 1]), torch.tensor([30_000, 2]), torch.tensor([3, 1]))
     frequency = index[:30_000].bincount(minlength=3) / 30_000

@@ -16,11 +16,12 @@ from esmgn_pretext.angle import Angle
 from esmgn_pretext.diffusion import Noise
 from esmgn_pretext.dihedral import Dihedral
 from esmgn_pretext.distance import Distance
+from esmgn_pretext.multiview_contrast import MultiviewContrast, cropped, without
 from esmgn_pretext.residue_type import ResidueType
 from esmgn_pretext.siamdiff import SiamDiff
 from esmgn_pretext.walks import Walks
 
-from .conftest import FROM_OURS, TO_OURS, Recorded, batch_of, relative_error
+from .conftest import FROM_OURS, TO_OURS, Recorded, batch_of, edge_set, relative_error
 from .test_fusion import build_encoder
 
 _GRAPH = RelationalGraph(RelationalGraph.Settings())
@@ -41,13 +42,14 @@ def check_loss_and_gradients(
     head: nn.Module,
     output: TaskOutput,
     prefix: str = "mlp.",
+    encoder_prefix: str = "model.structure_model.",
 ) -> None:
     arrays, facts = recorded.arrays(f"pretext/{name}"), recorded.facts(f"pretext/{name}")
     assert relative_error(output.loss, arrays["loss"]) < 1e-5
     output.loss.backward()
     norms = {key: values[0] for key, values in facts["gradients_norm_sum_maxabs"].items()}
     ours = {
-        **{f"model.structure_model.{key}": p for key, p in encoder.structure.named_parameters()},  # type: ignore[attr-defined]
+        **{f"{encoder_prefix}{key}": p for key, p in encoder.structure.named_parameters()},  # type: ignore[attr-defined]
         **{f"{prefix}{key}": p for key, p in head.named_parameters()},
     }
     assert ours.keys() == norms.keys()
@@ -166,6 +168,49 @@ def test_siamdiff(recorded: Recorded) -> None:
         metric["sequence denoising loss"], rel=1e-5
     )
     check_loss_and_gradients(recorded, "siamdiff", encoder, heads, output, prefix="")
+
+
+def test_multiview_contrast(recorded: Recorded) -> None:
+    arrays, facts = (
+        recorded.arrays("pretext/multiview_contrast"),
+        recorded.facts("pretext/multiview_contrast"),
+    )
+    encoder, batch = encoder_of(recorded), batch_of(arrays)
+    task = MultiviewContrast(MultiviewContrast.Settings(), encoder_dim=encoder.output_dim)
+    weights = recorded.tensors("pretext/multiview_contrast.head")
+    projection = {
+        name.removeprefix("model.mlp."): t for name, t in weights.items() if name.startswith("model.mlp.")
+    }
+    task.projection.load_state_dict(projection)
+    graph, views, encodings = _GRAPH(batch), [], []
+    for number in (1, 2):
+        part, inside = cropped(
+            batch, graph, as_rows(arrays, f"view{number}_crop_start")[0], facts["crop_max_length"]
+        )
+        theirs = arrays[f"view{number}_cropped_edge_list"]
+        assert edge_set(inside) == {tuple(edge) for edge in theirs.tolist()}
+        if (removed := arrays.get(f"view{number}_removed_edge_index")) is not None:
+            inside = without(inside, our_rows(inside, theirs[removed]))
+        view = View(part, inside)
+        assert edges(view) == {tuple(edge) for edge in arrays[f"view{number}_final_edge_list"].tolist()}
+        encoding = encoder(view.batch, view.graph)
+        assert relative_error(encoding.protein, arrays[f"view{number}_graph_feature"]) < 1e-5
+        assert relative_error(task.projection(encoding.protein), arrays[f"view{number}_projection"]) < 1e-5
+        views.append(view)
+        encodings.append(encoding)
+    output = task.loss(views, encodings)
+    score = torch.from_numpy(arrays["score"])
+    nearest = float((score.argmax(dim=1) == torch.arange(len(score))).float().mean())
+    assert float(output.metrics["retrieval"]) == pytest.approx(nearest)
+    check_loss_and_gradients(
+        recorded,
+        "multiview_contrast",
+        encoder,
+        task.projection,
+        output,
+        prefix="model.mlp.",
+        encoder_prefix="model.model.structure_model.",
+    )
 
 
 def vectors(view: View, score: Tensor) -> Tensor:

@@ -43,4 +43,10 @@ def esmgn_components() -> list[ComponentSpec]:
             "esmgn_pretext.diffpret:DiffPreT",
             "Tell the noise on sequence and structure from the noised protein itself",
         ),
+        ComponentSpec(
+            Kind.PRETEXT,
+            "multiview_contrast",
+            "esmgn_pretext.multiview_contrast:MultiviewContrast",
+            "Tell two pieces of one protein from pieces of others",
+        ),
     ]

@@ -1,0 +1,125 @@
+"""Multiview contrast: two pieces of one protein are told from pieces of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
+from esmgn_core.crop import random_windows, window_mask
+from esmgn_core.draws import Draws, uniform_index
+from esmgn_core.engine.gather import gather_rows
+from esmgn_core.graph import ResidueGraph, View
+from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.heads import MLP
+from esmgn_pretext.settings import CroppedTaskSettings
+
+
+class MultiviewContrast(nn.Module):
+    r"""Cross-entropy of finding a protein's second view among those of other proteins.
+
+    Edges are drawn on the whole protein. Either view is a random window of it with the edges inside;
+    in the views of half of the steps a share of these edges is taken away. With x and y the projected
+    representations of the proteins of a group in both views:
+
+    .. math::
+        \ell = -\frac1n \sum_a \log \frac{\exp(\cos(x_a, y_a) / \tau)}{\sum_b \exp(\cos(x_a, y_b) / \tau)}
+
+    A protein without others to be told from has loss 0.
+
+    Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.1.
+    """
+
+    class Settings(CroppedTaskSettings):
+        crop_length: int = Field(50, ge=0)
+        """Each view is a random window of this many residues of each protein; 0 for whole proteins."""
+        mask_rate: float = Field(0.15, gt=0, le=1)
+        """Share of edges drawn to be taken away, with replacement, where a view's edges are masked."""
+        temperature: float = Field(0.07, gt=0)
+        """What cosines are divided by."""
+        group_size: int = Field(48, ge=0)
+        """Proteins told from one another: more of them in one pass are cut into groups of at most this
+        many, of equal size. 0 for no bound."""
+        symmetric: bool = False
+        """Also find the first view of a protein by its second, and take the mean of both losses."""
+        gather: bool = False
+        """In training, tell from the proteins of all processes, instead of those of a group."""
+
+    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.projection = MLP(encoder_dim, encoder_dim, encoder_dim, settings.head_layers)
+
+    def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
+        """Two views of each protein, without targets."""
+        graph = build_graph(batch)
+        return self._view(batch, graph, draws), self._view(batch, graph, draws)
+
+    def _view(self, batch: ProteinBatch, graph: ResidueGraph, draws: Draws) -> View:
+        length = self.settings.crop_length
+        if length:
+            skip = self.settings.reference
+            starts = random_windows(batch.lengths, length, draws, skip_last_start=skip)
+            batch, graph = cropped(batch, graph, starts, length)
+        if float(draws.shared(1)) < 0.5:
+            return View(batch, graph)
+        ptr = graph.edge_ptr(batch.ptr).cpu()
+        num_edges = ptr.diff()
+        counts = (self.settings.mask_rate * num_edges).long().clamp(min=1).minimum(num_edges)
+        drawn = ptr[:-1].repeat_interleave(counts) + uniform_index(draws, counts, num_edges)
+        return View(batch, without(graph, drawn.to(batch.ptr.device)))
+
+    def loss(
+        self,
+        views: Sequence[View],  # noqa: ARG002 - the contract's argument
+        encodings: Sequence[Encoding],
+    ) -> TaskOutput:
+        """Mean cross-entropy over proteins, and how often the right protein is the nearest."""
+        both = torch.stack([self._projected(encoding.protein) for encoding in encodings], dim=1)
+        with torch.autocast(both.device.type, enabled=False):
+            if self.settings.gather and self.training:
+                found = [self._found(both, *gather_rows(both))]
+            else:
+                groups = torch.tensor_split(both, self._num_groups(len(both)))
+                found = [self._found(group, group, 0) for group in groups]
+        losses, hits = (torch.cat(column) for column in zip(*found, strict=True))
+        return TaskOutput(losses.mean(), len(losses), {"retrieval": hits.to(losses.dtype).mean()})
+
+    def _projected(self, protein: Tensor) -> Tensor:
+        """Unit vectors of the proteins, at least in single precision."""
+        projected = self.projection(protein)
+        return functional.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
+
+    def _num_groups(self, num_proteins: int) -> int:
+        return -(-num_proteins // self.settings.group_size) if self.settings.group_size else 1
+
+    def _found(self, own: Tensor, group: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """Loss of proteins [n, 2, D] that are rows ``first`` and on of a group [m, 2, D], and their hits."""
+        target = torch.arange(len(own), device=own.device) + first
+        scores = own[:, 0] @ group[:, 1].T / self.settings.temperature
+        losses = functional.cross_entropy(scores, target, reduction="none")
+        if self.settings.symmetric:
+            back = own[:, 1] @ group[:, 0].T / self.settings.temperature
+            losses = (losses + functional.cross_entropy(back, target, reduction="none")) / 2
+        return losses, scores.argmax(dim=1) == target
+
+
+def cropped(
+    batch: ProteinBatch, graph: ResidueGraph, starts: Tensor, length: int
+) -> tuple[ProteinBatch, ResidueGraph]:
+    """Windows of ``length`` residues from ``starts`` (int64 [B]) on, and the edges inside them."""
+    keep = window_mask(batch, starts, length)
+    if bool(keep.all()):
+        return batch, graph
+    return batch.select(keep), graph.select(keep)
+
+
+def without(graph: ResidueGraph, edge: Tensor) -> ResidueGraph:
+    """The graph without the edges of the rows ``edge`` (int64, repeats allowed)."""
+    return graph.keep_edges(
+        torch.ones_like(graph.relation, dtype=torch.bool).index_fill(0, edge, value=False)
+    )
