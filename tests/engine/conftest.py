@@ -15,6 +15,7 @@ from esmgn_core.settings import RunConfig
 
 SMALL = (
     "seq.name=esm2_tiny",
+    "pretext.name=residue_type",
     "struct.hidden_dim=16",
     "struct.num_layers=2",
     "data.num_proteins=14",
