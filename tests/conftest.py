@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import gemmi
 import pytest
 
 from esmgn_core import hookimpl
+from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.inference.embedding import residues_of
 from esmgn_core.registry import discover
 from esmgn_core.spec import ComponentSpec, Kind
 
@@ -95,3 +98,35 @@ def host(bare_host: PluginHost) -> PluginHost:
     """This installation, to which plugins can be added."""
     bare_host.entries += entry_points(group="esmgn")
     return bare_host
+
+
+@pytest.fixture(scope="session")
+def proteins() -> list[Protein]:
+    """Six made-up proteins of 30 to 120 residues."""
+    registry = discover()
+    sample = registry.load(registry.component(Kind.DATA, "sample"))
+    data = sample(sample.Settings(num_proteins=6, max_length=120))
+    return [replace(data[index], name=f"protein{index}") for index in range(len(data))]
+
+
+def pdb_text(protein: Protein) -> str:
+    """The protein as PDB text."""
+    lines = []
+    for row, residue in enumerate(residues_of(protein)):
+        name = gemmi.expand_one_letter(residue.letter, gemmi.ResidueKind.AA)
+        place = f"{name} {residue.chain}{residue.number:4d}{residue.insertion_code or ' '}"
+        for column, atom in enumerate(BACKBONE_ATOMS):
+            xyz = "".join(f"{value:8.3f}" for value in protein.backbone[row, column].tolist())
+            end = f"  1.00 20.00          {atom[0]:>2s}"
+            lines.append(f"ATOM  {len(lines) + 1:5d}  {atom:<3s} {place}   {xyz}{end}")
+    return "\n".join([*lines, "END", ""])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, proteins: list[Protein]) -> Path:
+    """A folder with the proteins as PDB files."""
+    place = tmp_path / "structures"
+    place.mkdir()
+    for protein in proteins:
+        (place / f"{protein.name}.pdb").write_text(pdb_text(protein))
+    return place

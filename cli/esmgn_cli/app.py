@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import esmgn_core
-from esmgn_cli import list_command, plugins_command, run_command, show_command, weights_command
+from esmgn_cli import embed_command, list_command, plugins_command, run_command, show_command, weights_command
 from esmgn_core.registry import Registry, discover, strict
 
 
@@ -18,6 +18,7 @@ def build_app() -> typer.Typer:
     registry = discover()
     app = _new_app()
     app.command("run")(run_command.run)
+    app.command("embed")(embed_command.embed)
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)
     app.command("plugins")(plugins_command.plugins)

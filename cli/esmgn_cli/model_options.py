@@ -1,0 +1,52 @@
+"""Flags that name the model a command uses, the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from esmgn_core.inference.model import ModelName
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--model", "-m", help="Folder of a run or of imported weights.", show_default=False),
+]
+Seq = Annotated[
+    str | None,
+    typer.Option(help="Sequence encoder, instead of --model; may stand alone.", show_default=False),
+]
+Struct = Annotated[str | None, typer.Option(help="Structure encoder of random weights.", show_default=False)]
+Fuse = Annotated[str | None, typer.Option(help="Fuser of random weights.", show_default=False)]
+Graph = Annotated[str | None, typer.Option(help="Graph builder.", show_default=False)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="A setting of the model. Repeatable."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def model_name(
+    folder: Path | None,
+    *,
+    seq: str | None,
+    struct: str | None,
+    fuse: str | None,
+    graph: str | None,
+    changes: list[str] | None,
+) -> ModelName:
+    """What the flags name."""
+    from esmgn_core.inference.model import ModelName
+
+    names = {"seq": seq, "struct": struct, "fuse": fuse, "graph": graph}
+    given = {kind: name for kind, name in names.items() if name is not None}
+    return ModelName(str(folder.expanduser().absolute()) if folder else None, given, tuple(changes or ()))
+
+
+def warn_of_random(parts: Sequence[str]) -> None:
+    """Say which parts of a model nobody trained."""
+    if parts:
+        typer.echo(f"warning: random weights: {', '.join(parts)}", err=True)

@@ -1,0 +1,1 @@
+"""Trained or published encoders put to use: embeddings, neighbours, scores of mutations, predictions."""

@@ -1,0 +1,148 @@
+"""What can be embedded: structure files, folders of them, sequences in FASTA files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from esmgn_core.alphabet import encode
+from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.errors import StructureError
+from esmgn_core.io import Refusal, find_structures, read_protein, unique_names
+
+FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fas")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One protein to be read; picklable.
+
+    Attributes:
+        name: unique among the inputs of a job.
+        path: the file it is in.
+        sequence: one-letter sequence of a FASTA record; ``None`` for a structure file.
+    """
+
+    name: str
+    path: Path
+    sequence: str | None = None
+
+    def key(self) -> str:
+        """SHA-256 over name and content: what a result is found by again."""
+        content = self.sequence.encode() if self.sequence is not None else _bytes(self.path)
+        return hashlib.sha256(self.name.encode() + b"\0" + content).hexdigest()
+
+    def read(self) -> Protein | Refusal:
+        """The protein, or the reason why there is none."""
+        if self.sequence is not None:
+            return self._from_sequence(self.sequence)
+        try:
+            return read_protein(self.path, name=self.name)
+        except StructureError as error:
+            return Refusal(self.path, error.message.removeprefix(f"cannot read {self.path}: "))
+
+    def _from_sequence(self, sequence: str) -> Protein | Refusal:
+        if not sequence:
+            return Refusal(self.path, f"record {self.name} has no sequence")
+        if wrong := sorted({letter for letter in sequence if not letter.isalpha()}):
+            shown = " ".join(wrong)
+            return Refusal(self.path, f"record {self.name} holds {shown}: expected letters of residues only")
+        return protein_of_sequence(self.name, sequence)
+
+
+def protein_of_sequence(name: str, sequence: str) -> Protein:
+    """A protein without any coordinates, residues numbered from 1 in chain A."""
+    length = len(sequence)
+    return Protein(
+        name=name,
+        residue_type=torch.tensor(encode(sequence)),
+        backbone=torch.full((length, len(BACKBONE_ATOMS), 3), torch.nan),
+        atom_mask=torch.zeros(length, len(BACKBONE_ATOMS), dtype=torch.bool),
+        residue_index=torch.arange(1, length + 1),
+        chain_index=torch.zeros(length, dtype=torch.int64),
+    )
+
+
+def find_inputs(paths: Sequence[Path], *, sequence_only: bool) -> list[Input]:
+    """Everything below ``paths``, each under a name of its own.
+
+    Args:
+        paths: structure files, folders searched for them, FASTA files.
+        sequence_only: whether sequences without structures can be embedded.
+
+    Raises:
+        StructureError: a path does not exist, nothing is found, or there are FASTA files for a model
+            that reads structures.
+    """
+    fasta = [path for path in paths if path.is_file() and is_fasta(path)]
+    if fasta and not sequence_only:
+        raise StructureError(
+            f"{fasta[0]} holds sequences, and this model needs structures",
+            "use a sequence encoder alone: --seq esm2_650m, without --struct and --fuse",
+            "or give structure files of these proteins (PDB or mmCIF)",
+        )
+    files = find_structures(path for path in paths if path not in fasta)
+    records = [(path, *record) for path in fasta for record in read_fasta(path)]
+    if not files and not records:
+        places = ", ".join(map(str, paths))
+        raise StructureError(
+            f"no structure files in {places}", "looked for PDB and mmCIF files by their ending"
+        )
+    inputs = [Input(name, path) for name, path in zip(unique_names(files), files, strict=True)]
+    inputs += [Input(name, path, sequence) for path, name, sequence in records]
+    return list(_uniquely_named(inputs))
+
+
+def _uniquely_named(inputs: Sequence[Input]) -> Iterator[Input]:
+    """Inputs whose name was taken before get a number behind it."""
+    taken = {item.name for item in inputs}
+    seen: Counter[str] = Counter()
+    for item in inputs:
+        seen[item.name] += 1
+        name, number = item.name, seen[item.name]
+        while number > 1 and name in taken:
+            name, number = f"{item.name}_{number}", number + 1
+        taken.add(name)
+        yield Input(name, item.path, item.sequence)
+
+
+def is_fasta(path: Path) -> bool:
+    """Whether a file's name ends like that of a FASTA file, gzipped or not."""
+    return path.name.lower().removesuffix(".gz").endswith(FASTA_SUFFIXES)
+
+
+def read_fasta(path: Path) -> list[tuple[str, str]]:
+    """Name (first word of the header) and sequence, in capitals without a final stop, of each record.
+
+    Raises:
+        StructureError: the file cannot be read, or text stands before the first header.
+    """
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise StructureError(f"cannot read {path}: {error}") from error
+    before, *records = ("\n" + text).split("\n>")
+    if before.strip() or not records:
+        raise StructureError(f"cannot read {path}: expected '>' and a name at the start of a FASTA file")
+    return [_record(record, number) for number, record in enumerate(records, 1)]
+
+
+def _record(text: str, number: int) -> tuple[str, str]:
+    header, _, lines = text.partition("\n")
+    words = header.split()
+    return words[0] if words else f"record{number}", "".join(lines.split()).upper().removesuffix("*")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # reading it will say why

@@ -1,0 +1,252 @@
+"""An embedding job: many inputs, one or more devices, one file; to be interrupted and gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import esmgn_core
+from esmgn_core.batch import Protein
+from esmgn_core.engine.run_folder import write_atomically
+from esmgn_core.errors import RunError, SettingsError, StructureError, did_you_mean
+from esmgn_core.inference.assemble import Assembled
+from esmgn_core.inference.batching import embed_all
+from esmgn_core.inference.files import write_embeddings
+from esmgn_core.inference.inputs import Input, find_inputs
+from esmgn_core.inference.model import Model, ModelName, load_model
+from esmgn_core.inference.parts import LEVELS, Part, PartFolder, Record
+from esmgn_core.inference.stored import read_metadata
+from esmgn_core.io import Refusal
+
+_INPUTS_AT_ONCE = 32
+_BATCHES_PER_PART = 8
+
+Progress = Callable[[int, int], None]
+Keyed = tuple[Input, str]
+"""An input and its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a job is done; none but ``level`` and ``precision`` changes its results.
+
+    Attributes:
+        level: one of :data:`esmgn_core.inference.parts.LEVELS`.
+        file_format: one of :data:`esmgn_core.inference.files.FORMATS`.
+        max_residues: most residues in one forward pass; a longer protein passes alone.
+        devices: one process runs on each.
+        precision: ``fp32`` or ``bf16``.
+        overwrite: replace a file and throw away parts that another job left.
+    """
+
+    level: str = "both"
+    file_format: str = "parquet"
+    max_residues: int = 4096
+    devices: tuple[str, ...] = ("auto",)
+    precision: str = "fp32"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            known = f"available: {', '.join(LEVELS)}"
+            raise SettingsError(
+                f"unknown level '{self.level}' (--level)", *did_you_mean(self.level, LEVELS), known
+            )
+        if self.precision not in ("fp32", "bf16"):
+            raise SettingsError(
+                f"unknown precision '{self.precision}' (--precision)", "available: fp32, bf16"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a job did.
+
+    Attributes:
+        num_embedded: proteins in the file.
+        num_residues: residues of these proteins.
+        width: of the embeddings.
+        num_refused: inputs left out; ``OUT.refused.tsv`` has the reason for each.
+        num_reused: inputs whose results were there before.
+        random_parts: see :class:`esmgn_core.inference.model.Model`.
+    """
+
+    num_embedded: int
+    num_residues: int
+    width: int
+    num_refused: int
+    num_reused: int
+    random_parts: tuple[str, ...]
+
+
+def all_devices() -> tuple[str, ...]:
+    """Every GPU of this machine, else the CPU."""
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
+
+
+def refused_file(out: Path) -> Path:
+    """The table of inputs left out, beside the file ``out``."""
+    return out.with_name(f"{out.name}.refused.tsv")
+
+
+def embed_files(
+    name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None = None
+) -> Summary:
+    """Embed everything below ``paths`` into the file ``out``.
+
+    Results are kept in ``OUT.parts/`` until all are there. A job that was interrupted goes on with
+    them: each input is known by its name and content, the model by its weights and settings.
+
+    Raises:
+        EsmgnError: no input, no such model, no protein in any input, or a file in the way.
+    """
+    model = load_model(name, device=options.devices[0], precision=options.precision)
+    inputs = find_inputs(paths, sequence_only=model.sequence_only)
+    keyed = [(item, item.key()) for item in inputs]
+    about = {"fingerprint": model.fingerprint, "level": options.level}
+    digest = hashlib.sha256(json.dumps([about, [key for _, key in keyed]]).encode()).hexdigest()
+    folder = out.with_name(f"{out.name}.parts")
+    if options.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif out.exists():
+        return _finished_before(out, digest, len(inputs))
+    parts = PartFolder(folder, about)
+    there = {record.key for part in parts.parts() for record in part.records}
+    todo = [(item, key) for item, key in keyed if key not in there]
+    num_reused = len(inputs) - len(todo)
+    for done in _compute(model, todo, parts, options):
+        if progress:
+            progress(num_reused + done, len(inputs))
+    found = parts.parts()
+    content = Assembled(found, [key for _, key in keyed], options.level)
+    num_refused = _write_refused(found, keyed, out)
+    if not content.records:
+        shutil.rmtree(folder)
+        raise StructureError(
+            f"not one of {len(inputs)} inputs gives an embedding", f"the reasons are in {refused_file(out)}"
+        )
+    num_residues = int(content.proteins["num_residues"].sum())
+    summary = Summary(
+        len(content.records), num_residues, content.width, num_refused, num_reused, model.random_parts
+    )
+    metadata = {**about, "esmgn": esmgn_core.__version__, "model": name.record(), "job": digest}
+    metadata |= {"precision": options.precision, "summary": asdict(summary)}
+    write_embeddings(content, out, options.file_format, metadata)
+    shutil.rmtree(folder)
+    return summary
+
+
+def _finished_before(out: Path, digest: str, num_inputs: int) -> Summary:
+    metadata = read_metadata(out) or {}
+    if metadata.get("job") != digest:
+        raise RunError(
+            f"{out} exists and holds something else (--out)",
+            "it is no embedding file, or was made with another model, level or other inputs",
+            "name another file, or replace it: --overwrite",
+        )
+    summary = {**metadata["summary"], "num_reused": num_inputs}
+    return Summary(**{**summary, "random_parts": tuple(summary["random_parts"])})
+
+
+def _write_refused(parts: Sequence[Part], keyed: Sequence[Keyed], out: Path) -> int:
+    """Write the table of refused inputs, if there are any."""
+    reasons = {record.key: record.refused for part in parts for record in part.records if record.refused}
+    refused = [(item, reasons[key]) for item, key in keyed if key in reasons]
+    table = refused_file(out)
+    table.unlink(missing_ok=True)
+    if refused:
+        rows = [f"{item.path}\t{item.name}\t{' '.join(reason.split())}\n" for item, reason in refused]
+        write_atomically(table, "path\tname\treason\n" + "".join(rows))
+    return len(refused)
+
+
+def _compute(model: Model, todo: Sequence[Keyed], parts: PartFolder, options: Options) -> Iterator[int]:
+    """Write parts for all inputs; yields how many are done, from time to time."""
+    portions = [todo[first : first + _INPUTS_AT_ONCE] for first in range(0, len(todo), _INPUTS_AT_ONCE)]
+    done = 0
+    if len(options.devices) == 1:
+        for portion in portions:
+            done += embed_portion(model, portion, parts, options)
+            yield done
+        return
+    with _workers(model.name, options) as pool:
+        tasks = [pool.submit(_embed_in_worker, portion, parts, options) for portion in portions]
+        try:
+            for task in as_completed(tasks):
+                done += task.result()
+                yield done
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def embed_portion(model: Model, portion: Sequence[Keyed], parts: PartFolder, options: Options) -> int:
+    """Read and embed some inputs, and write a part whenever enough residues came together."""
+    waiting: list[tuple[Keyed, Protein | Refusal]] = []
+    num_residues = 0
+    for item, key in portion:
+        read = item.read()
+        waiting.append(((item, key), read))
+        num_residues += 0 if isinstance(read, Refusal) else len(read)
+        if num_residues >= _BATCHES_PER_PART * options.max_residues:
+            _write_part(model, waiting, parts, options)
+            waiting, num_residues = [], 0
+    if waiting:
+        _write_part(model, waiting, parts, options)
+    return len(portion)
+
+
+def _write_part(
+    model: Model, read: Sequence[tuple[Keyed, Protein | Refusal]], parts: PartFolder, options: Options
+) -> None:
+    proteins = [content for _, content in read if not isinstance(content, Refusal)]
+    results = iter(embed_all(model, proteins, options.max_residues))
+    embeddings, records = [], []
+    for (item, key), content in read:
+        result = content.reason if isinstance(content, Refusal) else next(results)
+        if isinstance(result, str):
+            records.append(Record(key, item.name, str(item.path), refused=result))
+            continue
+        embeddings.append(result)
+        chains = result.protein_read.chains
+        records.append(Record(key, item.name, str(item.path), chains, len(result)))
+    parts.write(embeddings, records, options.level)
+
+
+_worker_model: Model | None = None
+"""What a process of the pool keeps between its tasks."""
+
+
+def _workers(name: ModelName, options: Options) -> ProcessPoolExecutor:
+    """Processes with a model each, on a device each."""
+    context = multiprocessing.get_context("spawn")
+    devices = context.SimpleQueue()
+    for device in options.devices:
+        devices.put(device)
+    num_threads = max(1, torch.get_num_threads() // len(options.devices))
+    return ProcessPoolExecutor(
+        len(options.devices), context, _start_worker, (name, devices, options.precision, num_threads)
+    )
+
+
+def _start_worker(name: ModelName, devices: Any, precision: str, num_threads: int) -> None:
+    global _worker_model
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process: end without a traceback
+    torch.set_num_threads(num_threads)
+    _worker_model = load_model(name, device=devices.get(), precision=precision)
+
+
+def _embed_in_worker(portion: Sequence[Keyed], parts: PartFolder, options: Options) -> int:
+    if _worker_model is None:
+        raise RuntimeError("the process has no model")
+    return embed_portion(_worker_model, portion, parts, options)

@@ -1,0 +1,240 @@
+"""An encoder ready for use, and how it is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import esmgn_core
+from esmgn_core.batch import Encoding, Protein, ProteinBatch
+from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.configure import Tables, configure, parse_assignments
+from esmgn_core.engine.distributed import pick_device
+from esmgn_core.engine.encoder_folder import ENCODER_KINDS, EncoderFolder
+from esmgn_core.errors import SettingsError, StructureError
+from esmgn_core.inference.embedding import Embedding, embeddings_of
+from esmgn_core.io import Refusal, find_structures, iter_structures, read_protein
+from esmgn_core.model import JointEncoder
+from esmgn_core.protocols import GraphBuilder
+from esmgn_core.registry import Registry, discover
+from esmgn_core.spec import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """What a model is loaded from: a folder, or names of components; picklable and storable.
+
+    Attributes:
+        folder: of a run, or of imported weights; ``None`` for a composition of names.
+        names: component or preset for each kind, ``{"seq": "esm2_650m", "struct": "gearnet"}``. A
+            sequence encoder without a structure encoder is used alone.
+        changes: settings over those of the folder or the presets, as texts ``TABLE.KEY=VALUE``.
+    """
+
+    folder: str | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [self.folder] if self.folder else [f"{kind} {name}" for kind, name in self.names.items()]
+        return ", ".join([*parts, *self.changes])
+
+    def record(self) -> dict[str, Any]:
+        """The name as plain values, for :meth:`from_record`."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ModelName:
+        """The name that :meth:`record` described."""
+        return cls(record["folder"], dict(record["names"]), tuple(record["changes"]))
+
+
+class Model:
+    """An encoder in evaluation mode with everything that stands between a file and its embedding.
+
+    Attributes:
+        name: what it was loaded from.
+        encoder: the joint encoder, or the sequence encoder where that is used alone.
+        blueprint: the checked configuration it was built from.
+        output_dim: width of its representations.
+        random_parts: parts whose weights nobody trained, in words; empty for trained models.
+        fingerprint: SHA-256 over weights and settings; equal for models that give equal embeddings.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        name: ModelName,
+        blueprint: Blueprint,
+        folder: EncoderFolder | None,
+        *,
+        registry: Registry,
+        device: torch.device,
+        precision: str = "fp32",
+    ) -> None:
+        self.name, self.blueprint, self.device = name, blueprint, device
+        self.folder = folder
+        self.sequence_only = _sequence_only(name, folder)
+        self._build_graph: GraphBuilder | None = None
+        self.encoder: Any
+        if self.sequence_only:
+            torch.manual_seed(blueprint.config.train.seed)
+            sequence: Any = blueprint.build(Kind.SEQ)
+            if folder:
+                _fill_sequence(sequence, folder, registry)
+            self.encoder = sequence
+        else:
+            joint = blueprint.encoder()
+            if folder:
+                folder.fill(joint, registry)
+            sequence = joint.sequence
+            self.encoder = joint
+            self._build_graph = blueprint.graph()
+        self.sequence = sequence
+        self.output_dim = int(self.encoder.output_dim)
+        self.random_parts = (
+            () if folder else _random_parts(sequence, None if self.sequence_only else self.encoder)
+        )
+        self.fingerprint = self._fingerprint(folder, precision)
+        self._autocast = torch.bfloat16 if precision == "bf16" else None
+        self.encoder.requires_grad_(requires_grad=False).eval().to(device)
+
+    def encode(self, batch: ProteinBatch) -> Encoding:
+        """Representations of a batch: float32 residue [N, output_dim] and protein [B, output_dim].
+
+        A protein's do not depend on the others of the batch. The batch may lie on any device; the
+        result lies on the model's.
+        """
+        with torch.inference_mode():
+            return self.encode_with_gradient(batch)
+
+    def encode_with_gradient(self, batch: ProteinBatch) -> Encoding:
+        """As :meth:`encode`, for those who differentiate through it."""
+        batch = batch.to(self.device)
+        with self.autocast():
+            if self._build_graph is None:
+                encoding: Encoding = self.encoder(batch)
+            else:
+                encoding = self.encoder(batch, self._build_graph(batch))
+        return Encoding(encoding.residue.float(), encoding.protein.float())
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision the encoder runs in."""
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._autocast)
+
+    def embed(self, source: str | os.PathLike[str] | Protein) -> Embedding:
+        """The embedding of a structure file, or of a protein that was read before.
+
+        Raises:
+            StructureError: the file cannot be read or holds no protein, or ``source`` is a folder.
+        """
+        if isinstance(source, Protein):
+            protein = source
+        elif Path(source).is_dir():
+            raise StructureError(
+                f"{source} is a folder, expected a file", "for all files in it: model.embed_many([...])"
+            )
+        else:
+            protein = read_protein(source)
+        (embedding,) = self.embed_batch([protein])
+        return embedding
+
+    def embed_many(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedding | Refusal]:
+        """For each structure file, also of folders, its embedding or the reason why it has none."""
+        for result in iter_structures(find_structures(paths)):
+            yield result if isinstance(result, Refusal) else self.embed(result)
+
+    def embed_batch(self, proteins: list[Protein]) -> list[Embedding]:
+        """The embeddings of proteins in one forward pass."""
+        encoding = self.encode(ProteinBatch.from_proteins(proteins))
+        return embeddings_of(proteins, Encoding(encoding.residue.cpu(), encoding.protein.cpu()))
+
+    def _fingerprint(self, folder: EncoderFolder | None, precision: str) -> str:
+        config = self.blueprint.resolved().model_dump(mode="json", exclude_none=True)
+        kinds = [kind for kind in ENCODER_KINDS if not self.sequence_only or kind is Kind.SEQ]
+        facts = {
+            "tables": {kind.value: config[kind.value] for kind in kinds},
+            "length": config.get("length"),
+            "folder": folder.sha256() if folder else None,
+            "sequence": getattr(self.sequence, "weights_sha256", None),
+            "seed": self.blueprint.config.train.seed if self.random_parts else None,
+            "precision": precision,
+            "esmgn": esmgn_core.__version__,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def load_model(
+    name: ModelName, *, device: str = "auto", precision: str = "fp32", registry: Registry | None = None
+) -> Model:
+    """Load the encoder that ``name`` stands for.
+
+    Raises:
+        EsmgnError: there is no such folder, component or setting, or its weights cannot be had.
+    """
+    registry = registry or discover()
+    layers, origins, folder = [], [], None
+    if name.folder is not None:
+        if name.names:
+            raise SettingsError(
+                f"the encoder in {name.folder} names its components itself",
+                "leave out either the folder or the names of components",
+            )
+        folder = EncoderFolder(Path(name.folder))
+        layers, origins = [folder.tables()], [str(folder.config)]
+    else:
+        layers, origins = [_checked_names(name.names)], [""]
+    changes = parse_assignments(name.changes)
+    blueprint = draw_up(registry, configure(registry, [*layers, changes], [*origins, "--set"]))
+    chosen = pick_device(device)
+    return Model(name, blueprint, folder, registry=registry, device=chosen, precision=precision)
+
+
+def _checked_names(names: dict[str, str]) -> Tables:
+    if "seq" not in names:
+        raise SettingsError(
+            "no model is named",
+            "the folder of a run or of imported weights: --model FOLDER",
+            "or a composition: --seq esm2_650m --struct gearnet --fuse serial",
+            "or a sequence encoder alone: --seq esm2_650m",
+            "see: esmgn list",
+        )
+    return {kind: {"name": name} for kind, name in names.items()}
+
+
+def _sequence_only(name: ModelName, folder: EncoderFolder | None) -> bool:
+    if folder:
+        return Kind.STRUCT not in folder.tables()
+    return Kind.STRUCT not in name.names and Kind.FUSE not in name.names
+
+
+def _fill_sequence(sequence: nn.Module, folder: EncoderFolder, registry: Registry) -> None:
+    prefix = "sequence."
+    tensors: dict[str, Tensor] = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in folder.tensors(registry).items()
+        if name.startswith(prefix)
+    }
+    sequence.load_state_dict(tensors)
+
+
+def _random_parts(sequence: nn.Module, joint: JointEncoder | None) -> tuple[str, ...]:
+    from_file = getattr(sequence, "weights_sha256", None) is not None
+    parts = {} if from_file else {"sequence encoder": sequence}
+    if joint:
+        parts |= {name: joint.get_submodule(part) for name, part in _PARTS.items()}
+    return tuple(name for name, part in parts.items() if any(True for _ in part.parameters()))
+
+
+_PARTS = {"structure encoder": "structure", "fuser": "fuser"}

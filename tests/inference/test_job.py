@@ -1,0 +1,261 @@
+"""Embedding jobs: complete, in order, and not computed twice."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from esmgn_core.alphabet import AMINO_ACIDS
+from esmgn_core.batch import Protein
+from esmgn_core.errors import EsmgnError, RunError, SettingsError, StructureError
+from esmgn_core.inference import job
+from esmgn_core.inference.job import Options, Summary, embed_files, refused_file
+from esmgn_core.inference.model import Model, load_model
+from esmgn_core.inference.stored import read_proteins
+from esmgn_core.io import find_structures
+
+from ..conftest import pdb_text
+from .conftest import DATA, SEQUENCE, SMALL
+
+EDGE = DATA / "structures" / "edge"
+NPZ = Options(file_format="npz", devices=("cpu",), max_residues=150)
+
+
+def run(folder: Path, out: Path, **changes: object) -> Summary:
+    return embed_files(SMALL, [folder], out, replace(NPZ, **changes))  # type: ignore[arg-type]
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def test_the_file_holds_what_the_model_gives(folder: Path, tmp_path: Path, small: Model) -> None:
+    summary = run(folder, tmp_path / "out.npz")
+    content = load(tmp_path / "out.npz")
+    assert summary.num_embedded == 6
+    assert content["name"].tolist() == [f"protein{number}" for number in range(6)]
+    assert content["path"][0] == str(folder / "protein0.pdb")
+    for number, name in enumerate(content["name"]):
+        rows = slice(content["ptr"][number], content["ptr"][number + 1])
+        expected = small.embed(folder / f"{name}.pdb")
+        assert np.abs(content["residue"][rows] - expected.residue.numpy()).max() < 1e-4
+        assert np.abs(content["protein"][number] - expected.protein.numpy()).max() < 1e-2
+        assert list(content["residue_number"][rows]) == [r.number for r in expected.residues()]
+    assert not (tmp_path / "out.npz.parts").exists()
+
+
+def test_a_job_that_was_interrupted_goes_on_where_it_stopped(
+    folder: Path, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And gives the file of an undisturbed one, bit for bit."""
+    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 2)
+
+    def ctrl_c(done: int, _: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_files(SMALL, [folder], tmp_path / "out.npz", NPZ, ctrl_c)
+    assert sorted(counted) == [f"protein{number}" for number in range(4)]
+    counted.clear()
+    summary = run(folder, tmp_path / "out.npz")
+    assert sorted(counted) == ["protein4", "protein5"]
+    assert (summary.num_embedded, summary.num_reused) == (6, 4)
+    run(folder, tmp_path / "undisturbed.npz")
+    ours, expected = load(tmp_path / "out.npz"), load(tmp_path / "undisturbed.npz")
+    for name in expected.keys() - {"esmgn"}:
+        assert np.array_equal(ours[name], expected[name], equal_nan=ours[name].dtype.kind == "f"), name
+
+
+def test_a_file_that_changed_meanwhile_is_computed_again(
+    folder: Path, tmp_path: Path, proteins: list[Protein], counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 1)
+    interrupt_after(2, folder, tmp_path / "out.npz")
+    (folder / "protein0.pdb").write_text(pdb_text(replace(proteins[5], name="protein0")))
+    counted.clear()
+    run(folder, tmp_path / "out.npz")
+    assert "protein0" in counted
+    assert "protein1" not in counted
+
+
+def interrupt_after(number: int, folder: Path, out: Path) -> None:
+    def ctrl_c(done: int, _: int) -> None:
+        if done >= number:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_files(SMALL, [folder], out, NPZ, ctrl_c)
+
+
+def test_a_damaged_part_is_computed_again(
+    folder: Path, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 1)
+    interrupt_after(3, folder, tmp_path / "out.npz")
+    part = min((tmp_path / "out.npz.parts").glob("*.safetensors"))
+    part.write_bytes(part.read_bytes()[:100])
+    counted.clear()
+    assert run(folder, tmp_path / "out.npz").num_embedded == 6
+    assert len(counted) == 4
+
+
+def test_a_finished_job_is_not_done_again(folder: Path, tmp_path: Path, counted: list[str]) -> None:
+    first = run(folder, tmp_path / "out.npz")
+    counted.clear()
+    again = run(folder, tmp_path / "out.npz")
+    assert counted == []
+    assert again == replace(first, num_reused=6)
+
+
+def test_results_of_another_model_are_not_mixed_in(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 1)
+    interrupt_after(2, folder, tmp_path / "out.npz")
+    other = replace(SMALL, changes=(*SMALL.changes, "train.seed=1"))
+    with pytest.raises(RunError, match="holds unfinished results of another model or level"):
+        embed_files(other, [folder], tmp_path / "out.npz", NPZ)
+    run(folder, tmp_path / "out.npz")
+    with pytest.raises(RunError, match="exists and holds something else"):
+        embed_files(other, [folder], tmp_path / "out.npz", NPZ)
+    embed_files(other, [folder], tmp_path / "out.npz", replace(NPZ, overwrite=True))
+    seed_one = load_model(other).embed(folder / "protein0.pdb").protein.numpy()
+    assert np.abs(load(tmp_path / "out.npz")["protein"][0] - seed_one).max() < 1e-2
+
+
+def test_two_processes_give_the_file_of_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 2)
+    run(folder, tmp_path / "one.npz")
+    run(folder, tmp_path / "two.npz", devices=("cpu", "cpu"))
+    one, two = load(tmp_path / "one.npz"), load(tmp_path / "two.npz")
+    assert one["name"].tolist() == two["name"].tolist()
+    assert np.array_equal(one["residue"], two["residue"])
+
+
+def test_bad_files_are_listed_and_the_others_embedded(folder: Path, tmp_path: Path) -> None:
+    (folder / "empty.pdb").write_text("")
+    (folder / "page.cif").write_text("<html>not found</html>")
+    summary = run(folder, tmp_path / "out.npz")
+    assert (summary.num_embedded, summary.num_refused) == (6, 2)
+    rows = refused_file(tmp_path / "out.npz").read_text().splitlines()
+    assert rows[0] == "path\tname\treason"
+    assert rows[1] == f"{folder / 'empty.pdb'}\tempty\tthe file is empty"
+    assert rows[2].startswith(f"{folder / 'page.cif'}\tpage\tan HTML page, as a failed download leaves")
+
+
+def test_a_folder_without_one_good_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.pdb").write_text("")
+    with pytest.raises(StructureError, match="not one of 1 inputs gives an embedding"):
+        run(tmp_path, tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_sequences_are_embedded_by_a_sequence_encoder(tmp_path: Path) -> None:
+    file = tmp_path / "two.fasta.gz"
+    file.write_bytes(gzip.compress(b">one some text\nMKV\nLLA*\n>bad\nMK-V\n>one\nACDEX\n"))
+    summary = embed_files(SEQUENCE, [file], tmp_path / "out.npz", NPZ)
+    content = load(tmp_path / "out.npz")
+    assert content["name"].tolist() == ["one", "one_2"]
+    assert "".join(content["residue_letter"]) == "MKVLLAACDEX"
+    assert content["residue_number"].tolist() == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5]
+    assert summary.num_refused == 1
+    assert "record bad holds -" in refused_file(tmp_path / "out.npz").read_text()
+
+
+def test_sequences_for_a_model_that_reads_structures_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.fasta").write_text(">a\nMKV\n")
+    with pytest.raises(StructureError) as caught:
+        embed_files(SMALL, [tmp_path / "x.fasta"], tmp_path / "out.npz", NPZ)
+    assert "holds sequences, and this model needs structures" in str(caught.value)
+    assert "a sequence encoder alone: --seq esm2_650m" in str(caught.value)
+
+
+def test_a_sequence_encoder_reads_the_sequence_of_a_structure(
+    folder: Path, tmp_path: Path, proteins: list[Protein]
+) -> None:
+    fasta = tmp_path / "same.fasta"
+    fasta.write_text(f">protein0\n{proteins[0].sequence}\n")
+    embed_files(SEQUENCE, [folder / "protein0.pdb"], tmp_path / "structure.npz", NPZ)
+    embed_files(SEQUENCE, [fasta], tmp_path / "sequence.npz", NPZ)
+    first, second = load(tmp_path / "structure.npz"), load(tmp_path / "sequence.npz")
+    assert np.array_equal(first["residue"], second["residue"])
+
+
+def test_proteins_alone_take_no_room_for_residues(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "out.npz", level="protein")
+    assert set(load(tmp_path / "out.npz")) == {"name", "path", "num_residues", "protein", "esmgn"}
+    assert read_proteins(tmp_path / "out.npz").names[0] == "protein0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"level": "residues"}, "did you mean: residue?"), ({"precision": "fp8"}, "available: fp32, bf16")],
+)
+def test_wrong_options_are_named(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Options(**changes)  # type: ignore[arg-type]
+    assert message in str(caught.value)
+
+
+def test_nothing_to_embed_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EsmgnError, match="no structure files in"):
+        run(tmp_path, tmp_path / "out.npz")
+
+
+@pytest.mark.skipif(not EDGE.is_dir(), reason=f"needs the structure files in {EDGE}")
+def test_every_hard_file_gives_rows_for_its_residues_or_a_reason(tmp_path: Path) -> None:
+    """Rows are the residues with a CA atom that gemmi finds, one to one and in its order."""
+    summary = run(EDGE, tmp_path / "out.npz", max_residues=4096)
+    content = load(tmp_path / "out.npz")
+    refused = refused_file(tmp_path / "out.npz").read_text().splitlines()[1:]
+    files = {str(path) for path in find_structures([EDGE])}
+    assert len(files) == 59
+    assert {*content["path"], *(line.split("\t")[0] for line in refused)} == files
+    assert len(content["path"]) + len(refused) == len(files)
+    assert all(len(line.split("\t")[2]) > 10 for line in refused)
+    assert np.isfinite(content["residue"]).all()
+    assert summary.num_residues == len(content["residue"]) == content["ptr"][-1]
+    for number, path in enumerate(content["path"]):
+        rows = slice(content["ptr"][number], content["ptr"][number + 1])
+        columns = ("chain", "residue_number", "insertion_code", "residue_letter")
+        ours = list(zip(*(content[name][rows].tolist() for name in columns), strict=True))
+        expected = residues_with_ca(Path(path))
+        assert [row[:3] for row in ours] == list(expected), path
+        for (*_, letter), letters in zip(ours, expected.values(), strict=True):
+            # Of modified residues, whose parents are another test's subject, gemmi has other letters.
+            assert letter in letters or not set(letters) & set(AMINO_ACIDS), path
+
+
+def residues_with_ca(path: Path) -> dict[tuple[str, int, str], str]:
+    """Chain, number and insertion code of the amino acids of the first model, by gemmi.
+
+    With the letters of the residues that share the place: alternatives of one position.
+    """
+    text = path.read_bytes()
+    text = gzip.decompress(text) if text[:2] == b"\x1f\x8b" else text
+    if text.lstrip().startswith(b"data_") or b"_atom_site." in text:
+        structure = gemmi.make_structure_from_block(gemmi.cif.read_string(text).sole_block())
+    else:
+        structure = gemmi.read_pdb_string(text)
+    structure.merge_chain_parts()
+    structure.setup_entities()
+    found: dict[tuple[str, int, str], str] = {}
+    for chain in structure[0]:
+        for residue in chain:
+            listed = gemmi.find_tabulated_residue(residue.name)
+            ca = [atom for atom in residue if atom.name == "CA" and atom.element.name == "C"]
+            bound = residue.het_flag != "H" or residue.entity_type == gemmi.EntityType.Polymer
+            real = any(np.isfinite(atom.pos.tolist()).all() for atom in ca)
+            if real and bound and (listed.is_amino_acid() or not listed.found()):
+                place = (chain.name, residue.seqid.num, residue.seqid.icode.strip())
+                found[place] = found.get(place, "") + (listed.one_letter_code if listed.found() else "x")
+    return found
