@@ -3,14 +3,18 @@
 python benchmarks/gearnet.py [--crops 93] [--length 100] [--dim 512] [--layers 6] [--rounds 7] [--quick]
 
 Made-up proteins; CPU time of one thread, all taking turns in one process, medians. The floor is one
-matrix product (N, R d) x (R d, k) forward, three of them forward and backward.
+matrix product (N, R d) x (R d, k) forward, three of them forward and backward. Peaks of memory are those of
+a process forked for one step; features and graph are not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from made_up import chains, crops, seconds
@@ -75,15 +79,20 @@ def net(batch: ProteinBatch, graph: ResidueGraph, dim: int, num_layers: int, rou
         "sparse product": lambda x: plain_net(encoder, batch, graph, sparse_sums, x),
         "scatter": lambda x: plain_net(encoder, batch, graph, scatter_sums, x),
     }
+    if (pyg := pyg_net(encoder, graph, dim)) is not None:
+        variants["PyG RGCNConv"] = pyg
     features = torch.randn(batch.num_residues, dim, requires_grad=True)
     gradient = torch.randn(batch.num_residues, num_layers * dim)
     steps = {name: partial(step, run, features, gradient) for name, run in variants.items()}
     floor = floors(batch.num_residues, graph.num_relations * dim, dim)
     report("net", {name: partial(repeat, run, num_layers) for name, run in floor.items()}, steps, rounds)
-    outputs = [run(features).detach() for run in variants.values()]
+    outputs = [run(features).detach() for name, run in variants.items() if name != "PyG RGCNConv"]
     print(f"largest difference of outputs: {max(float((o - outputs[0]).abs().max()) for o in outputs):.1e}")
+    print(f"{'':>16} {'GB kept for backward':>21} {'GB at the peak':>15}")
     for name, run in variants.items():
-        print(f"{name:>16}: {kept_bytes(run, features, encoder) / 1e9:.3f} GB kept for backward")
+        kept = kept_bytes(run, features, encoder)
+        peak = growth_at_peak(partial(steps[name], backward=True))
+        print(f"{name:>16} {kept / 1e9:21.3f} {peak / 1e9:15.2f}")
 
 
 def step(run: Callable[[Tensor], Tensor], features: Tensor, gradient: Tensor, *, backward: bool) -> None:
@@ -172,6 +181,35 @@ def pyg_conv(graph: ResidueGraph, dim: int) -> Callable[[Tensor], Tensor] | None
         return None
     conv = RGCNConv(dim, dim, graph.num_relations, aggr="add")
     return lambda x: conv(x, graph.edge_index, graph.relation)
+
+
+def pyg_net(net: GearNet, graph: ResidueGraph, dim: int) -> Callable[[Tensor], Tensor] | None:
+    """PyG's relational layers between GearNet's normalisations and short cuts."""
+    convs = [pyg_conv(graph, dim) for _ in net.layers]
+
+    def run(features: Tensor) -> Tensor:
+        hidden, hiddens = features, []
+        for pyg, conv, batch_norm in zip(convs, net.layers, net.batch_norms, strict=True):
+            hidden = batch_norm(functional.relu(conv.batch_norm(pyg(hidden))) + hidden)
+            hiddens.append(hidden)
+        return torch.cat(hiddens, dim=1)
+
+    return None if convs[0] is None else run
+
+
+def growth_at_peak(run: Callable[[], object]) -> int:
+    """Bytes by which the memory of a process grows while it runs, parameters' gradients included."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        run()
+        theirs.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    return int(ours.recv())
 
 
 def kept_bytes(run: Callable[[Tensor], Tensor], features: Tensor, module: nn.Module) -> int:

@@ -36,6 +36,7 @@ class RelationalConv(nn.Module):
         features: Tensor,
         shortcut: Tensor | None = None,
         outer: nn.Module | None = None,
+        kept: Tensor | None = None,
     ) -> Tensor:
         """Convolve ``features`` along the edges.
 
@@ -44,10 +45,12 @@ class RelationalConv(nn.Module):
             features: float [N, input_dim].
             shortcut: float [N, output_dim], added to h; ``None`` for none.
             outer: batch normalisation of the sum; ``None`` for none.
+            kept: a copy of ``features`` that lives on anyway: the backward pass reads it instead.
         """
-        return normalized(self.update(neighborhoods, features), self.batch_norm, shortcut, outer)
+        update = self.update(neighborhoods, features, kept)
+        return normalized(update, self.batch_norm, shortcut, outer, kept if shortcut is features else None)
 
-    def update(self, neighborhoods: Neighborhoods, features: Tensor) -> Tensor:
+    def update(self, neighborhoods: Neighborhoods, features: Tensor, kept: Tensor | None = None) -> Tensor:
         """The linear part, before normalisation."""
         return relational_sum(
             neighborhoods,
@@ -55,6 +58,7 @@ class RelationalConv(nn.Module):
             self.self_loop.weight,
             self.linear.weight,
             self.linear.bias + self.self_loop.bias,
+            kept,
         )
 
     def from_edges(self, edges: Grouping, features: Tensor) -> Tensor:

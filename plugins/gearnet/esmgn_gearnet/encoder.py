@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -11,6 +10,7 @@ from esmgn_core.graph import ResidueGraph
 from esmgn_core.settings import ComponentSettings
 from esmgn_gearnet.conv import RelationalConv
 from esmgn_gearnet.neighborhoods import Neighborhoods
+from esmgn_gearnet.side_by_side import SideBySide
 
 
 class GearNet(nn.Module):
@@ -55,11 +55,12 @@ class GearNet(nn.Module):
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
         neighborhoods = Neighborhoods(graph, batch.num_residues)
-        hidden, hiddens = features, []
+        hidden, kept, outputs = features, None, SideBySide(self.settings.num_layers)
         for conv, batch_norm in zip(self.layers, self.batch_norms, strict=True):
             same_width = hidden.shape[1] == self.settings.hidden_dim
             shortcut = hidden if self.settings.short_cut and same_width else None
-            hidden = conv(neighborhoods, hidden, shortcut, batch_norm)
-            hiddens.append(hidden)
-        output = torch.cat(hiddens, dim=1) if self.settings.concat_hidden else hidden
+            hidden = conv(neighborhoods, hidden, shortcut, batch_norm, kept)
+            if self.settings.concat_hidden:
+                kept = outputs.append(hidden)
+        output = outputs.join() if self.settings.concat_hidden else hidden
         return Encoding.from_residues(output, batch, self.settings.readout)

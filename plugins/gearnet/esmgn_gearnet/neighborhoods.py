@@ -128,7 +128,12 @@ class Neighborhoods:
 
 
 def relational_sum(
-    neighborhoods: Neighborhoods, features: Tensor, self_weight: Tensor | None, weight: Tensor, bias: Tensor
+    neighborhoods: Neighborhoods,
+    features: Tensor,
+    self_weight: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    kept: Tensor | None = None,
 ) -> Tensor:
     r"""Weighted sums over a node and its neighbours.
 
@@ -150,15 +155,17 @@ def relational_sum(
         self_weight: float [k, d], W_self; ``None`` for none.
         weight: float [k, R * d], W_r in columns ``r * d`` to ``(r + 1) * d``.
         bias: float [k].
+        kept: a copy of ``features`` that lives on anyway, to keep in their place.
 
     Returns:
         float [N, k].
     """
     features, weight, bias = autocast(features, weight, bias)
+    kept = kept if kept is not None and kept.dtype == features.dtype else features
     if self_weight is not None:
         (self_weight,) = autocast(self_weight)
     summed: Tensor = _RelationalSum.apply(  # type: ignore[no-untyped-call]
-        neighborhoods, features, self_weight, weight, bias
+        neighborhoods, features, self_weight, weight, bias, kept.detach()
     )
     return summed
 
@@ -172,8 +179,9 @@ class _RelationalSum(torch.autograd.Function):
         self_weight: Tensor | None,
         weight: Tensor,
         bias: Tensor,
+        kept: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(features, self_weight, weight)
+        ctx.save_for_backward(kept, self_weight, weight)
         ctx.neighborhoods = neighborhoods
         merged = _merged(neighborhoods, self_weight, weight)
         output = features.new_empty(features.shape[0], weight.shape[0])
@@ -189,7 +197,8 @@ class _RelationalSum(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, self_weight, weight = ctx.saved_tensors
         identity = ctx.neighborhoods.identity
-        _, features_wanted, self_wanted, weight_wanted, bias_wanted = ctx.needs_input_grad
+        _, features_wanted, self_wanted, weight_wanted, bias_wanted, _ = ctx.needs_input_grad
+        features = features.contiguous()
         gradient = gradient.contiguous()
         by_relation = _by_relation(_merged(ctx.neighborhoods, self_weight, weight), features.shape[1])
         for_features = torch.empty_like(features) if features_wanted else None
@@ -220,6 +229,7 @@ class _RelationalSum(torch.autograd.Function):
             for_self.to(weight.dtype) if for_self is not None and self_wanted else None,
             for_weight.to(weight.dtype) if weight_wanted else None,
             gradient.sum(dim=0) if bias_wanted else None,
+            None,
         )
 
 

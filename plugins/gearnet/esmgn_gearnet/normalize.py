@@ -11,7 +11,11 @@ from torch.nn import functional
 
 
 def normalized(
-    update: Tensor, inner: nn.Module, shortcut: Tensor | None = None, outer: nn.Module | None = None
+    update: Tensor,
+    inner: nn.Module,
+    shortcut: Tensor | None = None,
+    outer: nn.Module | None = None,
+    kept: Tensor | None = None,
 ) -> Tensor:
     r"""Batch normalisation and ReLU; then, where given, short cut and a second normalisation.
 
@@ -25,6 +29,7 @@ def normalized(
         inner: a batch normalisation of width d.
         shortcut: float [N, d], x; ``None`` for none.
         outer: a second batch normalisation; ``None`` for none.
+        kept: a copy of ``shortcut`` that lives on anyway, to keep in its place.
 
     Returns:
         float [N, d].
@@ -33,7 +38,7 @@ def normalized(
         first, second = _Norm.of(inner, update), None if outer is None else _Norm.of(outer, update)
         scale, shift = (None, None) if outer is None else (outer.weight, outer.bias)
         result: Tensor = _Normalized.apply(  # type: ignore[no-untyped-call]
-            first, second, update, shortcut, inner.weight, inner.bias, scale, shift
+            first, second, update, shortcut, inner.weight, inner.bias, scale, shift, kept
         )
         return result
     hidden = functional.relu(inner(update))
@@ -121,6 +126,7 @@ class _Normalized(torch.autograd.Function):
         inner_shift: Tensor,
         outer_scale: Tensor | None,
         outer_shift: Tensor | None,
+        kept: Tensor | None,
     ) -> Tensor:
         normal, *inner_statistics = inner.forward(update, inner_scale, inner_shift)
         hidden = _add(normal.relu_(), shortcut)
@@ -128,8 +134,9 @@ class _Normalized(torch.autograd.Function):
         if outer is not None and outer_scale is not None and outer_shift is not None:
             hidden, *outer_statistics = outer.forward(hidden, outer_scale, outer_shift)
         ctx.inner, ctx.outer = inner, outer
+        kept = shortcut if kept is None else kept
         ctx.save_for_backward(
-            update, shortcut, inner_scale, inner_shift, outer_scale, *inner_statistics, *outer_statistics
+            update, kept, inner_scale, inner_shift, outer_scale, *inner_statistics, *outer_statistics
         )
         return hidden
 
@@ -147,7 +154,8 @@ class _Normalized(torch.autograd.Function):
         for_normal = torch.ops.aten.threshold_backward(gradient, positive, 0)
         for_update, for_scale, for_shift = ctx.inner.backward(for_normal, update, scale, mean, inverse)
         for_shortcut = None if shortcut is None else gradient.to(shortcut.dtype)
-        return None, None, for_update, for_shortcut, for_scale, for_shift, for_outer_scale, for_outer_shift
+        scales = (for_scale, for_shift, for_outer_scale, for_outer_shift)
+        return None, None, for_update, for_shortcut, *scales, None
 
 
 def _add(hidden: Tensor, shortcut: Tensor | None) -> Tensor:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
 from esmgn_core.batch import CA, Protein, ProteinBatch
+from esmgn_core.engine.distributed import synchronise_batch_norm
 from esmgn_core.graph import ResidueGraph
 from esmgn_gearnet import neighborhoods as module
 from esmgn_gearnet.conv import RelationalConv
@@ -150,24 +153,57 @@ def test_self_relation_is_recognised_only_when_complete() -> None:
     }
 
 
-def test_backward_keeps_two_tensors_per_layer() -> None:
-    """Each layer keeps its input and the linear part: never a sum per relation."""
+def test_backward_keeps_one_tensor_per_layer_beside_the_output() -> None:
+    """Each layer keeps its linear part; its input is a part of the output. Never a sum per relation."""
     graph, batch = drawn(), batch_of_chains()
     net = GearNet(GearNet.Settings(hidden_dim=64, num_layers=4), input_dim=8, num_relations=7)
     parameters = {parameter.data_ptr() for parameter in net.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in parameters and tensor.shape[0] == batch.num_residues:
-            kept[tensor.data_ptr()] = tensor.nbytes
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters and tensor.shape[0] == batch.num_residues:
+            kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         encoding = net(batch, graph, torch.randn(68, 8))
-    del kept[encoding.residue.data_ptr()]
+    del kept[encoding.residue.untyped_storage().data_ptr()]
     hidden = 68 * 64 * 4
     row_of_protein = 68 * 8
-    assert sum(kept.values()) <= (4 + 3) * hidden + 68 * 8 * 4 + row_of_protein
+    assert sum(kept.values()) <= 4 * hidden + 68 * 8 * 4 + row_of_protein
+
+
+def test_output_changed_in_place_is_noticed() -> None:
+    """The layers read the output in their backward passes: a changed one would give wrong gradients."""
+    graph, batch = drawn(), batch_of_chains()
+    net = GearNet(GearNet.Settings(hidden_dim=8, num_layers=2), input_dim=8, num_relations=7)
+    encoding = net(batch, graph, torch.randn(68, 8))
+    with pytest.raises(RuntimeError, match="modified inplace"):
+        encoding.residue.mul_(2)
+    encoding.residue.detach().mul_(2)
+    with pytest.raises(RuntimeError, match="modified inplace"):
+        encoding.residue.sum().backward()
+
+
+def test_statistics_over_processes(tmp_path: Path) -> None:
+    """With batch normalisations that run over processes, here one, the net gives the same."""
+    graph, batch = drawn(), batch_of_chains()
+    plain = GearNet(GearNet.Settings(hidden_dim=8, num_layers=3), input_dim=8, num_relations=7)
+    synced, features = copy.deepcopy(plain), torch.randn(68, 8)
+    synchronise_batch_norm(synced)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        found = []
+        for net in (plain, synced):
+            x = features.clone().requires_grad_()
+            output = net(batch, graph, x).residue
+            (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+            assert x.grad is not None
+            found.append([output.detach(), x.grad, *net.buffers()])
+    finally:
+        dist.destroy_process_group()
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_stays_close() -> None:
