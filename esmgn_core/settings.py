@@ -115,6 +115,11 @@ class TrainTable(ComponentSettings):
     """Steps between lines of ``metrics.jsonl``."""
     checkpoint_every: int = Field(500, ge=1)
     """Steps between checkpoints in ``last/``; the final step always makes one."""
+    keep_every: int | None = Field(None, ge=1)
+    """Checkpoints at multiples of this many steps are kept for good in ``kept/``."""
+    on_failed_checkpoint: Literal["go_on", "stop"] = "go_on"
+    """What to do when a checkpoint cannot be written, as on a full disk: ``go_on`` and try again at
+    the next one, or ``stop``."""
     validate_every: int = Field(1, ge=1)
     """Epochs between passes over the held-out proteins; the final step always makes one."""
     device: str = "auto"
@@ -122,6 +127,9 @@ class TrainTable(ComponentSettings):
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """``fp32``; ``tf32`` for its matrix products on CUDA; ``bf16`` or ``fp16`` autocast, the latter
     with a scaled loss. ``auto`` is bf16 on CUDA devices that have it, else tf32 there, fp32 elsewhere."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """What several processes do: ``ddp`` has all weights in each; ``fsdp`` shares out weights,
+    gradients and optimiser state, for sequence encoders that do not fit otherwise."""
     sync_batch_norm: bool = True
     """Batch statistics over the residues of all processes; false for each process's own."""
     activation_checkpointing: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -81,19 +81,28 @@ class Learner:
         return self._optimizer
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs besides the weights and the optimiser's state; tensors, plain values."""
+        """What a resumed run needs besides the weights, averages and the optimiser's state: plain values."""
         return {
             "rate": self._rate.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "average": self._average.state_dict() if self._average else None,
+            "average": self._average.num_updates if self._average else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`; averages begin with the weights as they are if it has none."""
+        """Go on from a :meth:`state_dict`, with averages that are the weights as they are now."""
         self._rate.load_state_dict(state["rate"])
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         if self._average:
-            self._average = Average(self.step, self._average.decay)
-            if state["average"]:
-                self._average.load_state_dict(state["average"])
+            self._average.restart(state["average"] or 0)
+
+    def averages(self) -> dict[str, Tensor]:
+        """Averaged weights by name, where they are kept."""
+        return self._average.averages if self._average else {}
+
+    def load_averages(self, averages: Mapping[str, Tensor]) -> None:
+        """Go on from :meth:`averages`; those that are missing stay as they are."""
+        with torch.no_grad():
+            for name, average in self.averages().items():
+                if name in averages:
+                    average.copy_(averages[name])

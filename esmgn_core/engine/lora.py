@@ -48,19 +48,22 @@ def add_adapters(encoder: JointEncoder, settings: OptimTable) -> None:
     inject_adapter_in_model(config, sequence, adapter_name=_ADAPTER)
 
 
-def merged(module: nn.Module) -> dict[str, Tensor]:
-    """The module's state with every adapter added to the weight it stands beside, under plain names."""
-    state = dict(module.state_dict())
+def merged(module: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The module's state with every adapter added to the weight it stands beside, under plain names.
+
+    Args:
+        module: with adapters, or without any.
+        state: its state, if that is not to be asked of the module.
+    """
+    state = dict(module.state_dict() if state is None else state)
     for name, part in module.named_modules():
         if not hasattr(part, "lora_A"):
             continue
-        for own in [key for key in state if key.startswith(f"{name}.lora_")]:
-            del state[own]
+        down, up = (state.pop(f"{name}.lora_{side}.{_ADAPTER}.weight") for side in "AB")
         for own in [key for key in state if key.startswith(f"{name}.base_layer.")]:
             state[own.replace(".base_layer.", ".")] = state.pop(own)
         weight = state[f"{name}.weight"]
-        with torch.no_grad():
-            state[f"{name}.weight"] = weight + part.get_delta_weight(_ADAPTER).to(weight.dtype)
+        state[f"{name}.weight"] = weight + part.scaling[_ADAPTER] * (up @ down).to(weight.dtype)
     return state
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ class RunFolder:
 
     ``config.toml`` repeats the run; ``environment.json`` says where it ran; ``metrics.jsonl`` has
     one JSON object per logged step; ``log.txt`` tells the story; ``refused.tsv`` lists structure
-    files left out; ``model.safetensors`` is the best encoder; ``last/`` is where to resume. A downstream
-    run has ``task.safetensors``, the heads that belong to the best encoder, ``labels.json``, what their
+    files left out; ``model.safetensors`` is the best encoder; ``last/`` is where to resume,
+    ``previous/`` the checkpoint before it, ``kept/`` those kept for good. A downstream run has
+    ``task.safetensors``, the heads that belong to the best encoder, ``labels.json``, what their
     outputs are, and in the end ``results.json`` and ``predictions.npz``.
     """
 
@@ -47,6 +49,8 @@ class RunFolder:
         self.results = path / "results.json"
         self.predictions = path / "predictions.npz"
         self.last = path / "last"
+        self.previous = path / "previous"
+        self.kept = path / "kept"
         self.non_finite = path / "non_finite.json"
         self.out_of_memory = path / "out_of_memory.json"
 
@@ -157,27 +161,38 @@ class RunFolder:
         write_atomically(self.labels, json.dumps({"task": component, "labels": list(names)}, indent=1) + "\n")
 
     def log(self, text: str) -> None:
-        """Append a line with the time to ``log.txt``."""
-        with self.log_file.open("a", encoding="utf-8") as file:
+        """Append a line with the time to ``log.txt``; a full disk is borne."""
+        with suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line to ``metrics.jsonl``."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        with self.metrics.open("ab+") as file:
+            # A line that was cut off must not take the next one with it.
+            cut = file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            line = json.dumps({"step": step, **values})
+            file.write(f"{chr(10) if cut else ''}{line}\n".encode())
 
     def read_metrics(self) -> list[dict[str, float]]:
         """All complete lines of ``metrics.jsonl``."""
         if not self.metrics.exists():
             return []
         lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A line without its end was cut off by a crash.
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [values for line in lines if (values := _values(line)) is not None]
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget logged steps that a resumed run will take again."""
         kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
         write_atomically(self.metrics, "".join(kept))
+
+
+def _values(line: str) -> dict[str, float] | None:
+    """A line of ``metrics.jsonl``; ``None`` if a crash or a full disk cut it off."""
+    try:
+        values: dict[str, float] | None = json.loads(line) if line.endswith("\n") else None
+    except ValueError:
+        return None
+    return values
 
 
 def write_atomically(path: Path, text: str) -> None:

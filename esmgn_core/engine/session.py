@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import Tables, configure, read_run_file
 from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
@@ -23,8 +25,9 @@ from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.sharding import shard
 from esmgn_core.engine.shortage import Pieces
-from esmgn_core.engine.state import Progress, load_last
+from esmgn_core.engine.state import Checkpoints, Progress
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.model import TrainStep
@@ -111,17 +114,14 @@ def _run(
         step, downstream = _train_step(blueprint, dataset, world)
         if init:
             init.fill(step.encoder, registry)
-        if config.optim.lora_rank:
-            add_adapters(step.encoder, config.optim)
         weights = getattr(step.encoder.sequence, "weights_sha256", None)
+        _prepare(step, config, world, is_downstream=downstream is not None)
         schedule = build_schedule(
             dataset, config.train, world_size=world.size, most_residues=max_residues(step)
         )
         learner = Learner(step, config.optim, num_steps=schedule.num_steps)
-        if resume is None:
-            run, progress = _new_folder(blueprint, out, world), Progress()
-        else:
-            run, progress = resume, load_last(resume, learner)
+        run = resume or _new_folder(blueprint, out, world)
+        progress, remark = Checkpoints(run, learner, world).load() if resume else (Progress(), "")
         if world.is_main:
             started_from = init.described() if init else run.started_from()
             _write_records(run, blueprint, registry, world, weights=weights, started_from=started_from)
@@ -138,6 +138,8 @@ def _run(
         pieces.load_recorded()
         progress.pieces = pieces.number
         observers = Observers(registry.manager.hook, run, world.is_main)
+        if remark:
+            observers.notice(remark)
         trainer = Trainer(
             learner, dataset, schedule, config.train, run, world, observers, progress, downstream
         )
@@ -174,6 +176,19 @@ def _downstream_task(blueprint: Blueprint, encoder_dim: int, dataset: ProteinDat
     if isinstance(dataset, LabelledDataset):
         task.prepare(dataset.labels(dataset.split("train")[:: dataset.group_size]))
     return task
+
+
+def _prepare(step: TrainStep, config: RunConfig, world: World, *, is_downstream: bool) -> None:
+    """What is done to a model once it has the weights it starts from."""
+    if config.optim.lora_rank:
+        add_adapters(step.encoder, config.optim)
+    if config.train.strategy == "fsdp":
+        if step.precision is torch.float16:
+            raise SettingsError("train.strategy=fsdp does not go with fp16", "use train.precision=bf16")
+        if is_downstream:
+            raise SettingsError("train.strategy=fsdp is for pretext tasks", "use train.strategy=ddp")
+        if world.size > 1:
+            shard(step, world)
 
 
 def _new_folder(blueprint: Blueprint, out: Path | None, world: World) -> RunFolder:

@@ -1,12 +1,7 @@
-"""Checkpoints: the best encoder for use, the last state for resuming.
-
-A checkpoint folder is written beside its place and moved there when it is complete, so that a
-crash at any moment leaves a whole one behind.
-"""
+"""Checkpoints: the best encoder for use, the last state for resuming."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +12,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from esmgn_core.engine.checkpoints import (
+    empty,
+    failing_together,
+    fresh_folder,
+    keep,
+    put_in_place,
+    whole_checkpoint,
+)
+from esmgn_core.engine.distributed import World
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.lora import beside_adapters, merged
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.sharding import has_shards, is_sharded, load_shards, save_shards, whole_state
 from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.model import JointEncoder, TrainStep
 
 _MODEL = "model.safetensors"
 _SEQUENCE = "sequence."
+_SHARDS = "shards"
 _STATE = "state.pt"
 
 
@@ -46,18 +52,17 @@ class Progress:
     pieces: int = 1
 
 
-def encoder_tensors(encoder: JointEncoder) -> dict[str, Tensor]:
+def encoder_tensors(encoder: JointEncoder, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Tensors of the encoder that training changed or that no file holds, by name, on the CPU.
 
     A frozen sequence encoder that came from a weights file is left out: the run's configuration
     names the file. Adapters are added to the weights they stand beside.
+
+    Args:
+        encoder: the encoder.
+        state: its state, where that is spread over processes.
     """
-    return _separate(encoder, merged(encoder))
-
-
-def _raw_tensors(encoder: JointEncoder) -> dict[str, Tensor]:
-    """As :func:`encoder_tensors`, with adapters as tensors of their own."""
-    return _separate(encoder, encoder.state_dict())
+    return _separate(encoder, merged(encoder, state))
 
 
 def _separate(encoder: JointEncoder, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,17 +139,6 @@ def _same_sequence(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
     return all(torch.equal(expected[name].cpu(), tensors[name]) for name in names)
 
 
-def save_best(run: RunFolder, encoder: JointEncoder, metadata: dict[str, str]) -> None:
-    """Write the encoder to ``model.safetensors``."""
-    _write_beside(run.model, encoder_tensors(encoder), metadata)
-
-
-def save_task(run: RunFolder, step: TrainStep, metadata: dict[str, str]) -> None:
-    """Write heads and buffers of the task to ``task.safetensors``."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in _task(step).state_dict().items()}
-    _write_beside(run.task, tensors, metadata)
-
-
 def load_best(run: RunFolder, step: TrainStep) -> None:
     """Fill encoder and task with the best ones of their run.
 
@@ -169,50 +163,125 @@ def load_task(run: RunFolder, task: nn.Module) -> None:
 
 def _write_beside(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}")
-    write_tensors(tensors, temporary, metadata)
-    temporary.replace(path)
+    try:
+        write_tensors(tensors, temporary, metadata)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def save_last(run: RunFolder, learner: Learner, progress: Progress) -> None:
-    """Write everything a resume needs to ``last/``."""
-    fresh, old = run.path / ".last.new", run.path / ".last.old"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    write_tensors(_raw_tensors(learner.step.encoder), fresh / _MODEL, {"step": str(progress.step)})
-    state = {
-        "progress": asdict(progress),
-        "task": _task(learner.step).state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "learner": learner.state_dict(),
-    }
-    torch.save(state, fresh / _STATE)
-    shutil.rmtree(old, ignore_errors=True)
-    if run.last.exists():
-        run.last.rename(old)
-    fresh.rename(run.last)
-    shutil.rmtree(old, ignore_errors=True)
+def save_best(run: RunFolder, step: TrainStep, number: int, world: World, *, with_task: bool) -> None:
+    """Write the encoder to ``model.safetensors``. All processes take part.
 
-
-def load_last(run: RunFolder, learner: Learner) -> Progress:
-    """Put a run back where its last checkpoint left it.
+    Args:
+        run: the run folder.
+        step: encoder and task.
+        number: the optimiser step they are of.
+        world: this process among all.
+        with_task: write heads and buffers of the task, too, to ``task.safetensors``.
 
     Raises:
-        RunError: there is no checkpoint, or it is damaged.
-        WeightsError: its tensors do not fit the model.
+        CheckpointError: it could not be written; the file that was there is as it was.
     """
-    folder = _last_complete(run)
-    load_encoder(learner.step.encoder, folder / _MODEL)
-    try:
-        state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-        _task(learner.step).load_state_dict(state["task"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-        learner.load_state_dict(state["learner"])
-        return Progress(**state["progress"])
-    except Exception as error:
-        # torch.load raises what its unpickler meets in a damaged file: almost anything.
-        raise RunError(
-            f"cannot resume from {folder / _STATE}: {error}", "the checkpoint is damaged"
-        ) from error
+    state = whole_state(step.encoder) if has_shards(step.encoder) else None
+    with failing_together(world, run):
+        if world.is_main:
+            metadata = {"step": str(number)}
+            if with_task:
+                heads = {name: tensor.cpu().contiguous() for name, tensor in _task(step).state_dict().items()}
+                _write_beside(run.task, heads, metadata)
+            _write_beside(run.model, encoder_tensors(step.encoder, state), metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Writes and reads everything a resumed run needs.
+
+    Attributes:
+        run: the run folder.
+        learner: what learns.
+        world: this process among all, which all take part.
+        keep_every: steps between checkpoints that are kept for good.
+    """
+
+    run: RunFolder
+    learner: Learner
+    world: World
+    keep_every: int | None = None
+
+    def save(self, progress: Progress) -> None:
+        """Make ``last/`` anew.
+
+        Raises:
+            CheckpointError: it could not be written; those before are as they were.
+        """
+        folder, sharded = fresh_folder(self.run), is_sharded(self.learner.step)
+        with failing_together(self.world, self.run):
+            if self.world.is_main:
+                empty(folder)
+        with failing_together(self.world, self.run):
+            if sharded:
+                save_shards(folder / _SHARDS, self.learner, left_out=self._in_file())
+        with failing_together(self.world, self.run):
+            if self.world.is_main:
+                self._write(folder, progress, sharded=sharded)
+                put_in_place(self.run)
+                if self.keep_every and progress.step % self.keep_every == 0:
+                    keep(self.run, progress.step)
+
+    def _write(self, folder: Path, progress: Progress, *, sharded: bool) -> None:
+        step = self.learner.step
+        state = {"progress": asdict(progress), "learner": self.learner.state_dict()}
+        if not sharded:
+            tensors = _separate(step.encoder, step.encoder.state_dict())
+            write_tensors(tensors, folder / _MODEL, {"step": str(progress.step)})
+            state["task"] = _task(step).state_dict()
+            state["optimizer"] = self.learner.optimizer.state_dict()
+            state["averages"] = self.learner.averages()
+        torch.save(state, folder / _STATE)
+
+    def load(self) -> tuple[Progress, str]:
+        """Put the learner back where the last whole checkpoint left it.
+
+        Returns:
+            How far it was, and what is to be said about checkpoints that are damaged.
+
+        Raises:
+            RunError: there is no checkpoint, or all are damaged.
+            WeightsError: its tensors do not fit the model.
+        """
+        folder, remark = self.world.from_main(whole_checkpoint(self.run) if self.world.is_main else None) or (
+            self.run.last,
+            "",
+        )
+        try:
+            state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        except Exception as error:
+            # torch.load raises what its unpickler meets in a damaged file: almost anything.
+            raise RunError(
+                f"cannot resume from {folder / _STATE}: {error}", "the checkpoint is damaged"
+            ) from error
+        self.learner.load_state_dict(state["learner"])
+        if (folder / _SHARDS).is_dir():
+            load_shards(folder / _SHARDS, self.learner, left_out=self._in_file())
+        else:
+            self._read(folder, state)
+        return Progress(**state["progress"]), remark
+
+    def _read(self, folder: Path, state: Mapping[str, Any]) -> None:
+        step = self.learner.step
+        if is_sharded(step):
+            raise RunError(
+                f"{folder} was not written with train.strategy=fsdp", "resume it with train.strategy=ddp"
+            )
+        load_encoder(step.encoder, folder / _MODEL)
+        _task(step).load_state_dict(state["task"])
+        self.learner.optimizer.load_state_dict(state["optimizer"])
+        self.learner.load_state_dict(state["learner"])
+        self.learner.load_averages(state["averages"])
+
+    def _in_file(self) -> str | None:
+        return f"encoder.{_SEQUENCE}" if _in_weights_file(self.learner.step.encoder) else None
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -222,17 +291,6 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
     save_file(tensors, path, metadata)
     # safetensors writes files that only their owner may read.
     path.chmod(mode)
-
-
-def _last_complete(run: RunFolder) -> Path:
-    # Between the two renames of save_last only the old and the new folder exist.
-    for folder in (run.last, run.path / ".last.old"):
-        if folder.is_dir():
-            return folder
-    raise RunError(
-        f"nothing to resume in {run.path}: no checkpoint was written yet",
-        f"start again: esmgn run {run.config} --out NEW_FOLDER",
-    )
 
 
 def _task(step: TrainStep) -> nn.Module:

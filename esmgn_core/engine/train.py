@@ -8,7 +8,8 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from esmgn_core.batch import ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
+from esmgn_core.engine.checkpoints import CheckpointError
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.evaluate import HeldOut, Report, predict_proteins, report_run, score
 from esmgn_core.engine.interruption import Interruption
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import (
     VALIDATION_STEP,
+    MicroBatch,
     Schedule,
     encoded_lengths,
     held_out_batches,
@@ -32,8 +35,9 @@ from esmgn_core.engine.means import Means
 from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.reader import Loaded, Reader, Unreadable
 from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.sharding import is_sharded, synchronise_gradients
 from esmgn_core.engine.shortage import Pieces, ShortageError
-from esmgn_core.engine.state import Progress, save_best, save_last, save_task
+from esmgn_core.engine.state import Checkpoints, Progress, save_best
 from esmgn_core.errors import RunError
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, ProteinDataset
@@ -68,12 +72,14 @@ class Trainer:
     report: Report = field(default_factory=dict)
     _wrapped: nn.Module = field(init=False)
     _reader: Reader = field(init=False)
+    _checkpoints: Checkpoints = field(init=False)
     _trained_on: Means = field(init=False, default_factory=Means)
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.dataset, self.train.workers, self._unreadable, self.observers.notice)
         self._wrapped = self.learner.step
-        if self.world.size > 1:
+        self._checkpoints = Checkpoints(self.run, self.learner, self.world, self.train.keep_every)
+        if self.world.size > 1 and not is_sharded(self._wrapped):
             self._wrapped = DistributedDataParallel(self._wrapped, broadcast_buffers=False)
 
     def fit(self) -> int:
@@ -122,8 +128,9 @@ class Trainer:
                 values |= self._validate(means)
             if validates or stop or number == 0 or self.progress.step % self.train.log_every == 0:
                 self._log(values)
-            if finished or stop or self.progress.step % self.train.checkpoint_every == 0:
-                self._checkpoint()
+            needed = finished or bool(stop)
+            if needed or self.progress.step % self.train.checkpoint_every == 0:
+                self._checkpoint(needed=needed)
             if stop and not finished:
                 return stop
         return 0
@@ -225,6 +232,7 @@ class Trainer:
         return torch.stack(shares).sum()
 
     def _synchronised(self, *, last: bool) -> AbstractContextManager[None]:
+        synchronise_gradients(self._wrapped, wanted=last)
         if isinstance(self._wrapped, DistributedDataParallel) and not last:
             return self._wrapped.no_sync()
         return nullcontext()
@@ -246,8 +254,7 @@ class Trainer:
             value = -deciding if self.downstream and indices else deciding
             if value < self.progress.best_value or not self.progress.best_step:
                 self.progress.best_value, self.progress.best_step = value, self.progress.step
-                if self.world.is_main:
-                    self._save_best(step)
+                self._save_best(step)
         self.learner.validated(deciding)
         return logged
 
@@ -259,8 +266,10 @@ class Trainer:
             for output in outputs:
                 means.add(output)
             return means, self.world.from_main(score(self.downstream, found) if self.world.is_main else {})
-        for held_out in self._held_out(indices):
-            means.add(step(held_out.batch, held_out.draws))
+        for positions, batch, draws in self._held_out(indices):
+            output = step(batch, draws)
+            if positions[0] != _IDLE:
+                means.add(output)
         return means, {}
 
     def _held_out(self, indices: Sequence[int]) -> Iterator[HeldOut]:
@@ -269,27 +278,49 @@ class Trainer:
         if self.train.residues_per_batch is not None:
             lengths = encoded_lengths(self.dataset, max_residues(self.learner.step))
         size = self.dataset.group_size
-        parts = held_out_batches(indices, self.train, self.world, lengths, group_size=size)
+        parts = [*held_out_batches(indices, self.train, self.world, lengths, group_size=size)]
+        if is_sharded(self.learner.step):
+            # Every process has to take part in every pass; what it runs in vain does not count.
+            most = held_out_batches(
+                indices, self.train, replace(self.world, rank=0), lengths, group_size=size
+            )
+            idle = MicroBatch(tuple(indices[:size]), (-1,) * size)
+            parts += [idle] * (len([*most]) - len(parts))
         for part, batch, _ in self._reader.read((part, True) for part in parts):
             draws = part.draws(self.train.seed, VALIDATION_STEP)
             yield HeldOut(part.positions, batch.to(self.world.device), draws)
 
     def _save_best(self, step: TrainStep) -> None:
-        metadata = {"step": str(self.progress.step)}
-        if self.downstream:
-            save_task(self.run, step, metadata)
-        save_best(self.run, step.encoder, metadata)
-        self.observers.tell("checkpoint_saved", path=self.run.model)
+        number, with_task = self.progress.step, self.downstream is not None
+        try:
+            save_best(self.run, step, number, self.world, with_task=with_task)
+        except CheckpointError as error:
+            self._not_written(error, self.run.model, needed=False)
+        else:
+            self.observers.tell("checkpoint_saved", path=self.run.model)
 
-    def _checkpoint(self) -> None:
-        if self.world.is_main:
-            save_last(self.run, self.learner, self.progress)
+    def _checkpoint(self, *, needed: bool) -> None:
+        try:
+            self._checkpoints.save(self.progress)
+        except CheckpointError as error:
+            self._not_written(error, self.run.last, needed=needed)
+        else:
             self.observers.tell("checkpoint_saved", path=self.run.last)
-        self.world.barrier()
+
+    def _not_written(self, error: CheckpointError, path: Path, *, needed: bool) -> None:
+        """Say that a checkpoint could not be written; stop if the run cannot do without it."""
+        message = f"step {self.progress.step}: cannot write {path}: {error}"
+        if needed or self.train.on_failed_checkpoint == "stop":
+            hint = f"make room and go on from the checkpoint before: esmgn run --resume {self.run.path}"
+            raise RunError(message, hint)
+        self.observers.notice(f"{message}; the one before is as it was, the run goes on")
 
     def _log(self, values: Mapping[str, float]) -> None:
         if self.world.is_main:
-            self.run.append_metrics(self.progress.step, values)
+            try:
+                self.run.append_metrics(self.progress.step, values)
+            except OSError as error:
+                self.observers.notice(f"step {self.progress.step} is not in {self.run.metrics}: {error}")
             self.observers.tell("metrics_logged", step=self.progress.step, values=values)
 
     def _stop_non_finite(self, number: int, names: list[str], loss: float) -> None:
@@ -303,6 +334,9 @@ class Trainer:
             "a smaller optim.lr or optim.clip_norm = 1.0 often helps",
         )
 
+
+_IDLE = 2**62
+"""Position of proteins that a process runs only because the others need it to."""
 
 _STOPS = {signal.SIGTERM: "terminated", signal.SIGUSR1: "preempted", signal.SIGINT: "interrupted"}
 """Signals that stop a run, the most pressing first, with names for their sums over processes."""

@@ -1,0 +1,105 @@
+"""Weights, gradients and optimiser state shared out over processes (FSDP2), and their checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+
+from esmgn_core.engine.blocks import repeated_blocks
+from esmgn_core.engine.distributed import World
+from esmgn_core.engine.learner import Learner
+from esmgn_core.model import TrainStep
+
+
+def shard(step: TrainStep, world: World) -> None:
+    """Share out the parameters of a step: each block of the sequence encoder on its own, then the rest."""
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    for block in repeated_blocks(step.encoder.get_submodule("sequence")):
+        fully_shard(block, mesh=mesh)
+    fully_shard(step, mesh=mesh)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether :func:`shard` was applied."""
+    return isinstance(module, FSDPModule)
+
+
+def has_shards(module: nn.Module) -> bool:
+    """Whether parameters of a module are shared out."""
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+def synchronise_gradients(step: nn.Module, *, wanted: bool) -> None:
+    """Whether the next backward pass adds up gradients over processes, or keeps them for a later one."""
+    if isinstance(step, FSDPModule):
+        step.set_requires_gradient_sync(wanted)
+
+
+def whole_state(module: nn.Module) -> dict[str, Tensor]:
+    """The whole state, on the CPU of the main process; empty elsewhere. All processes take part."""
+    with _quiet():
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state: dict[str, Tensor] = get_model_state_dict(module, options=options)  # type: ignore[assignment]  # torch
+        return state
+
+
+def save_shards(folder: Path, learner: Learner, *, left_out: str | None) -> None:
+    """Write the weights and the optimiser's state, every process its share.
+
+    Args:
+        folder: where to.
+        learner: what is written.
+        left_out: weights whose names begin so stand in a file already.
+    """
+    with _quiet():
+        save(_state(learner, left_out), checkpoint_id=folder)
+
+
+def load_shards(folder: Path, learner: Learner, *, left_out: str | None) -> None:
+    """Read what :func:`save_shards` wrote, on any number of processes, sharded or not."""
+    with _quiet():
+        state = _state(learner, left_out)
+        load(state, checkpoint_id=folder)
+        set_model_state_dict(learner.step, state["model"], options=StateDictOptions(strict=left_out is None))
+        set_optimizer_state_dict(learner.step, learner.optimizer, state["optimizer"])
+        learner.load_averages(state.get("average", {}))
+
+
+def _state(learner: Learner, left_out: str | None) -> dict[str, Any]:
+    model = get_model_state_dict(learner.step)
+    state: dict[str, Any] = {
+        "model": {
+            name: tensor
+            for name, tensor in model.items()
+            if left_out is None or not name.startswith(left_out)
+        },
+        "optimizer": get_optimizer_state_dict(learner.step, learner.optimizer),
+    }
+    if averages := learner.averages():
+        state["average"] = averages
+    return state
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's remarks on its own internals."""
+    with catch_warnings():
+        simplefilter("ignore")
+        yield
