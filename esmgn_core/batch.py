@@ -220,12 +220,14 @@ class TaskOutput:
         parts: of a combined task, what each of its tasks returned, by name. ``loss`` is then their
             weighted sum; each part's mean runs over its own predictions, and ``num_samples`` counts
             proteins.
+        num_left_out: proteins of which nothing could be asked.
     """
 
     loss: Tensor
     num_samples: float
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,7 @@ class Means:
         self.counts: dict[str, float] = defaultdict(float)
         self.weights: dict[str, float] = {}
         self.num_samples = 0.0
+        self.num_left_out = 0
 
     def add(self, output: TaskOutput) -> None:
         """Take in one forward pass."""
@@ -33,6 +34,7 @@ class Means:
             self._add(part.output, f"{name}.")
 
     def _add(self, output: TaskOutput, prefix: str) -> None:
+        self.num_left_out += output.num_left_out
         values = {"loss": output.loss, **output.metrics}
         stacked = torch.stack([value.detach().double() for value in values.values()])
         for name, value in zip(values, stacked.tolist(), strict=True):
@@ -40,14 +42,17 @@ class Means:
             self.counts[prefix + name] += output.num_samples
 
     def over(self, world: World, like: Means, **extra: float) -> tuple[dict[str, float], dict[str, float]]:
-        """Means over all processes, and sums: ``num_samples`` and ``extra``.
+        """Means over all processes, and sums: ``num_samples``, ``left_out`` and ``extra``.
 
         Args:
             world: all processes.
             like: means of the same task; this process may have seen no protein itself.
             **extra: further numbers of this process to be added up.
         """
-        names, sums = list(like.sums), {"num_samples": self.num_samples, **extra}
+        names, sums = (
+            list(like.sums),
+            {"num_samples": self.num_samples, "left_out": self.num_left_out, **extra},
+        )
         values = [
             *(self.sums[name] for name in names),
             *(self.counts[name] for name in names),

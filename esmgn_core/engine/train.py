@@ -197,6 +197,8 @@ class Trainer:
             self._stop_non_finite(number, names, values["loss"])
         self._trained_on = means
         self.learner.finish(self.world.size / (totals["num_samples"] or 1.0))
+        if totals["left_out"]:
+            values["left_out"] = totals["left_out"]
         return {**values, "lr": rate}, totals
 
     def _pass(self, batch: ProteinBatch, draws: Draws, means: Means, *, last: bool) -> ShortageError | None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_proteins(
     assert 1 < len(record["proteins"]) <= 4
     assert all(name.startswith("sample-") for name in record["proteins"])
     assert "non_finite.json" in str(caught.value)
+
+
+def test_proteins_a_task_left_out_are_counted_in_the_log(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from esmgn_pretext.residue_type import ResidueType
+
+    original = ResidueType.loss
+
+    def one_left_out(self: Any, views: Any, encodings: Any) -> Any:
+        return replace(original(self, views, encodings), num_left_out=1)
+
+    monkeypatch.setattr(ResidueType, "loss", one_left_out)
+    changes = ("train.max_steps=1", "train.proteins_per_batch=2", "train.accumulate=2")
+    assert start(*changes).run.read_metrics()[0]["left_out"] == 2
+    monkeypatch.undo()
+    assert "left_out" not in start(*changes, out="whole").run.read_metrics()[0]
 
 
 class Failing:

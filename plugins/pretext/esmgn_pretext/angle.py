@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -13,6 +14,7 @@ from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
 from esmgn_pretext.angles import angle_between, angle_class, classified
+from esmgn_pretext.confidence import left_out
 from esmgn_pretext.edges import EdgeTaskSettings, draw_from_each
 from esmgn_pretext.heads import TupleMLP
 from esmgn_pretext.walks import Walks
@@ -72,4 +74,6 @@ class Angle(nn.Module):
         """Mean cross-entropy over the drawn pairs, and the accuracy."""
         (view,), (encoding,) = views, encodings
         scores = self.head(encoding.residue, view.targets["residues"])
-        return classified(scores, view.targets["angle_class"], view.targets.get("weight"))
+        weight = view.targets.get("weight")
+        output = classified(scores, view.targets["angle_class"], weight)
+        return replace(output, num_left_out=left_out(view.batch, view.targets["residues"][0], weight))

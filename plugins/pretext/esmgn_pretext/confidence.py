@@ -55,6 +55,19 @@ class Confidence(ComponentSettings):
         return None if batch.plddt is None or not self.threshold else batch.plddt < self.threshold
 
 
+def left_out(batch: ProteinBatch, residue: Tensor, weight: Tensor | None = None) -> int:
+    """How many proteins have no prediction that counts.
+
+    Args:
+        batch: N residues of B proteins.
+        residue: int64 [S], a residue of the protein each prediction is about.
+        weight: float or bool [S], what each counts for; ``None`` where all count.
+    """
+    counting = residue if weight is None else residue[weight > 0]
+    num_asked = batch.protein_index[counting].bincount(minlength=len(batch))
+    return int((num_asked == 0).sum())
+
+
 def means(loss: Tensor, metrics: Mapping[str, Tensor], weight: Tensor | None = None) -> TaskOutput:
     """Means of a loss [S] and of metrics [S] over predictions, each counted by ``weight`` [S], 1 if ``None``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -12,7 +13,7 @@ from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
-from esmgn_pretext.confidence import means
+from esmgn_pretext.confidence import left_out, means
 from esmgn_pretext.edges import EdgeTaskSettings, draw_from_each
 from esmgn_pretext.heads import TupleMLP
 
@@ -60,4 +61,6 @@ class Distance(nn.Module):
         predicted = self.head(encoding.residue, view.targets["pair"]).float().squeeze(1)
         error = predicted - target
         metrics = {"mean_absolute_error": error.detach().abs()}
-        return means(error.square(), metrics, view.targets.get("weight"))
+        weight = view.targets.get("weight")
+        output = means(error.square(), metrics, weight)
+        return replace(output, num_left_out=left_out(view.batch, view.targets["pair"][0], weight))

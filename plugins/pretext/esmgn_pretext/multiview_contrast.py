@@ -52,11 +52,12 @@ class MultiviewContrast(nn.Module):
     def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
         super().__init__()
         self.settings = settings
+        self.max_residues = settings.crop_length or None
         self.projection = MLP(encoder_dim, encoder_dim, encoder_dim, settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """Two views of each protein, without targets."""
-        graph = build_graph(batch)
+        graph = self.settings.residue_graph(batch, build_graph)
         return self._view(batch, graph, draws), self._view(batch, graph, draws)
 
     def _view(self, batch: ProteinBatch, graph: ResidueGraph, draws: Draws) -> View:

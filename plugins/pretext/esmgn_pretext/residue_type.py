@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws, uniform_index
 from esmgn_core.graph import View
 from esmgn_core.protocols import GraphBuilder
-from esmgn_pretext.confidence import means
+from esmgn_pretext.confidence import left_out, means
 from esmgn_pretext.heads import MLP
 from esmgn_pretext.settings import CroppedTaskSettings
 
@@ -68,4 +69,5 @@ class ResidueType(nn.Module):
             counted = counted * view.targets["weight"]
         scores = self.head(encoding.residue.index_select(0, view.targets["residue"])).float()
         loss = functional.cross_entropy(scores, target, ignore_index=UNKNOWN, reduction="none")
-        return means(loss, {"accuracy": (scores.argmax(dim=1) == target).float()}, counted)
+        output = means(loss, {"accuracy": (scores.argmax(dim=1) == target).float()}, counted)
+        return replace(output, num_left_out=left_out(view.batch, view.targets["residue"], counted))
