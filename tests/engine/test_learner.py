@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -159,10 +160,16 @@ def test_activation_checkpointing_that_no_encoder_can_do_is_refused(start: Start
 def test_compile_takes_the_blocks_of_the_sequence_encoder(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Those of ESM-2 in two parts each, around attention."""
     compiled: list[str] = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(type(self).__name__))
+
+    def noted(function: Callable[..., object], **_: object) -> Callable[..., object]:
+        compiled.append(function.__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", noted)
     start("train.compile=true", "train.max_steps=1")
-    assert compiled == ["Layer", "Layer"]
+    assert compiled == 2 * ["before_attention", "after_attention"]
 
 
 @pytest.mark.parametrize(

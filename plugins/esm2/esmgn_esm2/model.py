@@ -7,6 +7,7 @@ Source: Lin et al. 2023 (doi 10.1126/science.ade2574).
 """
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
@@ -122,6 +123,16 @@ class Layer(nn.Module):
         self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
         self.final_layer_norm = nn.LayerNorm(embed_dim)
 
+    def compile(self, **options: Any) -> None:
+        """Compile what is done row by row.
+
+        Attention stays as it is: it goes by the lengths of the sequences, and those of a new batch would
+        have it compiled again. With ``dynamic=True`` both parts are compiled once for all blocks, and
+        again only for another data type, with and without gradients.
+        """
+        for part in (self.before_attention, self.after_attention):
+            setattr(self, part.__name__, torch.compile(part, **options))
+
     def forward(self, hidden: Tensor, rotary: Tensor | None, pack: Pack) -> Tensor:
         """Update the representations, float [T, D]."""
         query, key, value = self.before_attention(hidden, rotary)
@@ -135,7 +146,7 @@ class Layer(nn.Module):
         """Representations [T, D] after the block, from those before it and the values mixed by attention."""
         hidden = hidden + self.self_attn.out_proj(mixed.flatten(1))
         rows = self._rows_at_once(hidden)
-        if torch.is_grad_enabled() or len(hidden) <= rows:
+        if rows is None:
             return hidden + self._feed_forward(hidden)
         for part in torch.split(hidden, rows):
             part += self._feed_forward(part)
@@ -145,14 +156,18 @@ class Layer(nn.Module):
         update: Tensor = self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden))))
         return update
 
-    def _rows_at_once(self, hidden: Tensor) -> int:
-        """Rows whose inner activation stays within half the size from which allocation is slow."""
+    def _rows_at_once(self, hidden: Tensor) -> int | None:
+        """Rows whose inner activation is half the size from which allocation is slow; ``None`` for all."""
+        if torch.compiler.is_compiling():
+            return None
         row = self.fc1.out_features * hidden.element_size()
-        return (
-            max(256, _FEED_FORWARD_BYTES // row // 2)
-            if len(hidden) * row > _FEED_FORWARD_BYTES
-            else len(hidden)
-        )
+        if len(hidden) * row <= _FEED_FORWARD_BYTES or self._learns(hidden):
+            return None
+        return max(256, _FEED_FORWARD_BYTES // row // 2)
+
+    def _learns(self, hidden: Tensor) -> bool:
+        trained = any(parameter.requires_grad for parameter in self.parameters())
+        return torch.is_grad_enabled() and (trained or hidden.requires_grad)
 
 
 class SelfAttention(nn.Module):
@@ -247,5 +262,9 @@ def rotate(vectors: Tensor, rotary: Tensor) -> Tensor:
         float [T, heads, head_dim], at least float32.
     """
     pairs = vectors.to(rotary.dtype).view(*vectors.shape[:-1], vectors.shape[-1] // 2, 2)
-    turned = torch.view_as_complex(pairs) * torch.view_as_complex(rotary)
-    return torch.view_as_real(turned).flatten(-2)
+    if torch.compiler.is_compiling():  # compilers fuse this, and leave complex numbers alone
+        (first, second), (cosine, sine) = pairs.unbind(-1), rotary.unbind(-1)
+        turned = torch.stack([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotary))
+    return turned.flatten(-2)
