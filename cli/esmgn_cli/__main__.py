@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 
+from esmgn_cli.app import build_app
+from esmgn_cli.launch import reporting
 from esmgn_core.errors import EsmgnError
 
 
 def main() -> None:
     """Run the program; a user's mistake is one message on stderr and exit status 2."""
-    from esmgn_cli.app import build_app
+    reporting(_run)
 
+
+def _run() -> None:
     try:
         build_app()()
     except EsmgnError as error:

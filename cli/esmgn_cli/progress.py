@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from esmgn_cli.launch import tell
 from esmgn_core import hookimpl
 from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.interruption import exit_status
@@ -57,6 +58,7 @@ class ProgressDisplay:
     @hookimpl
     def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
         """Say where the run is and start the bar."""
+        tell(run=str(run.path.absolute()), started=time.time_ns())
         self._console.print(f"run folder {run.path}, {total_steps} steps", highlight=False, soft_wrap=True)
         self._total_steps = total_steps
         self._task = self._bar.add_task("train", total=total_steps, completed=first_step, text="")

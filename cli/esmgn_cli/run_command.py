@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esmgn_cli.launch import check_counts, run_processes, sbatch_file
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
 
@@ -61,6 +63,21 @@ def run(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)
     ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train on this many GPUs of this machine.", show_default=False),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train as this many processes on the CPU.", show_default=False),
+    ] = None,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Print a job file for SLURM instead of running.")
+    ] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Minutes after which to save, stop and exit with 75.", show_default=False),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the run file.")
     ] = False,
@@ -73,8 +90,14 @@ def run(
     Examples: esmgn run --recipe quickstart; esmgn run --seq esm2_650m --struct gearnet --fuse
     serial --data MY_STRUCTURES; esmgn run --resume runs/NAME.
     """
-    from esmgn_core.configure import configure, parse_assignments
+    from esmgn_core.configure import configure, merged, parse_assignments
 
+    if slurm:
+        typer.echo(sbatch_file(sys.argv[1:], gpus=gpus or 1, out=resume or out), nl=False)
+        return
+    check_counts(gpus, processes)
+    if (number := gpus or processes or 1) > 1 and not dry_run:
+        raise typer.Exit(run_processes(number, on_cpu=gpus is None))
     registry = discover()
     names = {
         "seq": seq,
@@ -85,6 +108,8 @@ def run(
         "downstream": downstream,
     }
     changes = parse_assignments(assignments or [])
+    if time_limit is not None:
+        changes = merged(changes, {"train": {"time_limit": time_limit}})
     if resume is not None:
         given: dict[str, object] = {
             **names,

@@ -96,6 +96,9 @@ class Trainer:
         self.observers.tell("run_started", total_steps=self.schedule.num_steps, first_step=first)
         try:
             with interruption.caught():
+                if self.world.size > 1 and not self.progress.step:
+                    # When one process falls short of memory, all have to be started again.
+                    self._checkpoint(needed=False)
                 received = self._loop(interruption)
                 if self.downstream and not received:
                     self._report(self.downstream)

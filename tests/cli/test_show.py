@@ -129,7 +129,10 @@ def test_the_engines_tables_are_shown(esmgn: Esmgn, name: str, model: type[Compo
 
 
 def test_bounds_and_choices_of_engine_settings(esmgn: Esmgn) -> None:
-    assert '  precision = "auto"              "auto" | "fp32" | "bf16"\n' in esmgn("show", "train").out
+    assert (
+        '  precision = "auto"              "auto" | "fp32" | "tf32" | "bf16" | "fp16"\n'
+        in esmgn("show", "train").out
+    )
     assert "[number >= 0, < 1, number >= 0, < 1]" in esmgn("show", "optim").out
 
 

@@ -134,7 +134,11 @@ def test_every_engine_setting_has_a_default_and_a_description(model: type[Compon
         ),
         (TrainTable, {"epoch": 3}, "  epoch  unknown setting, did you mean: epochs?"),
         (TrainTable, {"max_steps": 0}, "  max_steps  expected a number >= 1, got 0"),
-        (TrainTable, {"precision": "fp8"}, '  precision  expected "auto", "fp32" or "bf16", got "fp8"'),
+        (
+            TrainTable,
+            {"precision": "fp8"},
+            '  precision  expected "auto", "fp32", "tf32", "bf16" or "fp16", got "fp8"',
+        ),
     ],
 )
 def test_engine_settings_are_bounded(model: type[BaseModel], values: dict[str, Any], text: str) -> None:
