@@ -43,6 +43,21 @@ def test_component_keeps_its_contract(kind, name, tmp_path):
     check_component(kind, name, **settings)
 
 
+READOUTS = [
+    (spec.kind, spec.name) for kind in (Kind.STRUCT, Kind.FUSE) for spec, _ in REGISTRY.components(kind)
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), READOUTS, ids=[f"{kind}-{name}" for kind, name in READOUTS])
+def test_contract_holds_with_learned_attention_as_the_readout(kind, name):
+    check_component(kind, name, **SMALL.get((kind, name), {}), readout="attention")
+
+
+def test_contract_holds_for_untrained_projections():
+    """Cross fusion as the original trained it: gradients pass through to both encoders all the same."""
+    check_component(Kind.FUSE, "cross", **SMALL[Kind.FUSE, "cross"], reference=True)
+
+
 def test_shipped_plugins_are_all_in_use():
     """A broken plugin would take its components out of this test without a word."""
     shipped = [plugin for plugin in REGISTRY.plugins if plugin.distribution == "esmgn"]

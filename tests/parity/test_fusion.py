@@ -137,3 +137,43 @@ def test_structure_output_is_the_second_half(recorded: Recorded) -> None:
     assert encoder.fuser.output_dim == width
     assert torch.equal(alone.residue, both.residue[:, -width:])
     assert torch.equal(alone.protein, both.protein[:, -width:])
+
+
+def test_reference_leaves_projections_and_attention_untrained(recorded: Recorded) -> None:
+    """Quirk of the original's cross runs: one step moves both encoders and nothing of the fuser."""
+    encoder = fused(recorded, "cross")
+    encoder.fuser = CrossFuser(
+        CrossFuser.Settings(cross_dim=32, reference=True),
+        sequence_dim=encoder.sequence.output_dim,
+        structure_dim=encoder.structure.output_dim,
+    )
+    before = {name: tensor.clone() for name, tensor in encoder.named_parameters()}
+    arrays = recorded.arrays("fusion/fusion_cross")
+    optimizer = torch.optim.Adam((p for p in encoder.parameters() if p.requires_grad), lr=1e-2)
+    encoder(batch_of(arrays), graph_of(arrays["edge_list"])).protein.square().sum().backward()
+    optimizer.step()
+    moved = {name for name, tensor in encoder.named_parameters() if not torch.equal(tensor, before[name])}
+    assert moved == {name for name in before if not name.startswith("fuser.")}
+
+
+@pytest.mark.parametrize("readout", ["sum", "mean", "attention"])
+def test_joined_residues_can_be_pooled_together(recorded: Recorded, readout: str) -> None:
+    """Serial and parallel fusion; the residues are the same as with two encoders' own proteins."""
+    for case, kind in (("series", SerialFuser), ("parallel", ParallelFuser)):
+        encoder = fused(recorded, case).eval()
+        arrays = recorded.arrays(f"fusion/fusion_{case}")
+        batch, graph = batch_of(arrays), graph_of(arrays["edge_list"])
+        expected = encoder(batch, graph)
+        widths = {"sequence_dim": encoder.sequence.output_dim, "structure_dim": encoder.structure.output_dim}
+        encoder.fuser = kind(kind.Settings(readout=readout), **widths)
+        pooled = encoder(batch, graph)
+        assert torch.equal(pooled.residue, expected.residue)
+        half = slice(encoder.sequence.output_dim, None) if readout == "sum" else slice(widths["sequence_dim"])
+        same = bool(torch.isclose(pooled.protein[:, half], expected.protein[:, half], rtol=1e-4).all())
+        # ESM-2 pools by mean, GearNet by sum.
+        assert same is (readout != "attention")
+
+
+def test_the_figure_s_variant_has_the_structure_encoder_s_readout() -> None:
+    with pytest.raises(ValueError, match="readout must be encoders where output is structure"):
+        SerialFuser.Settings(output="structure", readout="attention")

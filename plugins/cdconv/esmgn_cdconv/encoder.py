@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from esmgn_cdconv.conv import ContinuousDiscreteConv
 from esmgn_cdconv.level import Level
 from esmgn_cdconv.neighborhood import Neighborhood
-from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 
 
@@ -82,6 +83,7 @@ class CDConv(nn.Module):
         )
         self.second_blocks = nn.ModuleList(_Block(width, width, settings) for width in settings.hidden_dims)
         self.output_dim = settings.hidden_dims[-1]
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:  # noqa: ARG002
         """Encode ``features`` [N, input_dim]; ``graph`` is not used."""
@@ -93,7 +95,7 @@ class CDConv(nn.Module):
                 hidden = pairs.mean(hidden)
             near = Neighborhood.of(level, radius=radius, max_offset=self.settings.num_offsets // 2)
             hidden = second(near, first(near, hidden))
-        protein = Encoding.from_residues(hidden.float(), level.points, self.settings.readout).protein
+        protein = self.readout(hidden.float(), level.points).protein
         return Encoding(protein.index_select(0, batch.protein_index), protein)
 
 

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
 from esmgn_core.attention import attend, pack_of
-from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import SequenceEncoder, StructureEncoder
+from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 
 
@@ -23,7 +24,8 @@ class CrossFuser(nn.Module):
     Both encodings are projected to ``cross_dim``. Each residue attends to all 2n tokens of its
     protein; its representation is the attention's output for its two tokens side by side. As in the
     published code the block has projections before its own input projection, and no residual
-    connection, normalisation or feed-forward part.
+    connection, normalisation or feed-forward part. The original left them untrained, which ``reference``
+    repeats: gradients then pass through them to both encoders.
 
     Shapes: residue [N, 2 * cross_dim], protein [B, 2 * cross_dim].
 
@@ -39,6 +41,9 @@ class CrossFuser(nn.Module):
         """Share of attention weights dropped in training."""
         readout: Readout = "sum"
         """How residues are pooled into a protein."""
+        reference: bool = False
+        """Leave the projections and the attention as they were drawn: the original's optimiser did not
+        hold them."""
 
         @model_validator(mode="after")
         def _heads_fit(self) -> Self:
@@ -50,9 +55,13 @@ class CrossFuser(nn.Module):
         super().__init__()
         self.settings = settings
         self.output_dim = 2 * settings.cross_dim
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
         self.seq_linear = nn.Linear(sequence_dim, settings.cross_dim)
         self.struct_linear = nn.Linear(structure_dim, settings.cross_dim)
         self.attn = JointAttention(settings.cross_dim, settings.attention_heads, settings.dropout)
+        if settings.reference:
+            for part in (self.seq_linear, self.struct_linear, self.attn):
+                part.requires_grad_(requires_grad=False)
 
     @classmethod
     def structure_input_dim(cls, sequence_dim: int) -> int:  # noqa: ARG003 - the contract's argument
@@ -73,7 +82,8 @@ class CrossFuser(nn.Module):
         mixed = self.attn(torch.cat([first, second])[rows], lengths)
         back = torch.empty_like(rows).index_copy(0, rows, torch.arange(len(rows), device=rows.device))
         residue = torch.cat(mixed[back].chunk(2), dim=1)
-        return Encoding.from_residues(residue, batch, self.settings.readout)
+        encoding: Encoding = self.readout(residue, batch)
+        return encoding
 
 
 class JointAttention(nn.Module):

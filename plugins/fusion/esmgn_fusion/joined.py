@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from torch import nn
 
-from esmgn_core.batch import Encoding
+from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.readout import ProteinReadout
+
+JointReadout = Literal["encoders", "sum", "mean", "attention"]
+"""``encoders`` for what each encoder made of the protein, else a readout of the joined residues."""
 
 
-def joined(sequence: Encoding, structure: Encoding) -> Encoding:
+class Joined(nn.Module):
     """[N, D1 + D2] and [B, D1 + D2] from two encodings of one batch, neither rescaled."""
-    return Encoding(
-        torch.cat([sequence.residue, structure.residue], dim=1),
-        torch.cat([sequence.protein, structure.protein], dim=1),
-    )
+
+    def __init__(self, readout: JointReadout, width: int) -> None:
+        super().__init__()
+        self.readout = None if readout == "encoders" else ProteinReadout(readout, width)
+
+    def forward(self, batch: ProteinBatch, sequence: Encoding, structure: Encoding) -> Encoding:
+        """The two side by side."""
+        residue = torch.cat([sequence.residue, structure.residue], dim=1)
+        if self.readout is None:
+            return Encoding(residue, torch.cat([sequence.protein, structure.protein], dim=1))
+        encoding: Encoding = self.readout(residue, batch)
+        return encoding

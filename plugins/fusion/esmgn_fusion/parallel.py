@@ -9,7 +9,7 @@ from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import SequenceEncoder, StructureEncoder
 from esmgn_core.settings import ComponentSettings
-from esmgn_fusion.joined import joined
+from esmgn_fusion.joined import Joined, JointReadout
 
 
 class ParallelFuser(nn.Module):
@@ -19,12 +19,15 @@ class ParallelFuser(nn.Module):
     """
 
     class Settings(ComponentSettings):
-        """Parallel fusion has no settings."""
+        readout: JointReadout = "encoders"
+        """How a protein is represented: ``encoders`` by what each encoder makes of it; else residues are
+        pooled after they are joined."""
 
     def __init__(self, settings: Settings, *, sequence_dim: int, structure_dim: int) -> None:
         super().__init__()
         self.settings = settings
         self.output_dim = sequence_dim + structure_dim
+        self.joined = Joined(settings.readout, self.output_dim)
 
     @classmethod
     def structure_input_dim(cls, sequence_dim: int) -> int:  # noqa: ARG003 - the contract's argument
@@ -39,4 +42,6 @@ class ParallelFuser(nn.Module):
         structure: StructureEncoder,
     ) -> Encoding:
         """The joint encoding, [N, output_dim] and [B, output_dim]."""
-        return joined(sequence(batch), structure(batch, graph, batch.residue_one_hot))
+        second = structure(batch, graph, batch.residue_one_hot)
+        encoding: Encoding = self.joined(batch, sequence(batch), second)
+        return encoding

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import model_validator
 from torch import nn
 
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import SequenceEncoder, StructureEncoder
 from esmgn_core.settings import ComponentSettings
-from esmgn_fusion.joined import joined
+from esmgn_fusion.joined import Joined, JointReadout
 
 
 class SerialFuser(nn.Module):
@@ -26,11 +27,21 @@ class SerialFuser(nn.Module):
     class Settings(ComponentSettings):
         output: Literal["both", "structure"] = "both"
         """``both`` as the published weights need it, or ``structure`` as the paper's figure shows."""
+        readout: JointReadout = "encoders"
+        """How a protein is represented: ``encoders`` by what each encoder makes of it; else residues are
+        pooled after they are joined."""
+
+        @model_validator(mode="after")
+        def _readout_of_what(self) -> Self:
+            if self.output == "structure" and self.readout != "encoders":
+                raise ValueError("readout must be encoders where output is structure: set struct.readout")
+            return self
 
     def __init__(self, settings: Settings, *, sequence_dim: int, structure_dim: int) -> None:
         super().__init__()
         self.settings = settings
         self.output_dim = structure_dim + (sequence_dim if settings.output == "both" else 0)
+        self.joined = Joined(settings.readout, self.output_dim)
 
     @classmethod
     def structure_input_dim(cls, sequence_dim: int) -> int:
@@ -49,4 +60,5 @@ class SerialFuser(nn.Module):
         second = structure(batch, graph, first.residue)
         if self.settings.output == "structure":
             return second
-        return joined(first, second)
+        encoding: Encoding = self.joined(batch, first, second)
+        return encoding

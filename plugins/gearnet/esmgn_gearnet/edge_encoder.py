@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 from esmgn_gearnet.conv import RelationalConv
 from esmgn_gearnet.edge_features import UnknownType, edge_feature_dim, edge_features
@@ -68,6 +69,7 @@ class GearNetEdge(nn.Module):
         )
         self.batch_norms = nn.ModuleList(nn.BatchNorm1d(settings.hidden_dim) for _ in self.layers)
         self.output_dim = settings.hidden_dim * (settings.num_layers if settings.concat_hidden else 1)
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
@@ -90,4 +92,5 @@ class GearNetEdge(nn.Module):
             hidden = batch_norm(update + functional.relu(from_edges))
             hiddens.append(hidden)
         output = torch.cat(hiddens, dim=1) if self.settings.concat_hidden else hidden
-        return Encoding.from_residues(output, batch, self.settings.readout)
+        encoding: Encoding = self.readout(output, batch)
+        return encoding

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 from esmgn_gearnet.conv import RelationalConv
 from esmgn_gearnet.neighborhoods import Neighborhoods
@@ -51,6 +52,7 @@ class GearNet(nn.Module):
         )
         self.batch_norms = nn.ModuleList(nn.BatchNorm1d(settings.hidden_dim) for _ in self.layers)
         self.output_dim = settings.hidden_dim * (settings.num_layers if settings.concat_hidden else 1)
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
@@ -63,4 +65,5 @@ class GearNet(nn.Module):
             if self.settings.concat_hidden:
                 kept = outputs.append(hidden)
         output = outputs.join() if self.settings.concat_hidden else hidden
-        return Encoding.from_residues(output, batch, self.settings.readout)
+        encoding: Encoding = self.readout(output, batch)
+        return encoding

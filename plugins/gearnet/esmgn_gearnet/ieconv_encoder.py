@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 from esmgn_gearnet.edge_features import UnknownType, edge_feature_dim, edge_features
 from esmgn_gearnet.frames import NUM_FEATURES, local_frames, pair_features
@@ -83,6 +84,7 @@ class GearNetIEConv(nn.Module):
         )
         self.dropout = nn.Dropout(settings.dropout)
         self.output_dim = width * (depth if settings.concat_hidden else 1)
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
@@ -104,7 +106,8 @@ class GearNetIEConv(nn.Module):
             hidden = layer_norm(update + hidden if self.settings.short_cut else update)
             hiddens.append(hidden)
         output = torch.cat(hiddens, dim=1) if self.settings.concat_hidden else hidden
-        return Encoding.from_residues(output, batch, self.settings.readout)
+        encoding: Encoding = self.readout(output, batch)
+        return encoding
 
 
 class _Conv(nn.Module):

@@ -6,8 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from esmgn_core.batch import Encoding, ProteinBatch, Readout
+from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 from esmgn_gvp.features import Dims, FeatureNorm, Features
 from esmgn_gvp.layer import GVPLayer, Neighbors
@@ -73,6 +74,7 @@ class GVPGNN(nn.Module):
         self.output_norm = FeatureNorm(nodes)
         self.output = GVP(nodes, Dims(settings.scalar_dim, 0))
         self.output_dim = settings.scalar_dim
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
@@ -83,7 +85,8 @@ class GVPGNN(nn.Module):
         for layer in self.layers:
             nodes = layer(nodes, edges, neighbors)
         output = self.output(self.output_norm(nodes)).scalars
-        return Encoding.from_residues(output, batch, self.settings.readout)
+        encoding: Encoding = self.readout(output, batch)
+        return encoding
 
     def _drawn(self, ca: Tensor, neighbors: Neighbors) -> Features:
         """Basis functions of the length, and the vector of each edge, float32."""

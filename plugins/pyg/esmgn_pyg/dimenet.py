@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout
 from esmgn_pyg.bessel import SphericalBasis
 from esmgn_pyg.edges import edges_within
 from esmgn_pyg.library import BesselBasisLayer, InteractionPPBlock, OutputPPBlock
@@ -78,6 +79,7 @@ class DimeNet(nn.Module):
             for _ in range(settings.num_layers + 1)
         )
         self.output_dim = width
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
@@ -96,7 +98,8 @@ class DimeNet(nn.Module):
         for interaction, read in zip(self.interactions, self.outputs[1:], strict=True):
             message = interaction(message, radial, spherical, triplets.incoming, triplets.outgoing)
             output = output + read(message, radial, target, batch.num_residues)
-        return Encoding.from_residues(output, batch, self.settings.readout)
+        encoding: Encoding = self.readout(output, batch)
+        return encoding
 
     def _embedded(self, hidden: Tensor, radial: Tensor, edge_index: Tensor) -> Tensor:
         """The first message of every edge, float [E, hidden_dim]."""

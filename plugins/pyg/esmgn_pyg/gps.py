@@ -8,11 +8,12 @@ from torch.nn import functional
 from esmgn_core.attention import Pack, attend, pack_of
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout
 from esmgn_pyg.convs import perceptron
 from esmgn_pyg.edges import EdgeFeatures
 from esmgn_pyg.library import GINEConv
 from esmgn_pyg.settings import AttentionSettings, DistanceSettings
-from esmgn_pyg.stack import new_norm, pooled
+from esmgn_pyg.stack import joined, new_norm
 
 
 class GPS(nn.Module):
@@ -38,6 +39,7 @@ class GPS(nn.Module):
             GPSLayer(settings, self.edge_features.output_dim) for _ in range(settings.num_layers)
         )
         self.output_dim = settings.output_dim
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
@@ -48,7 +50,8 @@ class GPS(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, edge_index, edge_features, pack)
             hiddens.append(hidden)
-        return pooled(hiddens, batch, self.settings)
+        encoding: Encoding = self.readout(joined(hiddens, self.settings), batch)
+        return encoding
 
 
 class GPSLayer(nn.Module):

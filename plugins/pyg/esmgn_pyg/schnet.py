@@ -8,10 +8,11 @@ from torch.nn import functional
 
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout
 from esmgn_pyg.edges import edges_within
 from esmgn_pyg.library import GaussianSmearing, InteractionBlock
 from esmgn_pyg.settings import LayerSettings
-from esmgn_pyg.stack import pooled
+from esmgn_pyg.stack import joined
 
 
 class SchNet(nn.Module):
@@ -50,6 +51,7 @@ class SchNet(nn.Module):
             for _ in range(settings.num_layers)
         )
         self.output_dim = settings.output_dim
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
@@ -62,4 +64,5 @@ class SchNet(nn.Module):
             update = interaction(hidden, edge_index, distance, bases)
             hidden = hidden + functional.dropout(update, self.settings.dropout, self.training)
             hiddens.append(hidden)
-        return pooled(hiddens, batch, self.settings)
+        encoding: Encoding = self.readout(joined(hiddens, self.settings), batch)
+        return encoding

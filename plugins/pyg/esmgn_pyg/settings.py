@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from esmgn_core.batch import Readout
+from esmgn_core.readout import Readout
 from esmgn_core.settings import ComponentSettings
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.readout import ProteinReadout
 from esmgn_pyg.edges import plain_edges
 from esmgn_pyg.settings import LayerSettings, NormedSettings
 
@@ -37,6 +38,7 @@ class ConvStack(nn.Module):
         self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(new_norm(settings) for _ in self.convs)
         self.output_dim = settings.output_dim
+        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
     def edges(self, batch: ProteinBatch, graph: ResidueGraph) -> tuple[Tensor, ...]:  # noqa: ARG002
         """What every convolution reads besides the representations: here the pairs, int64 [2, P]."""
@@ -51,7 +53,8 @@ class ConvStack(nn.Module):
             update = functional.relu(norm(conv(hidden, *edges)))
             hidden = hidden + functional.dropout(update, self.settings.dropout, self.training)
             hiddens.append(hidden)
-        return pooled(hiddens, batch, self.settings)
+        encoding: Encoding = self.readout(joined(hiddens, self.settings), batch)
+        return encoding
 
 
 def new_norm(settings: NormedSettings) -> nn.Module:
@@ -61,7 +64,6 @@ def new_norm(settings: NormedSettings) -> nn.Module:
     return nn.BatchNorm1d(settings.hidden_dim) if settings.norm == "batch" else nn.Identity()
 
 
-def pooled(hiddens: list[Tensor], batch: ProteinBatch, settings: LayerSettings) -> Encoding:
-    """The encoding made of the output of every layer, float [N, hidden_dim] each."""
-    output = torch.cat(hiddens, dim=1) if settings.concat_hidden else hiddens[-1]
-    return Encoding.from_residues(output, batch, settings.readout)
+def joined(hiddens: list[Tensor], settings: LayerSettings) -> Tensor:
+    """What the output of every layer, float [N, hidden_dim] each, makes of a residue."""
+    return torch.cat(hiddens, dim=1) if settings.concat_hidden else hiddens[-1]
