@@ -40,7 +40,10 @@ ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {
 }
 """Tables of a run file that belong to no component."""
 
-_FOLDER = "folder"
+STORE_MANIFEST = "store.json"
+"""File that makes a folder a store of proteins."""
+
+_FOLDER, _STORE = "folder", "store"
 
 
 def read_run_file(path: Path) -> Tables:
@@ -137,7 +140,7 @@ def _toml_value(value: str, text: str) -> Any:
 
 
 def data_tables(registry: Registry, value: str) -> Tables:
-    """The ``[data]`` table that ``--data`` stands for: a dataset's name, else a path to structures.
+    """The ``[data]`` table that ``--data`` stands for: a dataset's name, a store, or a path to structures.
 
     Raises:
         SettingsError: neither a name nor an existing path.
@@ -146,12 +149,14 @@ def data_tables(registry: Registry, value: str) -> Tables:
     if value in names:
         return {"data": {"name": value}}
     path = Path(value).expanduser()
+    if (path / STORE_MANIFEST).is_file():
+        return {"data": {"name": _STORE, "path": str(path.absolute())}}
     if path.exists():
         return {"data": {"name": _FOLDER, "path": [str(path.absolute())]}}
     raise SettingsError(
         f"no such dataset or path: '{value}' (--data)",
         *did_you_mean(value, names),
-        f"available: {', '.join(names)}, or a folder or file of structures",
+        f"available: {', '.join(names)}, or a store, a folder or a file of structures",
         "see: esmgn list data",
     )
 

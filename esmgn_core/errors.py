@@ -44,6 +44,10 @@ class StructureError(EsmgnError):
     """A structure file that cannot be read, with the file and the reason."""
 
 
+class DataError(EsmgnError):
+    """A source, store or list of splits that cannot be read or written."""
+
+
 class RunError(EsmgnError):
     """A run that cannot start, go on or be resumed."""
 

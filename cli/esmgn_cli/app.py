@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated
 
 import typer
 
 import esmgn_core
-from esmgn_cli import embed_command, list_command, plugins_command, run_command, show_command, weights_command
+from esmgn_cli import (
+    data_command,
+    embed_command,
+    list_command,
+    plugins_command,
+    run_command,
+    show_command,
+    weights_command,
+)
 from esmgn_core.registry import Registry, discover, strict
 
 
@@ -22,7 +30,8 @@ def build_app() -> typer.Typer:
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)
     app.command("plugins")(plugins_command.plugins)
-    app.add_typer(_weights_app(), name="weights")
+    app.add_typer(_group("Published weights", weights_command.COMMANDS), name="weights")
+    app.add_typer(_group("Stores of proteins", data_command.COMMANDS), name="data")
     warnings = [*registry.warnings, *_add_plugin_commands(app, registry)]
 
     @app.callback()
@@ -50,15 +59,12 @@ def _new_app() -> typer.Typer:
     )
 
 
-def _weights_app() -> typer.Typer:
+def _group(what: str, commands: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    """A command made of commands."""
     app = _new_app()
-    for name, command in weights_command.COMMANDS.items():
+    for name, command in commands.items():
         app.command(name)(command)
-
-    @app.callback()
-    def weights() -> None:
-        """Published weights: list, fetch, import, export, verify."""
-
+    app.callback(help=f"{what}: {', '.join(commands)}.")(lambda: None)
     return app
 
 

@@ -17,8 +17,9 @@ import lmdb
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
+from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import UnreadableError
-from esmgn_core.io.read import protein, rows_of_protein
+from esmgn_core.io.read import rows_of_protein
 from esmgn_core.io.table import gemmi_errors, residue_table
 
 _DATA = "data.mdb"
@@ -128,15 +129,24 @@ def atoms_to_protein(atoms: Mapping[str, Sequence[Any]], name: str) -> Protein:
     Raises:
         StructureError: a column is missing, or there is no protein in the table.
     """
-    if missing := [column for column in _COLUMNS if column not in atoms]:
-        raise StructureError(f"the atoms of '{name}' lack the columns: {', '.join(missing)}")
     try:
-        with gemmi_errors():
-            structure = _structure(atoms)
-        table = residue_table(structure)
-        return protein(table.take(rows_of_protein(table).kept), name, has_plddt=False)
+        return atoms_to_residues(atoms).protein(name)
     except UnreadableError as error:
         raise StructureError(f"no protein in the atoms of '{name}': {error}") from error
+
+
+def atoms_to_residues(atoms: Mapping[str, Sequence[Any]]) -> ResidueArrays:
+    """Like :func:`atoms_to_protein`, as arrays.
+
+    Raises:
+        UnreadableError: a column is missing, or there is no protein in the table.
+    """
+    if missing := [column for column in _COLUMNS if column not in atoms]:
+        raise UnreadableError(f"the table lacks the columns: {', '.join(missing)}")
+    with gemmi_errors():
+        structure = _structure(atoms)
+    table = residue_table(structure)
+    return ResidueArrays.from_table(table.take(rows_of_protein(table).kept), has_plddt=False)
 
 
 def _structure(atoms: Mapping[str, Sequence[Any]]) -> gemmi.Structure:

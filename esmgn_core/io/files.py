@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,9 @@ STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".bcif")
 _NAMED_ONLY_SUFFIXES = (".mmtf", ".fcz")
 _GZIP = b"\x1f\x8b"
 _MMCIF = re.compile(rb"(?:\s++|#[^\n]*+\n)*+data_", re.IGNORECASE)
+_PDB_START = (b"HEADER  ", b"ATOM  ", b"MODEL   ")
+_MAX_INFLATED = 1 << 29
+_MAX_RATIO = 1032  # of deflate: what is smaller by this factor needs no watching
 _NOT_TEXT = re.escape(bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a")))
 
 _OTHER_CONTENT = {
@@ -123,12 +127,22 @@ def load_text(path: Path) -> tuple[Format, bytes]:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableError(f"cannot be opened: {error.strerror}") from error
+    return text_of(content)
+
+
+def text_of(content: bytes) -> tuple[Format, bytes]:
+    """Like :func:`load_text` for the bytes of a file.
+
+    Raises:
+        UnreadableError: the content cannot be inflated, or is no PDB or mmCIF text.
+    """
     if not content:
         raise UnreadableError("the file is empty")
     if content.startswith(_GZIP):
         content = _inflate(content)
     content = content.removeprefix(b"\xef\xbb\xbf")
-    _refuse_other_content(content)
+    if not content.startswith(_PDB_START):
+        _refuse_other_content(content)
     if not content.isascii():  # names and comments; gemmi refuses some of them
         content = content.translate(_ASCII_ONLY)
     if _MMCIF.match(content) or b"\n_atom_site." in content:
@@ -138,13 +152,27 @@ def load_text(path: Path) -> tuple[Format, bytes]:
 
 def _inflate(content: bytes) -> bytes:
     try:
-        inflated: bytes = igzip.decompress(content)  # type: ignore[no-untyped-call]
+        inflated: bytes = (
+            igzip.decompress(content)  # type: ignore[no-untyped-call]
+            if len(content) * _MAX_RATIO < _MAX_INFLATED
+            else _inflate_watched(content)
+        )
     except EOFError as error:
         raise UnreadableError("the gzip stream is cut off: copy or download the file again") from error
     except (OSError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # its stub says instance
         raise UnreadableError(f"the gzip stream is damaged ({error})") from error
     if not inflated:
         raise UnreadableError("the gzip file holds zero bytes")
+    return inflated
+
+
+def _inflate_watched(content: bytes) -> bytes:
+    with igzip.GzipFile(fileobj=BytesIO(content)) as stream:  # type: ignore[no-untyped-call]
+        inflated: bytes = stream.read(_MAX_INFLATED + 1)
+    if len(inflated) > _MAX_INFLATED:
+        raise UnreadableError(
+            f"inflates to more than {_MAX_INFLATED >> 20} MiB: no structure file, or a gzip bomb"
+        )
     return inflated
 
 

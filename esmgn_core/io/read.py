@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from esmgn_core.alphabet import UNKNOWN, decode
-from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
-from esmgn_core.io.files import Format, UnreadableError, load_text, structure_name, unique_names
+from esmgn_core.io.alphafold_pdb import read_by_stride
+from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.files import Format, UnreadableError, load_text, structure_name, text_of, unique_names
 from esmgn_core.io.mmcif import read_mmcif
+from esmgn_core.io.origin import Origin, mmcif_origin, pdb_origin
 from esmgn_core.io.pdb import read_pdb
-from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt, scale_plddt
+from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt
 from esmgn_core.io.polymer import ProteinRows, is_coarse_grained, protein_rows
 from esmgn_core.io.residues import STANDARD_NAMES, ResidueClass
+from esmgn_core.io.seqres import (
+    ChainAccount,
+    chain_accounts,
+    mmcif_declared,
+    pdb_declared,
+    standard_chain_account,
+)
 from esmgn_core.io.table import ResidueTable
 
 
@@ -33,6 +40,8 @@ class ReadReport:
         without_ca: residues of the protein dropped because they have no CA atom, or one whose
             coordinates are not finite.
         left_out: residues that are no part of a protein chain: waters, ions, ligands, nucleic acids.
+        left_out_kinds: how many of them of each kind, ``{"water": 88}``.
+        alternates: residues with alternate locations, of which one was read.
         modified: modified residue -> one-letter code of the parent it was read as, ``{"MSE": "M"}``.
         unknown: residue without a standard parent -> how many of them were read as X.
     """
@@ -43,6 +52,25 @@ class ReadReport:
     left_out: int
     modified: Mapping[str, str]
     unknown: Mapping[str, int]
+    left_out_kinds: Mapping[str, int] = field(default_factory=dict)
+    alternates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a structure file gives: its protein, and where that comes from.
+
+    Attributes:
+        residues: the protein.
+        report: what became of the rest of the file.
+        origin: reads method, resolution and organism.
+        chains: compares each chain with the sequence the file declares.
+    """
+
+    residues: ResidueArrays
+    report: ReadReport
+    origin: Callable[[], Origin]
+    chains: Callable[[], tuple[ChainAccount, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +147,77 @@ def read_structures(paths: Sequence[Path], *, progress: bool = False) -> tuple[l
 
 
 def _read(path: Path, name: str) -> tuple[Protein, ReadReport]:
-    file_format, text = load_text(path)
+    reading = read_text(*load_text(path), path.name)
+    return reading.residues.protein(name), reading.report
+
+
+def read_content(content: bytes, file_name: str) -> Reading:
+    """Read the bytes of a structure file, see :func:`read_structure`.
+
+    Args:
+        content: the file, gzipped or not.
+        file_name: its name, which may say that it is a prediction.
+
+    Raises:
+        UnreadableError: the content cannot be read or holds no protein; the message says why.
+    """
+    return read_text(*text_of(content), file_name)
+
+
+def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
+    """Like :func:`read_content` for inflated text of known format."""
     if file_format == "mmcif":
         table, num_models, block = read_mmcif(text)
-        has_plddt = mmcif_has_plddt(block, path.name)
-    else:
-        table, num_models = read_pdb(text)
-        has_plddt = pdb_has_plddt(text, path.name)
+        return _reading(
+            table,
+            file_format,
+            num_models,
+            has_plddt=mmcif_has_plddt(block, file_name),
+            declared=lambda: mmcif_declared(block),
+            origin=lambda has_plddt: mmcif_origin(block, has_plddt=has_plddt),
+        )
+    residues = read_by_stride(text, file_name)
+    if residues is not None:
+        return _whole(residues, text)
+    table, num_models = read_pdb(text)
+    return _reading(
+        table,
+        file_format,
+        num_models,
+        has_plddt=pdb_has_plddt(text, file_name),
+        declared=lambda: pdb_declared(text),
+        origin=lambda has_plddt: pdb_origin(text, has_plddt=has_plddt),
+    )
+
+
+def _reading(
+    table: ResidueTable,
+    file_format: Format,
+    num_models: int,
+    *,
+    has_plddt: bool,
+    declared: Callable[[], Mapping[str, Sequence[str]]],
+    origin: Callable[[bool], Origin],
+) -> Reading:
     rows = rows_of_protein(table)
-    return protein(table.take(rows.kept), name, has_plddt), _report(table, rows, file_format, num_models)
+    kept = table.take(rows.kept)
+    residues = ResidueArrays.from_table(kept, has_plddt=has_plddt)
+    return Reading(
+        residues,
+        _report(table, rows, file_format, num_models),
+        origin=lambda: origin(residues.plddt is not None),
+        chains=lambda: chain_accounts(kept, declared()),
+    )
+
+
+def _whole(residues: ResidueArrays, text: bytes) -> Reading:
+    """What was read by stride: every residue is standard and has a CA atom, and nothing was left out."""
+    return Reading(
+        residues,
+        ReadReport("pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}),
+        origin=lambda: pdb_origin(text, has_plddt=residues.plddt is not None),
+        chains=lambda: standard_chain_account(residues, pdb_declared(text)),
+    )
 
 
 def rows_of_protein(table: ResidueTable) -> ProteinRows:
@@ -144,25 +234,8 @@ def rows_of_protein(table: ResidueTable) -> ProteinRows:
     return rows
 
 
-def protein(table: ResidueTable, name: str, has_plddt: bool) -> Protein:
-    """The protein whose residues are all rows of ``table``, as :func:`rows_of_protein` leaves them."""
-    used, chain_index = np.unique(table.chain, return_inverse=True)
-    backbone = torch.from_numpy(table.position[:, : len(BACKBONE_ATOMS)].copy())
-    plddt = scale_plddt(table.ca_b_factor) if has_plddt else None
-    return Protein(
-        name=name,
-        residue_type=torch.from_numpy(table.residue_type),
-        backbone=backbone,
-        atom_mask=backbone.isfinite().all(-1),
-        residue_index=torch.from_numpy(table.number.astype(np.int64)),
-        chain_index=torch.from_numpy(chain_index.astype(np.int64)),
-        plddt=None if plddt is None else torch.from_numpy(plddt),
-        insertion_code=torch.from_numpy(table.insertion_code),
-        chains=tuple(table.chains[chain] for chain in used),
-    )
-
-
 def _report(table: ResidueTable, rows: ProteinRows, file_format: Format, num_models: int) -> ReadReport:
+    left_out = ~rows.kept & ~rows.without_ca
     names, types = table.name[rows.kept].tolist(), table.residue_type[rows.kept].tolist()
     counts = {
         (name.decode("latin-1").upper(), residue_type): count
@@ -172,7 +245,13 @@ def _report(table: ResidueTable, rows: ProteinRows, file_format: Format, num_mod
         format=file_format,
         num_models=num_models,
         without_ca=int(rows.without_ca.sum()),
-        left_out=int((~rows.kept & ~rows.without_ca).sum()),
+        left_out=int(left_out.sum()),
+        left_out_kinds={
+            word: count
+            for residue_class, word in _WORDS.items()
+            if (count := int((table.residue_class[left_out] == residue_class).sum()))
+        },
+        alternates=int(table.has_alternates[rows.kept].sum()),
         modified={
             name: decode([residue_type])
             for name, residue_type in counts

@@ -49,6 +49,7 @@ class ResidueTable:
         residue_type: int64 [R], see :mod:`esmgn_core.alphabet`.
         entity_type: uint8 [R], values of :class:`gemmi.EntityType`.
         is_hetatm: bool [R].
+        has_alternates: bool [R], whether the residue has alternate locations.
         repeats_atoms: whether a residue has two CA atoms of one conformer.
     """
 
@@ -63,6 +64,7 @@ class ResidueTable:
     residue_type: NDArray[np.int64]
     entity_type: NDArray[np.uint8]
     is_hetatm: NDArray[np.bool_]
+    has_alternates: NDArray[np.bool_]
     repeats_atoms: bool
 
     @property
@@ -134,6 +136,7 @@ def residue_table(structure: gemmi.Structure) -> ResidueTable:
         residue_type=residue_type[chosen],
         entity_type=flat.entity_type[rows],
         is_hetatm=flat.het_flags[rows] == ord("H"),
+        has_alternates=np.bincount(residue[component], altloc != 0, len(chosen)) > 0,
         repeats_atoms=_repeats(component[slot == CA], altloc[slot == CA]),
     )
 

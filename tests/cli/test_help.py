@@ -52,10 +52,18 @@ def test_the_commands(esmgn: Esmgn) -> None:
     finished = esmgn("--help")
     listed = finished.out.partition("Commands:\n")[2].splitlines()
     assert (finished.status, finished.err) == (0, "")
-    assert [line.split()[0] for line in listed] == ["run", "embed", "list", "show", "plugins", "weights"]
+    assert [line.split()[0] for line in listed] == [
+        "run",
+        "embed",
+        "list",
+        "show",
+        "plugins",
+        "weights",
+        "data",
+    ]
 
 
-@pytest.mark.parametrize("command", ["run", "embed", "list", "show", "plugins", "weights"])
+@pytest.mark.parametrize("command", ["run", "embed", "list", "show", "plugins", "weights", "data"])
 def test_every_command_and_each_of_its_parameters_explains_itself(command: str) -> None:
     parsed = typer.main.get_group(build_app()).commands[command]
     assert parsed.help

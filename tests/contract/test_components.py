@@ -11,6 +11,7 @@ import pytest
 from esmgn_core.batch import BACKBONE_ATOMS, Protein
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
+from esmgn_core.store import BuildOptions, build
 from esmgn_core.testing import check_component, example_proteins
 
 REGISTRY = discover()
@@ -40,6 +41,11 @@ def test_component_keeps_its_contract(kind, name, tmp_path):
     settings = SMALL.get((kind, name), {})
     if (kind, name) == (Kind.DATA, "folder"):
         settings = {"path": [str(write_structures(tmp_path))]}
+    if (kind, name) == (Kind.DATA, "store"):
+        structures = tmp_path / "structures"
+        structures.mkdir()
+        build([str(write_structures(structures))], tmp_path / "store", BuildOptions())
+        settings = {"path": str(tmp_path / "store")}
     check_component(kind, name, **settings)
 
 

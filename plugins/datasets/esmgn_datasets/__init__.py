@@ -1,4 +1,4 @@
-"""Datasets: made-up sample proteins and folders of structure files."""
+"""Datasets: made-up sample proteins, folders of structure files, stores."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -18,5 +18,11 @@ def esmgn_components() -> list[ComponentSpec]:
             "folder",
             "esmgn_datasets.structure_folder:StructureFolder",
             "Structure files (PDB, mmCIF, also gzipped) from folders and paths",
+        ),
+        ComponentSpec(
+            Kind.DATA,
+            "store",
+            "esmgn_datasets.store:StoreDataset",
+            "Proteins of a store, which esmgn data build makes from any number of structures",
         ),
     ]

@@ -81,7 +81,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 
 def test_missing_columns_are_named():
-    with pytest.raises(StructureError, match="the atoms of 'x' lack the columns: hetero, y"):
+    with pytest.raises(StructureError, match="atoms of 'x': the table lacks the columns: hetero, y"):
         atoms_to_protein({name: [] for name in COLUMNS if name not in {"hetero", "y"}}, "x")
 
 

@@ -1,0 +1,226 @@
+"""``esmgn data``: structures in, stores of proteins out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from esmgn_cli.render import table
+from esmgn_core.errors import DataError, SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from esmgn_core.store import Layout
+
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.", show_default=False)]
+OutStore = Annotated[
+    Path, typer.Option("--out", "-o", metavar="STORE", help="Folder of the store.", show_default=False)
+]
+
+
+def build(
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Structure files, folders, globs, tar and zip archives, ATOM3D folders, Foldcomp databases, "
+            "trajectories. None: go on with a build that was interrupted.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: OutStore,
+    atoms: Annotated[str, typer.Option(help="backbone (N, CA, C, O) or ca.")] = "backbone",
+    coordinates: Annotated[
+        str, typer.Option(help="fixed (16 bits, steps of 0.001 angstrom) or float32.")
+    ] = "fixed",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; as many as there are processors.", show_default=False)
+    ] = None,
+    append: Annotated[bool, typer.Option("--append", help="Add to a finished store.")] = False,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N shares, as a job of an array.",
+            show_default=False,
+        ),
+    ] = None,
+    executor: Annotated[str, typer.Option(help="processes, or ray for many machines.")] = "processes",
+    topology: Annotated[
+        Path | None, typer.Option(help="Structure that names the atoms of trajectories.", show_default=False)
+    ] = None,
+    chains: Annotated[
+        Path | None,
+        typer.Option(help="File of chains to take, such as 1ABC-A, and nothing else.", show_default=False),
+    ] = None,
+    min_length: Annotated[int, typer.Option(help="Refuse proteins with fewer residues.")] = 1,
+    max_length: Annotated[int, typer.Option(help="Refuse proteins with more residues; 0: none.")] = 0,
+    min_plddt: Annotated[float, typer.Option(help="Refuse models with a lower mean pLDDT.")] = 0.0,
+    max_resolution: Annotated[
+        float, typer.Option(help="Refuse coarser resolution, angstrom; 0: none.")
+    ] = 0.0,
+    max_chains: Annotated[int, typer.Option(help="Refuse proteins with more chains; 0: none.")] = 0,
+) -> None:
+    """Build a store from structures.
+
+    Every file ends in the store or among the refused, with its reason. Interrupt it at any time: the same
+    command goes on, and the store comes out the same.
+    """
+    from esmgn_cli.data_progress import BuildDisplay
+    from esmgn_core.store import BuildOptions
+    from esmgn_core.store import build as build_store
+    from esmgn_core.store.build import default_workers
+    from esmgn_core.store.chains import read_chains
+    from esmgn_core.store.executors import named_executor
+    from esmgn_core.store.filters import Filters
+
+    options = BuildOptions(
+        layout=_layout(atoms, coordinates),
+        filters=Filters(min_length, max_length, min_plddt, max_resolution, max_chains),
+        topology=topology,
+        chains=None if chains is None else read_chains(chains),
+        append=append,
+        workers=default_workers() if workers is None else workers,
+        share=_share(share),
+    )
+    with BuildDisplay() as display:
+        report = build_store(
+            source or [], out, options, progress=display, executor=named_executor(executor, options.workers)
+        )
+    place = shlex.quote(str(out))
+    if report.missing:
+        typer.echo(
+            f"{report.missing} parts are left to other jobs; when all are done: esmgn data build -o {place}"
+        )
+        return
+    if not report.planned:
+        typer.echo(f"nothing new: {out} has it all")
+    _summary(out)
+    typer.echo(f"\ntrain on it: esmgn run --data {place}\nsee it: esmgn data report {place}")
+
+
+def info(store: StorePath) -> None:
+    """Say what is in a store."""
+    _summary(store)
+
+
+def list_proteins(
+    store: StorePath,
+    *,
+    refused: Annotated[bool, typer.Option("--refused", help="What is not in it, with reasons.")] = False,
+    limit: Annotated[int, typer.Option(help="Lines to print; 0 for all.")] = 20,
+) -> None:
+    """List the proteins of a store, or what was refused."""
+    from esmgn_core.store import Store
+
+    names = ["name", "source", "member", "reason"] if refused else ["name", "length", "chains", "mean_plddt"]
+    names += [] if refused else ["resolution", "method"]
+    rows = Store(store).index(names, refused=refused)
+    shown = rows.slice(0, limit or None)
+    typer.echo("\t".join(names))
+    for row in shown.to_pylist():
+        typer.echo("\t".join(_cell(row[name]) for name in names))
+    if len(shown) < len(rows):
+        typer.echo(f"... and {len(rows) - len(shown)} more; all of them: --limit 0")
+
+
+def show(
+    store: StorePath,
+    name: Annotated[str, typer.Argument(help="Name of a protein.", show_default=False)],
+) -> None:
+    """Show one protein of a store.
+
+    Where it comes from, its sequence, and what became of the content of its file.
+    """
+    import json
+
+    from esmgn_core.store import Store
+
+    opened = Store(store)
+    row = opened.find(name)
+    values = opened.index().slice(row, 1).to_pylist()[0]
+    values["sha256"] = values["sha256"].hex() if values["sha256"] else None
+    account = json.loads(values.pop("account"))
+    lines = [(key, _cell(value)) for key, value in values.items() if value not in (None, "")]
+    lines += [(f"chain {chain.pop('name')}", json.dumps(chain)) for chain in account.pop("chains")]
+    lines += [(key, json.dumps(value)) for key, value in account.items()]
+    typer.echo(table(lines, indent=""))
+    typer.echo(opened[row].sequence)
+
+
+def verify(store: StorePath) -> None:
+    """Check every byte of a store against its checksums."""
+    from esmgn_core.store import Store
+
+    opened = Store(store)
+    if problems := opened.problems():
+        raise DataError(f"{store} is damaged", *problems)
+    typer.echo(f"{len(opened)} proteins, every byte as it was written")
+    if not opened.is_finished:
+        typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")
+
+
+def _summary(path: Path) -> None:
+    from esmgn_core.store import Store
+
+    store = Store(path)
+    residues = int(store.lengths.sum())
+    columns, index = store.num_bytes
+    num_refused = len(store.index(["name"], refused=True))
+    lines = [
+        ("proteins", f"{len(store):,}"),
+        ("residues", f"{residues:,}"),
+        ("refused", f"{num_refused:,}"),
+        ("keeps", f"atoms '{store.layout.atoms}', coordinates '{store.layout.coordinates}'"),
+        ("size", f"{columns / 1e6:,.1f} MB and {index / 1e6:,.1f} MB of index"),
+    ]
+    if residues:
+        lines.append(("", f"{columns / residues:.2f} bytes per residue and {index / residues:.2f} of index"))
+    typer.echo(table(lines, indent=""))
+    if num_refused:
+        typer.echo(f"reasons: esmgn data list {shlex.quote(str(path))} --refused")
+    if not store.is_finished:
+        typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(path))}")
+
+
+def _layout(atoms: str, coordinates: str) -> Layout:
+    from typing import get_args
+
+    from esmgn_core.store import Layout
+    from esmgn_core.store.settings import Atoms, Coordinates
+
+    for flag, value, known in (("--atoms", atoms, Atoms), ("--coordinates", coordinates, Coordinates)):
+        names = get_args(known)
+        if value not in names:
+            hints = (*did_you_mean(value, names), f"available: {', '.join(names)}")
+            raise SettingsError(f"unknown value '{value}' ({flag})", *hints)
+    return Layout(atoms, coordinates)  # type: ignore[arg-type]  # checked above
+
+
+def _share(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, _, second = text.partition("/")
+    if not (first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
+        raise SettingsError(f"cannot read --shard '{text}'", "expected I/N with I from 1 to N, such as 3/20")
+    return int(first), int(second)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "build": build,
+    "info": info,
+    "list": list_proteins,
+    "show": show,
+    "verify": verify,
+}
+"""What follows ``esmgn data``."""

@@ -1,0 +1,63 @@
+"""What a build of a store shows while it goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from esmgn_core.store.workers import Progress as State
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class BuildDisplay:
+    """A bar on a terminal, a plain line now and then elsewhere; use it in a ``with`` block."""
+
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stderr)
+        self._start: tuple[float, int] | None = None
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn("files"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._start is not None and self._console.is_terminal:
+            self._bar.stop()
+
+    def __call__(self, total: int, state: State) -> None:
+        """Show how far a build of ``total`` files is."""
+        now = time.monotonic()
+        if self._start is None:
+            self._start = now, state.items
+            self._task = self._bar.add_task("build", total=total, text="")
+            if self._console.is_terminal:
+                self._bar.start()
+        began, first = self._start
+        rate = (state.items - first) / max(now - began, 1e-3)
+        text = f"{rate:,.0f} files/s  {state.refused} refused"
+        self._bar.update(self._task, completed=state.items, text=text)
+        if not self._console.is_terminal and now - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._console.print(f"{state.items}/{total}  {text}", highlight=False, soft_wrap=True)

@@ -1,0 +1,77 @@
+"""One protein as NumPy arrays: what readers give and stores keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from esmgn_core.alphabet import decode
+from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.io.plddt import scale_plddt
+from esmgn_core.io.table import ResidueTable
+
+NO_CODE = ord(" ")
+"""Insertion code of a residue without one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResidueArrays:
+    """The ``n`` residues of a protein, each with a CA atom.
+
+    Attributes:
+        residue_type: uint8 [n], see :mod:`esmgn_core.alphabet`.
+        backbone: float32 [n, 4, 3], atoms N, CA, C, O in angstrom; NaN where an atom is missing.
+        number: int32 [n], residue number in the file.
+        insertion_code: uint8 [n], ASCII, 32 for none.
+        chain: int64 [n], position of the residue's chain in ``chains``.
+        chains: chain identifiers as in the file.
+        plddt: float32 [n] in 0-100 for predicted structures, else ``None``.
+    """
+
+    residue_type: NDArray[np.uint8]
+    backbone: NDArray[np.float32]
+    number: NDArray[np.int32]
+    insertion_code: NDArray[np.uint8]
+    chain: NDArray[np.int64]
+    chains: tuple[str, ...]
+    plddt: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        return len(self.residue_type)
+
+    @property
+    def sequence(self) -> str:
+        """One-letter sequence over all chains, X for unknown residues."""
+        return decode(self.residue_type.tolist())
+
+    @classmethod
+    def from_table(cls, table: ResidueTable, *, has_plddt: bool) -> ResidueArrays:
+        """All rows of ``table``, which are residues of one protein."""
+        used, chain = np.unique(table.chain, return_inverse=True)
+        return cls(
+            residue_type=table.residue_type.astype(np.uint8),
+            backbone=np.ascontiguousarray(table.position[:, : len(BACKBONE_ATOMS)]),
+            number=table.number,
+            insertion_code=table.insertion_code,
+            chain=chain.astype(np.int64),
+            chains=tuple(table.chains[index] for index in used),
+            plddt=scale_plddt(table.ca_b_factor) if has_plddt else None,
+        )
+
+    def protein(self, name: str) -> Protein:
+        """The same as tensors."""
+        backbone = torch.from_numpy(self.backbone)
+        return Protein(
+            name=name,
+            residue_type=torch.from_numpy(self.residue_type.astype(np.int64)),
+            backbone=backbone,
+            atom_mask=backbone.isfinite().all(-1),
+            residue_index=torch.from_numpy(self.number.astype(np.int64)),
+            chain_index=torch.from_numpy(self.chain),
+            plddt=None if self.plddt is None else torch.from_numpy(self.plddt),
+            insertion_code=torch.from_numpy(self.insertion_code),
+            chains=self.chains,
+        )

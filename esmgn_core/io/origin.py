@@ -1,0 +1,79 @@
+"""Where a structure comes from, as its file says: method, resolution, organism."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import gemmi
+
+PREDICTED = "predicted"
+"""Method of a model that carries pLDDT."""
+
+_HEADER_END = re.compile(rb"^(?:ATOM|HETATM|MODEL )", re.MULTILINE)
+_METHOD = re.compile(rb"^EXPDTA    (.*)", re.MULTILINE)
+_RESOLUTION = re.compile(rb"^REMARK   2 RESOLUTION\.\s*(\d+\.?\d*)", re.MULTILINE)
+_SOURCE = re.compile(rb"^SOURCE .{3}(.*)", re.MULTILINE)
+_ORGANISM = re.compile(r"ORGANISM_SCIENTIFIC: *([^;]+?) *(?:;|$)")
+_RESOLUTION_ITEMS = (
+    "_refine.ls_d_res_high",
+    "_em_3d_reconstruction.resolution",
+    "_reflns.d_resolution_high",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a file says of where its structure comes from; empty where it says nothing.
+
+    Attributes:
+        method: in lower case, several joined by ``;``, or ``predicted`` where there is pLDDT.
+        resolution: in angstrom.
+        organism: scientific name of the first source.
+    """
+
+    method: str = ""
+    resolution: float | None = None
+    organism: str = ""
+
+
+def pdb_origin(text: bytes, *, has_plddt: bool) -> Origin:
+    """Origin from the header of PDB text."""
+    end = _HEADER_END.search(text)
+    header = text[: end.start()] if end else text
+    method = _METHOD.search(header)
+    resolution = _RESOLUTION.search(header)
+    source = " ".join(line.decode("latin-1").strip() for line in _SOURCE.findall(header))
+    organism = _ORGANISM.search(source)
+    return Origin(
+        PREDICTED if has_plddt else method[1].decode("latin-1").strip().lower() if method else "",
+        float(resolution[1]) if resolution else None,
+        _name(organism[1]) if organism else "",
+    )
+
+
+def mmcif_origin(block: gemmi.cif.Block, *, has_plddt: bool) -> Origin:
+    """Origin from an mmCIF block."""
+    methods = [gemmi.cif.as_string(method).lower() for method in block.find_values("_exptl.method")]
+    resolutions = (
+        gemmi.cif.as_number(value) for item in _RESOLUTION_ITEMS for value in block.find_values(item)
+    )
+    organisms = (
+        gemmi.cif.as_string(value)
+        for item in (
+            "_entity_src_gen.pdbx_gene_src_scientific_name",
+            "_entity_src_nat.pdbx_organism_scientific",
+            "_ma_target_ref_db_details.organism_scientific",
+        )
+        for value in block.find_values(item)
+    )
+    return Origin(
+        PREDICTED if has_plddt else "; ".join(methods),
+        next((value for value in resolutions if value == value), None),
+        _name(next(filter(None, organisms), "")),
+    )
+
+
+def _name(organism: str) -> str:
+    """``HOMO SAPIENS`` as ``Homo sapiens``, as mmCIF files have it."""
+    return organism.capitalize() if organism.isupper() else organism

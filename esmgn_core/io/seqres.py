@@ -1,0 +1,178 @@
+"""The sequence a file declares of each chain (SEQRES) against the residues that have coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from esmgn_core.alphabet import AMINO_ACIDS
+from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.table import ResidueTable
+
+_STANDARD = np.array([gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA) for letter in AMINO_ACIDS])
+_SEQRES = b"SEQRES"
+_NOT_ONE_CHAIN = ("?", ".", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainAccount:
+    """One chain of a protein: what is declared, what is there.
+
+    Attributes:
+        name: chain identifier.
+        residues: residues that were read.
+        declared: residues of the declared sequence; ``None`` where the file declares none.
+        missing: first and last position, from 1, of each stretch of the declared sequence without residue.
+        mismatched: position, declared name and name found, where those differ.
+        undeclared: residues that were read but stand nowhere in the declared sequence.
+        breaks: residue pairs, as written in the file, between which the numbering jumps.
+    """
+
+    name: str
+    residues: int
+    declared: int | None
+    missing: tuple[tuple[int, int], ...]
+    mismatched: tuple[tuple[int, str, str], ...]
+    undeclared: int
+    breaks: tuple[tuple[str, str], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What differs from a chain that is whole, for JSON."""
+        values: dict[str, Any] = {"name": self.name, "residues": self.residues}
+        if self.declared is not None:
+            values["declared"] = self.declared
+        for name in ("missing", "mismatched", "undeclared", "breaks"):
+            if value := getattr(self, name):
+                values[name] = value
+        return values
+
+
+def chain_accounts(table: ResidueTable, declared: Mapping[str, Sequence[str]]) -> tuple[ChainAccount, ...]:
+    """The account of each chain of ``table``, whose rows are residues that were read.
+
+    Args:
+        table: residues of one protein.
+        declared: chain identifier -> residue names of its declared sequence.
+    """
+    return tuple(_chain_account(table, chain, declared) for chain in np.unique(table.chain).tolist())
+
+
+def standard_chain_account(
+    residues: ResidueArrays, declared: Mapping[str, Sequence[str]]
+) -> tuple[ChainAccount, ...]:
+    """The account of a protein of one chain without insertion codes, all residues of standard types."""
+    names = _STANDARD[residues.residue_type].tolist()
+    return (_chain(residues.chains[0], names, residues.number, residues.insertion_code, declared),)
+
+
+def _chain_account(table: ResidueTable, chain: int, declared: Mapping[str, Sequence[str]]) -> ChainAccount:
+    rows = np.flatnonzero(table.chain == chain)
+    found = [name.decode("latin-1").upper() for name in table.name[rows].tolist()]
+    return _chain(table.chains[chain], found, table.number[rows], table.insertion_code[rows], declared)
+
+
+def _chain(
+    name: str,
+    found: list[str],
+    number: NDArray[np.int32],
+    code: NDArray[np.uint8],
+    declared: Mapping[str, Sequence[str]],
+) -> ChainAccount:
+    wanted = list(declared.get(name, ()))
+    missing, mismatched, undeclared = _compare(wanted, found) if wanted else ((), (), 0)
+    step = np.diff(number.astype(np.int64))
+    jumps = np.flatnonzero((step != 1) & ~((step == 0) & (code[1:] != code[:-1])))
+
+    def label(row: int) -> str:
+        return f"{number[row]}{chr(code[row])}".strip()
+
+    return ChainAccount(
+        name=name,
+        residues=len(found),
+        declared=len(wanted) or None,
+        missing=missing,
+        mismatched=mismatched,
+        undeclared=undeclared,
+        breaks=tuple((label(row), label(row + 1)) for row in jumps.tolist()),
+    )
+
+
+def _compare(
+    wanted: list[str], found: list[str]
+) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, str, str], ...], int]:
+    if wanted == found:
+        return (), (), 0
+    missing: list[tuple[int, int]] = []
+    mismatched: list[tuple[int, str, str]] = []
+    undeclared = 0
+    for position, name in _aligned(wanted, found):
+        if position is None:
+            undeclared += 1
+        elif name is None:
+            if missing and missing[-1][1] == position:
+                missing[-1] = (missing[-1][0], position + 1)
+            else:
+                missing.append((position + 1, position + 1))
+        elif wanted[position] != name:
+            mismatched.append((position + 1, wanted[position], name))
+    return tuple(missing), tuple(mismatched), undeclared
+
+
+def _aligned(wanted: list[str], found: list[str]) -> Iterator[tuple[int | None, str | None]]:
+    """Position in the declared sequence and residue found there, either ``None`` where there is none."""
+    scoring = gemmi.AlignmentScoring()
+    result = gemmi.align_string_sequences(wanted, found, [], scoring)
+    position = row = 0
+    number = ""
+    for character in result.cigar_str():
+        if character.isdigit():
+            number += character
+            continue
+        for _ in range(int(number)):
+            yield (position if character in "MI" else None), (found[row] if character in "MD" else None)
+            position += character in "MI"
+            row += character in "MD"
+        number = ""
+
+
+def pdb_declared(text: bytes) -> dict[str, list[str]]:
+    """Chain identifier -> residue names, from the SEQRES records of PDB text."""
+    declared: dict[str, list[str]] = {}
+    start = 0 if text.startswith(_SEQRES) else text.find(b"\n" + _SEQRES) + 1
+    while text.startswith(_SEQRES, start):
+        end = text.find(b"\n", start) % (len(text) + 1)
+        line = text[start:end].decode("latin-1")
+        declared.setdefault(line[11:12].strip(), []).extend(line[19:70].upper().split())
+        start = end + 1
+    return declared
+
+
+def mmcif_declared(block: gemmi.cif.Block) -> dict[str, list[str]]:
+    """Author's chain identifier -> residue names, from the polymer sequences of an mmCIF block."""
+    scheme = block.find("_pdbx_poly_seq_scheme.", ["pdb_strand_id", "asym_id", "seq_id", "mon_id"])
+    if len(scheme):
+        return _by_chain((row.str(0), row.str(2), row.str(3)) for row in scheme)
+    entities: dict[str, list[str]] = {}
+    for row in block.find("_entity_poly_seq.", ["entity_id", "mon_id"]):
+        entities.setdefault(row.str(0), []).append(row.str(1).upper())
+    strands = block.find("_entity_poly.", ["entity_id", "pdbx_strand_id"])
+    return {
+        chain: entities[row.str(0)]
+        for row in strands
+        if row.str(0) in entities
+        for chain in row.str(1).replace(" ", "").split(",")
+        if chain not in _NOT_ONE_CHAIN
+    }
+
+
+def _by_chain(rows: Iterator[tuple[str, str, str]]) -> dict[str, list[str]]:
+    """One name per chain and position; of alternatives at one position the first."""
+    declared: dict[str, dict[str, str]] = {}
+    for chain, position, name in rows:
+        declared.setdefault(chain, {}).setdefault(position, name.upper())
+    return {chain: list(names.values()) for chain, names in declared.items()}

@@ -1,0 +1,7 @@
+"""Stores: proteins in flat, memory-mapped columns with an index, built from any source of structures."""
+
+from esmgn_core.store.build import BuildOptions, BuildReport, build
+from esmgn_core.store.reader import Store
+from esmgn_core.store.settings import Layout, is_store
+
+__all__ = ["BuildOptions", "BuildReport", "Layout", "Store", "build", "is_store"]

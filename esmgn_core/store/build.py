@@ -1,0 +1,242 @@
+"""Sources -> store: planned once, made in parts by several processes, packed into large shards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from esmgn_core.errors import DataError
+from esmgn_core.store.chains import ChainList
+from esmgn_core.store.filters import Filters
+from esmgn_core.store.pack import pack, packed_parts, shard_files
+from esmgn_core.store.parts import COLUMNS_SUFFIX, INDEX_SUFFIX, PartTask
+from esmgn_core.store.plan import Plan, write_plan
+from esmgn_core.store.settings import Layout, is_store, read_manifest, write_manifest
+from esmgn_core.store.sources import find_items
+from esmgn_core.store.workers import Progress, cannot_write, run_parts
+
+BUILDING, SHARDS = "building", "shards"
+
+Executor = Callable[[Sequence[PartTask], Callable[[Progress], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How a store is built.
+
+    Attributes:
+        layout: what is kept of each protein; that of the store if it exists already.
+        filters: which proteins are taken.
+        topology: structure file that names the atoms of trajectories.
+        chains: chains to take; ``None`` for all of everything.
+        append: add to a finished store.
+        workers: processes.
+        share: ``(i, n)``: make only every n-th part, beginning with the i-th, from 1, and leave the packing
+            to a last call without it.
+    """
+
+    layout: Layout | None = None
+    filters: Filters = field(default_factory=Filters)
+    topology: Path | None = None
+    chains: ChainList | None = None
+    append: bool = False
+    workers: int = 1
+    share: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """How a build went.
+
+    Attributes:
+        planned: items of the plan.
+        missing: parts that are still to be made, by other machines.
+    """
+
+    planned: int
+    missing: int
+
+
+def build(
+    sources: Sequence[str],
+    store: Path,
+    options: BuildOptions,
+    *,
+    progress: Callable[[int, Progress], None] = lambda *_: None,
+    executor: Executor | None = None,
+) -> BuildReport:
+    """Build a store, or go on with one.
+
+    A build that was interrupted is resumed by the same call; the store then is the same, byte for byte,
+    as if nothing had happened.
+
+    Args:
+        sources: see :func:`esmgn_core.store.sources.find_items`; empty to resume.
+        store: folder of the store.
+        options: how.
+        progress: told the number of items planned, and how far the build is, a few times a second.
+        executor: makes parts elsewhere; processes of this machine by default.
+
+    Raises:
+        DataError: a source or the store cannot be read or written.
+    """
+    try:
+        with _locked(store, options):
+            plan = _planned(sources, store, options)
+            if plan is None:
+                return BuildReport(0, 0)
+            tasks = _tasks(plan, store, options)
+            done = plan.num_items - sum(task.part.size for task in tasks)
+            done += sum(task.part.size for task in tasks if _is_made(task))
+            waiting = [task for task in tasks if not _is_made(task) and _is_mine(task, options.share)]
+
+            def report(state: Progress) -> None:
+                progress(plan.num_items, Progress(done + state.items, state.refused))
+
+            run = executor or (lambda todo, told: run_parts(todo, options.workers, told))
+            run(waiting, report)
+            missing = sum(not _is_made(task) for task in tasks)
+            if not missing and options.share is None:
+                _finish(plan, tasks, store)
+            return BuildReport(plan.num_items, missing)
+    except OSError as error:
+        raise cannot_write(store, error) from error
+
+
+@contextmanager
+def _locked(store: Path, options: BuildOptions) -> Iterator[None]:
+    """Alone in the store, unless several machines share the work."""
+    building = store / BUILDING
+    if store.exists() and not (is_store(store) or building.is_dir() or _is_empty(store)):
+        raise DataError(f"{store} exists and is no store", "choose another place: -o STORE")
+    building.mkdir(parents=True, exist_ok=True)
+    name = "lock" if options.share is None else "lock-{}-of-{}".format(*options.share)
+    try:
+        with FileLock(building / name, timeout=0):
+            try:
+                yield
+            finally:
+                if not any(building.glob("plan.*")):  # nothing to resume
+                    shutil.rmtree(building, ignore_errors=True)
+                if _is_empty(store):
+                    store.rmdir()
+    except Timeout as error:
+        raise DataError(f"another process is building {store}", "wait for it, or stop it") from error
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _planned(sources: Sequence[str], store: Path, options: BuildOptions) -> Plan | None:
+    """The plan to go on with, or a new one; ``None`` if there is nothing to do."""
+    if is_store(store):
+        layout = read_manifest(store)
+        if options.layout not in (None, layout):
+            raise DataError(f"{store} holds {_described(layout)}", "build another store for another layout")
+    file = store / BUILDING / "plan.arrow"
+    with FileLock(store / BUILDING / "lock-of-plan"):  # machines that share the work begin together
+        if not file.exists() and not _write_plan(file, sources, store, options):
+            return None
+    if not is_store(store):
+        write_manifest(store, options.layout or Layout())
+    plan = Plan(file)
+    if sources and (tuple(map(_absolute, sources)), options.filters) != (plan.sources, plan.filters):
+        raise DataError(
+            f"{store} is being built from {', '.join(plan.sources)} (filters: {plan.filters})",
+            f"finish that first: esmgn data build -o {store}",
+        )
+    return plan
+
+
+def _write_plan(file: Path, sources: Sequence[str], store: Path, options: BuildOptions) -> bool:
+    """Make a new plan; False if the store has everything already."""
+    finished = bool(shard_files(store / SHARDS))
+    if not sources and finished:
+        return False
+    if not sources:
+        raise DataError(
+            f"nothing to resume in {store}", "name what to read: esmgn data build SOURCE... -o STORE"
+        )
+    if finished and not options.append:
+        raise DataError(f"{store} is finished", "add to it: --append; or choose another place: -o STORE")
+    known, names = _contents(store)
+    count = write_plan(
+        file,
+        [_absolute(source) for source in sources],
+        partial(find_items, sources, topology=options.topology, chains=options.chains),
+        options.filters,
+        known=lambda item: (item.source, item.member, item.chain) in known,
+        taken=names,
+    )
+    if not count:
+        file.unlink()
+        if not known:
+            hint = "looked for PDB and mmCIF files and archives by their endings"
+            raise DataError(f"no structures in {', '.join(sources)}", hint)
+    return bool(count)
+
+
+def _absolute(source: str) -> str:
+    return str(Path(source).expanduser().absolute())
+
+
+def _described(layout: Layout) -> str:
+    return f"atoms '{layout.atoms}' and coordinates '{layout.coordinates}'"
+
+
+def _contents(store: Path) -> tuple[set[tuple[str, ...]], list[str]]:
+    """What is in the store already: source, member and chain of its items, and their names."""
+    items: set[tuple[str, ...]] = set()
+    names: list[str] = []
+    for shard in shard_files(store / SHARDS):
+        columns = ["source", "member", "chain", "name"]
+        table = pq.read_table(shard.with_suffix(INDEX_SUFFIX), columns=columns)
+        items.update(zip(*(table.column(name).to_pylist() for name in columns[:3]), strict=True))
+        names += table.column("name").to_pylist()
+    return items, names
+
+
+def _tasks(plan: Plan, store: Path, options: BuildOptions) -> list[PartTask]:
+    folder = store / BUILDING / "parts"
+    folder.mkdir(exist_ok=True)
+    if options.share is None:
+        for left_over in folder.glob("*.partial"):
+            left_over.unlink()
+    layout = read_manifest(store)
+    first = packed_parts(store / SHARDS, plan.fingerprint)
+    return [PartTask(plan.path, part, folder, layout, plan.filters, {}) for part in plan.parts[first:]]
+
+
+def _file(task: PartTask) -> Path:
+    return task.folder / f"{task.part.number:06d}{COLUMNS_SUFFIX}"
+
+
+def _is_made(task: PartTask) -> bool:
+    return _file(task).exists()
+
+
+def _is_mine(task: PartTask, share: tuple[int, int] | None) -> bool:
+    return share is None or task.part.number % share[1] == share[0] - 1
+
+
+def _finish(plan: Plan, tasks: Sequence[PartTask], store: Path) -> None:
+    (store / SHARDS).mkdir(exist_ok=True)
+    for left_over in (store / SHARDS).glob("*.partial"):
+        left_over.unlink()
+    pack([_file(task) for task in tasks], store / SHARDS, plan.fingerprint)
+    plan.path.unlink()
+    shutil.rmtree(store / BUILDING, ignore_errors=True)
+
+
+def default_workers() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

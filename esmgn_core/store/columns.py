@@ -1,0 +1,102 @@
+"""A file of flat columns, memory-mapped: the layout of safetensors, written piece by piece."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_METADATA = "__metadata__"
+_MAX_HEADER = 100_000_000
+
+Array = NDArray[Any]
+
+
+def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: Mapping[str, str]) -> None:
+    """Write columns, each given as pieces to be laid end to end, and flush them to the disk.
+
+    The pieces are gone through twice: for the shapes, then for the bytes.
+
+    Raises:
+        OSError: the file cannot be written; it is left as it is then.
+    """
+    forms = {name: _form(pieces) for name, pieces in columns.items()}
+    # Wide types first: then every column starts at a multiple of its own size.
+    order = sorted(forms, key=lambda name: -forms[name][0].itemsize)
+    header: dict[str, Any] = {_METADATA: dict(metadata)}
+    end = 0
+    for name in order:
+        dtype, shape = forms[name]
+        start, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            for piece in columns[name]:
+                file.write(
+                    np.ascontiguousarray(piece, dtype=forms[name][0]).data.cast("B") if piece.size else b""
+                )
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    return _DTYPES[name]
+
+
+def _form(pieces: Iterable[Array]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    length, form = 0, None
+    for piece in pieces:
+        form = form or (piece.dtype.newbyteorder("<"), piece.shape[1:])
+        length += len(piece)
+    if form is None:
+        raise ValueError("a column needs a piece, if an empty one, to know its type")
+    return form[0], (length, *form[1])
+
+
+class ColumnFile:
+    """Such a file, opened for reading. Columns are views into the file; nothing is read before it is used.
+
+    Attributes:
+        columns: name -> array.
+        metadata: texts that were written with them.
+
+    Raises:
+        ValueError: no such file, or a damaged one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, _MAX_HEADER):
+                raise ValueError("not a file of columns, or cut off")
+            header = json.loads(file.read(length))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.metadata: dict[str, str] = header.pop(_METADATA, {})
+        expected = 8 + length + max((item["data_offsets"][1] for item in header.values()), default=0)
+        if size != expected:
+            raise ValueError(f"cut off or damaged: {size} bytes, expected {expected}")
+        view: Any = mapped
+        self.columns: dict[str, Array] = {}
+        for name, item in header.items():
+            start = 8 + length + item["data_offsets"][0]
+            self.columns[name] = np.ndarray(tuple(item["shape"]), _dtype(item["dtype"]), view, start)

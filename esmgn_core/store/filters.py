@@ -1,0 +1,42 @@
+"""Which proteins a build takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which proteins are taken. One that is not is refused, with the reason.
+
+    Attributes:
+        min_length: fewest residues.
+        max_length: most residues, 0 for any number.
+        min_plddt: lowest mean pLDDT of a predicted structure.
+        max_resolution: coarsest resolution of an experimental structure, in angstrom, 0 for any.
+        max_chains: most chains, 0 for any number.
+    """
+
+    min_length: int = 1
+    max_length: int = 0
+    min_plddt: float = 0.0
+    max_resolution: float = 0.0
+    max_chains: int = 0
+
+    def reason(self, row: Mapping[str, Any]) -> str:
+        """Why a protein with this row of the index is left out; empty if it is not."""
+        if row["length"] < self.min_length:
+            return f"{row['length']} residues, fewer than --min-length {self.min_length}"
+        if self.max_length and row["length"] > self.max_length:
+            return f"{row['length']} residues, more than --max-length {self.max_length}"
+        if row["mean_plddt"] is not None and row["mean_plddt"] < self.min_plddt:
+            return f"mean pLDDT {row['mean_plddt']:.1f}, less than --min-plddt {self.min_plddt:g}"
+        if self.max_resolution and (row["resolution"] or 0) > self.max_resolution:
+            return (
+                f"resolution {row['resolution']:g} A, coarser than --max-resolution {self.max_resolution:g}"
+            )
+        if self.max_chains and row["num_chains"] > self.max_chains:
+            return f"{row['num_chains']} chains, more than --max-chains {self.max_chains}"
+        return ""

@@ -1,0 +1,81 @@
+"""Parts -> large shards, by laying their columns end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from esmgn_core.store.columns import Array, write_columns
+from esmgn_core.store.parts import COLUMNS_SUFFIX, INDEX_SUFFIX, commit
+from esmgn_core.store.shard import Shard
+
+SHARD_RESIDUES = 1 << 27
+"""Residues of a shard at which the next one begins: 3.5 GB of backbones."""
+
+_PARTS, _PLAN = "parts", "plan"
+
+
+def pack(parts: Sequence[Path], folder: Path, plan: str) -> None:
+    """Join parts, given by the files of their columns in order, into shards in ``folder``; remove the parts.
+
+    May be interrupted at any point: :func:`packed_parts` says how many parts need no longer be made.
+
+    Raises:
+        OSError: a shard cannot be written.
+    """
+    number, first = len(shard_files(folder)), packed_parts(folder, plan)
+    for group in _groups(parts):
+        metadata = {_PLAN: plan, _PARTS: str(first + len(group))}
+        commit(folder, f"{number:05d}", _writer(group, metadata), _tables(group))
+        number, first = number + 1, first + len(group)
+        for part in group:
+            part.unlink()
+            part.with_suffix(INDEX_SUFFIX).unlink()
+
+
+def packed_parts(folder: Path, plan: str) -> int:
+    """How many parts of a plan, from the first, are in shards already."""
+    held = [Shard(path).metadata for path in shard_files(folder)]
+    return max((int(metadata[_PARTS]) for metadata in held if metadata.get(_PLAN) == plan), default=0)
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """Files of columns of complete shards, in order."""
+    return sorted(folder.glob(f"*{COLUMNS_SUFFIX}"))
+
+
+def _groups(parts: Sequence[Path]) -> Iterator[list[Path]]:
+    """Consecutive parts of one shard."""
+    group: list[Path] = []
+    residues = 0
+    for part in parts:
+        group.append(part)
+        residues += int(Shard(part).lengths.sum())
+        if residues >= SHARD_RESIDUES:
+            yield group
+            group, residues = [], 0
+    if group:
+        yield group
+
+
+def _writer(paths: Sequence[Path], metadata: dict[str, str]) -> Callable[[Path], None]:
+    names = Shard(paths[0]).columns
+    columns = {name: _Column(paths, name) for name in names}
+    return lambda path: write_columns(path, columns, metadata)
+
+
+def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
+    return (pq.read_table(path.with_suffix(INDEX_SUFFIX)) for path in paths)
+
+
+class _Column:
+    """One column of several files, opened one after another, as often as asked."""
+
+    def __init__(self, paths: Sequence[Path], name: str) -> None:
+        self._paths, self._name = paths, name
+
+    def __iter__(self) -> Iterator[Array]:
+        return (Shard(path).columns[self._name] for path in self._paths)

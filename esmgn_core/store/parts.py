@@ -1,0 +1,105 @@
+"""One part of a plan -> one shard and its index, by one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.store.filters import Filters
+from esmgn_core.store.index import SCHEMA, accepted, refused, write_index
+from esmgn_core.store.plan import Part, Plan
+from esmgn_core.store.reading import ItemReader
+from esmgn_core.store.settings import Layout
+from esmgn_core.store.shard import ShardBuilder
+
+COLUMNS_SUFFIX, INDEX_SUFFIX = ".safetensors", ".parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class PartTask:
+    """All a process needs to know to make one part.
+
+    Attributes:
+        plan: the plan's file.
+        part: which of its parts.
+        folder: where the part is written.
+        layout: what is kept of each protein.
+        filters: which proteins are taken.
+        known_reasons: item within the part -> why it is refused without being read.
+    """
+
+    plan: Path
+    part: Part
+    folder: Path
+    layout: Layout
+    filters: Filters
+    known_reasons: Mapping[int, str]
+
+
+def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_: None) -> None:
+    """Read the items of a part and write its files, the columns last: a part with columns is complete.
+
+    Args:
+        task: what to do.
+        progress: called before each item with its number within the part and the refusals so far.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    builder = ShardBuilder(task.layout)
+    rows: list[dict[str, Any]] = []
+    num_refused = 0
+    with ItemReader() as reader:
+        for number, item in enumerate(Plan(task.plan).items(task.part)):
+            progress(number, num_refused)
+            digest = None
+            try:
+                if reason := task.known_reasons.get(number):
+                    raise UnreadableError(reason)  # noqa: TRY301
+                reading, digest = reader.read(item)
+                row = accepted(item, reading, digest)
+                if reason := task.filters.reason(row):
+                    raise UnreadableError(reason)  # noqa: TRY301
+            except UnreadableError as error:
+                rows.append(refused(item, str(error), digest))
+                num_refused += 1
+                continue
+            builder.add(item.name, reading.residues)
+            rows.append(row)
+    progress(task.part.size, num_refused)
+    commit(task.folder, f"{task.part.number:06d}", builder.write, [pa.Table.from_pylist(rows, schema=SCHEMA)])
+
+
+def commit(folder: Path, stem: str, write: Callable[[Path], None], index: Iterable[pa.Table]) -> None:
+    """Write columns and index under names of their own, then put both in place, the columns last.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    columns, table = (folder / f"{stem}{suffix}" for suffix in (COLUMNS_SUFFIX, INDEX_SUFFIX))
+    partial = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in (columns, table)}
+    try:
+        write(partial[columns])
+        digest = file_digest(partial[columns])
+        write_index(partial[table], index, digest)
+        partial[table].replace(table)
+        partial[columns].replace(columns)
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,198 @@
+"""What a build reads, in order: written to the disk once, so that a resumed build makes the same store."""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b, sha256
+from itertools import islice
+from pathlib import Path, PurePath
+
+import numpy as np
+import pyarrow as pa
+
+from esmgn_core.errors import DataError
+from esmgn_core.io.files import structure_name
+from esmgn_core.store.filters import Filters
+from esmgn_core.store.sources import Item
+
+_BATCH = 4096
+_MAX_PART = 4096
+_MIN_PART = 32
+_PARTS = 64  # of a small build: enough for every worker, and little is redone after an interruption
+
+_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("kind", "source", "member", "name")),
+        *(pa.field(name, pa.int64()) for name in ("offset", "size")),
+        *(pa.field(name, pa.string()) for name in ("chain", "reason")),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Items of a plan that are read by one process into one file.
+
+    Attributes:
+        number: which part it is.
+        first: its first item in the plan.
+        size: its items.
+    """
+
+    number: int
+    first: int
+    size: int
+
+
+class Plan:
+    """A written plan.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        except (OSError, pa.ArrowInvalid) as error:
+            hint = "delete the file and build again; what is in the store stays"
+            raise DataError(f"cannot read {path}: {error}", hint) from error
+        metadata = self._file.schema.metadata
+        self.num_items = int(metadata[b"num_items"])
+        self.fingerprint = metadata[b"fingerprint"].decode()
+        self.sources: tuple[str, ...] = tuple(metadata[b"sources"].decode().split("\0"))
+        self.filters = Filters(**json.loads(metadata[b"filters"]))
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts; how large they are depends on the number of items alone."""
+        size = min(max(-(-self.num_items // _PARTS), _MIN_PART), _MAX_PART)
+        starts = range(0, self.num_items, size)
+        return [Part(n, first, min(size, self.num_items - first)) for n, first in enumerate(starts)]
+
+    def items(self, part: Part) -> Iterator[Item]:
+        """The items of one part."""
+        first, end = part.first, part.first + part.size
+        for number in range(first // _BATCH, -(-end // _BATCH)):
+            offset = number * _BATCH
+            batch = self._file.get_batch(number)
+            rows = batch.slice(max(first - offset, 0), min(end - offset, _BATCH) - max(first - offset, 0))
+            yield from (Item(**row) for row in rows.to_pylist())
+
+
+def write_plan(
+    path: Path,
+    sources: Sequence[str],
+    find: Callable[[], Iterator[Item]],
+    filters: Filters,
+    *,
+    known: Callable[[Item], bool] = lambda _: False,
+    taken: Iterable[str] = (),
+) -> int:
+    """Find the items and write them down, with a name for each that no other has.
+
+    Args:
+        path: the file to write.
+        sources: what the user named.
+        find: finds all items; called a second time only if two of them would share a name.
+        filters: which proteins are taken.
+        known: whether an item is in the store already.
+        taken: names in the store already.
+
+    Returns:
+        Number of items.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    hashes = array("q", map(_hash, taken))
+    num_taken = len(hashes)
+    partial = path.with_suffix(".partial")
+    metadata = _write(partial, _metadata(sources, filters), _noting(_new(find, known), hashes))
+    shared = _shared(np.frombuffer(hashes, dtype=np.int64)) if len(hashes) else frozenset()
+    if shared:
+        in_store = frozenset(hashes[:num_taken].tolist())
+        names = _longer_names([i for i in _new(find, known) if _hash(i.name) in shared], sources, in_store)
+        renamed = (replace(item, name=names.get(item.long_name, item.name)) for item in _new(find, known))
+        metadata = _write(partial, _metadata(sources, filters), renamed)
+    partial.replace(path)
+    return int(metadata["num_items"])
+
+
+def _new(find: Callable[[], Iterator[Item]], known: Callable[[Item], bool]) -> Iterator[Item]:
+    return (item for item in find() if not known(item))
+
+
+def _noting(items: Iterable[Item], hashes: array[int]) -> Iterator[Item]:
+    for item in items:
+        hashes.append(_hash(item.name))
+        yield item
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(_digest(text), "big", signed=True)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
+
+
+def _shared(hashes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> frozenset[int]:
+    ordered = np.sort(hashes)
+    return frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+
+def _longer_names(items: Sequence[Item], sources: Sequence[str], taken: frozenset[int]) -> Mapping[str, str]:
+    """Names by path below the folder common to all sources, with endings where even that is not enough."""
+    root = os.path.commonpath([str(Path(source).expanduser().absolute()) for source in sources])
+    candidates = {}
+    for item in items:
+        place = PurePath(item.long_name)
+        inside = place.relative_to(root) if place.is_relative_to(root) and str(place) != root else place
+        bare = inside.with_name(structure_name(Path(inside.name))).as_posix()
+        candidates[item.long_name] = (bare, inside.as_posix(), item.long_name)
+    names = {}
+    for level in range(3):
+        counts: dict[str, int] = {}
+        for long_name, options in candidates.items():
+            if long_name not in names:
+                counts[options[level]] = counts.get(options[level], 0) + 1
+        for long_name, options in candidates.items():
+            name = options[level]
+            if long_name not in names and (level == 2 or (counts[name] == 1 and _hash(name) not in taken)):
+                names[long_name] = name
+    return names
+
+
+def _metadata(sources: Sequence[str], filters: Filters) -> dict[str, str]:
+    return {"sources": "\0".join(sources), "filters": json.dumps(asdict(filters))}
+
+
+def _write(path: Path, metadata: Mapping[str, str], items: Iterable[Item]) -> dict[str, str]:
+    """Write record batches; the number of items and the fingerprint follow in a second pass over the file."""
+    digest, num_items = sha256(), 0
+    body = path.with_suffix(".body")
+    try:
+        with pa.OSFile(str(body), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+            iterator = iter(items)
+            while rows := [asdict(item) for item in islice(iterator, _BATCH)]:
+                digest.update(repr(rows).encode())
+                num_items += len(rows)
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
+    except BaseException:
+        body.unlink(missing_ok=True)
+        raise
+    digest.update(repr(metadata).encode())
+    metadata = {**metadata, "num_items": str(num_items), "fingerprint": digest.hexdigest()}
+    with pa.memory_map(str(body)) as source, pa.OSFile(str(path), "wb") as file:
+        reader = pa.ipc.open_file(source)
+        with pa.ipc.new_file(file, _SCHEMA.with_metadata(metadata)) as writer:
+            for number in range(reader.num_record_batches):
+                writer.write_batch(reader.get_batch(number))
+    body.unlink()
+    return metadata

@@ -1,0 +1,217 @@
+"""A store opened for reading: proteins one at a time or many at once, and the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.errors import DataError, did_you_mean
+from esmgn_core.store.build import BUILDING, SHARDS
+from esmgn_core.store.index import SCHEMA, columns_digest
+from esmgn_core.store.pack import shard_files
+from esmgn_core.store.parts import INDEX_SUFFIX, file_digest
+from esmgn_core.store.settings import read_manifest
+from esmgn_core.store.shard import Rows, Shard
+
+_GUESSED = 10_000  # names looked through for a similar one
+_ATTEMPTS = 3  # a build may replace its parts while they are being opened
+
+
+class Store:
+    """The proteins of a store, in a fixed order. Files are memory-mapped, so that processes share them.
+
+    A store that is still being built gives the proteins that are there already.
+
+    Args:
+        path: folder of the store.
+
+    Raises:
+        DataError: there is no store, it is damaged, or this version cannot read it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.layout = read_manifest(path)
+        self._shards = _opened(path)
+        self._first = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Residues of each protein, int64 [P], without reading any."""
+        return np.concatenate([np.zeros(0, np.int64), *(shard.lengths for shard in self._shards)]).astype(
+            np.int64
+        )
+
+    def __getitem__(self, index: int) -> Protein:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        shard, within = self._shards[number], index - int(self._first[number])
+        one = np.array([within])
+        rows = shard.rows(one, np.zeros(1, dtype=np.int64), shard.lengths[one].astype(np.int64))
+        name, chains = shard.texts(within)
+        backbone = torch.from_numpy(rows.backbone)
+        return Protein(
+            name=name,
+            residue_type=torch.from_numpy(rows.residue_type.astype(np.int64)),
+            backbone=backbone,
+            atom_mask=torch.from_numpy(~np.isnan(rows.backbone[..., 0])),
+            residue_index=torch.from_numpy(rows.number),
+            chain_index=torch.from_numpy(rows.chain),
+            plddt=None if np.isnan(rows.plddt[0]) else torch.from_numpy(rows.plddt),
+            insertion_code=torch.from_numpy(rows.insertion_code),
+            chains=chains,
+        )
+
+    def batch(
+        self,
+        indices: Sequence[int] | NDArray[np.int64],
+        start: NDArray[np.int64] | None = None,
+        length: NDArray[np.int64] | None = None,
+    ) -> ProteinBatch:
+        """Proteins, or stretches of them, packed end to end: a few array operations whatever their number.
+
+        Args:
+            indices: B proteins.
+            start: int64 [B], first residue of each stretch; 0 if not given.
+            length: int64 [B], residues of each stretch; all of the protein if not given.
+        """
+        index = np.asarray(indices, dtype=np.int64)
+        start = np.zeros(len(index), dtype=np.int64) if start is None else start
+        length = self.lengths[index] - start if length is None else length
+        number = np.searchsorted(self._first, index, side="right") - 1
+        names = [self._shards[n].texts(i - self._first[n])[0] for n, i in zip(number, index, strict=True)]
+        used = np.unique(number).tolist()
+        if len(used) == 1:
+            rows = self._shards[used[0]].rows(index - self._first[used[0]], start, length)
+        else:
+            rows = self._gathered(index, start, length, number, used)
+        return ProteinBatch(
+            residue_type=torch.from_numpy(rows.residue_type.astype(np.int64)),
+            backbone=torch.from_numpy(rows.backbone),
+            atom_mask=torch.from_numpy(~np.isnan(rows.backbone[..., 0])),
+            residue_index=torch.from_numpy(rows.number),
+            chain_index=torch.from_numpy(rows.chain),
+            ptr=torch.from_numpy(rows.ptr),
+            names=tuple(names),
+            plddt=None if np.isnan(rows.plddt).all() else torch.from_numpy(rows.plddt),
+        )
+
+    def _gathered(
+        self,
+        index: NDArray[np.int64],
+        start: NDArray[np.int64],
+        length: NDArray[np.int64],
+        number: NDArray[np.int64],
+        used: list[int],
+    ) -> Rows:
+        """Rows of proteins of several shards, in the order asked for."""
+        ptr = np.concatenate([[0], np.cumsum(length)])
+        gathered: dict[str, Any] = {}
+        for shard in used:
+            own = np.flatnonzero(number == shard)
+            rows = self._shards[shard].rows(index[own] - self._first[shard], start[own], length[own])
+            place = np.concatenate([np.arange(ptr[k], ptr[k + 1]) for k in own])
+            for name in ("residue_type", "backbone", "number", "insertion_code", "chain", "plddt"):
+                part = getattr(rows, name)
+                gathered.setdefault(name, np.empty((ptr[-1], *part.shape[1:]), dtype=part.dtype))[place] = (
+                    part
+                )
+        return Rows(ptr=ptr, **gathered)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of all proteins, in order."""
+        return [name for shard in self._shards for name in shard.names()]
+
+    def find(self, name: str) -> int:
+        """Index of the protein called ``name``.
+
+        Raises:
+            DataError: there is none.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            hints = (
+                *did_you_mean(name, self.names[:_GUESSED]),
+                f"see: esmgn data list {self.path} --limit 0",
+            )
+            raise DataError(f"no protein '{name}' in {self.path}", *hints) from None
+
+    def residue_types(self) -> Iterator[NDArray[np.uint8]]:
+        """Residue types of each protein, uint8 [n], in order."""
+        for shard in self._shards:
+            ptr = shard.residue_ptr
+            yield from (shard.columns["residue_type"][a:b] for a, b in pairwise(ptr.tolist()))
+
+    def index(self, columns: Sequence[str] | None = None, *, refused: bool = False) -> pa.Table:
+        """Rows of the index, see :data:`esmgn_core.store.index.SCHEMA`.
+
+        Args:
+            columns: which columns; all by default.
+            refused: the rows of what is not in the store, instead of one row for each protein, in order.
+        """
+        wanted = list(columns or SCHEMA.names)
+        tables = []
+        for shard in self._shards:
+            table = pq.read_table(shard.path.with_suffix(INDEX_SUFFIX), columns=[*{*wanted, "reason"}])
+            is_accepted = table.column("reason").is_null()
+            mask = pa.compute.invert(is_accepted) if refused else is_accepted
+            tables.append(table.filter(mask).select(wanted).replace_schema_metadata(None))
+        empty = pa.schema([SCHEMA.field(name) for name in wanted]).empty_table()
+        return pa.concat_tables([empty, *tables])
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files, one line each; empty if every byte is as it was written."""
+        found = []
+        for shard in self._shards:
+            index = shard.path.with_suffix(INDEX_SUFFIX)
+            if not index.exists():
+                found.append(f"{index}: missing")
+                continue
+            reasons = pq.read_table(index, columns=["reason"]).column("reason")
+            if reasons.null_count != len(shard):
+                found.append(f"{index}: {reasons.null_count} proteins, but {len(shard)} in {shard.path.name}")
+            if file_digest(shard.path) != columns_digest(index):
+                found.append(f"{shard.path}: the bytes are not those that were written")
+        return found
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no build of the store waits to be resumed."""
+        return not (self.path / BUILDING / "plan.arrow").exists()
+
+    @property
+    def num_bytes(self) -> tuple[int, int]:
+        """Bytes of all columns, and of the index."""
+        paths = [shard.path for shard in self._shards]
+        sizes = [(path.stat().st_size, path.with_suffix(INDEX_SUFFIX).stat().st_size) for path in paths]
+        return sum(size for size, _ in sizes), sum(size for _, size in sizes)
+
+
+def _opened(path: Path) -> list[Shard]:
+    for attempt in range(_ATTEMPTS):
+        files = [*shard_files(path / SHARDS), *shard_files(path / BUILDING / "parts")]
+        try:
+            return [Shard(file) for file in files]
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        except (OSError, ValueError) as error:
+            hint = f"see what is wrong: esmgn data verify {path}"
+            raise DataError(f"cannot read a shard of {path}: {error}", hint) from error
+    return []

@@ -1,0 +1,143 @@
+"""One item of a plan -> its protein, whatever kind of source it is in."""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from esmgn_core.errors import StructureError
+from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_residues
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.foldcomp import foldcomp_pdb
+from esmgn_core.io.origin import Origin
+from esmgn_core.io.read import Reading, ReadReport, read_content
+from esmgn_core.io.seqres import ChainAccount
+from esmgn_core.io.trajectory import frame
+from esmgn_core.store.sources import Item
+
+_MAX_MEMBER = 1 << 29
+_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError)
+
+
+@dataclass(slots=True)
+class ItemReader:
+    """Reads items; keeps the archive of the last one open. Use it in a ``with`` block."""
+
+    _open: ExitStack = field(default_factory=ExitStack)
+    _source: str = ""
+    _archive: mmap.mmap | zipfile.ZipFile | Atom3DRecords | None = None
+
+    def __enter__(self) -> ItemReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def read(self, item: Item) -> tuple[Reading, bytes | None]:
+        """The protein of an item, and the SHA-256 of its bytes where it has bytes of its own.
+
+        Raises:
+            UnreadableError: it gives no protein; the message says why.
+        """
+        if item.reason:
+            raise UnreadableError(item.reason)
+        if item.kind == "trajectory":
+            number, _, topology = item.member.partition("@")
+            return _bare(frame(Path(item.source), Path(topology), int(number))), None
+        if item.kind == "atom3d":
+            return self._atom3d(item), None
+        if item.kind == "foldcomp":
+            content = foldcomp_pdb(Path(item.source), item.member)
+        else:
+            content = self._content(item)
+        digest = sha256(content).digest()
+        reading = read_content(content, Path(item.member or item.source).name)
+        return _one_chain(reading, item.chain) if item.chain else reading, digest
+
+    def _content(self, item: Item) -> bytes:
+        try:
+            if item.kind == "file":
+                return Path(item.source).read_bytes()
+            archive = self._opened(item)
+            if isinstance(archive, mmap.mmap):
+                return archive[item.offset : item.offset + item.size]
+            assert isinstance(archive, zipfile.ZipFile)  # noqa: S101 - for the type checker
+            if item.size > _MAX_MEMBER:
+                raise UnreadableError(f"inflates to more than {_MAX_MEMBER >> 20} MiB: no structure file")
+            with archive.open(item.member) as member:
+                return member.read(_MAX_MEMBER)
+        except (
+            OSError,
+            zipfile.BadZipFile,
+            zlib.error,
+            NotImplementedError,
+            RuntimeError,
+            KeyError,
+        ) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableError(f"cannot be opened: {reason}") from error
+
+    def _opened(self, item: Item) -> mmap.mmap | zipfile.ZipFile | Atom3DRecords:
+        if self._archive is None or self._source != item.source:
+            self._open.close()
+            if item.kind == "tar":
+                with Path(item.source).open("rb") as file:
+                    self._archive = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    self._open.enter_context(self._archive)
+            elif item.kind == "zip":
+                self._archive = self._open.enter_context(zipfile.ZipFile(item.source))
+            else:
+                self._archive = Atom3DRecords(Path(item.source))
+            self._source = item.source
+        return self._archive
+
+    def _atom3d(self, item: Item) -> Reading:
+        number, _, table = item.member.partition("/")
+        try:
+            records = self._opened(item)
+            assert isinstance(records, Atom3DRecords)  # noqa: S101 - for the type checker
+            record = records.read(int(number))
+        except StructureError as error:
+            raise UnreadableError(error.message) from error
+        if table not in record:
+            raise UnreadableError(f"the record has no table '{table}'")
+        return _bare(atoms_to_residues(record[table]))
+
+
+def _bare(residues: ResidueArrays) -> Reading:
+    """A protein from a source without headers."""
+    report = ReadReport("pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={})
+    return Reading(residues, report, origin=Origin, chains=lambda: tuple(_chains(residues)))
+
+
+def _chains(residues: ResidueArrays) -> Iterator[ChainAccount]:
+    for number, name in enumerate(residues.chains):
+        yield ChainAccount(name, int((residues.chain == number).sum()), None, (), (), 0, ())
+
+
+def _one_chain(reading: Reading, name: str) -> Reading:
+    residues = reading.residues
+    if name not in residues.chains:
+        raise UnreadableError(f"no protein chain '{name}', only {', '.join(residues.chains)}")
+    rows = residues.chain == residues.chains.index(name)
+    kept = ResidueArrays(
+        residue_type=residues.residue_type[rows],
+        backbone=residues.backbone[rows],
+        number=residues.number[rows],
+        insertion_code=residues.insertion_code[rows],
+        chain=np.zeros(int(rows.sum()), dtype=np.int64),
+        chains=(name,),
+        plddt=None if residues.plddt is None else residues.plddt[rows],
+    )
+    chains = tuple(chain for chain in reading.chains() if chain.name == name)
+    return dataclasses.replace(reading, residues=kept, chains=lambda: chains)

@@ -1,0 +1,331 @@
+"""Many proteins in one file of columns: how they are laid out, written, and gathered again.
+
+Per protein: ``length``, ``num_runs``, ``num_escapes``, ``num_bytes`` (of its text). Per residue:
+``residue_type``, ``plddt``, ``position`` (offsets, or float32 coordinates). Per block: ``origin``. Per run of
+consecutive residue numbers: ``run_start``, ``run_number``, ``run_chain``, ``run_code``. Per escaped atom:
+``escape_atom``, ``escape_position``. ``text`` holds the name and the chain identifiers, parted by NUL. All
+positions count from the protein they belong to, so that shards are joined by laying columns end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmgn_core.batch import BACKBONE_ATOMS, CA
+from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.store.columns import Array, ColumnFile, write_columns
+from esmgn_core.store.coordinates import BLOCK, decode, encode, num_blocks
+from esmgn_core.store.settings import Layout
+
+_CHUNK = 1 << 15  # residues encoded together
+
+PER_PROTEIN = ("length", "num_runs", "num_escapes", "num_bytes")
+PER_RESIDUE = ("residue_type", "plddt", "position")
+PER_BLOCK = ("origin",)
+PER_RUN = ("run_start", "run_number", "run_chain", "run_code")
+PER_ESCAPE = ("escape_atom", "escape_position")
+PER_BYTE = ("text",)
+
+_PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
+
+
+class ShardBuilder:
+    """Takes proteins one by one and writes them as a shard.
+
+    Args:
+        layout: which atoms and in which form.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._pieces: dict[str, list[Array]] = {}
+        self._waiting: list[tuple[str, ResidueArrays]] = []
+        self._num_waiting = 0
+        self.num_proteins = 0
+        self.num_residues = 0
+
+    def add(self, name: str, residues: ResidueArrays) -> None:
+        """Add one protein."""
+        self._waiting.append((name, residues))
+        self._num_waiting += len(residues)
+        self.num_proteins += 1
+        self.num_residues += len(residues)
+        if self._num_waiting >= _CHUNK:
+            self._flush()
+
+    def write(self, path: Path) -> None:
+        """Write all proteins.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._flush()
+        write_columns(path, self._pieces, metadata={"format": "esmgn-store-shard"})
+
+    def _flush(self) -> None:
+        for name, piece in self._encoded().items():
+            self._pieces.setdefault(name, []).append(piece)
+        self._waiting, self._num_waiting = [], 0
+
+    def _encoded(self) -> dict[str, Array]:
+        proteins = [residues for _, residues in self._waiting]
+        texts = ["\0".join((name, *residues.chains)).encode() for name, residues in self._waiting]
+        runs = [_runs(residues) for residues in proteins]
+        lengths = np.array([len(residues) for residues in proteins], dtype=np.int64)
+        encoded: dict[str, Array] = {
+            "length": lengths.astype(np.int32),
+            "num_runs": np.array([len(run[0]) for run in runs], dtype=np.int32),
+            "num_bytes": np.array([len(text) for text in texts], dtype=np.int32),
+            "text": np.frombuffer(b"".join(texts), dtype=np.uint8),
+            "residue_type": _joined([residues.residue_type for residues in proteins], np.uint8),
+            "plddt": _joined([self._plddt(residues) for residues in proteins], self._layout.plddt_dtype),
+        }
+        dtypes: tuple[Any, ...] = (np.int32, np.int32, np.uint16, np.uint8)
+        for name, dtype, column in zip(PER_RUN, dtypes, range(4), strict=True):
+            encoded[name] = _joined([run[column] for run in runs], dtype)
+        atoms = self._layout.atom_slice
+        position = _joined(
+            [r.backbone[:, atoms] for r in proteins], np.float32, (len(BACKBONE_ATOMS[atoms]), 3)
+        )
+        return {**encoded, **self._positions(position, lengths)}
+
+    def _positions(self, position: NDArray[np.float32], lengths: NDArray[np.int64]) -> dict[str, Array]:
+        if self._layout.coordinates == "float32":
+            return {"position": position, "num_escapes": np.zeros(len(lengths), dtype=np.int32)}
+        if not len(lengths):
+            position = np.zeros((0, *position.shape[1:]), dtype=np.float32)
+            empty = np.zeros((0, 3))
+            return {
+                "position": position.astype(np.int16),
+                "origin": empty.astype(np.int32),
+                "num_escapes": np.zeros(0, dtype=np.int32),
+                "escape_atom": np.zeros(0, dtype=np.int32),
+                "escape_position": empty.astype(np.float32),
+            }
+        fixed = encode(position, lengths)
+        first_atom = (np.cumsum(lengths) - lengths) * position.shape[1]
+        owner = np.searchsorted(first_atom, fixed.escape_atom, side="right") - 1
+        return {
+            "position": fixed.offset,
+            "origin": fixed.origin,
+            "num_escapes": np.bincount(owner, minlength=len(lengths)).astype(np.int32),
+            "escape_atom": (fixed.escape_atom - first_atom[owner]).astype(np.int32),
+            "escape_position": fixed.escape_position,
+        }
+
+    def _plddt(self, residues: ResidueArrays) -> Array:
+        dtype = self._layout.plddt_dtype
+        if residues.plddt is None:
+            return np.full(len(residues), np.iinfo(dtype).max, dtype=dtype)
+        stored: Array = np.rint(residues.plddt / _PLDDT_STEP[dtype]).astype(dtype)
+        return stored
+
+
+def _joined(pieces: Sequence[Array], dtype: Any, shape: tuple[int, ...] = ()) -> Array:
+    return np.concatenate(pieces) if pieces else np.zeros((0, *shape), dtype=dtype)
+
+
+def _runs(residues: ResidueArrays) -> tuple[Array, Array, Array, Array]:
+    """Start, first number, chain and insertion code of each run of consecutive residues."""
+    new = np.ones(len(residues), dtype=np.bool_)
+    number, chain, code = residues.number, residues.chain, residues.insertion_code
+    new[1:] = (number[1:] != number[:-1] + np.int32(1)) | (chain[1:] != chain[:-1]) | (code[1:] != code[:-1])
+    starts = np.flatnonzero(new)
+    return starts.astype(np.int32), number[starts], chain[starts].astype(np.uint16), code[starts]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some residues of B proteins of a shard, as NumPy arrays laid end to end.
+
+    Attributes:
+        ptr: int64 [B + 1].
+        residue_type: uint8 [N].
+        backbone: float32 [N, 4, 3] in angstrom, NaN where an atom is missing or not stored.
+        number: int64 [N], residue numbers.
+        insertion_code: uint8 [N].
+        chain: int64 [N].
+        plddt: float32 [N], NaN for proteins without.
+    """
+
+    ptr: NDArray[np.int64]
+    residue_type: NDArray[np.uint8]
+    backbone: NDArray[np.float32]
+    number: NDArray[np.int64]
+    insertion_code: NDArray[np.uint8]
+    chain: NDArray[np.int64]
+    plddt: NDArray[np.float32]
+
+
+class Shard:
+    """A shard opened for reading.
+
+    Raises:
+        ValueError: not a shard, or a damaged one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        file = ColumnFile(path)
+        self.path = path
+        self.columns = file.columns
+        self.metadata = file.metadata
+        missing = {*PER_PROTEIN, *PER_RESIDUE, *PER_RUN, *PER_BYTE} - self.columns.keys()
+        if missing:
+            raise ValueError(f"not a shard of a store: no column {', '.join(sorted(missing))}")
+
+    def __len__(self) -> int:
+        return len(self.columns["length"])
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Residues of each protein, int32 [P]."""
+        return cast("NDArray[np.int32]", self.columns["length"])
+
+    @cached_property
+    def residue_ptr(self) -> NDArray[np.int64]:
+        """First residue of each protein, int64 [P + 1]; the other ``_ptr`` alike."""
+        return _ptr(self.columns["length"])
+
+    @cached_property
+    def _block_ptr(self) -> NDArray[np.int64]:
+        return _ptr(num_blocks(self.columns["length"]))
+
+    @cached_property
+    def _run_ptr(self) -> NDArray[np.int64]:
+        return _ptr(self.columns["num_runs"])
+
+    @cached_property
+    def _escape_ptr(self) -> NDArray[np.int64]:
+        return _ptr(self.columns["num_escapes"])
+
+    @cached_property
+    def _text_ptr(self) -> NDArray[np.int64]:
+        return _ptr(self.columns["num_bytes"])
+
+    def texts(self, index: int) -> tuple[str, tuple[str, ...]]:
+        """Name and chain identifiers of protein ``index``."""
+        start, end = self._text_ptr[index : index + 2].tolist()
+        name, *chains = self.columns["text"][start:end].tobytes().decode().split("\0")
+        return name, tuple(chains)
+
+    def names(self) -> Iterator[str]:
+        """Names of all proteins, in order."""
+        return (self.texts(index)[0] for index in range(len(self)))
+
+    def rows(self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]) -> Rows:
+        """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
+        ptr = _ptr(length)
+        protein = np.repeat(np.arange(len(index)), length)
+        within = np.arange(ptr[-1]) + (start - ptr[:-1])[protein]
+        row = within + self.residue_ptr[index][protein]
+        number, chain, code = self._numbers(index, start, length)
+        return Rows(
+            ptr=ptr,
+            residue_type=self.columns["residue_type"][row],
+            backbone=self._backbone(index, start, length, protein, within, row),
+            number=number,
+            insertion_code=code,
+            chain=chain,
+            plddt=self._plddt(row),
+        )
+
+    def _plddt(self, row: NDArray[np.int64]) -> NDArray[np.float32]:
+        stored = self.columns["plddt"][row]
+        plddt = stored.astype(np.float32)
+        if stored.dtype == np.uint8:
+            plddt *= np.float32(_PLDDT_STEP[stored.dtype])
+        else:
+            plddt /= np.float32(100)  # the nearest float32 to the decimal number
+        plddt[stored == np.iinfo(stored.dtype).max] = np.nan
+        return plddt
+
+    def _backbone(
+        self,
+        index: NDArray[np.int64],
+        start: NDArray[np.int64],
+        length: NDArray[np.int64],
+        protein: NDArray[np.int64],
+        within: NDArray[np.int64],
+        row: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        stored = self.columns["position"][row]
+        if stored.dtype != np.float32:
+            block = self._block_ptr[index][protein] + within // BLOCK
+            stored = decode(stored, self.columns["origin"][block])
+            self._put_escapes(stored, index, start, length)
+        if stored.shape[1] == len(BACKBONE_ATOMS):
+            return stored
+        backbone = np.full((len(row), len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
+        backbone[:, CA] = stored[:, 0]
+        return backbone
+
+    def _put_escapes(
+        self,
+        position: NDArray[np.float32],
+        index: NDArray[np.int64],
+        start: NDArray[np.int64],
+        length: NDArray[np.int64],
+    ) -> None:
+        flat = position.reshape(-1, 3)
+        num_atoms = position.shape[1]
+        ptr = _ptr(length)
+        for place in np.flatnonzero(self.columns["num_escapes"][index]).tolist():
+            own = slice(*self._escape_ptr[index[place] : index[place] + 2])
+            atom = self.columns["escape_atom"][own] - start[place] * num_atoms
+            inside = (atom >= 0) & (atom < length[place] * num_atoms)
+            flat[atom[inside] + ptr[place] * num_atoms] = self.columns["escape_position"][own][inside]
+
+    def _numbers(
+        self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+        """Residue number, chain and insertion code, [N] each."""
+        count = self.columns["num_runs"][index].astype(np.int64)
+        run_ptr = _ptr(count)
+        owner = np.repeat(np.arange(len(index)), count)
+        run = np.arange(run_ptr[-1]) + (self._run_ptr[index] - run_ptr[:-1])[owner]
+        begin = self.columns["run_start"][run].astype(np.int64)
+        end = np.append(begin[1:], 0)
+        end[run_ptr[1:] - 1] = self.columns["length"][index]
+        first = np.clip(begin - start[owner], 0, length[owner])
+        size = np.clip(end - start[owner], 0, length[owner]) - first
+        taken = np.repeat(np.arange(len(run)), size)
+        within = np.arange(len(taken)) - np.repeat(np.cumsum(size) - size, size)
+        skipped = np.maximum(start[owner] - begin, 0)
+        number = (self.columns["run_number"][run] + skipped)[taken] + within
+        chain = self.columns["run_chain"][run][taken].astype(np.int64)
+        return number, chain, self.columns["run_code"][run][taken]
+
+    def select(self, index: NDArray[np.int64]) -> dict[str, Array]:
+        """The columns of a shard of only these proteins, in this order, without decoding them."""
+        groups = (
+            (PER_RESIDUE, self.residue_ptr),
+            (PER_BLOCK, self._block_ptr),
+            (PER_RUN, self._run_ptr),
+            (PER_ESCAPE, self._escape_ptr),
+            (PER_BYTE, self._text_ptr),
+        )
+        selected = {name: self.columns[name][index] for name in PER_PROTEIN}
+        for names, ptr in groups:
+            rows = ranges(ptr[index], ptr[index + 1])
+            selected |= {name: self.columns[name][rows] for name in names if name in self.columns}
+        return selected
+
+
+def ranges(start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All integers from each start to its end, one range after another."""
+    length = end - start
+    first = np.repeat(start - (np.cumsum(length) - length), length)
+    return cast("NDArray[np.int64]", np.arange(len(first)) + first)
+
+
+def _ptr(counts: NDArray[Any]) -> NDArray[np.int64]:
+    ptr = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=ptr[1:])
+    return ptr

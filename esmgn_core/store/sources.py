@@ -1,0 +1,223 @@
+"""From what a user names to single items: one structure each, found without reading any."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+
+from esmgn_core.errors import DataError, StructureError
+from esmgn_core.io.atom3d import Atom3DRecords
+from esmgn_core.io.files import STRUCTURE_SUFFIXES, structure_name
+from esmgn_core.io.foldcomp import foldcomp_entries, is_foldcomp
+from esmgn_core.io.tar import members
+from esmgn_core.io.trajectory import TRAJECTORY_SUFFIXES, num_frames
+from esmgn_core.store.chains import ChainList
+
+_ARCHIVES = (".tar", ".zip")
+_PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_UNREAD = (".mmtf", ".mmtf.gz")  # refused with a reason, not passed over
+_ATOM3D = "data.mdb"
+
+Entry = tuple[str, int, int, str]
+"""Name, offset, size, and reason not to read it, of a member of an archive."""
+
+ATOM3D_TABLES = ("atoms", "original_atoms", "mutated_atoms")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One structure to read.
+
+    Attributes:
+        kind: how it is read: ``file``, ``tar``, ``zip``, ``atom3d``, ``foldcomp`` or ``trajectory``.
+        source: the file it is in, an absolute path.
+        member: which structure of that file, empty if it holds one.
+        name: what the protein is called.
+        offset: first byte of a member of a tar.
+        size: bytes of a member of a tar.
+        chain: the only chain to keep, empty for all.
+        reason: why it cannot be read, where that shows already.
+    """
+
+    kind: str
+    source: str
+    member: str = ""
+    name: str = ""
+    offset: int = 0
+    size: int = 0
+    chain: str = ""
+    reason: str = ""
+
+    @property
+    def long_name(self) -> str:
+        """Path and member, which no other item has."""
+        chain = f"-{self.chain}" if self.chain else ""
+        return self.source + (f"/{self.member}" if self.member else "") + chain
+
+
+def find_items(
+    sources: Iterable[str], *, topology: Path | None = None, chains: ChainList | None = None
+) -> Iterator[Item]:
+    """The items in the sources, in a fixed order: as given, sorted within each folder.
+
+    Args:
+        sources: files, folders (searched with all folders inside), archives, globs, ATOM3D folders,
+            Foldcomp databases, trajectories.
+        topology: a structure file that names the atoms of trajectories.
+        chains: chains to take, each as a protein of its own, and nothing else.
+
+    Raises:
+        DataError: a source does not exist, or an archive cannot be opened.
+    """
+    for source in sources:
+        for path in _paths(source):
+            for item in _items(path, topology):
+                yield from _chosen(item, chains)
+
+
+def _chosen(item: Item, chains: ChainList | None) -> Iterator[Item]:
+    if chains is None:
+        yield item
+        return
+    for chain, name in chains.get(item.name.lower(), {}).items():
+        yield replace(item, chain=chain, name=name)
+
+
+def _paths(source: str) -> list[Path]:
+    path = Path(source).expanduser().absolute()
+    if path.exists():
+        return [path]
+    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    if not found:
+        what = "no file matches" if set(source) & set("*?[") else "no such file or folder:"
+        raise DataError(f"{what} {source}")
+    return found
+
+
+def _items(path: Path, topology: Path | None) -> Iterator[Item]:
+    if path.is_dir():
+        if (path / _ATOM3D).is_file():
+            yield from _atom3d(path)
+            return
+        for file in _walk(path):
+            yield from _file_items(file, topology)
+    elif path.name == _ATOM3D:
+        yield from _atom3d(path.parent)
+    else:
+        yield from _file_items(path, topology)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files that may hold structures, sorted within each folder, one folder's names in memory at a time."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if Path(entry.path, _ATOM3D).is_file():
+                yield Path(entry.path, _ATOM3D)
+            else:
+                yield from _walk(Path(entry.path))
+        elif _wanted(entry.name) or _begins_like_one(Path(entry.path)):
+            yield Path(entry.path)
+
+
+def _wanted(name: str) -> bool:
+    lower = name.lower()
+    return is_structure(lower) or lower.endswith(_ARCHIVES + _PACKED_TAR + _UNREAD) or is_foldcomp(name)
+
+
+def _begins_like_one(path: Path) -> bool:
+    """Whether a file without any ending is structure text; SCOPe names its files so."""
+    if "." in path.name:
+        return False
+    with path.open("rb") as file:
+        return file.read(6).upper().startswith((b"HEADER", b"ATOM  ", b"DATA_"))
+
+
+def is_structure(name: str) -> bool:
+    """Whether a file of an archive or folder is taken for a structure, by its ending."""
+    return name.lower().removesuffix(".gz").endswith(STRUCTURE_SUFFIXES)
+
+
+def _file_items(path: Path, topology: Path | None) -> Iterator[Item]:
+    lower = path.name.lower()
+    if path.name == _ATOM3D:
+        yield from _atom3d(path.parent)
+    elif lower.endswith(_PACKED_TAR):
+        hint = f"inflate it once: gunzip {path}" if lower.endswith("gz") else "unpack it"
+        yield Item(
+            "tar", str(path), name=path.name, reason=f"a compressed tar has no order to read by: {hint}"
+        )
+    elif lower.endswith(".tar"):
+        yield from _archive("tar", path, _tar)
+    elif lower.endswith(".zip"):
+        yield from _archive("zip", path, _zip)
+    elif is_foldcomp(path.name) or path.with_name(path.name + ".index").is_file():
+        for member in foldcomp_entries(path):
+            yield Item("foldcomp", str(path), member, structure_name(Path(member or path.name)))
+    elif lower.endswith(TRAJECTORY_SUFFIXES):
+        yield from _trajectory(path, topology)
+    else:
+        yield Item("file", str(path), name=structure_name(path))
+
+
+def _atom3d(folder: Path) -> Iterator[Item]:
+    try:
+        records = Atom3DRecords(folder)
+        tables = [name for name in ATOM3D_TABLES if len(records) and name in records[0]]
+    except StructureError as error:
+        raise DataError(str(error)) from error
+    for number in range(len(records)):
+        for table in tables:
+            member = f"{number}/{table}"
+            yield Item("atom3d", str(folder), member, f"{folder.name}-{number}-{table}")
+
+
+def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
+    if topology is None:
+        raise DataError(
+            f"{path} is a trajectory and names no atoms", "give a structure of it: --topology FILE"
+        )
+    for frame in range(num_frames(path, topology)):
+        yield Item("trajectory", str(path), f"{frame}@{topology.absolute()}", f"{path.stem}-{frame}")
+
+
+def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) -> Iterator[Item]:
+    """Items of an archive; a ``.cif`` with a ``.pdb`` twin is passed over: PDB reads faster."""
+    with_pdb = {_key(name) for name, *_ in entries(path) if _is_pdb(name)}
+    for member, offset, size, reason in entries(path):
+        is_twin = ".cif" in member.lower() and _key(member) in with_pdb
+        if reason or (is_structure(member) and not is_twin):
+            yield Item(kind, str(path), member, structure_name(Path(member)), offset, size, reason=reason)
+
+
+def _is_pdb(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith(".pdb")
+
+
+def _key(member: str) -> bytes:
+    return blake2b(str(Path(member).with_name(structure_name(Path(member)))).encode(), digest_size=8).digest()
+
+
+def _tar(path: Path) -> Iterator[Entry]:
+    return ((member.name, member.offset, member.size, member.reason) for member in members(path))
+
+
+def _zip(path: Path) -> Iterator[Entry]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    except (OSError, zipfile.BadZipFile) as error:
+        yield str(path.name), 0, 0, f"not a whole zip archive ({error}): copy or download it again"
+        return
+    for entry in entries:
+        if not entry.is_dir():
+            yield entry.filename, 0, entry.file_size, ""

@@ -1,0 +1,126 @@
+"""The dataset ``store``: proteins of a memory-mapped store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.errors import DataError, SettingsError
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.splits import Split, held_out
+from esmgn_core.store import Store
+from esmgn_core.store.splits import read_splits
+
+
+class StoreDataset:
+    """Proteins of a store made by ``esmgn data build``. Nothing is read before it is asked for.
+
+    Without a file of splits, training and validation proteins are told apart by a hash of the sequence, so
+    that copies of one sequence stay together.
+
+    Attributes:
+        lengths: int64 [P], residues of each protein, known without reading any.
+
+    Raises:
+        SettingsError: no path is set.
+        DataError: there is no store, or no protein in it fits the settings.
+    """
+
+    class Settings(ComponentSettings):
+        """Settings of :class:`StoreDataset`."""
+
+        path: Path | None = None
+        """Folder of the store."""
+        valid_fraction: float = Field(0.1, ge=0, lt=1)
+        """Share of the sequences held out for validation, where there is no file of splits."""
+        splits: Path | None = None
+        """File of splits, from esmgn data split; its proteins of other splits are left out."""
+        min_length: int = Field(1, ge=1)
+        """Leave out proteins with fewer residues."""
+        max_length: int | None = Field(None, ge=1)
+        """Leave out proteins with more residues."""
+        min_plddt: float = Field(0, ge=0, le=100)
+        """Leave out predicted structures with a lower mean pLDDT."""
+        max_resolution: float | None = Field(None, gt=0)
+        """Leave out experimental structures with a coarser resolution, in angstrom."""
+        max_chains: int | None = Field(None, ge=1)
+        """Leave out proteins with more chains."""
+        unique_sequences: bool = False
+        """Of proteins with the same sequence keep the first."""
+
+    group_size = 1
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.path is None:
+            raise SettingsError("the dataset 'store' has no path", "give it one: --data STORE")
+        self._store = Store(settings.path.expanduser())
+        self._rows = _chosen(self._store, settings)
+        if settings.splits is None:
+            hashes = self._store.index(["sequence_hash"]).column("sequence_hash").to_numpy()[self._rows]
+            held = np.array([held_out(str(key), settings.valid_fraction) for key in hashes], dtype=np.bool_)
+        else:
+            held, self._rows = _by_file(self._store, settings.splits, self._rows)
+        if not len(self._rows):
+            raise DataError(f"no protein of {settings.path} fits the settings of the dataset")
+        if held.all():  # a handful of proteins that all happen to be held out
+            held = ~held
+        self._splits = {"train": np.flatnonzero(~held), "valid": np.flatnonzero(held)}
+        self.lengths: NDArray[np.int64] = self._store.lengths[self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Protein:
+        return self._store[int(self._rows[index])]
+
+    def batch(self, indices: Sequence[int]) -> ProteinBatch:
+        """These proteins packed end to end, read at once."""
+        return self._store.batch(self._rows[np.asarray(indices)])
+
+    def split(self, name: Split) -> Sequence[int]:
+        """Indices of the proteins of one split."""
+        return self._splits[name].tolist()
+
+
+def _chosen(store: Store, settings: StoreDataset.Settings) -> NDArray[np.int64]:
+    """Rows of the store that fit the settings."""
+    fits = store.lengths >= settings.min_length
+    if settings.max_length is not None:
+        fits &= store.lengths <= settings.max_length
+
+    def column(name: str) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = store.index([name]).column(name).to_numpy().astype(np.float64)
+        return values
+
+    if settings.min_plddt > 0:
+        fits &= ~(column("mean_plddt") < settings.min_plddt)
+    if settings.max_resolution is not None:
+        fits &= ~(column("resolution") > settings.max_resolution)
+    if settings.max_chains is not None:
+        fits &= column("num_chains") <= settings.max_chains
+    rows = np.flatnonzero(fits)
+    if settings.unique_sequences:
+        hashes = store.index(["sequence_hash"]).column("sequence_hash").to_numpy()[rows]
+        rows = rows[np.sort(np.unique(hashes, return_index=True)[1])]
+    return rows
+
+
+def _by_file(
+    store: Store, path: Path, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which of the rows are held out, and the rows that the file puts into train or valid."""
+    split_of = read_splits(path)
+    names = store.names
+    found = np.array([split_of.get(names[row], "") for row in rows])
+    kept = np.isin(found, ["train", "valid"])
+    if not (found == "train").any():
+        raise DataError(
+            f"{path} puts no protein of {store.path} into the split 'train'",
+            "make one that does: esmgn data split STORE -o FILE",
+        )
+    return found[kept] == "valid", rows[kept]

@@ -1,0 +1,91 @@
+"""The dataset `store`: chosen by settings, split by sequence or by a file, lengths known beforehand."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from esmgn_core.batch import ProteinBatch
+from esmgn_core.errors import DataError, SettingsError
+from esmgn_core.io.write import pdb_text
+from esmgn_core.store import BuildOptions, build
+from esmgn_core.testing import example_proteins
+from esmgn_datasets.store import StoreDataset
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "in").mkdir()
+    for protein in example_proteins():
+        (tmp_path / "in" / f"{protein.name}.pdb").write_text(pdb_text(protein))
+    copy = replace(example_proteins()[2], name="long_again")
+    (tmp_path / "in" / "long_again.pdb").write_text(pdb_text(copy))
+    build([str(tmp_path / "in")], tmp_path / "store", BuildOptions())
+    return tmp_path / "store"
+
+
+def dataset(path, **settings):
+    return StoreDataset(StoreDataset.Settings(path=path, **settings))
+
+
+def names(data, split=None):
+    return [data[index].name for index in (range(len(data)) if split is None else data.split(split))]
+
+
+def test_lengths_are_those_of_the_proteins(path):
+    data = dataset(path)
+    assert data.lengths.tolist() == [len(data[index]) for index in range(len(data))]
+
+
+def test_a_batch_read_at_once_is_that_of_single_proteins(path):
+    data = dataset(path, max_length=100)
+    one, other = data.batch([2, 0]), ProteinBatch.from_proteins([data[2], data[0]])
+    assert one.names == other.names
+    for name in ("residue_type", "residue_index", "chain_index", "ptr", "atom_mask"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    torch.testing.assert_close(one.plddt, other.plddt, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        ({"min_length": 40}, ["long", "long_again", "two_chains"]),
+        ({"max_length": 2}, ["pair", "single"]),
+        ({"max_chains": 1, "min_length": 30}, ["long", "long_again", "predicted"]),
+        ({"min_plddt": 100, "min_length": 30}, ["long", "long_again", "two_chains"]),
+        ({"unique_sequences": True, "min_length": 34}, ["long", "two_chains"]),
+    ],
+)
+def test_settings_choose_proteins(path, settings, left):
+    assert names(dataset(path, **settings)) == left
+
+
+def test_copies_of_a_sequence_are_in_one_split(path):
+    for fraction in (0.2, 0.4, 0.6, 0.8):
+        held = set(names(dataset(path, valid_fraction=fraction), "valid"))
+        assert ("long" in held) == ("long_again" in held)
+
+
+def test_a_file_of_splits_decides(path, tmp_path):
+    file = tmp_path / "splits.tsv"
+    file.write_text("name\tsplit\nlong\ttrain\npair\tvalid\nsingle\ttest\n")
+    data = dataset(path, splits=file)
+    assert names(data, "train") == ["long"]
+    assert names(data, "valid") == ["pair"]
+    assert len(data) == 2
+
+
+def test_a_file_of_splits_without_training_proteins_is_named(path, tmp_path):
+    (tmp_path / "splits.tsv").write_text("long\tvalid\n")
+    with pytest.raises(DataError, match=r"puts no protein of .* into the split 'train'"):
+        dataset(path, splits=tmp_path / "splits.tsv")
+
+
+def test_a_store_without_a_path_says_what_to_type():
+    with pytest.raises(SettingsError, match="the dataset 'store' has no path\n  give it one: --data STORE"):
+        StoreDataset(StoreDataset.Settings())
+
+
+def test_settings_that_fit_nothing_are_named(path):
+    with pytest.raises(DataError, match=r"no protein of .* fits the settings"):
+        dataset(path, min_length=1000)

@@ -1,0 +1,108 @@
+"""``esmgn data``: what is printed, and what goes wrong in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from esmgn_core.io.write import pdb_text
+from esmgn_core.testing import example_proteins
+
+from .conftest import Esmgn
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "structures"
+    path.mkdir()
+    for protein in example_proteins():
+        (path / f"{protein.name}.pdb").write_text(pdb_text(protein))
+    (path / "empty.pdb").write_text("")
+    return path
+
+
+def test_a_folder_becomes_a_store_and_the_totals_are_printed(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    result = esmgn("data", "build", folder, "-o", tmp_path / "store", "--workers", 1)
+    assert result.status == 0
+    assert "proteins  5" in result.out
+    assert "refused   1" in result.out
+    assert f"train on it: esmgn run --data {tmp_path / 'store'}" in result.out
+
+
+def test_what_was_refused_is_listed_with_reasons(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    esmgn("data", "build", folder, "-o", tmp_path / "store")
+    lines = esmgn("data", "list", tmp_path / "store", "--refused").out.splitlines()
+    assert lines == ["name\tsource\tmember\treason", f"empty\t{folder / 'empty.pdb'}\t\tthe file is empty"]
+
+
+def test_proteins_are_listed_up_to_a_limit(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    esmgn("data", "build", folder, "-o", tmp_path / "store")
+    lines = esmgn("data", "list", tmp_path / "store", "--limit", 1).out.splitlines()
+    assert lines[1].split("\t")[:3] == ["long", "120", "A"]
+    assert lines[2] == "... and 4 more; all of them: --limit 0"
+    assert len(esmgn("data", "list", tmp_path / "store", "--limit", 0).out.splitlines()) == 6
+
+
+def test_a_protein_is_shown_with_its_sequence_and_breaks(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    esmgn("data", "build", folder, "-o", tmp_path / "store")
+    out = esmgn("data", "show", tmp_path / "store", "long").out
+    sequence = next(p.sequence for p in example_proteins() if p.name == "long")
+    assert out.splitlines()[-1] == sequence
+    assert '"breaks"' in out
+
+
+def test_a_wrong_name_gets_the_nearest(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    esmgn("data", "build", folder, "-o", tmp_path / "store")
+    result = esmgn("data", "show", tmp_path / "store", "predictd")
+    assert result.status == 2
+    assert "did you mean: predicted?" in result.err
+
+
+def test_verify_says_that_all_is_well(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    esmgn("data", "build", folder, "-o", tmp_path / "store")
+    assert esmgn("data", "verify", tmp_path / "store").out == "5 proteins, every byte as it was written\n"
+
+
+def test_a_folder_that_is_no_store_says_how_to_make_one(esmgn: Esmgn, folder: Path):
+    result = esmgn("data", "info", folder)
+    assert result.status == 2
+    assert result.err == (
+        f"error: no store in {folder}: it has no store.json\n"
+        "  make one: esmgn data build SOURCE... -o STORE\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--atoms", "all"), "unknown value 'all' (--atoms)"),
+        (("--coordinates", "float64"), "did you mean: float32?"),
+        (("--shard", "3/2"), "cannot read --shard '3/2'"),
+        (("--executor", "rai"), "did you mean: ray?"),
+    ],
+)
+def test_wrong_flags_are_named(esmgn: Esmgn, folder: Path, tmp_path: Path, flags, message):
+    result = esmgn("data", "build", folder, "-o", tmp_path / "store", *flags)
+    assert result.status == 2
+    assert message in result.err
+
+
+def test_single_chains_are_taken_by_a_list(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    (tmp_path / "chains.txt").write_text("Two_Chains-B\n")
+    result = esmgn("data", "build", folder, "-o", tmp_path / "store", "--chains", tmp_path / "chains.txt")
+    assert result.status == 0, result.err
+    lines = esmgn("data", "list", tmp_path / "store").out.splitlines()
+    assert lines[1].split("\t")[:3] == ["Two_Chains-B", "23", "B"]
+
+
+def test_a_store_is_trained_on(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    for copy, protein in enumerate(example_proteins(seed=3)):
+        (folder / f"copy{copy}.pdb").write_text(pdb_text(replace(protein, name=f"copy{copy}")))
+    esmgn("data", "build", folder, "-o", tmp_path / "store")
+    flags = ("--seq", "onehot", "--struct", "gearnet", "--fuse", "serial", "--pretext", "residue_type")
+    small = ("--set", "struct.num_layers=1", "--set", "struct.hidden_dim=8", "--set", "train.max_steps=1")
+    result = esmgn("run", "--data", tmp_path / "store", *flags, *small, "--out", tmp_path / "run")
+    assert result.status == 0, result.err
+    assert f'path = "{tmp_path / "store"}"' in (tmp_path / "run" / "config.toml").read_text()
