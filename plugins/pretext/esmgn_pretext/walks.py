@@ -33,10 +33,13 @@ class Walks:
     def __init__(self, graph: ResidueGraph, num_edges: Literal[2, 3]) -> None:
         source, target = graph.edge_index
         self._graph = graph
-        self._before = _fan(target, source)
-        self._after = _fan(source, target) if num_edges == 3 else None
-        count = self._before.size
-        self._count = count if self._after is None else count * self._after.size
+        self._into = _Ends.of(target, source)
+        self._out = _Ends.of(source, target) if num_edges == 3 else None
+        self._num_back = self._into.num_between(source, target)
+        self._count = self._into.degree()[source] - self._num_back
+        if self._out:
+            self._num_after = self._out.degree()[target] - self._num_back
+            self._count = self._count * self._num_after
         self._end = self._count.cumsum(0)
 
     def ptr(self, ptr: Tensor) -> Tensor:
@@ -50,42 +53,49 @@ class Walks:
     def edges(self, number: Tensor) -> Tensor:
         """Rows of the edges of the walks ``number`` (int64 [S]) in walking order, int64 [num_edges, S]."""
         middle = torch.searchsorted(self._end, number, right=True)
-        rest = number - (self._end - self._count)[middle]
-        if self._after is None:
-            return torch.stack([self._before.pick(middle, rest), middle])
-        size = self._after.size[middle]
-        before, after = rest.div(size, rounding_mode="floor"), rest % size
-        return torch.stack([self._before.pick(middle, before), middle, self._after.pick(middle, after)])
+        before = number - (self._end - self._count)[middle]
+        source, target = self._graph.edge_index[:, middle]
+        num_back = self._num_back[middle]
+        if self._out is None:
+            return torch.stack([self._into.pick(source, target, num_back, before), middle])
+        num_after = self._num_after[middle]
+        before, after = before.div(num_after, rounding_mode="floor"), before % num_after
+        first = self._into.pick(source, target, num_back, before)
+        return torch.stack([first, middle, self._out.pick(target, source, num_back, after)])
 
 
-class _Fan(NamedTuple):
-    """For each of E edges, the edges at one of its ends that do not turn back to its other end.
+class _Ends(NamedTuple):
+    """E edges by one of their ends, then by the other.
 
-    They are a range of ``order`` with a gap: ``first``, ``gap`` and ``skip`` (its length) are positions
-    there, ``size`` counts what is left.
+    Attributes:
+        keys: int64 [E], sorted, the one end in the high half and the other in the low.
+        order: int64 [E], rows of the edges in that order.
+        first: int64 [N + 1]; edges of residue ``i`` stand at ``first[i]:first[i + 1]``.
     """
 
+    keys: Tensor
     order: Tensor
     first: Tensor
-    gap: Tensor
-    skip: Tensor
-    size: Tensor
 
-    def pick(self, edge: Tensor, number: Tensor) -> Tensor:
-        """Row of the ``number``-th edge in the fan of ``edge``, both int64 [S]."""
-        position = self.first[edge] + number
-        return self.order[torch.where(position < self.gap[edge], position, position + self.skip[edge])]
+    @classmethod
+    def of(cls, one: Tensor, other: Tensor) -> _Ends:
+        """Edges by their ends ``one``, then ``other``, int64 [E]."""
+        keys, order = ((one << 32) | other).sort()
+        num_residues = int(torch.maximum(one, other).amax()) + 1 if len(one) else 0
+        degree = one.bincount(minlength=num_residues)
+        return cls(keys, order, torch.cat([degree.new_zeros(1), degree.cumsum(0)]))
 
+    def degree(self) -> Tensor:
+        """Edges of each residue, int64 [N]."""
+        return self.first.diff()
 
-def _fan(center: Tensor, other: Tensor) -> _Fan:
-    """Fans of edges that join ``center`` and ``other`` (int64 [E]), at the end called ``other``.
+    def num_between(self, one: Tensor, other: Tensor) -> Tensor:
+        """How many edges have these ends, int64 [S]."""
+        keys = (one << 32) | other
+        return torch.searchsorted(self.keys, keys, right=True) - torch.searchsorted(self.keys, keys)
 
-    With the targets as centres, a fan holds what comes before the edge; with the sources, what
-    comes after.
-    """
-    keys, order = ((center << 32) | other).sort()
-    back = (other << 32) | center
-    first, end = torch.searchsorted(keys, torch.stack([other << 32, (other + 1) << 32]))
-    gap = torch.searchsorted(keys, back)
-    skip = torch.searchsorted(keys, back, right=True) - gap
-    return _Fan(order, first, gap, skip, end - first - skip)
+    def pick(self, one: Tensor, left_out: Tensor, num_left_out: Tensor, number: Tensor) -> Tensor:
+        """Row of edge ``number`` of each residue ``one``, not counting edges to ``left_out``, int64 [S]."""
+        position = self.first[one] + number
+        gap = torch.searchsorted(self.keys, (one << 32) | left_out)
+        return self.order[torch.where(position < gap, position, position + num_left_out)]
