@@ -1,0 +1,65 @@
+"""Published archives: downloaded, checked and unpacked once into the cache."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from esmgn_core.errors import StructureError
+from esmgn_core.weights import RemoteFile, cache_dir, fetch
+
+
+def unpacked(archive: RemoteFile) -> Path:
+    """Folder with the content of an archive, zip or tar, and of the zip files inside it.
+
+    Several processes may ask at once: one downloads and unpacks, the others wait.
+
+    Raises:
+        WeightsError: the archive cannot be had, or is not the published file.
+        StructureError: it cannot be unpacked.
+    """
+    folder = cache_dir() / "datasets" / archive.filename.partition(".")[0]
+    if folder.is_dir():
+        return folder
+    file = fetch(archive, setting=None)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if folder.is_dir():
+            return folder
+        fresh = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            _unpack(file, fresh)
+        except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError) as error:
+            raise StructureError(f"cannot unpack {file} into {folder}: {error}") from error
+        fresh.rename(folder)
+    return folder
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    if tarfile.is_tarfile(file):
+        with tarfile.open(file) as archive:
+            archive.extractall(folder, filter="data")
+        return
+    with zipfile.ZipFile(file) as zipped:
+        zipped.extractall(folder)  # noqa: S202 - zipfile leaves nothing outside the folder
+    for inner in sorted(folder.rglob("*.zip")):
+        with zipfile.ZipFile(inner) as zipped:
+            zipped.extractall(inner.parent)  # noqa: S202 - as above
+        inner.unlink()
+
+
+def folder_with(root: Path, *names: str, what: str) -> Path:
+    """The folder at or below ``root`` in which all of ``names`` lie.
+
+    Raises:
+        StructureError: there is none.
+    """
+    for candidate in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
+        if all((candidate / name).exists() for name in names):
+            return candidate
+    raise StructureError(f"no {what} in {root}", f"looked for a folder with {', '.join(names)}")

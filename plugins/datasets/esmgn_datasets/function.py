@@ -1,0 +1,192 @@
+"""The datasets ``ec`` and ``go``: chains of the PDB with EC numbers or GO terms."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from esmgn_core.batch import Protein
+from esmgn_core.errors import StructureError
+from esmgn_core.io import find_structures
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.weights import RemoteFile
+from esmgn_datasets.archives import folder_with, unpacked
+from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
+
+_RECORD = "https://zenodo.org/records/6622158/files"
+EC_ARCHIVE = RemoteFile(
+    url=f"{_RECORD}/EnzymeCommission.zip", md5="33f799065f8ad75f87b709a87293bc65", license="none stated"
+)
+GO_ARCHIVE = RemoteFile(
+    url=f"{_RECORD}/GeneOntology.zip", md5="376be1f088cd1fe720e1eaafb701b5cb", license="none stated"
+)
+_SPLITS = ("train", "valid", "test")
+_CUTOFFS = (30, 40, 50, 70, 95)
+_BRANCHES = ("MF", "BP", "CC")
+
+
+class FunctionSettings(ComponentSettings):
+    """Settings of chains with functions."""
+
+    path: Path | None = None
+    """Folder of the unpacked archive; not set: the published archive, downloaded once."""
+    max_identity: Literal[30, 40, 50, 70, 95] = 95
+    """Leave out chains that are more identical than this, in percent, to a training chain; the published
+    files mark none above 95. Stricter test sets are reported beside the chosen one in any case."""
+    keep: Path | None = None
+    """A file of chain identifiers, one a line: leave out all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Classes in their published order, and the classes of each chain."""
+
+    names: tuple[str, ...]
+    classes: Mapping[str, Sequence[int]]
+
+
+def read_ec_annotation(file: Path) -> Annotation:
+    """EC numbers: a comment, the class names, a header, then ``chain<TAB>numbers``.
+
+    Raises:
+        StructureError: the file cannot be read or is of another form.
+    """
+    lines = _lines(file)
+    if len(lines) < 3:
+        raise StructureError(f"{file} is no file of EC annotations: it has {len(lines)} lines")
+    rows = [line.split("\t") for line in lines[3:] if line]
+    return _annotation(file, lines[1].split("\t"), {row[0]: row[1] if len(row) > 1 else "" for row in rows})
+
+
+def read_go_annotation(file: Path, branch: str) -> Annotation:
+    """GO terms of one branch: four lines for each of MF, BP, CC, a header, then a column for each.
+
+    Raises:
+        StructureError: the file cannot be read or is of another form.
+    """
+    lines = _lines(file)
+    if len(lines) < 13:
+        raise StructureError(f"{file} is no file of GO annotations: it has {len(lines)} lines")
+    column = _BRANCHES.index(branch)
+    rows = [line.split("\t") for line in lines[13:] if line]
+    cells = {row[0]: row[column + 1] if len(row) > column + 1 else "" for row in rows}
+    return _annotation(file, lines[4 * column + 1].split("\t"), cells)
+
+
+def _annotation(file: Path, names: Sequence[str], cells: Mapping[str, str]) -> Annotation:
+    number = {name: place for place, name in enumerate(names)}
+    try:
+        classes = {
+            chain: [number[name] for name in cell.strip().split(",") if name] for chain, cell in cells.items()
+        }
+    except KeyError as error:
+        raise StructureError(f"{file}: {error} is not among the {len(names)} classes of its header") from None
+    return Annotation(tuple(names), classes)
+
+
+def read_identities(file: Path) -> dict[str, list[bool]]:
+    """For each test chain whether it is below each of the five identity cutoffs."""
+    rows = list(csv.reader(_lines(file)))[1:]
+    return {row[0]: [flag.strip() == "1" for flag in row[1:]] for row in rows if row}
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StructureError(f"cannot read {file}: {error}") from error
+
+
+class _Functions(LabelledProteins):
+    """Chains of the published splits.
+
+    A chain without a class of its own is kept, with a label of zeros, in training and in testing.
+    """
+
+    def gather(
+        self, root: Path, settings: FunctionSettings, annotation: Annotation, identities: Path
+    ) -> None:
+        """Read all chains below the folders ``train``, ``valid`` and ``test`` of ``root``."""
+        below = read_identities(identities)
+        kept = set(_lines(settings.keep)) if settings.keep else None
+        column = _CUTOFFS.index(settings.max_identity)
+        gathered = Gathered()
+        for split in _SPLITS:
+            files = sorted(find_structures([root / split]), key=lambda path: path.name)
+            wanted = [
+                path
+                for path in files
+                if (kept is None or chain_of(path) in kept) and below.get(chain_of(path), _ALL)[column]
+            ]
+            for path, found in read_files(wanted):
+                if not isinstance(found, Protein):
+                    gathered.refused.append(found)
+                    continue
+                chain = chain_of(path)
+                sets = _stricter(below.get(chain, _ALL), column) if split == "test" else []
+                protein = replace(found, name=chain)
+                gathered.add(split, [protein], annotation.classes.get(chain, []), *sets)
+        self.hold(gathered, annotation.names, classes=True)
+
+
+_ALL = [True] * len(_CUTOFFS)
+
+
+def _stricter(below: Sequence[bool], column: int) -> list[str]:
+    """Test sets of the cutoffs below the chosen one that a chain belongs to."""
+    return [f"test_{_CUTOFFS[number]}" for number in range(column) if below[number]]
+
+
+def chain_of(path: Path) -> str:
+    """PDB identifier and chain in a file's name: what stands before ``_`` or the ending.
+
+    >>> chain_of(Path("2FOR-A_updated.pdb")), chain_of(Path("2FOR-A.pdb.gz"))
+    ('2FOR-A', '2FOR-A')
+    """
+    return path.name.partition("_")[0].partition(".")[0]
+
+
+class EnzymeCommission(_Functions):
+    """Chains with EC numbers: 538 classes of the third and fourth level.
+
+    Source: Gligorijevic et al. 2021 (doi 10.1038/s41467-021-23303-9).
+
+    Raises:
+        WeightsError: the archive cannot be had.
+        StructureError: the folder is not the unpacked archive, or a file of it is damaged.
+    """
+
+    class Settings(FunctionSettings):
+        """Settings of :class:`EnzymeCommission`."""
+
+    def __init__(self, settings: Settings) -> None:
+        root = settings.path or unpacked(EC_ARCHIVE)
+        root = folder_with(root, *_SPLITS, "nrPDB-EC_annot.tsv", what="EC dataset")
+        annotation = read_ec_annotation(root / "nrPDB-EC_annot.tsv")
+        self.gather(root, settings, annotation, root / "nrPDB-EC_test.csv")
+
+
+class GeneOntology(_Functions):
+    """Chains with GO terms: 489 molecular functions, 1,943 biological processes, 320 cellular components.
+
+    Source: Gligorijevic et al. 2021 (doi 10.1038/s41467-021-23303-9).
+
+    Raises:
+        WeightsError: the archive cannot be had.
+        StructureError: the folder is not the unpacked archive, or a file of it is damaged.
+    """
+
+    class Settings(FunctionSettings):
+        """Settings of :class:`GeneOntology`."""
+
+        branch: Literal["MF", "BP", "CC"] = "MF"
+        """Molecular function, biological process or cellular component."""
+
+    def __init__(self, settings: Settings) -> None:
+        root = settings.path or unpacked(GO_ARCHIVE)
+        root = folder_with(root, *_SPLITS, "nrPDB-GO_annot.tsv", what="GO dataset")
+        annotation = read_go_annotation(root / "nrPDB-GO_annot.tsv", settings.branch)
+        self.gather(root, settings, annotation, root / "nrPDB-GO_test.csv")

@@ -1,0 +1,107 @@
+"""What labelled datasets share: proteins in memory, their labels, splits and test sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from esmgn_core.batch import Protein
+from esmgn_core.errors import StructureError
+from esmgn_core.io import Refusal, iter_structures
+from esmgn_core.splits import Split
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Proteins gathered one by one, or group by group.
+
+    ``values`` are the labels: numbers [L] of each protein, or the numbers of its classes.
+    ``splits`` are indices by split or test set.
+    """
+
+    proteins: list[Protein] = field(default_factory=list)
+    values: list[Sequence[float]] = field(default_factory=list)
+    splits: dict[str, list[int]] = field(default_factory=dict)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def add(self, split: str, proteins: Sequence[Protein], values: Sequence[float], *more: str) -> None:
+        """Take in a group of proteins with one label, for a split and more test sets."""
+        for protein in proteins:
+            for name in (split, *more):
+                self.splits.setdefault(name, []).append(len(self.proteins))
+            self.proteins.append(protein)
+            self.values.append(values)
+
+
+class LabelledProteins:
+    """Proteins in memory with labels.
+
+    Attributes:
+        refused: what was left out, each with its reason.
+        label_names: names of classes or of values.
+        lengths: residues of each protein.
+
+    Raises:
+        StructureError: no training protein is left.
+    """
+
+    group_size = 1
+    refused: tuple[Refusal, ...]
+    label_names: tuple[str, ...]
+    lengths: list[int]
+
+    def hold(self, gathered: Gathered, label_names: Iterable[str], *, classes: bool) -> None:
+        """Keep what was gathered.
+
+        Args:
+            gathered: proteins, labels and splits.
+            label_names: names of classes or of values.
+            classes: whether ``gathered.values`` are numbers of classes, for labels of 0 and 1.
+        """
+        self.refused, self.label_names = tuple(gathered.refused), tuple(label_names)
+        self._proteins, self._values, self._splits = gathered.proteins, gathered.values, gathered.splits
+        self._classes = classes
+        self.lengths = [len(protein) for protein in self._proteins]
+        if not self._splits.get("train"):
+            reasons = [f"{item.path}: {item.reason}" for item in self.refused[:3]]
+            raise StructureError("there is no training protein in the dataset", *reasons)
+
+    def __len__(self) -> int:
+        return len(self._proteins)
+
+    def __getitem__(self, index: int) -> Protein:
+        return replace(self._proteins[index], labels=self.labels([index])[0])
+
+    def split(self, name: Split) -> Sequence[int]:
+        """Indices of the training or the validation proteins."""
+        return self._splits.get(name, [])
+
+    @property
+    def test_sets(self) -> Mapping[str, Sequence[int]]:
+        """Indices of the proteins of each test set."""
+        return {name: indices for name, indices in self._splits.items() if name.startswith("test")}
+
+    def labels(self, indices: Sequence[int]) -> Tensor:
+        """Labels float32 [len(indices), L]: one number per name, 0 and 1 for classes."""
+        if not self._classes:
+            return torch.tensor([self._values[index] for index in indices], dtype=torch.float32)
+        labels = torch.zeros(len(indices), len(self.label_names))
+        for row, index in enumerate(indices):
+            labels[row, [int(number) for number in self._values[index]]] = 1
+        return labels
+
+
+def read_files(paths: Sequence[Path]) -> Iterable[tuple[Path, Protein | Refusal]]:
+    """Each file with its protein or the reason why it has none; a bar is drawn on a terminal."""
+    results: Iterable[Protein | Refusal] = iter_structures(paths)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
+
+        results = track(results, "reading structures", total=len(paths), console=Console(stderr=True))
+    return zip(paths, results, strict=True)
