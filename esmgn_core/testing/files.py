@@ -11,7 +11,7 @@ from esmgn_core.batch import BACKBONE_ATOMS, Protein
 
 def write_pdb(protein: Protein, path: Path) -> Path:
     """Write the backbone of a protein."""
-    lines = []
+    lines: list[str] = []
     for row, letter in enumerate(protein.sequence):
         chain = protein.chains[int(protein.chain_index[row])]
         code = gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)

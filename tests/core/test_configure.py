@@ -452,3 +452,42 @@ def test_a_string_is_short_for_a_name() -> None:
 
 def test_a_configuration_is_one_table_for_each_kind_and_two_for_the_engine(registry: Registry) -> None:
     assert isinstance(configure(registry, [{"train": {"epochs": 3}}]), RunConfig)
+
+
+# One task
+
+
+def test_a_downstream_task_takes_the_place_of_the_pretext_task() -> None:
+    config = configure(
+        discover(), [{"pretext": {"name": "distance"}}, {"downstream": {"name": "multilabel"}}]
+    )
+    assert config.pretext is None
+    assert config.task.name == "multilabel"
+    back = configure(discover(), [{"downstream": {"name": "multilabel"}}, {"pretext": {"name": "distance"}}])
+    assert back.downstream is None
+    assert back.task.name == "distance"
+
+
+def test_a_downstream_task_brings_the_dataset_of_its_name() -> None:
+    named = {"downstream": {"name": "go_bp"}}
+    config = configure(discover(), [named, {"data": {"path": "somewhere"}}])
+    assert (config.data.name, config.data.component) == ("go_bp", "go")
+    assert config.data.settings == {"branch": "BP", "path": "somewhere"}
+    assert configure(discover(), [named, {"data": {"name": "csv"}}]).data.name == "csv"
+
+
+def test_two_tasks_in_one_layer() -> None:
+    layer = {"pretext": {"name": "distance"}, "downstream": {"name": "multilabel"}}
+    with pytest.raises(SettingsError) as caught:
+        configure(discover(), [layer], ["run.toml"])
+    assert str(caught.value) == "a run has one task, not both [pretext] and [downstream] (run.toml)"
+
+
+def test_settings_of_a_task_that_is_not_there() -> None:
+    changes = parse_assignments(["downstream.dropout=0.5"])
+    with pytest.raises(SettingsError) as caught:
+        configure(discover(), [changes], ["--set"])
+    assert str(caught.value) == (
+        "settings for a downstream task (--set), but none is named\n"
+        "  name one: --downstream NAME; see: esmgn list downstream"
+    )

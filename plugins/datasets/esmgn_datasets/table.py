@@ -180,7 +180,8 @@ class Table(LabelledProteins):
             name = _SPLITS.get(cell, cell)
             if name not in ("train", "valid") and not name.startswith("test"):
                 raise SettingsError(
-                    f"'{row[settings.split_column]}' is no split (column '{settings.split_column}' of {self._table})",
+                    f"'{row[settings.split_column]}' is no split",
+                    f"it stands in the column '{settings.split_column}' of {self._table}",
                     "expected train, valid, test or test_NAME",
                 )
             return name
