@@ -25,6 +25,7 @@ COMPONENTS = [
 SMALL: dict[tuple[Kind, str], dict[str, Any]] = {
     (Kind.SEQ, "esm1"): {"num_layers": 2, "embed_dim": 32, "attention_heads": 4, "weights": "random"},
     (Kind.SEQ, "esm2"): {"num_layers": 2, "embed_dim": 32, "attention_heads": 4, "weights": "random"},
+    (Kind.SEQ, "protbert"): {"num_layers": 2, "embed_dim": 32, "attention_heads": 4, "weights": "random"},
     (Kind.STRUCT, "cdconv"): {"hidden_dims": [16, 32], "radii": [8.0, 12.0], "kernel_dim": 8},
     **{
         (Kind.STRUCT, name): {"num_layers": 2, "hidden_dim": 16}
