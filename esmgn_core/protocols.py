@@ -120,6 +120,14 @@ class PretextTask(Component, Protocol):
         """Compare predictions from the encodings, one per view, with the targets of the views."""
 
 
+@runtime_checkable
+class ResidueTypeHead(Protocol):
+    """A pretext task that says which amino acids it expects where residues are masked. Optional."""
+
+    def residue_type_logits(self, residue: Tensor) -> Tensor:
+        """Logits float32 [M, 20] over the amino acids from residue representations [M, encoder_dim]."""
+
+
 class DownstreamTask(PretextTask, Protocol):
     """Built with ``(settings, *, encoder_dim, num_targets)``; owns its prediction heads.
 

@@ -23,7 +23,18 @@ from esmgn_core.spec import Kind
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 HOOKS = [function for name, function in vars(HookSpecs).items() if name.startswith("esmgn_")]
-COMMANDS = ["run", "embed", "list", "show", "plugins", "weights", "data"]
+COMMANDS = [
+    "run",
+    "embed",
+    "neighbours",
+    "mutate",
+    "list",
+    "show",
+    "plugins",
+    "evaluate",
+    "weights",
+    "data",
+]
 
 
 def section(title: str) -> str:

@@ -12,7 +12,10 @@ import esmgn_core
 from esmgn_cli import (
     data_command,
     embed_command,
+    evaluate_command,
     list_command,
+    mutate_command,
+    neighbours_command,
     plugins_command,
     run_command,
     show_command,
@@ -27,9 +30,12 @@ def build_app() -> typer.Typer:
     app = _new_app()
     app.command("run")(run_command.run)
     app.command("embed")(embed_command.embed)
+    app.command("neighbours")(neighbours_command.neighbours)
+    app.command("mutate")(mutate_command.mutate)
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)
     app.command("plugins")(plugins_command.plugins)
+    app.add_typer(_group("Models against measurements", evaluate_command.COMMANDS), name="evaluate")
     app.add_typer(_group("Published weights", weights_command.COMMANDS), name="weights")
     app.add_typer(_group("Stores of proteins", data_command.COMMANDS), name="data")
     warnings = [*registry.warnings, *_add_plugin_commands(app, registry)]

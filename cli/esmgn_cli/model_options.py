@@ -1,8 +1,10 @@
-"""Flags that name the model a command uses, the same for all of them."""
+"""What commands that use a model share: flags that name it, warnings, a progress bar."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,3 +52,18 @@ def warn_of_random(parts: Sequence[str]) -> None:
     """Say which parts of a model nobody trained."""
     if parts:
         typer.echo(f"warning: random weights: {', '.join(parts)}", err=True)
+
+
+@contextmanager
+def bar(text: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(text), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as drawn:
+        task = drawn.add_task("", total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total)

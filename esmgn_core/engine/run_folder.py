@@ -30,10 +30,10 @@ class RunFolder:
 
     ``config.toml`` repeats the run; ``environment.json`` says where it ran; ``metrics.jsonl`` has
     one JSON object per logged step; ``log.txt`` tells the story; ``refused.tsv`` lists structure
-    files left out; ``model.safetensors`` is the best encoder; ``last/`` is where to resume,
-    ``previous/`` the checkpoint before it, ``kept/`` those kept for good. A downstream run has
-    ``task.safetensors``, the heads that belong to the best encoder, ``labels.json``, what their
-    outputs are, and in the end ``results.json`` and ``predictions.npz``.
+    files left out; ``model.safetensors`` is the best encoder, ``task.safetensors`` the heads that
+    belong to it; ``last/`` is where to resume, ``previous/`` the checkpoint before it, ``kept/`` those
+    kept for good. A downstream run has ``labels.json``, what the outputs of its heads are, and in the
+    end ``results.json`` and ``predictions.npz``.
     """
 
     def __init__(self, path: Path) -> None:

@@ -170,15 +170,16 @@ def _write_beside(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         temporary.unlink(missing_ok=True)
 
 
-def save_best(run: RunFolder, step: TrainStep, number: int, world: World, *, with_task: bool) -> None:
-    """Write the encoder to ``model.safetensors``. All processes take part.
+def save_best(run: RunFolder, step: TrainStep, number: int, world: World) -> None:
+    """Write the encoder to ``model.safetensors``, heads and buffers of the task to ``task.safetensors``.
+
+    All processes take part.
 
     Args:
         run: the run folder.
         step: encoder and task.
         number: the optimiser step they are of.
         world: this process among all.
-        with_task: write heads and buffers of the task, too, to ``task.safetensors``.
 
     Raises:
         CheckpointError: it could not be written; the file that was there is as it was.
@@ -187,9 +188,8 @@ def save_best(run: RunFolder, step: TrainStep, number: int, world: World, *, wit
     with failing_together(world, run):
         if world.is_main:
             metadata = {"step": str(number)}
-            if with_task:
-                heads = {name: tensor.cpu().contiguous() for name, tensor in _task(step).state_dict().items()}
-                _write_beside(run.task, heads, metadata)
+            heads = {name: tensor.cpu().contiguous() for name, tensor in _task(step).state_dict().items()}
+            _write_beside(run.task, heads, metadata)
             _write_beside(run.model, encoder_tensors(step.encoder, state), metadata)
 
 

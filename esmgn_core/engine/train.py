@@ -296,9 +296,8 @@ class Trainer:
             yield HeldOut(part.positions, batch.to(self.world.device), draws)
 
     def _save_best(self, step: TrainStep) -> None:
-        number, with_task = self.progress.step, self.downstream is not None
         try:
-            save_best(self.run, step, number, self.world, with_task=with_task)
+            save_best(self.run, step, self.progress.step, self.world)
         except CheckpointError as error:
             self._not_written(error, self.run.model, needed=False)
         else:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import Tables, configure, parse_assignments
 from esmgn_core.engine.distributed import pick_device
 from esmgn_core.engine.encoder_folder import ENCODER_KINDS, EncoderFolder
-from esmgn_core.errors import SettingsError, StructureError
+from esmgn_core.errors import RunError, SettingsError, StructureError
 from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, find_structures, iter_structures, read_protein
+from esmgn_core.length import LengthPolicy
 from esmgn_core.model import JointEncoder
 from esmgn_core.protocols import GraphBuilder
 from esmgn_core.registry import Registry, discover
@@ -100,6 +101,8 @@ class Model:
             self.encoder = joint
             self._build_graph = blueprint.graph()
         self.sequence = sequence
+        joins_chains = getattr(sequence, "joins_chains", False)
+        self.length = LengthPolicy(blueprint.config.length, joins_chains=joins_chains)
         self.output_dim = int(self.encoder.output_dim)
         self.random_parts = (
             () if folder else _random_parts(sequence, None if self.sequence_only else self.encoder)
@@ -114,15 +117,25 @@ class Model:
         A protein's do not depend on the others of the batch. The batch may lie on any device; the
         result lies on the model's.
         """
-        with torch.inference_mode():
-            return self.encode_with_gradient(batch)
+        with self.inference():
+            return self._encode(batch)
 
-    def encode_with_gradient(self, batch: ProteinBatch) -> Encoding:
-        """As :meth:`encode`, for those who differentiate through it."""
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Without gradients, in the model's precision."""
+        with torch.inference_mode(), self.autocast():
+            yield
+
+    def _encode(self, batch: ProteinBatch) -> Encoding:
         batch = batch.to(self.device)
+        if self.length.prepare(batch).num_residues != batch.num_residues:
+            raise RunError(
+                "the model's settings would cut a long sequence (length.policy)",
+                "read it whole: --set length.policy=full, or window",
+            )
         with self.autocast():
             if self._build_graph is None:
-                encoding: Encoding = self.encoder(batch)
+                encoding: Encoding = self.length.reading(self.encoder)(batch)
             else:
                 encoding = self.encoder(batch, self._build_graph(batch))
         return Encoding(encoding.residue.float(), encoding.protein.float())

@@ -55,9 +55,12 @@ def test_the_commands(esmgn: Esmgn) -> None:
     assert [line.split()[0] for line in listed] == [
         "run",
         "embed",
+        "neighbours",
+        "mutate",
         "list",
         "show",
         "plugins",
+        "evaluate",
         "weights",
         "data",
     ]

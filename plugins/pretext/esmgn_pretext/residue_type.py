@@ -67,7 +67,12 @@ class ResidueType(nn.Module):
         counted = target < UNKNOWN
         if "weight" in view.targets:
             counted = counted * view.targets["weight"]
-        scores = self.head(encoding.residue.index_select(0, view.targets["residue"])).float()
+        scores = self.residue_type_logits(encoding.residue.index_select(0, view.targets["residue"]))
         loss = functional.cross_entropy(scores, target, ignore_index=UNKNOWN, reduction="none")
         output = means(loss, {"accuracy": (scores.argmax(dim=1) == target).float()}, counted)
         return replace(output, num_left_out=left_out(view.batch, view.targets["residue"], counted))
+
+    def residue_type_logits(self, residue: Tensor) -> Tensor:
+        """Logits float32 [M, 20] over the amino acids from residue representations [M, encoder_dim]."""
+        logits: Tensor = self.head(residue)
+        return logits.float()

@@ -1,0 +1,121 @@
+"""``esmgn mutate``: scores of mutations."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from esmgn_cli import model_options
+from esmgn_cli.render import line_width, table
+from esmgn_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from esmgn_core.inference.mutations import Scored
+
+_SHOWN = 20
+
+
+def mutate(
+    file: Annotated[Path, typer.Argument(help="Structure of the wild type.", show_default=False)],
+    mutations: Annotated[
+        str | None,
+        typer.Argument(
+            help="Such as A12G,B:L15V; A12G+L15V for both at once. Numbers are those of the file.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Every substitution of every residue.")] = False,
+    chain: Annotated[
+        str | None, typer.Option(help="With --all: of this chain only.", show_default=False)
+    ] = None,
+    model: model_options.Folder = None,
+    seq: model_options.Seq = None,
+    struct: model_options.Struct = None,
+    fuse: model_options.Fuse = None,
+    graph: model_options.Graph = None,
+    changes: model_options.Changes = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Table to write: .csv, .tsv or .json.", show_default=False),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Heat map to write: .png, .svg or .pdf.", show_default=False)
+    ] = None,
+    max_residues: Annotated[int, typer.Option(min=1, help="Residues in one forward pass.")] = 4096,
+    device: model_options.Device = "auto",
+) -> None:
+    """Score mutations of a protein.
+
+    The score is log p(mutant) - log p(wild type) with the residue masked: below 0 the model expects the
+    wild type more. A run pre-trained with residue type prediction sees the structure; else the
+    language model's head is used. What was used is said.
+
+    Examples: esmgn mutate 1abc.pdb A12G,L15V --model runs/NAME; esmgn mutate 1abc.pdb --all
+    --picture scan.png -o scan.csv --seq esm2_650m.
+    """
+    from esmgn_core.inference.heads import load_scorer
+    from esmgn_core.inference.heatmap import check_picture_path, draw_heatmap
+    from esmgn_core.inference.mutations import score_variants
+    from esmgn_core.inference.tables import check_table_path, write_table
+    from esmgn_core.inference.variants import Addresses, parse_list
+    from esmgn_core.io import read_protein
+
+    if everything == (mutations is not None):
+        raise SettingsError(
+            "say which mutations" if mutations is None else "--all takes no list of mutations",
+            f"all of them: esmgn mutate {shlex.quote(str(file))} --all",
+            f"some: esmgn mutate {shlex.quote(str(file))} A12G,L15V",
+        )
+    if out:
+        check_table_path(out)
+    if picture:
+        check_picture_path(picture)
+    addresses = Addresses(read_protein(file))
+    variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)
+    name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
+    scorer = load_scorer(name, device=device)
+    with model_options.bar("masking") as report:
+        scores = score_variants(
+            scorer, addresses.protein, variants, max_residues=max_residues, progress=report
+        )
+    model_options.warn_of_random(scorer.random_parts)
+    typer.echo(f"scored by: {scorer.described}")
+    _print(scores, everything=everything)
+    if out:
+        about = {
+            "file": str(file),
+            "scored_by": scorer.described,
+            "random_weights": list(scorer.random_parts),
+        }
+        write_table([item.row() for item in scores], out, about=about)
+        typer.echo(f"written: {out}")
+    if picture:
+        random = "; random weights" if scorer.random_parts else ""
+        draw_heatmap(
+            scores,
+            picture,
+            title=f"{addresses.protein.name}: masked-marginal scores",
+            subtitle=scorer.described + random,
+        )
+        typer.echo(f"written: {picture}")
+
+
+def _print(scores: Sequence[Scored], *, everything: bool) -> None:
+    """The list that was asked for, or of a whole scan what the model likes and dislikes most."""
+    header = ("variant", "masked marginal", "wild-type marginal")
+    chosen = list(scores)
+    if everything:
+        ranked = sorted(scores, key=lambda item: -item.masked_marginal)
+        typer.echo(f"{len(scores)} substitutions; highest and lowest scores:")
+        half = _SHOWN // 2
+        chosen = ranked[:half] + ranked[half:][-half:]
+    rows = [
+        ("+".join(map(str, item.variant)), f"{item.masked_marginal:+.3f}", f"{item.wild_type_marginal:+.3f}")
+        for item in chosen
+    ]
+    typer.echo(table([header, *rows], indent="", width=line_width()))

@@ -1,0 +1,42 @@
+"""``esmgn neighbours``: search embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from esmgn_cli.render import line_width, table
+
+
+def neighbours(
+    query: Annotated[
+        str,
+        typer.Argument(help="A structure file, or the name of a protein in the file.", show_default=False),
+    ],
+    *,
+    file: Annotated[Path, typer.Option("--in", "-i", help="File made by esmgn embed.", show_default=False)],
+    count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many neighbours.")] = 10,
+    metric: Annotated[str, typer.Option(help="cosine, or l2 for the distance.")] = "cosine",
+    backend: Annotated[
+        str, typer.Option(help="faiss, torch, or auto: faiss where it is installed.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="Where the query is embedded: auto, cpu or cuda.")] = "auto",
+    tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated values.")] = False,
+) -> None:
+    """Find the proteins nearest to one.
+
+    A structure file is embedded by the model that made the embeddings.
+
+    Examples: esmgn neighbours new.pdb --in out.parquet; esmgn neighbours 1abc --in out.parquet -k 5.
+    """
+    from esmgn_core.inference.neighbors import neighbors_of
+
+    found = neighbors_of(query, file, count=count, metric=metric, backend=backend, device=device)
+    header = ("rank", "cosine" if metric == "cosine" else "distance", "protein")
+    rows = [(str(rank), f"{item.score:.4f}", item.name) for rank, item in enumerate(found, 1)]
+    if tsv:
+        typer.echo("\n".join("\t".join(row) for row in [header, *rows]))
+    else:
+        typer.echo(table([header, *rows], indent="", width=line_width()))

@@ -1,0 +1,55 @@
+"""Rows of plain values as CSV, TSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from esmgn_core.engine.run_folder import write_atomically
+from esmgn_core.errors import RunError
+
+Row = Mapping[str, Any]
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+def check_table_path(path: Path) -> None:
+    """Refuse an ending that names no format, before anything is computed.
+
+    Raises:
+        RunError: the ending is none of ``.csv``, ``.tsv``, ``.json``.
+    """
+    if path.suffix.lower() not in (*_SEPARATORS, ".json"):
+        raise RunError(f"the ending of {path} names no format (--out)", "endings: .csv .tsv .json")
+
+
+def write_table(rows: Sequence[Row], path: Path, *, about: Mapping[str, Any]) -> None:
+    """Write rows; JSON also holds ``about``: what made them.
+
+    Raises:
+        RunError: the ending names no format, or the file cannot be written.
+    """
+    check_table_path(path)
+    suffix = path.suffix.lower()
+    text = as_json(rows, about) if suffix == ".json" else as_text(rows, _SEPARATORS[suffix])
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def as_text(rows: Sequence[Row], separator: str) -> str:
+    """Rows with a header line, quoted where needed."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], delimiter=separator, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_json(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
+    """An object with ``about`` beside the list ``rows``."""
+    return json.dumps({**about, "rows": list(rows)}, indent=1) + "\n"

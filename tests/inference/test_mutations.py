@@ -1,0 +1,205 @@
+"""Scores of mutations, their addresses, their table and their picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+
+from esmgn_core.alphabet import AMINO_ACIDS, MASKED
+from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.engine.session import start_run
+from esmgn_core.errors import RunError, SettingsError
+from esmgn_core.inference.heads import Scorer, load_scorer
+from esmgn_core.inference.heatmap import draw_heatmap
+from esmgn_core.inference.model import ModelName
+from esmgn_core.inference.mutations import score_variants
+from esmgn_core.inference.tables import write_table
+from esmgn_core.inference.variants import Addresses, MutationError, parse_list
+from esmgn_core.io import read_protein
+from esmgn_core.registry import discover
+
+from ..engine.conftest import small_config
+from .conftest import DATA
+
+THROMBIN = DATA / "structures" / "edge" / "insertion_codes_1a4w.pdb.gz"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learned to predict masked residue types."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return start_run(
+        discover(), small_config("train.max_steps=2", "pretext.name=residue_type"), out=folder
+    ).run.path
+
+
+@pytest.fixture(scope="module")
+def joint(run: Path) -> Scorer:
+    return load_scorer(ModelName(folder=str(run)), device="cpu")
+
+
+def test_the_score_is_the_log_ratio_at_the_masked_residue(joint: Scorer, proteins: list[Protein]) -> None:
+    """By hand: mask the residue, encode, ask the head of the run."""
+    protein, row = proteins[0], 7
+    wild, mutant = protein.sequence[row], "W" if protein.sequence[row] != "W" else "A"
+    [scored] = score_variants(joint, protein, [Addresses(protein).variant(f"{wild}{row + 1}{mutant}")])
+    types = protein.residue_type.clone()
+    types[row] = MASKED
+    for residue_type, ours in (
+        (types, scored.masked_marginal),
+        (protein.residue_type, scored.wild_type_marginal),
+    ):
+        batch = ProteinBatch.from_proteins([replace(protein, residue_type=residue_type)])
+        assert joint.head is not None
+        logits = joint.head.residue_type_logits(joint.model.encode(batch).residue[row : row + 1])[0]
+        expected = logits[AMINO_ACIDS.index(mutant)] - logits[AMINO_ACIDS.index(wild)]
+        assert ours == pytest.approx(float(expected), abs=1e-4)
+    assert scored.masked_marginal != pytest.approx(scored.wild_type_marginal, abs=1e-4)
+
+
+def test_the_head_is_the_one_that_was_trained(joint: Scorer, run: Path) -> None:
+    from safetensors.torch import load_file
+
+    saved = load_file(run / "task.safetensors")
+    head = dict(joint.head.named_parameters())  # type: ignore[union-attr]
+    assert torch.equal(head["head.layers.0.weight"], saved["head.layers.0.weight"])
+    assert joint.described == f"residue type head of {run} (sequence and structure)"
+    assert joint.random_parts == ()
+
+
+def test_scores_do_not_depend_on_the_size_of_batches(joint: Scorer, proteins: list[Protein]) -> None:
+    variants = Addresses(proteins[0]).all_substitutions()[:40]
+    one = score_variants(joint, proteins[0], variants, max_residues=1)
+    many = score_variants(joint, proteins[0], variants, max_residues=100_000)
+    for first, second in zip(one, many, strict=True):
+        assert first.masked_marginal == pytest.approx(second.masked_marginal, abs=1e-4)
+
+
+def test_substitutions_of_one_variant_are_added_up(joint: Scorer, proteins: list[Protein]) -> None:
+    addresses, letters = Addresses(proteins[0]), proteins[0].sequence
+    first, second = f"{letters[2]}3{other(letters[2])}", f"{letters[8]}9{other(letters[8])}"
+    a, b, both = score_variants(
+        joint, proteins[0], parse_list(addresses, f"{first}, {second}, {first}+{second}")
+    )
+    assert both.masked_marginal == pytest.approx(a.masked_marginal + b.masked_marginal, abs=1e-5)
+    assert both.row()["variant"] == f"A:{first}+A:{second}"
+
+
+def other(letter: str) -> str:
+    return "A" if letter != "A" else "G"
+
+
+def test_without_such_a_run_the_language_model_scores_and_says_so(proteins: list[Protein]) -> None:
+    scorer = load_scorer(
+        ModelName(names={"seq": "esm2_tiny", "struct": "gearnet", "fuse": "serial"}), device="cpu"
+    )
+    assert scorer.described == "language model esm2_tiny (sequence only)"
+    assert scorer.random_parts == ("sequence encoder",)
+    moved = replace(proteins[0], backbone=proteins[0].backbone * 2)
+    variants = Addresses(proteins[0]).all_substitutions()[:3]
+    here, there = (score_variants(scorer, protein, variants) for protein in (proteins[0], moved))
+    assert [item.masked_marginal for item in here] == [item.masked_marginal for item in there]
+
+
+def test_a_model_without_a_head_is_refused_with_what_to_do() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_scorer(ModelName(names={"seq": "onehot", "struct": "gearnet"}), device="cpu")
+    assert "has no head that tells amino acids" in str(caught.value)
+    assert "esmgn run --pretext residue_type" in str(caught.value)
+
+
+def test_all_substitutions_are_nineteen_at_every_residue(proteins: list[Protein]) -> None:
+    variants = Addresses(proteins[0]).all_substitutions()
+    assert len(variants) == 19 * len(proteins[0])
+    assert all(item.mutant != item.residue.letter for (item,) in variants)
+
+
+@pytest.mark.skipif(not THROMBIN.is_file(), reason=f"needs {THROMBIN}")
+def test_residues_are_addressed_as_the_file_names_them() -> None:
+    """Thrombin 1A4W: light chain L 1H-14M, heavy chain H with the loop 60A-60I."""
+    addresses = Addresses(read_protein(THROMBIN))
+    (item,) = addresses.variant("H:D60EA")
+    assert (item.residue.number, item.residue.insertion_code, item.mutant) == (60, "E", "A")
+    assert len({str(addresses.variant(text)[0]) for text in ("H:L60A", "H:Y60AA")}) == 2
+    with pytest.raises(MutationError) as caught:
+        addresses.variant("H:A60EW")
+    assert (
+        str(caught.value).splitlines()[0].endswith("chain H residue 60E of insertion_codes_1a4w is D, not A")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("12G", "cannot read the mutation '12G'"),
+        ("A12", "cannot read the mutation 'A12'"),
+        ("B12G", "cannot read the mutation 'B12G'"),
+        ("Z:A1G", "has no chain Z"),
+        ("A999G", "has no residue 999"),
+    ],
+)
+def test_mutations_that_do_not_fit_are_named(text: str, message: str, proteins: list[Protein]) -> None:
+    with pytest.raises(MutationError, match=message):
+        Addresses(proteins[0]).variant(text)
+
+
+def test_a_wrong_wild_type_is_named_with_what_is_there(proteins: list[Protein]) -> None:
+    letter = proteins[0].sequence[4]
+    with pytest.raises(MutationError) as caught:
+        Addresses(proteins[0]).variant(f"{other(letter)}5W")
+    assert str(caught.value).splitlines()[0] == (
+        f"{other(letter)}5W: chain A residue 5 of protein0 is {letter}, not {other(letter)}"
+    )
+
+
+def test_a_residue_of_several_chains_needs_its_chain(proteins: list[Protein]) -> None:
+    length = len(proteins[0])
+    twice = replace(
+        proteins[0],
+        **{
+            name: torch.cat([getattr(proteins[0], name)] * 2)
+            for name in ("residue_type", "backbone", "atom_mask", "residue_index")
+        },
+        chain_index=torch.arange(2).repeat_interleave(length),
+        chains=("A", "B"),
+    )
+    text = f"{proteins[0].sequence[0]}1{other(proteins[0].sequence[0])}"
+    with pytest.raises(MutationError) as caught:
+        Addresses(twice).variant(text)
+    assert str(caught.value).splitlines()[1] == f"  name one: A:{text}, B:{text}"
+    assert Addresses(twice).variant(f"B:{text}")[0].row == length
+
+
+def test_tables_hold_every_variant(joint: Scorer, proteins: list[Protein], tmp_path: Path) -> None:
+    scores = score_variants(joint, proteins[0], Addresses(proteins[0]).all_substitutions()[:5])
+    rows = [item.row() for item in scores]
+    for name in ("scan.csv", "scan.tsv", "scan.json"):
+        write_table(rows, tmp_path / name, about={"scored_by": joint.described})
+    with (tmp_path / "scan.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert [float(row["masked_marginal"]) for row in read] == [row["masked_marginal"] for row in rows]
+    assert read[0]["chain"] == "A"
+    content = json.loads((tmp_path / "scan.json").read_text())
+    assert content["scored_by"] == joint.described
+    assert content["rows"] == rows
+    with pytest.raises(RunError, match="names no format"):
+        write_table(rows, tmp_path / "scan.xlsx", about={})
+
+
+def test_the_picture_shows_every_residue(joint: Scorer, proteins: list[Protein], tmp_path: Path) -> None:
+    longest = max(proteins, key=len)
+    scores = score_variants(joint, longest, Addresses(longest).all_substitutions())
+    draw_heatmap(scores, tmp_path / "scan.png", title="Scan", subtitle="of a test")
+    draw_heatmap(scores, tmp_path / "scan.svg", title="Scan of all", subtitle="of a test")
+    picture = matplotlib.image.imread(tmp_path / "scan.png")
+    assert picture.shape[0] > 500
+    assert picture.std() > 0.05
+    assert "<svg" in (tmp_path / "scan.svg").read_text()
+    with pytest.raises(RunError, match="names no picture format"):
+        draw_heatmap(scores, tmp_path / "scan.doc", title="", subtitle="")
