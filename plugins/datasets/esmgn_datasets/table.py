@@ -56,7 +56,7 @@ class Table(LabelledProteins):
         chain_column: str | None = None
         """Column of the chain to take, as ``A`` or ``1ABC-A``; not set: all chains."""
         name_column: str | None = None
-        """Column of the protein's name; not set: what ``file_column`` says."""
+        """Column of the protein's name; not set: the file, and the chain where one is taken."""
         group_column: str | None = None
         """Column of what a protein belongs to where scores are also taken within groups."""
         split_column: str | None = "split"
@@ -160,12 +160,14 @@ class Table(LabelledProteins):
     ) -> list[Protein] | Refusal:
         settings = self._settings
         name = row[settings.name_column or settings.file_column].strip()
+        if settings.chain_column and not settings.name_column:
+            name = f"{name}:{_chain_of(row[settings.chain_column])}"
         name = f"{row[settings.group_column].strip()}/{name}" if settings.group_column else name
         proteins = []
         for path, suffix in zip(paths, ("", ":mutant"), strict=False):
             protein = found.get(path, Refusal(path, "there is no such file"))
             if isinstance(protein, Protein) and settings.chain_column:
-                protein = _chain(protein, row[settings.chain_column].strip().rpartition("-")[2], path)
+                protein = _chain(protein, _chain_of(row[settings.chain_column]), path)
             if isinstance(protein, Refusal):
                 return protein
             proteins.append(replace(protein, name=name + suffix))
@@ -217,6 +219,11 @@ def _file(folder: Path, name: str) -> Path:
         return path
     near = [found for found in path.parent.glob(f"{path.name}.*") if find_structures([found])]
     return near[0] if near else path
+
+
+def _chain_of(cell: str) -> str:
+    """The chain in ``A`` or ``1ABC-A``."""
+    return cell.strip().rpartition("-")[2]
 
 
 def _chain(protein: Protein, chain: str, path: Path) -> Protein | Refusal:

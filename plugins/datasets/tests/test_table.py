@@ -91,10 +91,10 @@ def test_one_class_numbers_and_pairs(folder):
 def test_one_chain_of_a_file(folder):
     rows = ("two_chains,1ABC-B", "two_chains,1ABC-A", "long,1ABC-Z")
     text = "file,pdb_chain,label,split\n" + "".join(f"{row},x,train\n" for row in rows)
-    dataset = build(write(folder, text), chain_column="pdb_chain", name_column="pdb_chain")
+    dataset = build(write(folder, text), chain_column="pdb_chain")
     assert [(dataset[index].name, len(dataset[index])) for index in range(2)] == [
-        ("1ABC-B", 23),
-        ("1ABC-A", 17),
+        ("two_chains:B", 23),
+        ("two_chains:A", 17),
     ]
     assert [item.reason for item in dataset.refused] == ["it has no chain 'Z', only A"]
 
