@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, create_model
-from torch import nn
+from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, Part, ProteinBatch, TaskOutput
 from esmgn_core.compose import build_component
@@ -48,6 +48,14 @@ class Combined(nn.Module):
         """Most residues of one protein that a view of any part shows to the encoder."""
         most = [getattr(task, "max_residues", None) or 0 for task in self.tasks.values()]
         return max(most) if all(most) else None
+
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """Which proteins of these lengths the encoder reads whole and as they are for some part, bool [B]."""
+        found = torch.zeros_like(lengths, dtype=torch.bool)
+        for task in self.tasks.values():
+            shows_whole = getattr(task, "shows_whole", None)
+            found |= shows_whole(lengths) if shows_whole else torch.ones_like(found)
+        return found
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """The views of all parts in turn, each marked with the part it belongs to."""

@@ -15,7 +15,15 @@ from typing import Any
 
 from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
 from esmgn_core.registry import Registry
-from esmgn_core.settings import ComponentSettings, LengthTable, OptimTable, RunConfig, TrainTable, validated
+from esmgn_core.settings import (
+    CacheTable,
+    ComponentSettings,
+    LengthTable,
+    OptimTable,
+    RunConfig,
+    TrainTable,
+    validated,
+)
 from esmgn_core.spec import ComponentSpec, Kind
 
 Tables = dict[str, dict[str, Any]]
@@ -34,6 +42,7 @@ TASKS = (Kind.PRETEXT, Kind.DOWNSTREAM)
 """Kinds of which a run has exactly one."""
 
 ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {
+    "cache": CacheTable,
     "length": LengthTable,
     "optim": OptimTable,
     "train": TrainTable,

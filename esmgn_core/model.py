@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
+from esmgn_core.errors import SettingsError
+from esmgn_core.feature_cache import FeatureCache
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.length import LengthPolicy
 from esmgn_core.protocols import (
@@ -19,7 +21,7 @@ from esmgn_core.protocols import (
     SequenceEncoder,
     StructureEncoder,
 )
-from esmgn_core.settings import ComponentSettings, LengthTable
+from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
 """What a sequence encoder reads of a batch."""
@@ -55,6 +57,7 @@ class JointEncoder(nn.Module):
         self.fuser = fuser
         self.output_dim = fuser.output_dim
         self.sequence_frozen = False
+        self.features: FeatureCache | None = None
 
     def freeze_sequence(self) -> Self:
         """Take the sequence encoder out of training: no gradients, evaluation mode for good."""
@@ -77,10 +80,31 @@ class JointEncoder(nn.Module):
         """
         return self.length.prepare(batch)
 
-    @property
-    def reader(self) -> SequenceEncoder:
-        """The sequence encoder, reading in windows if so set."""
-        return self.length.reading(self.sequence)
+    def reader(self, batch: ProteinBatch) -> SequenceEncoder:
+        """The sequence encoder of the views of a batch: in windows, and from the cache, if so set."""
+        reading = self.length.reading(self.sequence)
+        return self.features.on(reading, batch) if self.features else reading
+
+    def keep_features(self, settings: CacheTable, *, precision: torch.dtype | None = None) -> FeatureCache:
+        """Compute the outputs of the frozen sequence encoder once for each whole protein, from now on.
+
+        Args:
+            settings: where and how.
+            precision: autocast dtype that the encoder runs under.
+
+        Raises:
+            SettingsError: the sequence encoder is not frozen.
+        """
+        if not self.sequence_frozen:
+            raise SettingsError(
+                "cache.features needs a sequence encoder that does not change",
+                "freeze it: --set optim.seq_lr_scale=0",
+            )
+        windows = self.length.settings if self.length.settings.policy == "window" else ""
+        self.features = FeatureCache.of(
+            self.get_submodule("sequence"), settings, computed_in=precision, reading=str(windows)
+        )
+        return self.features
 
     def forward(
         self, batch: ProteinBatch, graph: ResidueGraph, sequence: SequenceEncoder | None = None
@@ -92,7 +116,7 @@ class JointEncoder(nn.Module):
             graph: the residue graph of the batch.
             sequence: stands in for the sequence encoder, such as a :class:`SequenceOnce` of it.
         """
-        return self.fuser(batch, graph, sequence or self.reader, self.structure)
+        return self.fuser(batch, graph, sequence or self.reader(batch), self.structure)
 
 
 class SequenceOnce:
@@ -169,9 +193,10 @@ class TrainStep(nn.Module):
 
     def _encoded(self, batch: ProteinBatch, draws: Draws) -> tuple[tuple[View, ...], list[Encoding]]:
         with torch.no_grad():
-            views = self.task.views(self.encoder.prepare(batch), self.build_graph, draws)
+            prepared = self.encoder.prepare(batch)
+            views = self.task.views(prepared, self.build_graph, draws)
         with self._autocast(batch):
-            sequence = SequenceOnce(self.encoder.reader)
+            sequence = SequenceOnce(self.encoder.reader(prepared))
             return views, [self.encoder(view.batch, view.graph, sequence) for view in views]
 
     def _autocast(self, batch: ProteinBatch) -> torch.autocast:

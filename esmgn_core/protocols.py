@@ -108,6 +108,10 @@ class PretextTask(Component, Protocol):
 
     A task that crops may have an attribute ``max_residues``: the most residues of one protein that
     a view shows to the encoder, ``None`` for no limit. Batches measured in residues count these.
+
+    A task may have a method ``shows_whole(lengths)``: a mask bool [B] of the proteins of these lengths,
+    int64 [B], whose sequence its views leave whole and unmasked, so that a frozen sequence encoder's
+    output can be kept (table ``[cache]``). It tells beforehand what will be kept, not what is.
     """
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

@@ -167,6 +167,18 @@ class LengthTable(ComponentSettings):
         return self
 
 
+class CacheTable(ComponentSettings):
+    """Table ``[cache]``: outputs of a frozen sequence encoder, computed once and kept on disk."""
+
+    features: Literal["off", "fp32", "bf16", "fp16"] = "off"
+    """Keep them in this precision: ``fp32`` changes nothing, the others take half the room. Only
+    sequences that a task leaves whole are kept."""
+    path: Path | None = None
+    """Folder for them; ``features`` in the folder of ``ESMGN_CACHE`` if not set."""
+    max_gb: float = Field(100.0, gt=0)
+    """Largest size of one encoder's file in gigabytes; what has no room is computed each time."""
+
+
 class RunConfig(BaseModel):
     """A whole run; one table per kind of component, then those of the engine.
 
@@ -182,6 +194,7 @@ class RunConfig(BaseModel):
     pretext: ComponentTable | None = None
     downstream: ComponentTable | None = None
     data: ComponentTable
+    cache: CacheTable = CacheTable()
     length: LengthTable = LengthTable()
     optim: OptimTable = OptimTable()
     train: TrainTable = TrainTable()

@@ -33,7 +33,7 @@ from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset
 from esmgn_core.registry import Registry
-from esmgn_core.settings import ComponentTable, RunConfig
+from esmgn_core.settings import CacheTable, ComponentTable, RunConfig
 from esmgn_core.spec import Kind
 
 
@@ -114,6 +114,7 @@ def _run(
         step, downstream = _train_step(blueprint, dataset, world)
         if init:
             init.fill(step.encoder, registry)
+        kept = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else None
         weights = getattr(step.encoder.sequence, "weights_sha256", None)
         _prepare(step, config, world, is_downstream=downstream is not None)
         schedule = build_schedule(
@@ -128,6 +129,8 @@ def _run(
             _write_data(run, dataset)
             if isinstance(dataset, LabelledDataset) and downstream:
                 run.write_labels(blueprint.parts[Kind.DOWNSTREAM][0].name, dataset.label_names)
+            if kept:
+                run.log(kept)
             if init:
                 run.log(f"encoder from {init.model}, sha256 {init.sha256()}")
             run.drop_metrics_after(progress.step)
@@ -169,6 +172,29 @@ def _train_step(
         for block in repeated_blocks(encoder.get_submodule("sequence")):
             block.compile(dynamic=True)
     return step, downstream
+
+
+def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDataset) -> str:
+    """Let the step keep what its frozen sequence encoder gives; what will be kept, in words.
+
+    Raises:
+        SettingsError: the encoder is trained, or the task leaves no sequence whole.
+    """
+    cache = step.encoder.keep_features(settings, precision=step.precision)
+    lengths = torch.as_tensor(getattr(dataset, "lengths", ()), dtype=torch.int64)
+    shows_whole = getattr(step.task, "shows_whole", None)
+    whole = lengths[shows_whole(lengths)] if shows_whole else lengths
+    if len(lengths) and not len(whole):
+        raise SettingsError(
+            "cache.features has nothing to keep: the task crops or masks the sequence of every protein",
+            "show whole proteins, where the task can: --set pretext.crop_length=0",
+            "or compute features as they come: --set cache.features=off",
+        )
+    size = cache.bytes_for(whole.tolist(), step.encoder.sequence.output_dim) / 1e9
+    return (
+        f"features of at most {len(whole)} of {len(lengths)} proteins, {size:.3g} GB as {settings.features}, "
+        f"are kept in {cache.folder}, up to {settings.max_gb:g} GB; {cache.num_kept} proteins are there"
+    )
 
 
 def _downstream_task(blueprint: Blueprint, encoder_dim: int, dataset: ProteinDataset) -> DownstreamTask:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from esmgn_cli.settings_text import settings_text
 from esmgn_core.registry import discover
-from esmgn_core.settings import ComponentSettings, LengthTable, OptimTable, TrainTable
+from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable, OptimTable, TrainTable
 from esmgn_core.spec import Kind
 
 from ..conftest import PluginHost
@@ -120,7 +120,8 @@ def test_a_recipe_is_shown_with_its_tables(esmgn: Esmgn) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "model"), [("length", LengthTable), ("optim", OptimTable), ("train", TrainTable)]
+    ("name", "model"),
+    [("cache", CacheTable), ("length", LengthTable), ("optim", OptimTable), ("train", TrainTable)],
 )
 def test_the_engines_tables_are_shown(esmgn: Esmgn, name: str, model: type[ComponentSettings]) -> None:
     out = esmgn("show", name).out

@@ -161,6 +161,11 @@ PUBLISHED: dict[str, tuple[int, float, dict[str, float]]] = {
     "distance": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 256}),
     "angle": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 512, "num_bins": 8}),
     "dihedral": (96, 2e-4, {"crop_length": 100, "head_layers": 2, "num_samples": 512, "num_bins": 8}),
+    "multiview_contrast": (
+        48,
+        2e-4,
+        {"crop_length": 50, "head_layers": 2, "mask_rate": 0.15, "temperature": 0.07, "group_size": 48},
+    ),
     **dict.fromkeys(
         ("siamdiff", "diffpret"),
         (

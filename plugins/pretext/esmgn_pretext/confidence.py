@@ -42,6 +42,11 @@ class Confidence(ComponentSettings):
         each = weight[residues]
         return {"weight": each if each.dim() == 1 else each.amin(dim=0)}
 
+    def protein_targets(self, batch: ProteinBatch) -> dict[str, Tensor]:
+        """Target ``weight`` [B] of predictions about proteins, the mean over the residues of each."""
+        weight = self.residue_weight(batch)
+        return {} if weight is None else {"weight": _mean_by_protein(weight, batch)}
+
     def certain_edges(self, batch: ProteinBatch, graph: ResidueGraph) -> ResidueGraph:
         """The graph without the edges that are to be dropped."""
         uncertain = self._uncertain(batch)
@@ -66,6 +71,11 @@ def left_out(batch: ProteinBatch, residue: Tensor, weight: Tensor | None = None)
     counting = residue if weight is None else residue[weight > 0]
     num_asked = batch.protein_index[counting].bincount(minlength=len(batch))
     return int((num_asked == 0).sum())
+
+
+def _mean_by_protein(values: Tensor, batch: ProteinBatch) -> Tensor:
+    total = values.new_zeros(len(batch)).index_add(0, batch.protein_index, values)
+    return total / batch.lengths.clamp(min=1)
 
 
 def means(loss: Tensor, metrics: Mapping[str, Tensor], weight: Tensor | None = None) -> TaskOutput:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
@@ -30,6 +31,10 @@ class DiffPreT(nn.Module):
         self.settings = settings
         self.max_residues = settings.crop_length or None
         self.denoiser = Denoiser(settings, encoder_dim)
+
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """No protein's sequence is left as it is, bool [B]."""
+        return torch.zeros_like(lengths, dtype=torch.bool)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view; targets as of :func:`noised_views`."""

@@ -48,6 +48,10 @@ class Dihedral(nn.Module):
         self.max_residues = settings.crop_length or None
         self.head = TupleMLP(encoder_dim, 4, encoder_dim, settings.num_bins, settings.head_layers)
 
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """Which proteins of these lengths the encoder reads whole and as they are, bool [B]."""
+        return self.settings.shown_whole(lengths)
+
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view without the drawn edges; targets ``residues`` int64 [4, S] and ``angle_class`` [S]."""
         batch = self.settings.crop(batch, draws)

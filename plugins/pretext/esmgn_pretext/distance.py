@@ -38,6 +38,10 @@ class Distance(nn.Module):
         self.max_residues = settings.crop_length or None
         self.head = TupleMLP(encoder_dim, 2, encoder_dim, 1, settings.head_layers)
 
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """Which proteins of these lengths the encoder reads whole and as they are, bool [B]."""
+        return self.settings.shown_whole(lengths)
+
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view without the drawn edges; targets ``pair`` int64 [2, S] and ``distance`` [S]."""
         batch = self.settings.crop(batch, draws)

@@ -15,6 +15,7 @@ from esmgn_core.draws import Draws, uniform_index
 from esmgn_core.engine.gather import gather_rows
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.confidence import means
 from esmgn_pretext.heads import MLP
 from esmgn_pretext.settings import CroppedTaskSettings
 
@@ -55,8 +56,12 @@ class MultiviewContrast(nn.Module):
         self.max_residues = settings.crop_length or None
         self.projection = MLP(encoder_dim, encoder_dim, encoder_dim, settings.head_layers)
 
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """Which proteins of these lengths the encoder reads whole and as they are, bool [B]."""
+        return self.settings.shown_whole(lengths)
+
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
-        """Two views of each protein, without targets."""
+        """Two views of each protein; targets ``weight`` [B] only where residues of low pLDDT count less."""
         graph = self.settings.residue_graph(batch, build_graph)
         return self._view(batch, graph, draws), self._view(batch, graph, draws)
 
@@ -66,19 +71,16 @@ class MultiviewContrast(nn.Module):
             skip = self.settings.reference
             starts = random_windows(batch.lengths, length, draws, skip_last_start=skip)
             batch, graph = cropped(batch, graph, starts, length)
+        targets = self.settings.plddt.protein_targets(batch)
         if float(draws.shared(1)) < 0.5:
-            return View(batch, graph)
+            return View(batch, graph, targets)
         ptr = graph.edge_ptr(batch.ptr).cpu()
         num_edges = ptr.diff()
         counts = (self.settings.mask_rate * num_edges).long().clamp(min=1).minimum(num_edges)
         drawn = ptr[:-1].repeat_interleave(counts) + uniform_index(draws, counts, num_edges)
-        return View(batch, without(graph, drawn.to(batch.ptr.device)))
+        return View(batch, without(graph, drawn.to(batch.ptr.device)), targets)
 
-    def loss(
-        self,
-        views: Sequence[View],  # noqa: ARG002 - the contract's argument
-        encodings: Sequence[Encoding],
-    ) -> TaskOutput:
+    def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean cross-entropy over proteins, and how often the right protein is the nearest."""
         both = torch.stack([self._projected(encoding.protein) for encoding in encodings], dim=1)
         with torch.autocast(both.device.type, enabled=False):
@@ -88,7 +90,9 @@ class MultiviewContrast(nn.Module):
                 groups = torch.tensor_split(both, self._num_groups(len(both)))
                 found = [self._found(group, group, 0) for group in groups]
         losses, hits = (torch.cat(column) for column in zip(*found, strict=True))
-        return TaskOutput(losses.mean(), len(losses), {"retrieval": hits.to(losses.dtype).mean()})
+        weights = [view.targets["weight"] for view in views if "weight" in view.targets]
+        weight = torch.stack(weights).mean(dim=0) if weights else None
+        return means(losses, {"retrieval": hits.to(losses.dtype)}, weight)
 
     def _projected(self, protein: Tensor) -> Tensor:
         """Unit vectors of the proteins, at least in single precision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,6 +39,10 @@ class ResidueType(nn.Module):
         self.settings = settings
         self.max_residues = settings.crop_length or None
         self.head = MLP(encoder_dim, encoder_dim, len(AMINO_ACIDS), settings.head_layers)
+
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """No protein's sequence is left as it is, bool [B]."""
+        return torch.zeros_like(lengths, dtype=torch.bool)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view with masked residues; targets ``residue`` int64 [M] and ``residue_type`` int64 [M]."""

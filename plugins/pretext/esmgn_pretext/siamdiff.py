@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -34,6 +35,10 @@ class SiamDiff(nn.Module):
         self.settings = settings
         self.max_residues = settings.crop_length or None
         self.denoiser = Denoiser(settings, encoder_dim)
+
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """No protein's sequence is left as it is, bool [B]."""
+        return torch.zeros_like(lengths, dtype=torch.bool)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """Two views; targets as of :func:`noised_views`."""

@@ -188,6 +188,49 @@ def test_denoisers_treat_experimental_structures_as_before(name: str, batch: Pro
     assert bool((weight == torch.where(batch.plddt < THRESHOLD, 0.5, 1.0)).all())  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.25])
+def test_a_contrast_counts_proteins_by_the_certainty_of_their_residues(
+    weight: float, batch: ProteinBatch
+) -> None:
+    """The loss is the mean of the proteins' losses, weighted by the mean over the residues they show."""
+    subject = task("multiview_contrast", threshold=THRESHOLD, weight=weight)
+    subject.settings = subject.settings.model_copy(update={"crop_length": 20})
+    made = views(subject, batch)
+    with torch.no_grad():
+        encodings = encode(example_encoder(), made)
+        both = torch.stack([subject._projected(encoding.protein) for encoding in encodings], dim=1)
+        found = [part.double() for part in subject._found(both, both, 0)]
+    expected = torch.zeros(5, dtype=torch.float64)
+    for view in made:
+        assert view.batch.plddt is not None
+        for number in range(5):
+            low = view.batch.plddt[view.batch.protein_index == number] < THRESHOLD
+            expected[number] += torch.where(low, weight, 1.0).double().mean() / 2
+    output = loss(subject, made)
+    assert 0 <= float(expected.min()) < 1 == float(expected.max())
+    assert output.num_samples == pytest.approx(float(expected.sum()))
+    assert float(output.loss) == pytest.approx(float((found[0] * expected).sum() / expected.sum()), rel=1e-5)
+    retrieval = float((found[1] * expected).sum() / expected.sum())
+    assert float(output.metrics["retrieval"]) == pytest.approx(retrieval)
+
+
+def test_a_contrast_sees_no_edges_of_uncertain_residues(batch: ProteinBatch) -> None:
+    made = views(task("multiview_contrast", threshold=THRESHOLD, weight=1, drop_edges=True), batch)
+    for view in made:
+        assert view.batch.plddt is not None
+        low = view.batch.plddt < THRESHOLD
+        source, target = view.graph.edge_index
+        assert bool((source == target)[low[source] | low[target]].all())
+
+
+def test_a_contrast_of_experimental_structures_is_as_before(batch: ProteinBatch) -> None:
+    rules = {"threshold": THRESHOLD, "weight": 0.5, "drop_edges": True}
+    plain, ruled = (
+        views(task("multiview_contrast", **settings), batch.replace(plddt=None)) for settings in ({}, rules)
+    )
+    assert differences(snapshot(plain), snapshot(ruled)) == []
+
+
 @each_task
 def test_proteins_of_uncertain_residues_alone_add_nothing(name: str, batch: ProteinBatch) -> None:
     subject = task(name, threshold=100)

@@ -1,0 +1,218 @@
+"""Outputs of a frozen sequence encoder, computed once and kept on disk. Table ``[cache]``.
+
+What is kept is keyed by the encoder (its class, settings and every bit of its weights, the precision it
+computes in, the windows it reads in) and by the sequence, so that nothing is ever read that the encoder
+would not have computed. Only sequences of whole proteins are kept: a crop or a masked sequence hardly comes
+a second time and is computed as it comes.
+
+A cache is an LMDB file, mapped into memory: many processes of one machine read and write it at once, and a
+record is there completely or not at all, whenever a process is killed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import torch
+from torch import Tensor, nn
+
+from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.protocols import SequenceEncoder
+from esmgn_core.settings import CacheTable, ComponentSettings
+from esmgn_core.weights import cache_dir
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_SEQUENCE = ("residue_type", "chain_index")
+
+
+class FeatureCache:
+    """Kept outputs of one frozen encoder.
+
+    Args:
+        folder: holds the cache; made if there is none.
+        dtype: what values are kept in; float32 gives back what the encoder gave, bit for bit.
+        max_bytes: largest size of the file; what has no room is computed each time.
+    """
+
+    def __init__(self, folder: Path, *, dtype: torch.dtype, max_bytes: int) -> None:
+        self.folder = folder
+        self.dtype = dtype
+        self.max_bytes = max_bytes
+
+    @classmethod
+    def of(
+        cls, encoder: nn.Module, settings: CacheTable, *, computed_in: torch.dtype | None, reading: str = ""
+    ) -> FeatureCache:
+        """The cache of a frozen sequence encoder.
+
+        Args:
+            encoder: the encoder, with its final weights.
+            settings: the table ``[cache]``; its ``features`` is not ``off``.
+            computed_in: autocast dtype the encoder runs under, ``None`` for none.
+            reading: how long sequences are read, in words, where that changes what comes out.
+        """
+        dtype = DTYPES[settings.features]
+        own = getattr(encoder, "settings", None)
+        about = {
+            "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
+            "settings": own.model_dump(mode="json") if isinstance(own, ComponentSettings) else None,
+            "weights_sha256": state_sha256(encoder),
+            "computed_in": str(computed_in),
+            "kept_in": str(dtype),
+            "reading": reading,
+        }
+        text = json.dumps(about, indent=2, sort_keys=True)
+        root = settings.path or cache_dir() / "features"
+        folder = root / f"{type(encoder).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "about.json").write_text(text + "\n", encoding="utf-8")
+        return cls(folder, dtype=dtype, max_bytes=int(settings.max_gb * 1e9))
+
+    def on(self, encoder: SequenceEncoder, batch: ProteinBatch) -> CachedEncoder:
+        """The encoder of the views of ``batch``, which keeps those proteins that the views leave whole."""
+        return CachedEncoder(self, encoder, batch)
+
+    def bytes_for(self, lengths: Iterable[int], output_dim: int) -> int:
+        """Bytes that proteins of these lengths take, to a few per cent."""
+        return sum((length + 1) * output_dim * self.dtype.itemsize for length in lengths)
+
+    @property
+    def num_kept(self) -> int:
+        """Proteins at hand."""
+        entries: int = self._environment().stat()["entries"]
+        return entries
+
+    def read(self, keys: Sequence[bytes], output_dim: int) -> list[Tensor | None]:
+        """The kept rows of each key, [n + 1, output_dim] with the protein's own at the end, or ``None``."""
+        with self._environment().begin(buffers=True) as transaction:
+            found = [transaction.get(key) for key in keys]
+            return [None if value is None else self._tensor(value, output_dim) for value in found]
+
+    def write(self, records: Sequence[tuple[bytes, Tensor]]) -> None:
+        """Keep rows [n + 1, output_dim] under their keys, all or none; nothing if there is no room."""
+        values = [(key, self._bytes(rows)) for key, rows in records]
+        try:
+            with self._environment().begin(write=True) as transaction:
+                for key, value in values:
+                    transaction.put(key, value, overwrite=False)
+        except lmdb.MapFullError:
+            _say_full(self.folder, self.max_bytes)
+
+    def _tensor(self, value: Any, output_dim: int) -> Tensor:
+        # bytearray copies out of the map, which must not be written to.
+        return torch.frombuffer(bytearray(value), dtype=self.dtype).view(-1, output_dim).float()
+
+    def _bytes(self, rows: Tensor) -> bytes:
+        kept = rows.detach().to(self.dtype).cpu().contiguous()
+        return kept.view(torch.uint8).numpy().tobytes()
+
+    def _environment(self) -> Any:
+        # The same file must not be opened twice by one process, nor be carried into a forked one.
+        return _opened(str(self.folder), self.max_bytes, os.getpid())
+
+
+@functools.cache
+def _opened(folder: str, max_bytes: int, process: int) -> Any:  # noqa: ARG001 - part of the key
+    page = 4096
+    size = max(max_bytes // page, 16) * page
+    return lmdb.open(folder, map_size=size, max_readers=1024, readahead=False, meminit=False)
+
+
+@functools.cache
+def _say_full(folder: Path, max_bytes: int) -> None:
+    logger.warning(
+        "no room for more features in %s: cache.max_gb is %g; the rest is computed each time",
+        folder,
+        max_bytes / 1e9,
+    )
+
+
+class CachedEncoder:
+    """A frozen sequence encoder that reads what it once computed for whole proteins.
+
+    Values are float32. Proteins that are not at hand are encoded together in one smaller batch.
+
+    Args:
+        cache: where to look and to keep.
+        encoder: computes what is missing.
+        whole: the batch whose proteins are worth keeping.
+    """
+
+    def __init__(self, cache: FeatureCache, encoder: SequenceEncoder, whole: ProteinBatch) -> None:
+        self.output_dim = encoder.output_dim
+        self._cache = cache
+        self._encoder: Any = encoder
+        self._whole = whole
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    @property
+    def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - as in the contract
+        """Settings of the sequence encoder."""
+        settings: type[ComponentSettings] = self._encoder.Settings
+        return settings
+
+    @torch.no_grad()
+    def __call__(self, batch: ProteinBatch) -> Encoding:
+        """Residue representations float32 [N, output_dim], protein ones float32 [B, output_dim]."""
+        ours, theirs = _sequences(batch), _sequences(self._whole)
+        keys = {
+            number: hashlib.sha256(own).digest()
+            for number, (own, other) in enumerate(zip(ours, theirs, strict=True))
+            if own == other
+        }
+        found = self._cache.read(list(keys.values()), self.output_dim)
+        rows = {number: value for number, value in zip(keys, found, strict=True) if value is not None}
+        missing = [number for number in range(len(batch)) if number not in rows]
+        if missing:
+            computed = self._computed(batch, missing)
+            self._cache.write([(keys[number], value) for number, value in computed.items() if number in keys])
+            rows |= computed
+        device = batch.ptr.device
+        every = [rows[number].to(device) for number in range(len(batch))]
+        return Encoding(torch.cat([value[:-1] for value in every]), torch.stack([v[-1] for v in every]))
+
+    def _computed(self, batch: ProteinBatch, proteins: list[int]) -> dict[int, Tensor]:
+        part = batch if len(proteins) == len(batch) else _taken(batch, proteins)
+        encoding: Encoding = self._encoder(part)
+        residues = torch.split(encoding.residue.float(), part.lengths.tolist())
+        pairs = zip(residues, encoding.protein.float(), strict=True)
+        joined = [torch.cat([residue, protein.unsqueeze(0)]) for residue, protein in pairs]
+        return dict(zip(proteins, joined, strict=True))
+
+
+def _sequences(batch: ProteinBatch) -> list[bytes]:
+    """What a sequence encoder reads of each protein."""
+    columns = torch.stack([getattr(batch, name) for name in _SEQUENCE], dim=1).cpu()
+    return [part.numpy().tobytes() for part in torch.split(columns, batch.lengths.tolist())]
+
+
+def _taken(batch: ProteinBatch, proteins: list[int]) -> ProteinBatch:
+    """Some proteins of a batch."""
+    chosen = torch.tensor(proteins, device=batch.ptr.device)
+    part = batch.select(torch.isin(batch.protein_index, chosen))
+    return part.replace(
+        ptr=torch.cat([batch.ptr[:1], batch.lengths[chosen].cumsum(0)]),
+        names=tuple(batch.names[number] for number in proteins),
+        labels=None,
+    )
+
+
+def state_sha256(module: nn.Module) -> str:
+    """SHA-256 over the names, types and values of all tensors of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
