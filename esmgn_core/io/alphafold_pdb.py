@@ -101,11 +101,11 @@ def _alone(text: bytes, first: int, end: int) -> bool:
 def _same_form(words: Any, middle: Words) -> bool:
     """One chain, no alternate locations and no insertion codes, every line an ATOM record."""
     record = words(0) & np.uint64(0xFFFFFFFFFFFF)
-    around_name = middle & np.uint64(0x0000FF0000000000 | 0xFF)  # altloc and chain
+    around_name = middle & np.uint64(0xFFFF000000FF)  # altloc, the column before the chain, the chain
     same = (around_name == around_name[0]).all() and (record == np.uint64(_word(b"ATOM  "))).all()
-    chain = int(around_name[0]) >> 40
+    altloc, before, chain = (int(around_name[0]) >> shift & 0xFF for shift in (0, 32, 40))
     spaces = words(26, "<u4") == np.uint32(_word(b"    "))
-    return bool(same and int(around_name[0]) & 0xFF == NO_CODE and chain > NO_CODE and spaces.all())
+    return bool(same and altloc == before == NO_CODE < chain and spaces.all())
 
 
 def _slots(names: Words) -> NDArray[np.int64]:
@@ -130,11 +130,12 @@ def _heads(fields: Words) -> tuple[Words, Words]:
 
 def _are_numbers(fields: Words) -> bool:
     """Whether all fields look like ``'-123.456'``: blanks, a sign, digits, one point before three digits."""
-    _, heads = _heads(fields)
+    digits, heads = _heads(fields)
     fine = heads == np.uint64(0)
     for head in (*_POSITIVE_HEADS[1:], *_NEGATIVE_HEADS):
         fine |= heads == np.uint64(head)
-    return bool(fine.all())
+    points = digits & np.uint64(0xFF << 32) == np.uint64(0)
+    return bool((fine & points).all())
 
 
 def _values(fields: Words) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from esmgn_core.store.settings import Layout, is_store, read_manifest, write_man
 from esmgn_core.store.sources import find_items
 from esmgn_core.store.workers import Progress, cannot_write, run_parts
 
-BUILDING, SHARDS = "building", "shards"
+BUILDING, PARTS, PLAN, SHARDS = "building", "parts", "plan.arrow", "shards"
 
 Executor = Callable[[Sequence[PartTask], Callable[[Progress], None]], None]
 
@@ -142,7 +142,7 @@ def _planned(sources: Sequence[str], store: Path, options: BuildOptions) -> Plan
         layout = read_manifest(store)
         if options.layout not in (None, layout):
             raise DataError(f"{store} holds {_described(layout)}", "build another store for another layout")
-    file = store / BUILDING / "plan.arrow"
+    file = store / BUILDING / PLAN
     with FileLock(store / BUILDING / "lock-of-plan"):  # machines that share the work begin together
         if not file.exists() and not _write_plan(file, sources, store, options):
             return None
@@ -206,7 +206,7 @@ def _contents(store: Path) -> tuple[set[tuple[str, ...]], list[str]]:
 
 
 def _tasks(plan: Plan, store: Path, options: BuildOptions) -> list[PartTask]:
-    folder = store / BUILDING / "parts"
+    folder = store / BUILDING / PARTS
     folder.mkdir(exist_ok=True)
     if options.share is None:
         for left_over in folder.glob("*.partial"):

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, did_you_mean
-from esmgn_core.store.build import BUILDING, SHARDS
+from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
 from esmgn_core.store.index import SCHEMA, columns_digest
-from esmgn_core.store.pack import shard_files
+from esmgn_core.store.pack import packed_parts, shard_files
 from esmgn_core.store.parts import INDEX_SUFFIX, file_digest
+from esmgn_core.store.plan import Plan
 from esmgn_core.store.settings import read_manifest
 from esmgn_core.store.shard import Rows, Shard
 
@@ -193,7 +194,7 @@ class Store:
     @property
     def is_finished(self) -> bool:
         """Whether no build of the store waits to be resumed."""
-        return not (self.path / BUILDING / "plan.arrow").exists()
+        return not (self.path / BUILDING / PLAN).exists()
 
     @property
     def num_bytes(self) -> tuple[int, int]:
@@ -205,9 +206,8 @@ class Store:
 
 def _opened(path: Path) -> list[Shard]:
     for attempt in range(_ATTEMPTS):
-        files = [*shard_files(path / SHARDS), *shard_files(path / BUILDING / "parts")]
         try:
-            return [Shard(file) for file in files]
+            return [Shard(file) for file in _files(path)]
         except FileNotFoundError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -215,3 +215,14 @@ def _opened(path: Path) -> list[Shard]:
             hint = f"see what is wrong: esmgn data verify {path}"
             raise DataError(f"cannot read a shard of {path}: {error}", hint) from error
     return []
+
+
+def _files(path: Path) -> list[Path]:
+    """Files of columns of a store, and of a build in hand the parts that are in none of them yet."""
+    parts = shard_files(path / BUILDING / PARTS)  # before the shards: one may be packed between the two
+    plan = path / BUILDING / PLAN
+    shards = shard_files(path / SHARDS)
+    if not parts or not plan.exists():
+        return shards
+    packed = packed_parts(path / SHARDS, Plan(plan).fingerprint)
+    return [*shards, *(part for part in parts if int(part.stem) >= packed)]

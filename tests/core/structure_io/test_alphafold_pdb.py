@@ -1,0 +1,116 @@
+"""Reading by stride gives what gemmi gives, or leaves the text to gemmi."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from isal import igzip
+
+from esmgn_core.io.alphafold_pdb import read_by_stride
+from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.pdb import read_pdb
+from esmgn_core.io.plddt import pdb_has_plddt
+from esmgn_core.io.read import rows_of_protein
+
+STRUCTURES = Path(__file__).parents[4] / "shared" / "data" / "structures"
+real = pytest.mark.skipif(not STRUCTURES.is_dir(), reason=f"needs the structure files in {STRUCTURES}")
+
+LINE = "ATOM  {:>5}  {:<3} {} A{:>4}    {:8.3f}{:8.3f}{:8.3f}  1.00{:6.2f}           {}  \n"
+
+
+def model(length=4, header="TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR X (Y)"):
+    atoms = [
+        LINE.format(
+            4 * row + slot, name, "ALA", row + 1, 3.8 * row, slot - 1.5, -0.001 * slot, 90.25, name[0]
+        )
+        for row in range(length)
+        for slot, name in enumerate(("N", "CA", "C", "O"), 1)
+    ]
+    return f"{header:<80}\nMODEL        1{'':66}\n{''.join(atoms)}TER{'':77}\nENDMDL{'':74}\nEND\n".encode()
+
+
+def by_gemmi(text, name):
+    table, _ = read_pdb(text)
+    return ResidueArrays.from_table(
+        table.take(rows_of_protein(table).kept), has_plddt=pdb_has_plddt(text, name)
+    )
+
+
+def same(one, two):
+    assert one.chains == two.chains
+    for name in ("residue_type", "backbone", "number", "insertion_code", "chain", "plddt"):
+        ours, theirs = getattr(one, name), getattr(two, name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert np.array_equal(ours, theirs, equal_nan=name == "backbone"), name
+
+
+def test_a_model_of_alphafold_is_read():
+    residues = read_by_stride(model(), "x.pdb")
+    assert residues.sequence == "AAAA"
+    assert residues.plddt.tolist() == [90.25] * 4
+    assert residues.backbone[1, 2].tolist() == [np.float32(3.8), 1.5, np.float32(-0.003)]
+    same(residues, by_gemmi(model(), "x.pdb"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"ALA A   2", b"MSE A   2"),  # a residue that is not standard
+        (b"ALA A   2", b"AALAA   2"),
+        (b"ALA A   2", b"ALA B   2"),  # a second chain
+        (b"  CA  ALA A   3", b"  CB  ALA A   3"),  # a residue without CA
+        (b"   3.800", b"   3,800"),
+        (b"   3.800", b"********"),
+        (b"   3.800", b"  3.800 "),
+        (b"ALA A   3 ", b"ALA A   3A"),  # an insertion code
+        (b"ALA A   4", b"ALA A   2"),  # numbers that go back
+        (b"  O   ALA A   1", b"  C   ALA A   1"),  # an atom twice
+        (b"ATOM      6", b"HETATM    6"),
+        (b"TER ", b"ATOM"),
+        (b"ENDMDL", b"MODEL "),
+        (b" 90.25", b" 9O.25"),
+    ],
+)
+def test_any_other_text_is_left_to_gemmi(old, new):
+    text = model()
+    assert old in text
+    assert read_by_stride(text.replace(old, new), "x.pdb") is None
+
+
+def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
+    draw = random.Random(1)  # noqa: S311
+    text, read = model(12), 0
+    for _ in range(1500):
+        changed = bytearray(text)
+        for _ in range(draw.choice((1, 1, 2))):
+            changed[draw.randrange(len(changed))] = draw.choice(b" -.0123456789ABCNOTER\n")
+        residues = read_by_stride(bytes(changed), "x.pdb")
+        if residues is not None:
+            read += 1
+            try:
+                same(residues, by_gemmi(bytes(changed), "x.pdb"))
+            except UnreadableError as error:
+                pytest.fail(f"gemmi refuses what was read: {error}")
+    assert 100 < read < 1400
+
+
+@real
+def test_real_files_read_by_stride_are_those_that_gemmi_reads():
+    read = {}
+    files = (path for folder in ("afdb", "esmfold", "edge") for path in STRUCTURES.glob(f"{folder}/*.pdb.gz"))
+    for path in files:
+        try:
+            text = igzip.decompress(path.read_bytes())
+        except (EOFError, OSError):
+            continue
+        residues = read_by_stride(text, path.name)
+        if residues is not None:
+            read[path.parent.name] = read.get(path.parent.name, 0) + 1
+            same(residues, by_gemmi(text, path.name))
+    assert read["afdb"] == 64, "every PDB file of AlphaFold DB"
+    assert sum(read.values()) > 80
