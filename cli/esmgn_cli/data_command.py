@@ -164,6 +164,141 @@ def verify(store: StorePath) -> None:
         typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")
 
 
+def report(
+    store: StorePath,
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="HTML page; STORE/report.html.", show_default=False)
+    ] = None,
+) -> None:
+    """Print what became of all files, and write a page with pictures."""
+    from esmgn_core.store import Store
+    from esmgn_core.store.report import reasons, totals, write_report
+
+    opened = Store(store)
+    page = store / "report.html" if out is None else out
+    typer.echo(table([(label, f"{number:,}") for label, number in totals(opened)], indent=""))
+    for reason, number in reasons(opened):
+        typer.echo(f"refused {number:,}: {reason}")
+    write_report(opened, page)
+    typer.echo(f"page: {page}")
+
+
+def split(
+    store: StorePath,
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File of splits, read or written.", show_default=False)
+    ],
+    valid: Annotated[float, typer.Option(help="Share of the validation split.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the test split.")] = 0.0,
+    clusters: Annotated[
+        Path | None, typer.Option(help="Clusters of MMseqs2 or Foldseek (TSV).", show_default=False)
+    ] = None,
+    identity: Annotated[
+        float | None, typer.Option(help="Cluster by MMseqs2 at this identity.", show_default=False)
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only look for leaks in the file.")] = False,
+) -> None:
+    """Split the proteins of a store, so that copies of a sequence stay together.
+
+    With clusters, or an installed MMseqs2, whole clusters stay together.
+    """
+    from esmgn_core.store import Store
+    from esmgn_core.store import splits as by
+
+    opened, shares = Store(store), by.Shares(valid, test)
+    if not check:
+        if clusters is not None:
+            made = by.by_clusters(opened, clusters, shares)
+        elif identity is not None:
+            made = by.by_identity(opened, identity, shares)
+        else:
+            made = by.by_sequence(opened, shares)
+        by.write_splits(out, made)
+    found = by.read_splits(out)
+    for name, size in sorted(by.sizes(found).items()):
+        typer.echo(f"{name}\t{size}")
+    if leaks := by.leaks(opened, found, None if clusters is None else by.cluster_of(clusters)):
+        shown = [f"{one} ({found[one]}), {other} ({found[other]})" for one, other in leaks[:3]]
+        raise DataError(f"{len(leaks)} leaks between the splits of {out}", *shown)
+    typer.echo("no leaks")
+    typer.echo(
+        f"use it: esmgn run --data {shlex.quote(str(store))} --set data.splits={shlex.quote(str(out))}"
+    )
+
+
+def export(
+    store: StorePath,
+    name: Annotated[
+        list[str] | None, typer.Argument(help="Proteins; all if none is named.", show_default=False)
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the files.", show_default=False)
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="pdb or cif.")] = "cif",
+    fasta: Annotated[
+        Path | None, typer.Option(help="Write all sequences into this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Write proteins of a store as structure files, or their sequences as FASTA.
+
+    A store built from the files has the same coordinates, numbers and pLDDT.
+    """
+    from esmgn_core.store import Store
+    from esmgn_core.store.export import export_structures
+    from esmgn_core.store.splits import write_fasta
+
+    opened = Store(store)
+    if form not in ("pdb", "cif"):
+        raise SettingsError(f"unknown value '{form}' (--format)", "available: pdb, cif")
+    if out is None and fasta is None:
+        raise SettingsError("nothing to write", "give a folder, --out DIR, or a file, --fasta FILE")
+    if fasta is not None:
+        write_fasta(opened, fasta)
+        typer.echo(f"{len(opened)} sequences: {fasta}")
+    if out is not None:
+        typer.echo(f"{export_structures(opened, name or None, out, form)} structures: {out}")
+
+
+def merge(
+    store: Annotated[
+        list[Path], typer.Argument(metavar="STORE...", help="Finished stores.", show_default=False)
+    ],
+    *,
+    out: OutStore,
+) -> None:
+    """Join finished stores of one layout in a new store."""
+    from esmgn_core.store.merge import merge_stores
+
+    merge_stores(store, out)
+    _summary(out)
+
+
+def fetch(
+    what: Annotated[
+        str,
+        typer.Argument(help="alphafold_v1, or a file of PDB ids or UniProt accessions.", show_default=False),
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.", show_default=False)],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Archives with this in their name.", show_default=False)
+    ] = None,
+) -> None:
+    """Download structures: a named set, or a list of entries.
+
+    Goes on where it stopped; what is there already is not downloaded again. Afterwards:
+    esmgn data build DIR -o STORE.
+    """
+    from esmgn_core.store.fetch import fetch_structures
+
+    for line in fetch_structures(what, out, only or ()):
+        typer.echo(line)
+    typer.echo(f"build a store of it: esmgn data build {shlex.quote(str(out))} -o STORE")
+
+
 def _summary(path: Path) -> None:
     from esmgn_core.store import Store
 
@@ -222,5 +357,10 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "list": list_proteins,
     "show": show,
     "verify": verify,
+    "report": report,
+    "split": split,
+    "export": export,
+    "merge": merge,
+    "fetch": fetch,
 }
 """What follows ``esmgn data``."""

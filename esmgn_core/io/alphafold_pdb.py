@@ -94,8 +94,10 @@ def _alone(text: bytes, first: int, end: int) -> bool:
     models = header.count(b"\nMODEL ") + header.startswith(b"MODEL ")
     several = models > 1 or b"\nMODEL " in rest or rest.count(b"ENDMDL") > 1
     # Records that end the first model early, name parents of residues, or hold further atoms.
-    special = (b"HETATM", b"\nMODRES", b"\nEND", b"\nTER")
-    return not (several or any(record in header for record in special) or b"HETATM" in rest)
+    special = (b"HETATM", b"\nMODRES", b"\nEND", b"\nTER", b"\nATOM")
+    if several or header.startswith(b"ATOM") or any(record in header for record in special):
+        return False
+    return not (b"HETATM" in rest or b"\nATOM" in rest or rest.startswith(b"ATOM"))
 
 
 def _same_form(words: Any, middle: Words) -> bool:
@@ -105,6 +107,7 @@ def _same_form(words: Any, middle: Words) -> bool:
     same = (around_name == around_name[0]).all() and (record == np.uint64(_word(b"ATOM  "))).all()
     altloc, before, chain = (int(around_name[0]) >> shift & 0xFF for shift in (0, 32, 40))
     spaces = words(26, "<u4") == np.uint32(_word(b"    "))
+    spaces &= words(80, "u1") == np.uint8(ord("\n"))
     return bool(same and altloc == before == NO_CODE < chain and spaces.all())
 
 

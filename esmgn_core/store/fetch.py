@@ -1,0 +1,163 @@
+"""Structures from AlphaFold DB (whole proteomes, single entries) and RCSB."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from esmgn_core.download import DownloadError, download
+from esmgn_core.errors import DataError, did_you_mean
+
+_AFDB_ARCHIVES = "https://ftp.ebi.ac.uk/pub/databases/alphafold/v2/{}.tar"
+_AFDB_ENTRY = "https://alphafold.ebi.ac.uk/files/AF-{}-F1-model_v{}.pdb"
+_RCSB_ENTRY = "https://files.rcsb.org/download/{}.cif.gz"
+_AFDB_VERSION = 4
+_PAUSE = 0.1
+"""Seconds between entries, so as not to burden the servers."""
+
+_PDB_ID = re.compile(r"[1-9][A-Za-z0-9]{3}")
+_ACCESSION = re.compile(
+    r"[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2}", re.IGNORECASE
+)
+
+
+class Archive(NamedTuple):
+    """A proteome of AlphaFold DB.
+
+    ``num_structures`` is what its download page said in 2021; counted again when a store is built.
+    """
+
+    name: str
+    md5: str
+    num_structures: int
+
+
+ALPHAFOLD_V1 = (
+    Archive("UP000006548_3702_ARATH_v2", "4cd5f596ebfc3d45d9f6b647dc5684af", 27434),
+    Archive("UP000001940_6239_CAEEL_v2", "b89bee5507f78f971417cc8fd75b40f7", 19694),
+    Archive("UP000000559_237561_CANAL_v2", "a6459a1f1a0a22fbf25f1c05c2889ae3", 5974),
+    Archive("UP000000437_7955_DANRE_v2", "24dfba8ab93dbf3f51e7db6b912dd6b4", 24664),
+    Archive("UP000002195_44689_DICDI_v2", "6b81b3086ed9e57e04a54f148ecf974c", 12622),
+    Archive("UP000000803_7227_DROME_v2", "a50f4fd9f581c89e79e1b2857e54b786", 13458),
+    Archive("UP000000625_83333_ECOLI_v2", "fdd16245769bf1f7d91a0e285ac00e52", 4363),
+    Archive("UP000008827_3847_SOYBN_v2", "66b9750c511182bc5f8ee71fe2ab2a17", 55799),
+    Archive("UP000005640_9606_HUMAN_v2", "5dadeb5aac704025cac33f7557794858", 23391),
+    Archive("UP000008153_5671_LEIIN_v2", "99b22e0f050d845782d914becbfe4d2f", 7924),
+    Archive("UP000000805_243232_METJA_v2", "da938dfae4fabf6e144f4b5ede5885ec", 1773),
+    Archive("UP000000589_10090_MOUSE_v2", "2003c09d437cfb4093552c588a33e06d", 21615),
+    Archive("UP000001584_83332_MYCTU_v2", "fba59f386cfa33af3f70ae664b7feac0", 3988),
+    Archive("UP000059680_39947_ORYSJ_v2", "d7a1a6c02213754ee1a1ffb3b41ad4ba", 43649),
+    Archive("UP000001450_36329_PLAF7_v2", "8a0e8deadffec2aba3b7edd6534b7481", 5187),
+    Archive("UP000002494_10116_RAT_v2", "1854d0bbcf819de1de7b0cfdb6d32b2e", 21272),
+    Archive("UP000002311_559292_YEAST_v2", "d9720e3809db6916405db096b520c236", 6040),
+    Archive("UP000002485_284812_SCHPO_v2", "6b918e9e4d645b12a80468bcea805f1f", 5128),
+    Archive("UP000008816_93061_STAA8_v2", "ed0eefe927eb8c3b81cf87eaabbb8d6e", 2888),
+    Archive("UP000002296_353153_TRYCC_v2", "051369e0dc8fed4798c8b2c68e6cbe2e", 19036),
+    Archive("UP000007305_4577_MAIZE_v2", "b05ff57164167851651c625dca66ed28", 39299),
+)
+"""The 21 proteomes ESM-GearNet pre-trains on; "v1" is the set, its code downloads the v2 files."""
+
+SETS = {"alphafold_v1": ALPHAFOLD_V1}
+
+
+def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Iterator[str]:
+    """Download a named set or a list of entries into ``folder``; yields what happened, line by line.
+
+    Each archive goes into a folder of its own. What is there already is not downloaded again.
+
+    Args:
+        what: a name of ``SETS``, or a file with a PDB id or a UniProt accession in each line.
+        folder: where the files go.
+        only: of a set, the archives that have one of these texts in their names.
+
+    Raises:
+        DataError: the name is unknown, a line is no identifier, there is no network to be used, or an archive
+            cannot be had or has another checksum.
+    """
+    if what in SETS:
+        chosen = [a for a in SETS[what] if not only or any(text in a.name for text in only)]
+        if not chosen:
+            raise DataError(f"no archive of {what} has {', '.join(only)} in its name")
+        for archive in chosen:
+            yield _fetch_archive(archive, folder / archive.name)
+        return
+    path = Path(what).expanduser()
+    if not path.is_file():
+        hints = (*did_you_mean(what, SETS), f"available: {', '.join(SETS)}, or a file of identifiers")
+        raise DataError(f"no such set or file: {what}", *hints)
+    entries = list(dict.fromkeys(_entries(path)))
+    failed = {}
+    for name, url in entries:
+        target = folder / name
+        if target.exists():
+            continue
+        if reason := _fetch_entry(url, target):
+            failed[name] = reason
+        time.sleep(_PAUSE)
+    yield f"{len(entries) - len(failed)} of {len(entries)} entries in {folder}"
+    yield from (f"{name}: {reason}" for name, reason in failed.items())
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str]]:
+    """File name and address of each entry of a list; of ``1ABC-A`` the entry 1ABC."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name = re.split(r"[\s,_-]", line.strip())[0]
+        if _PDB_ID.fullmatch(name):
+            yield f"{name.lower()}.cif.gz", _RCSB_ENTRY.format(name.upper())
+        elif _ACCESSION.fullmatch(name):
+            url = _AFDB_ENTRY.format(name.upper(), _AFDB_VERSION)
+            yield url.rpartition("/")[2], url
+        else:
+            raise DataError(f"{path}, line {number}: '{name}' is neither a PDB id nor a UniProt accession")
+
+
+def _fetch_entry(url: str, target: Path) -> str:
+    """Download one entry; the reason if it cannot be had."""
+    try:
+        _download(url, target)
+    except DownloadError as error:
+        return str(error)
+    return ""
+
+
+def _fetch_archive(archive: Archive, folder: Path) -> str:
+    target = folder / f"{archive.name}.tar"
+    if target.exists():
+        return f"{target}: there already"
+    url = _AFDB_ARCHIVES.format(archive.name)
+    try:
+        _download(url, target, archive.md5)
+    except DownloadError as error:
+        raise DataError(f"cannot download {url}: {error}", "type the command again to go on") from error
+    return f"{target}: {archive.num_structures:,} structures expected"
+
+
+def _download(url: str, target: Path, md5: str = "") -> None:
+    """Download into a file beside ``target``, check it, and put it in place."""
+    if os.environ.get("ESMGN_OFFLINE", "") not in ("", "0"):
+        raise DataError(f"{url} is not here, and ESMGN_OFFLINE is set")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        download(url, part)
+        if md5 and (found := _md5(part)) != md5:
+            part.unlink()
+            raise DownloadError(f"the file has the MD5 checksum {found}, expected {md5}")
+        part.replace(target)
+    except OSError as error:
+        raise DataError(f"cannot write {part}: {error.strerror}", "make room, then type it again") from error
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,210 @@
+"""What is in a store, as numbers and as a page with pictures."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esmgn_core.alphabet import AMINO_ACIDS
+from esmgn_core.errors import DataError
+from esmgn_core.store.reader import Store
+
+_INK, _FILL, _SOFT = "#24333f", "#3a7ca5", "#c8d5de"
+_PLDDT_BANDS = ((50, "#ef8354"), (70, "#f4c95d"), (90, "#6fb1d6"), (101, "#1f5f99"))
+"""Upper ends and colours of the bands AlphaFold DB uses."""
+
+_REASONS = 12
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #24333f; max-width: 60rem;
+  margin: 2.5rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem }
+.path { color: #6b7b88; margin: 0 0 1.5rem; overflow-wrap: anywhere }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .8rem }
+.tiles div { background: #f2f5f7; border-radius: 6px; padding: .7rem .9rem }
+.tiles b { display: block; font-size: 1.35rem; font-weight: 600 }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem 2rem }
+svg { width: 100%; height: auto } table { border-collapse: collapse; width: 100% }
+td { padding: .25rem .6rem; border-top: 1px solid #e3e9ed; vertical-align: top }
+td:first-child { text-align: right; white-space: nowrap; width: 5rem; font-variant-numeric: tabular-nums }
+"""
+
+
+def totals(store: Store) -> list[tuple[str, int]]:
+    """What happened to all residues and files, as label and number; numbers that are zero are left out."""
+    counts: Counter[str] = Counter()
+    for text in store.index(["account"]).column("account").to_pylist():
+        _count(json.loads(text), counts)
+    lines = [
+        ("proteins", len(store)),
+        ("residues", int(store.lengths.sum())),
+        ("files refused", len(store.index(["name"], refused=True))),
+        *counts.items(),
+    ]
+    return [(label, number) for label, number in lines if number]
+
+
+def _count(account: dict[str, Any], counts: Counter[str]) -> None:
+    """Add what one account says, in the order in which the totals are shown."""
+    chains = account["chains"]
+    counts["chains"] += len(chains)
+    counts["chains with a declared sequence"] += sum("declared" in chain for chain in chains)
+    missing = [stretch for chain in chains for stretch in chain.get("missing", ())]
+    counts["declared residues without coordinates"] += sum(last - first + 1 for first, last in missing)
+    counts["residues that differ from the declared"] += sum(len(c.get("mismatched", ())) for c in chains)
+    counts["residues not declared"] += sum(chain.get("undeclared", 0) for chain in chains)
+    counts["breaks in the numbering"] += sum(len(chain.get("breaks", ())) for chain in chains)
+    counts["residues with an insertion code"] += account.get("insertion_codes", 0)
+    counts["residues with alternate locations"] += account.get("alternates", 0)
+    counts["residues dropped for want of a CA atom"] += account.get("without_ca", 0)
+    counts["kinds of modified residues read as their parent"] += len(account.get("modified", ()))
+    counts["residues read as X"] += sum(account.get("unknown", {}).values())
+    counts["files with several models, the first read"] += "models" in account
+    for kind, number in account.get("left_out", {}).items():
+        counts[f"left out: {kind}"] += number
+
+
+def reasons(store: Store) -> list[tuple[str, int]]:
+    """Reasons of refusals, the most frequent first; numbers in a reason do not tell it from another."""
+    column = store.index(["reason"], refused=True).column("reason").to_pylist()
+    kinds = Counter("".join("#" if c.isdigit() else c for c in reason) for reason in column)
+    example = {"".join("#" if c.isdigit() else c for c in reason): reason for reason in reversed(column)}
+    return [(example[kind], number) for kind, number in kinds.most_common()]
+
+
+def write_report(store: Store, path: Path) -> None:
+    """Write one HTML page that needs no other file.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    tiles = "".join(
+        f"<div><b>{value}</b>{label}</div>"
+        for label, value in (
+            ("proteins", f"{len(store):,}"),
+            ("residues", f"{int(store.lengths.sum()):,}"),
+            ("files refused", f"{len(store.index(['name'], refused=True)):,}"),
+            ("bytes per residue", f"{store.num_bytes[0] / max(1, int(store.lengths.sum())):.1f}"),
+        )
+    )
+    plots = "".join(f"<figure style='margin:0'>{svg}</figure>" for svg in _plots(store))
+    page = (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(store.path.name)}</title>"
+        f"<style>{_STYLE}</style><h1>Store of proteins</h1><p class='path'>{html.escape(str(store.path))}</p>"
+        f"<div class='tiles'>{tiles}</div><h2>What is in it</h2><div class='plots'>{plots}</div>"
+        f"{_table('What became of the content', totals(store)[3:])}"
+        f"{_table('Why files were refused', reasons(store))}</html>\n"
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:
+    if not rows:
+        return ""
+    cells = "".join(f"<tr><td>{number:,}<td>{html.escape(label)}" for label, number in rows)
+    return f"<h2>{title}</h2><table>{cells}</table>"
+
+
+def _plots(store: Store) -> list[str]:
+    import matplotlib as mpl
+
+    mpl.use("Agg", force=False)
+    index = store.index(["mean_plddt", "resolution", "num_chains"])
+    plddt, resolution = (index.column(name).to_numpy().astype(float) for name in ("mean_plddt", "resolution"))
+    counts = np.zeros(len(AMINO_ACIDS) + 1, dtype=np.int64)
+    for types in store.residue_types():
+        counts += np.bincount(types, minlength=len(counts))[: len(counts)]
+    drawn = [_figure("Length, residues", lambda axes: _lengths(axes, store.lengths)) if len(store) else ""]
+    if np.isfinite(plddt).any():
+        drawn.append(_figure("Mean pLDDT of predicted structures", lambda axes: _plddts(axes, plddt)))
+    if np.isfinite(resolution).any():
+        drawn.append(_figure("Resolution, angstrom", lambda axes: _histogram(axes, resolution, 24)))
+    drawn.append(_figure("Composition, % of residues", lambda axes: _composition(axes, counts)))
+    if refused := reasons(store)[:_REASONS]:
+        drawn.append(_figure("Reasons for refusal", lambda axes: _bars(axes, refused)))
+    return [svg for svg in drawn if svg]
+
+
+def _figure(title: str, draw: Callable[[Any], None]) -> str:
+    """One picture as SVG, text kept as text."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    style: Any = {
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "svg.hashsalt": "esmgn",
+    }
+    with rc_context(style):
+        figure = Figure(figsize=(5.6, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.set_title(title, loc="left", fontsize=11, color=_INK)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color(_SOFT)
+        axes.tick_params(color=_SOFT, labelcolor=_INK)
+        stream = StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue().partition("<svg")[1] + stream.getvalue().partition("<svg")[2]
+
+
+def _lengths(axes: Any, lengths: Any) -> None:
+    low, high = max(1, int(lengths.min())), int(lengths.max()) + 1
+    edges = np.unique(np.round(np.geomspace(low, max(high, low + 1), 33)))
+    axes.hist(lengths, bins=edges, color=_FILL)
+    axes.set_xscale("log")
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    median = float(np.median(lengths))
+    axes.axvline(median, color=_INK, linewidth=1, linestyle=":")
+    axes.annotate(f"median {median:,.0f}", (median, 0.97), xycoords=("data", "axes fraction"), va="top",
+                  xytext=(-4, 0), ha="right", textcoords="offset points", color=_INK)  # fmt: skip
+    axes.set_ylabel("proteins", color=_INK)
+
+
+def _plddts(axes: Any, plddt: Any) -> None:
+    values = plddt[np.isfinite(plddt)]
+    _, edges, bars = axes.hist(values, bins=np.arange(0, 101, 2.5))
+    for edge, bar in zip(edges, bars, strict=False):
+        bar.set_facecolor(next(colour for end, colour in _PLDDT_BANDS if edge < end))
+    axes.set_xlim(max(0.0, float(values.min()) - 5), 100)
+    axes.set_ylabel("proteins", color=_INK)
+
+
+def _histogram(axes: Any, values: Any, bins: int) -> None:
+    axes.hist(values[np.isfinite(values)], bins=bins, color=_FILL)
+    axes.set_ylabel("proteins", color=_INK)
+
+
+def _composition(axes: Any, counts: Any) -> None:
+    letters = [*AMINO_ACIDS, "X"]
+    share = 100 * counts / max(1, counts.sum())
+    order = np.argsort(-share, kind="stable")
+    axes.bar([letters[row] for row in order], share[order], color=_FILL)
+    axes.margins(x=0.01)
+
+
+def _bars(axes: Any, rows: Sequence[tuple[str, int]]) -> None:
+    labels = [label if len(label) < 46 else label[:44] + "..." for label, _ in rows]
+    numbers = [number for _, number in rows]
+    places = np.arange(len(rows))
+    axes.barh(places, numbers, color=_FILL)
+    axes.set_yticks(places, labels, fontsize=8)
+    axes.invert_yaxis()
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))

@@ -1,0 +1,282 @@
+"""Splits, reports, exports, merges and downloads of stores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from esmgn_core.errors import DataError
+from esmgn_core.io.write import pdb_text
+from esmgn_core.store import Store, fetch
+from esmgn_core.store.export import export_structures
+from esmgn_core.store.merge import merge_stores
+from esmgn_core.store.report import reasons, totals, write_report
+from esmgn_core.store.splits import (
+    Shares,
+    by_clusters,
+    by_identity,
+    by_sequence,
+    leaks,
+    read_splits,
+    write_fasta,
+    write_splits,
+)
+
+
+@pytest.fixture
+def store(folder, make, proteins) -> Store:
+    (folder / "copy.pdb").write_text(pdb_text(replace(proteins[2], name="copy")))
+    return make(folder)
+
+
+def test_copies_of_a_sequence_are_in_one_split_whatever_the_shares(store):
+    for valid in np.linspace(0.05, 0.95, 19):
+        splits = by_sequence(store, Shares(valid=float(valid)))
+        assert splits["copy"] == splits["long"]
+        assert leaks(store, splits) == []
+
+
+def test_shares_are_about_as_asked():
+    shares = Shares(valid=0.2, test=0.3)
+    found = [shares.split(str(key)) for key in range(4000)]
+    assert found.count("valid") / 4000 == pytest.approx(0.2, abs=0.03)
+    assert found.count("test") / 4000 == pytest.approx(0.3, abs=0.03)
+
+
+def test_clusters_stay_together(store, tmp_path):
+    file = tmp_path / "clusters.tsv"
+    file.write_text("long\tlong\nlong\tcopy\nlong\tpair\nsingle\tsingle\nsingle\tpredicted\nx\ttwo_chains\n")
+    for valid in np.linspace(0.05, 0.95, 10):
+        splits = by_clusters(store, file, Shares(valid=float(valid)))
+        assert splits["long"] == splits["copy"] == splits["pair"]
+        assert splits["single"] == splits["predicted"]
+
+
+def test_a_protein_without_a_cluster_is_named(store, tmp_path):
+    (tmp_path / "clusters.tsv").write_text("long\tlong\n")
+    with pytest.raises(DataError, match="has no cluster for 5 proteins, such as 'copy'"):
+        by_clusters(store, tmp_path / "clusters.tsv", Shares())
+
+
+def test_a_leak_between_splits_is_found(store):
+    splits = {"long": "train", "copy": "valid", "pair": "train"}
+    assert leaks(store, splits) == [("copy", "long")]
+    clusters = {"pair": "a", "single": "a"}
+    assert leaks(store, {"pair": "train", "single": "test"}, clusters) == [("pair", "single")]
+
+
+def test_mmseqs_is_asked_for_only_where_it_is_needed(store, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DataError, match="--identity needs MMseqs2"):
+        by_identity(store, 0.3, Shares())
+
+
+def test_mmseqs_clusters_are_used(store, tmp_path, monkeypatch):
+    """A program in the place of MMseqs2 that puts every second protein into the cluster of the first."""
+    program = tmp_path / "bin" / "mmseqs"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = easy-cluster ] || exit 1\n'
+        "grep '>' \"$2\" | tr -d '>' | awk '{print ($1 % 2) \"\\t\" $1}' > \"$3_cluster.tsv\"\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    splits = by_identity(store, 0.3, Shares(valid=0.5))
+    even, odd = ({splits[name] for name in store.names[first::2]} for first in (0, 1))
+    assert len(even) == len(odd) == 1
+
+
+def test_splits_are_read_as_they_were_written(tmp_path):
+    splits = {"a": "train", "b": "valid"}
+    write_splits(tmp_path / "splits.tsv", splits)
+    assert read_splits(tmp_path / "splits.tsv") == splits
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a\n", "line 1: expected two columns"), ("a\ttrain\na\tvalid\n", "line 2: 'a' is in the splits")],
+)
+def test_wrong_lines_of_splits_are_named(tmp_path, text, message):
+    (tmp_path / "splits.tsv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_splits(tmp_path / "splits.tsv")
+
+
+def test_sequences_are_written_as_fasta(store, tmp_path, proteins):
+    write_fasta(store, tmp_path / "all.fasta")
+    lines = (tmp_path / "all.fasta").read_text().splitlines()
+    sequences = dict(zip((line[1:] for line in lines[::2]), lines[1::2], strict=True))
+    assert sequences == {"copy": proteins[2].sequence, **{p.name: p.sequence for p in proteins}}
+
+
+@pytest.mark.parametrize("form", ["pdb", "cif"])
+def test_what_is_exported_builds_the_same_columns(store, make, tmp_path, form):
+    export_structures(store, None, tmp_path / "files", form)
+    again = make(tmp_path / "files", name="again")
+    shards = [path / "shards" / "00000.safetensors" for path in (store.path, again.path)]
+    one, two = (Store(shard.parents[1]) for shard in shards)
+    assert one.names == two.names
+    for row in range(len(one)):
+        for name in ("residue_type", "residue_index", "insertion_code", "chain_index", "atom_mask"):
+            assert torch.equal(getattr(one[row], name), getattr(two[row], name)), name
+        assert torch.equal(one[row].backbone.nan_to_num(), two[row].backbone.nan_to_num())
+        assert (one[row].plddt is None) == (two[row].plddt is None)
+        if one[row].plddt is not None:
+            assert torch.equal(one[row].plddt, two[row].plddt)
+
+
+def test_the_totals_count_what_the_files_say(store):
+    found = dict(totals(store))
+    assert found["proteins"] == 6
+    assert found["files refused"] == 1
+    assert found["chains"] == 7
+    assert reasons(store) == [("the file is empty", 1)]
+
+
+def test_the_account_tells_what_is_missing_from_the_declared_sequence(make, tmp_path, proteins):
+    text = pdb_text(proteins[3])  # two residues
+    names = [line[17:20] for line in text.splitlines() if line[12:16] == " CA "]
+    declared = ["GLY", names[0], "TRP", "TRP", names[1]]
+    (tmp_path / "x.pdb").write_text(f"SEQRES   1 A    5  {' '.join(declared)}\n{text}")
+    account = json.loads(make(tmp_path / "x.pdb").index().to_pylist()[0]["account"])
+    [chain] = account["chains"]
+    assert (chain["declared"], chain["residues"]) == (5, 2)
+    assert chain["missing"] == [[1, 1], [3, 4]]
+
+
+def test_the_page_needs_no_other_file_and_shows_every_reason(store, tmp_path):
+    write_report(store, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") >= 4
+    assert "the file is empty" in page
+    assert "src=" not in page
+    assert "<link" not in page
+
+
+def test_merged_stores_hold_the_proteins_of_all(folder, make, tmp_path):
+    one, two = make(folder / "long.pdb", name="one"), make(folder / "p*.pdb", name="two")
+    merge_stores([one.path, two.path], tmp_path / "both")
+    both = Store(tmp_path / "both")
+    assert both.names == ["long", "pair", "predicted"]
+    assert torch.equal(both[2].plddt, two[1].plddt)
+    assert both.problems() == []
+    with pytest.raises(DataError, match="'long' is in both"):
+        merge_stores([one.path, both.path], tmp_path / "twice")
+
+
+@pytest.fixture
+def server(tmp_path, proteins, monkeypatch):
+    """Archives and entries on a local server; the addresses point at it."""
+    root = tmp_path / "www"
+    root.mkdir()
+    (root / "SMALL.tar").write_bytes(b"an archive")
+    (root / "1ABC.cif.gz").write_bytes(b"an entry")
+    (root / "AF-P12345-F1-model_v4.pdb").write_text(pdb_text(proteins[0]))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(root))  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{running.server_port}"
+        for name, form in (
+            ("_AFDB_ARCHIVES", "{}.tar"),
+            ("_RCSB_ENTRY", "{}.cif.gz"),
+            ("_AFDB_ENTRY", "AF-{}-F1-model_v{}.pdb"),
+        ):
+            monkeypatch.setattr(fetch, name, f"{address}/{form}")
+        monkeypatch.setattr(fetch, "_PAUSE", 0)
+        monkeypatch.delenv("ESMGN_OFFLINE", raising=False)
+        yield root
+        running.shutdown()
+        thread.join()
+
+
+def small(md5: str) -> dict[str, tuple[fetch.Archive, ...]]:
+    return {"small": (fetch.Archive("SMALL", md5, 3),)}
+
+
+@pytest.mark.usefixtures("server")
+def test_an_archive_goes_into_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "SETS", small(hashlib.md5(b"an archive").hexdigest()))  # noqa: S324
+    [line] = fetch.fetch_structures("small", tmp_path / "out")
+    assert line.endswith("SMALL.tar: 3 structures expected")
+    assert (tmp_path / "out" / "SMALL" / "SMALL.tar").read_bytes() == b"an archive"
+    assert next(fetch.fetch_structures("small", tmp_path / "out")).endswith("there already")
+
+
+@pytest.mark.usefixtures("server")
+def test_an_archive_with_another_checksum_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "SETS", small("0" * 32))
+    with pytest.raises(DataError, match=r"has the MD5 checksum .*, expected 000"):
+        list(fetch.fetch_structures("small", tmp_path / "out"))
+    assert list((tmp_path / "out").rglob("*.tar*")) == []
+
+
+@pytest.mark.usefixtures("server")
+def test_entries_are_downloaded_by_id_and_accession_and_the_missing_are_named(tmp_path):
+    (tmp_path / "ids.txt").write_text("1abc-A\n# a comment\nP12345\n9xyz\n")
+    lines = list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out"))
+    assert lines == [f"2 of 3 entries in {tmp_path / 'out'}", "9xyz.cif.gz: HTTP 404 File not found"]
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    assert found == {"1abc.cif.gz", "AF-P12345-F1-model_v4.pdb"}
+
+
+def test_a_line_that_is_no_identifier_is_named(tmp_path):
+    (tmp_path / "ids.txt").write_text("1abc\nhello!\n")
+    with pytest.raises(DataError, match="line 2: 'hello!' is neither a PDB id nor a UniProt accession"):
+        list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path))
+
+
+def test_an_unknown_set_gets_the_nearest_name(tmp_path):
+    with pytest.raises(DataError, match=r"did you mean: alphafold_v1\?"):
+        list(fetch.fetch_structures("alphafold_v2", tmp_path))
+
+
+def test_no_connection_is_made_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESMGN_OFFLINE", "1")
+    with pytest.raises(DataError, match="ESMGN_OFFLINE is set"):
+        list(fetch.fetch_structures("alphafold_v1", tmp_path))
+
+
+def test_the_manifest_of_alphafold_v1_is_whole():
+    archives = fetch.SETS["alphafold_v1"]
+    assert len({archive.name for archive in archives}) == len({a.md5 for a in archives}) == 21
+    assert all(len(archive.md5) == 32 and set(archive.md5) <= set("0123456789abcdef") for archive in archives)
+    assert sum(archive.num_structures for archive in archives) == 365_198
+
+
+@pytest.mark.filterwarnings("ignore:Unlikely unit cell:UserWarning")
+def test_frames_of_a_trajectory_are_proteins_in_angstrom(folder, make, tmp_path, proteins):
+    mdtraj = pytest.importorskip("mdtraj")
+    topology = folder / "two_chains.pdb"
+    first = mdtraj.load(str(topology))
+    frames = mdtraj.join([first, first])
+    frames.xyz[1] += 0.5
+    frames.save_dcd(str(tmp_path / "md.dcd"))
+    store = make(tmp_path / "md.dcd", topology=Path(topology))
+    assert store.names == ["md-0", "md-1"]
+    expected = proteins[0].backbone
+    torch.testing.assert_close(store[0].backbone, expected, atol=2e-3, rtol=0, equal_nan=True)
+    torch.testing.assert_close(store[1].backbone, expected + 5, atol=2e-3, rtol=0, equal_nan=True)
+    assert store[0].residue_index.tolist() == proteins[0].residue_index.tolist()
+    assert len(store[0].chains) == 2
+
+
+def test_a_trajectory_without_topology_says_what_to_give(make, tmp_path):
+    (tmp_path / "md.xtc").write_bytes(b"x")
+    with pytest.raises(DataError, match="names no atoms\n  give a structure of it: --topology FILE"):
+        make(tmp_path / "md.xtc")
