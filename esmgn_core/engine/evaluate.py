@@ -161,7 +161,7 @@ def report_run(
     gives this process's share of the proteins with some indices.
 
     Returns:
-        ``{set: {score: {value, low, high}}}``, the same on every process.
+        ``{set: {score: {value, low, high}}}``; empty on all processes but the main one.
     """
     world.barrier()
     best = train.test_epoch == "best" and progress.best_step
@@ -173,7 +173,7 @@ def report_run(
         return {}
     _, found = predict_proteins(step, task, held_out(wanted), world)
     if not world.is_main:
-        return world.from_main({})
+        return {}
     place = {index: row for row, index in enumerate(wanted[:: dataset.group_size])}
     parts = {
         name: found.take([place[index] for index in indices[:: dataset.group_size]])
@@ -181,7 +181,7 @@ def report_run(
     }
     report = {name: score_with_intervals(task, part, train.resamples) for name, part in parts.items()}
     _write(run, report, parts, metric=task.metric, step=progress.best_step if best else progress.step)
-    return world.from_main(report)
+    return report
 
 
 def evaluation_sets(dataset: ProteinDataset) -> dict[str, Sequence[int]]:

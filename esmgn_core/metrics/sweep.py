@@ -43,22 +43,26 @@ class Sweep:
     Attributes:
         score: [S].
         protein: int64 [S], row of the pair's protein.
-        hit: bool [S], whether the label is positive.
-        first: bool [S], whether it is the protein's highest score.
         precision_change: float64 [S], change of the protein's precision.
         num_positives: int64 [B].
         ends: int64 [G], places after which a threshold may stand; only those that a hit makes worth
             while: between hits neither precision nor recall rises.
+        hits: int64 [H], proteins of the pairs whose label is positive.
+        hits_within: int64 [G], how many of them lie within the threshold.
+        firsts: int64 [F], proteins by their highest score.
+        firsts_within: int64 [G], how many of them lie within the threshold.
         mode: see :func:`f_max`.
     """
 
     score: NDArray[np.floating]
     protein: NDArray[np.int64]
-    hit: NDArray[np.bool_]
-    first: NDArray[np.bool_]
     precision_change: Floats
     num_positives: NDArray[np.int64]
     ends: NDArray[np.int64]
+    hits: NDArray[np.int64]
+    hits_within: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    firsts_within: NDArray[np.int64]
     mode: Mode
 
     @classmethod
@@ -79,22 +83,24 @@ class Sweep:
         positive = np.take_along_axis((truth > 0) & known, order, axis=1)
         precision = positive.cumsum(axis=1) / np.arange(1, values.shape[1] + 1)
         change = np.diff(precision, axis=1, prepend=0.0)
-        first = np.zeros(values.shape, dtype=np.bool_)
-        first[:, :1] = True
 
         kept = np.flatnonzero(np.take_along_axis(known, order, axis=1))
         ranked = np.take_along_axis(values, order, axis=1).ravel()[kept]
         turn = np.argsort(-ranked, kind=kind)
         kept, ranked = kept[turn], ranked[turn]
-        hit = positive.ravel()[kept]
+        hit, first = positive.ravel()[kept], kept % values.shape[1] == 0
+        ends = _ends(ranked, hit, one_by_one=mode == "torchdrug")
+        protein = kept // values.shape[1]
         return cls(
             score=ranked,
-            protein=kept // values.shape[1],
-            hit=hit,
-            first=first.ravel()[kept],
+            protein=protein,
             precision_change=change.ravel()[kept],
             num_positives=positive.sum(axis=1),
-            ends=_ends(ranked, hit, one_by_one=mode == "torchdrug"),
+            ends=ends,
+            hits=protein[hit],
+            hits_within=hit.cumsum()[ends],
+            firsts=protein[first],
+            firsts_within=first.cumsum()[ends],
             mode=mode,
         )
 
@@ -117,26 +123,31 @@ class Sweep:
 
     def curve(self, counts: ArrayLike | None = None) -> tuple[Floats, Floats]:
         """Precision [G] and recall [G] at the thresholds of ``ends``."""
-        weight = np.ones(len(self.num_positives)) if counts is None else np.asarray(counts, dtype=np.float64)
-        counted = weight[self.protein]
-        right = (self.precision_change * counted).cumsum()[self.ends]
-        predicted = (self.first * counted).cumsum()[self.ends]
+        weight = self._weights(counts)
+        right = (self.precision_change * weight[self.protein]).cumsum()[self.ends]
+        predicted = weight[self.firsts].cumsum()[self.firsts_within - 1]
         share = weight / np.maximum(self.num_positives, 1)
-        recalled = (self.hit * share[self.protein]).cumsum()[self.ends]
+        recalled = share[self.hits].cumsum()[self.hits_within - 1]
         answerable = weight[self.num_positives > 0].sum() if self.mode == "cafa" else weight.sum()
         precision = np.divide(right, predicted, out=np.zeros_like(right), where=predicted > 0)
         return precision, recalled / max(answerable, 1e-300)
 
     def average_precision(self, counts: ArrayLike | None = None) -> float:
         """Micro-averaged precision: of all pairs of protein and class as one ranking. 0 without hits."""
-        weight = np.ones(len(self.num_positives)) if counts is None else np.asarray(counts, dtype=np.float64)
-        counted = weight[self.protein]
-        hits = (self.hit * counted).cumsum()[self.ends]
-        if not len(hits) or hits[-1] == 0:
+        if not len(self.ends):
             return 0.0
-        taken = counted.cumsum()[self.ends]
+        weight = self._weights(counts)
+        hits = weight[self.hits].cumsum()[self.hits_within - 1]
+        if hits[-1] == 0:
+            return 0.0
+        taken = weight[self.protein].cumsum()[self.ends]
         precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
         return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
+
+    def _weights(self, counts: ArrayLike | None) -> Floats:
+        if counts is None:
+            return np.ones(len(self.num_positives))
+        return np.asarray(counts, dtype=np.float64)
 
 
 def _ends(ranked: NDArray[np.floating], hit: NDArray[np.bool_], *, one_by_one: bool) -> NDArray[np.int64]:
