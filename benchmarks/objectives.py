@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; all if none")
     parser.add_argument("--proteins", type=int, default=8, help="crops; a quarter for SiamDiff and DiffPreT")
-    parser.add_argument("--sampling-proteins", type=int, default=24, help="crops where walks are drawn")
+    parser.add_argument("--sampling-proteins", type=int, default=24, help="crops for walks and heads alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="GearNet 2 x 64, fewer crops")
     arguments = parser.parse_args()
@@ -63,6 +63,7 @@ def main() -> None:
     # Memory first: a process that is forked from one that has run backward passes cannot run its own.
     sampling(arguments.sampling_proteins, arguments.rounds)
     layers, width = (2, 64) if arguments.quick else (6, 512)
+    heads(320 + layers * width, arguments.sampling_proteins, arguments.rounds)
     print(f"\nsteps with ESM-2 8M and GearNet {layers} x {width}")
     for name in arguments.tasks or TASKS:
         steps(name, layers, width, arguments.proteins, arguments.rounds)
@@ -86,6 +87,23 @@ def sampling(num_proteins: int, rounds: int) -> None:
             draw_listed(batch, graph, num_edges, SeededDraws(0, 0, range(num_proteins)))
 
         report(kind, {"esmgn": numbered, "plain": all_listed}, rounds)
+
+
+def heads(dim: int, num_proteins: int, rounds: int) -> None:
+    """Forward and backward pass of the heads alone, on 512 tuples (256 pairs) of each crop."""
+    print(f"\nheads on {num_proteins} crops of 100, width {dim}")
+    residues = torch.randn(100 * num_proteins, dim, requires_grad=True)
+    for name, arity, outputs in (("distance", 2, 1), ("angle", 3, 8), ("dihedral", 4, 8)):
+        head = TupleMLP(dim, arity, dim, outputs, 2)
+        index = torch.randint(len(residues), (arity, num_proteins * (256 if arity == 2 else 512)))
+
+        def factored(head: TupleMLP = head, index: Tensor = index) -> None:
+            head(residues, index).sum().backward()
+
+        def concatenated(head: TupleMLP = head, index: Tensor = index) -> None:
+            on_concatenated(head, residues, index).sum().backward()  # type: ignore[no-untyped-call]
+
+        report(name, {"esmgn": factored, "plain": concatenated}, rounds)
 
 
 def steps(name: str, layers: int, width: int, num_proteins: int, rounds: int) -> None:
