@@ -15,12 +15,14 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 VarlenAttention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 """``torch.nn.attention.varlen.varlen_attn``: query, key, value, their offsets, their longest."""
 
 _VARLEN_TYPES = (torch.float16, torch.bfloat16)
 _VARLEN_CAPABILITY = (8, 0)
+_MAX_WEIGHTS = 2**24
 
 
 class Group(NamedTuple):
@@ -80,9 +82,24 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, dropout: fl
     attended = []
     # One split instead of many slices: the backward pass of each slice would fill all T rows.
     for q, k, v in _by_group(pack, query, key, value):
-        mixed = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        mixed = _attended(q, k, v, dropout)
         attended.append(mixed.transpose(1, 2).flatten(0, 1))
     return torch.cat(attended) if attended else value
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    """Attention of sequences of equal length, [sequences, heads, length, head_dim]."""
+    attention = functional.scaled_dot_product_attention
+    size = max(1, _MAX_WEIGHTS // max(query[..., 0].numel() // query.shape[2] * key.shape[2], 1))
+    if not dropout or query.device.type != "cpu" or query.shape[2] <= size:
+        return attention(query, key, value, dropout_p=dropout)
+    # With dropout the CPU has no kernel that does without all weights: some queries at a time, whose
+    # weights the backward pass makes again.
+    parts = [
+        checkpoint(attention, part, key, value, dropout_p=dropout, use_reentrant=False)
+        for part in torch.split(query, size, dim=2)
+    ]
+    return torch.cat(parts, dim=2)
 
 
 def attention_weights(query: Tensor, key: Tensor, pack: Pack) -> list[Tensor]:

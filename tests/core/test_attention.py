@@ -132,3 +132,28 @@ def test_the_kernel_agrees_with_the_groups_on_a_gpu() -> None:
     assert (found.float() - expected).norm() < 0.02 * expected.norm()
     found.sum().backward()
     assert query.grad is not None
+
+
+def test_dropout_in_parts_is_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a dropout that never strikes, outputs and gradients are those of whole sequences."""
+    found = []
+    for dropout, limit in ((0.0, 2**24), (1e-12, 30)):
+        monkeypatch.setattr(attention, "_MAX_WEIGHTS", limit)
+        inputs = [tensor.requires_grad_() for tensor in rows(dtype=torch.float64)]
+        mixed = attend(*inputs, pack_of(LENGTHS), dropout=dropout)
+        (mixed * torch.linspace(-1, 1, mixed.numel()).view_as(mixed)).sum().backward()
+        found.append([mixed, *(tensor.grad for tensor in inputs)])
+    torch.testing.assert_close(*found)
+
+
+def test_dropout_in_parts_drops_the_same_weights_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made again for the backward pass, the weights are those that mixed the values."""
+    monkeypatch.setattr(attention, "_MAX_WEIGHTS", 30)
+    query, key, value = rows()
+    value.requires_grad_()
+    mixed = attend(query, key, value, pack_of(LENGTHS), dropout=0.5)
+    mixed.sum().backward()
+    # Values enter linearly: their gradient, times themselves, adds up to the output.
+    assert value.grad is not None
+    torch.testing.assert_close((value.grad * value).sum(), mixed.sum())
+    assert not torch.equal(mixed, attend(query, key, value, pack_of(LENGTHS)))

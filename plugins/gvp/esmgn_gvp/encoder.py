@@ -54,6 +54,9 @@ class GVPGNN(nn.Module):
         """Radial basis functions of the length of an edge."""
         max_distance: float = Field(20.0, gt=0)
         """Centre of the last basis function, in angstrom."""
+        max_edges_kept: int = Field(60_000, ge=0)
+        """Edges up to which messages are kept for the backward pass, about 40 KB each; on larger graphs
+        they are made again, which takes a third more time."""
         readout: Readout = "mean"
         """How residues are pooled into a protein."""
 
@@ -78,7 +81,7 @@ class GVPGNN(nn.Module):
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
-        neighbors = Neighbors.of(graph, batch.num_residues)
+        neighbors = Neighbors.of(graph, batch.num_residues, self.settings.max_edges_kept)
         edges = self.edge_input(self.edge_norm(self._drawn(batch.ca.float(), neighbors)))
         scalars = self.node_norm(self.node_projection(features))
         nodes = self.node_input(Features(scalars, batch.ca.new_empty(batch.num_residues, 3, 0)))

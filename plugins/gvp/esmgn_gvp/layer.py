@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
 
 from esmgn_core.graph import ResidueGraph
 from esmgn_gvp.features import Dims, FeatureDropout, FeatureNorm, Features, lengths
 from esmgn_gvp.perceptron import GVP
+
+_EDGES_PER_BLOCK = 8192
 
 
 class Neighbors(NamedTuple):
@@ -18,25 +23,70 @@ class Neighbors(NamedTuple):
 
     Attributes:
         source: int64 [E].
-        target: int64 [E].
+        target: int64 [E], ascending.
         degree: int64 [N, 1], incoming edges of each residue.
+        blocks: consecutive residues and their incoming edges; one block where messages are kept for
+            the backward pass, else they are made again, block by block.
     """
 
     source: Tensor
     target: Tensor
     degree: Tensor
+    blocks: tuple[tuple[slice, slice], ...]
 
     @classmethod
-    def of(cls, graph: ResidueGraph, num_residues: int) -> Self:
+    def of(cls, graph: ResidueGraph, num_residues: int, max_edges_kept: int) -> Self:
         """All edges of a graph, whatever their relation."""
         source, target = graph.edge_index
-        return cls(source, target, target.bincount(minlength=num_residues).unsqueeze(1))
+        degree = target.bincount(minlength=num_residues)
+        if len(source) <= max_edges_kept:
+            blocks = ((slice(0, num_residues), slice(0, len(source))),)
+        else:
+            blocks = tuple(_blocks(degree.cumsum(0)))
+        return cls(source, target, degree.unsqueeze(1), blocks)
+
+    def part(self, rows: slice, edges: slice) -> Incoming:
+        """The incoming edges of one block."""
+        return Incoming(
+            self.source[edges], self.target[edges], self.target[edges] - rows.start, self.degree[rows]
+        )
+
+
+class Incoming(NamedTuple):
+    """The incoming edges of n consecutive residues.
+
+    Attributes:
+        source: int64 [E_b].
+        target: int64 [E_b].
+        place: int64 [E_b], the target counted from the first of the n.
+        degree: int64 [n, 1].
+    """
+
+    source: Tensor
+    target: Tensor
+    place: Tensor
+    degree: Tensor
+
+    def gather(self, of_source: Tensor, of_target: Tensor) -> Tensor:
+        """Sum of both ends' values, [E_b, ...] from [N, ...] and [N, ...]."""
+        return of_source.index_select(0, self.source) + of_target.index_select(0, self.target)
 
     def mean(self, messages: Tensor) -> Tensor:
-        """float32 [N, ...] from [E, ...]: mean over incoming edges, zero where there is none."""
+        """float32 [n, ...] from [E_b, ...]: mean over incoming edges, zero where there is none."""
         flat = messages.float().flatten(1)
-        summed = flat.new_zeros(len(self.degree), flat.shape[1]).index_add(0, self.target, flat)
+        summed = flat.new_zeros(len(self.degree), flat.shape[1]).index_add(0, self.place, flat)
         return (summed / self.degree.clamp(min=1)).view(-1, *messages.shape[1:])
+
+
+def _blocks(last_edge: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Residues with about 8,192 incoming edges together, at least one residue each, and these edges."""
+    total = last_edge.tolist()
+    cuts = torch.searchsorted(
+        last_edge, torch.arange(0, total[-1], _EDGES_PER_BLOCK, device=last_edge.device)
+    )
+    ends = sorted({0, *cuts.tolist(), len(total)})
+    for first, end in itertools.pairwise(ends):
+        yield slice(first, end), slice(total[first - 1] if first else 0, total[end - 1])
 
 
 class GVPMessages(nn.Module):
@@ -64,22 +114,44 @@ class GVPMessages(nn.Module):
 
     def forward(self, nodes: Features, edges: Features, neighbors: Neighbors) -> Features:
         """Messages to all residues."""
-        return self._mean_of_third(self.second(self._first(nodes, edges, neighbors)), neighbors)
+        scalar_maps, vector_maps = self._maps_of_first()
+        of_nodes = (
+            linear(nodes.vectors, vector_maps[0]),
+            linear(nodes.vectors, vector_maps[2]),
+            linear(nodes.scalars, scalar_maps[0]),
+            linear(nodes.scalars, scalar_maps[2]),
+        )
+        if len(neighbors.blocks) == 1:
+            return self._messages(of_nodes, edges, neighbors.part(*neighbors.blocks[0]))
+        parts = []
+        for rows, which in neighbors.blocks:
+            some = Features(edges.scalars[which], edges.vectors[which])
+            part = neighbors.part(rows, which)
+            parts.append(checkpoint(self._messages, of_nodes, some, part, use_reentrant=False))
+        return Features(
+            torch.cat([part.scalars for part in parts]), torch.cat([part.vectors for part in parts])
+        )
 
-    def _first(self, nodes: Features, edges: Features, neighbors: Neighbors) -> Features:
-        first = self.first
+    def _maps_of_first(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Weights of g_1 for source, edge and target: of the scalars and lengths, and of the vectors."""
         num_vectors = [dims.vectors for dims in self.dims]
         num_scalars = [dims.scalars for dims in self.dims]
-        hidden = _on_edges(
-            first.hidden.weight.split_with_sizes(num_vectors, dim=1), nodes.vectors, edges.vectors, neighbors
-        )
-        *of_scalars, of_lengths = first.scalar.weight.split_with_sizes(
-            [*num_scalars, hidden.shape[-1]], dim=1
-        )
-        scalars = _on_edges(of_scalars, nodes.scalars, edges.scalars, neighbors)
-        return first.gated(scalars + linear(lengths(hidden), of_lengths, first.scalar.bias), hidden)
+        num_hidden = self.first.hidden.weight.shape[0]
+        scalars = self.first.scalar.weight.split_with_sizes([*num_scalars, num_hidden], dim=1)
+        return scalars, self.first.hidden.weight.split_with_sizes(num_vectors, dim=1)
 
-    def _mean_of_third(self, messages: Features, neighbors: Neighbors) -> Features:
+    def _messages(self, of_nodes: tuple[Tensor, ...], edges: Features, incoming: Incoming) -> Features:
+        return self._mean_of_third(self.second(self._first(of_nodes, edges, incoming)), incoming)
+
+    def _first(self, of_nodes: tuple[Tensor, ...], edges: Features, incoming: Incoming) -> Features:
+        (_, of_edge, _, of_lengths), (_, hidden_of_edge, _) = self._maps_of_first()
+        sent_vectors, received_vectors, sent_scalars, received_scalars = of_nodes
+        hidden = incoming.gather(sent_vectors, received_vectors) + linear(edges.vectors, hidden_of_edge)
+        scalars = incoming.gather(sent_scalars, received_scalars) + linear(edges.scalars, of_edge)
+        scalars = scalars + linear(lengths(hidden), of_lengths, self.first.scalar.bias)
+        return self.first.gated(scalars, hidden)
+
+    def _mean_of_third(self, messages: Features, incoming: Incoming) -> Features:
         third, num_scalars = self.third, messages.scalars.shape[1]
         hidden = third.hidden(messages.vectors)
         length = lengths(hidden)
@@ -89,20 +161,10 @@ class GVPMessages(nn.Module):
         opening = linear(messages.scalars, gate[:, :num_scalars], gate_bias) + linear(
             length, gate[:, num_scalars:]
         )
-        vectors = neighbors.mean(third.vector(hidden) * torch.sigmoid(opening).unsqueeze(-2))
-        joined = torch.cat([neighbors.mean(messages.scalars), neighbors.mean(length)], dim=1)
-        scalars = third.scalar(joined).masked_fill(neighbors.degree == 0, 0.0)
+        vectors = incoming.mean(third.vector(hidden) * torch.sigmoid(opening).unsqueeze(-2))
+        joined = torch.cat([incoming.mean(messages.scalars), incoming.mean(length)], dim=1)
+        scalars = third.scalar(joined).masked_fill(incoming.degree == 0, 0.0)
         return Features(scalars, vectors)
-
-
-def _on_edges(
-    weights: list[Tensor] | tuple[Tensor, ...], of_nodes: Tensor, of_edges: Tensor, neighbors: Neighbors
-) -> Tensor:
-    """W [source, edge, target] from its three column blocks: [E, ..., out]."""
-    of_source, of_edge, of_target = weights
-    sent = linear(of_nodes, of_source).index_select(0, neighbors.source)
-    received = linear(of_nodes, of_target).index_select(0, neighbors.target)
-    return sent + received + linear(of_edges, of_edge)
 
 
 class GVPLayer(nn.Module):

@@ -172,5 +172,41 @@ def test_joined_inputs_of_edges_are_never_made(make_model, radius_graph):
     assert largest.numel <= 99 * graph.num_edges
 
 
+def test_messages_made_again_change_nothing(make_model, pack, radius_graph, difference, small, monkeypatch):
+    """Outputs and gradients, whatever the blocks; residues without a neighbour are among them."""
+    monkeypatch.setattr("esmgn_gvp.layer._EDGES_PER_BLOCK", 40)
+    batch = pack("two_chains", "single", "pair")
+    graph = radius_graph(batch)
+    graph = graph.keep_edges(graph.edge_index[1] % 5 != 0)
+    found = []
+    for kept in (10**6, 0):
+        model = make_model(**small, max_edges_kept=kept, dropout=0.0)
+        features = batch.residue_one_hot.requires_grad_()
+        encoding = model(batch, graph, features)
+        (encoding.residue * torch.linspace(-1, 1, encoding.residue.shape[1])).sum().backward()
+        found.append([encoding.residue, features.grad, *(p.grad for p in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert difference(one, other) < 2e-5
+
+
+def test_messages_made_again_are_not_kept(make_model, radius_graph):
+    """A layer then keeps less than 2 KB for an edge, in place of 8."""
+    batch = chain(500)
+    graph, kept = radius_graph(batch), {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    sizes = []
+    for num_layers in (1, 2):
+        model = make_model(num_layers=num_layers, max_edges_kept=0)
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(batch, graph, batch.residue_one_hot)
+        sizes.append(sum(kept.values()) - sum(p.nbytes for p in model.parameters()))
+    assert sizes[1] - sizes[0] < 2000 * graph.num_edges
+
+
 def test_gvp_keeps_the_contract_of_a_structure_encoder(small):
     check_component(Kind.STRUCT, "gvp", **small)
