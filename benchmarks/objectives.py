@@ -1,6 +1,7 @@
 """Steps of the pretext tasks against plain versions of their formulas.
 
-python benchmarks/objectives.py [--proteins 8] [--sampling-proteins 24] [--rounds 3] [--quick] [TASK ...]
+python benchmarks/objectives.py [--proteins 8] [--sampling-proteins 24] [--rounds 3] [--width 512]
+    [--quick] [TASK ...]
 
 The plain versions list every pair and triple of edges, run the heads on concatenated residues, score
 every edge, and read both views of SiamDiff with ESM-2. Encoder of either: ESM-2 8M with random weights,
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--proteins", type=int, default=8, help="crops; a quarter for SiamDiff and DiffPreT")
     parser.add_argument("--sampling-proteins", type=int, default=24, help="crops for walks and heads alone")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--width", type=int, default=512, help="of GearNet (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="GearNet 2 x 64, fewer crops")
     arguments = parser.parse_args()
     if unknown := set(arguments.tasks) - TASKS.keys():
@@ -62,7 +64,7 @@ def main() -> None:
     torch.set_num_threads(1)
     # Memory first: a process that is forked from one that has run backward passes cannot run its own.
     sampling(arguments.sampling_proteins, arguments.rounds)
-    layers, width = (2, 64) if arguments.quick else (6, 512)
+    layers, width = (2, 64) if arguments.quick else (6, arguments.width)
     heads(320 + layers * width, arguments.sampling_proteins, arguments.rounds)
     print(f"\nsteps with ESM-2 8M and GearNet {layers} x {width}")
     for name in arguments.tasks or TASKS:
