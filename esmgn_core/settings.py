@@ -120,6 +120,8 @@ class TrainTable(ComponentSettings):
     on_failed_checkpoint: Literal["go_on", "stop"] = "go_on"
     """What to do when a checkpoint cannot be written, as on a full disk: ``go_on`` and try again at
     the next one, or ``stop``."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    """Who gets the metrics besides ``metrics.jsonl``. ``wandb`` and ``mlflow`` are extras."""
     validate_every: int = Field(1, ge=1)
     """Epochs between passes over the held-out proteins; the final step always makes one."""
     device: str = "auto"

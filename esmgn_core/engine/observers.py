@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.errors import RunError
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that are not installed.
+
+    Raises:
+        RunError: naming the extra to install.
+    """
+    for name in names:
+        try:
+            found = find_spec(name)
+        except ValueError:  # switched off in sys.modules
+            found = None
+        if found is None:
+            raise RunError(
+                f"the tracker {name} (train.trackers) is not installed",
+                f"install it: pip install 'esmgn[{name}]'",
+            )
 
 
 @dataclass(frozen=True, slots=True)

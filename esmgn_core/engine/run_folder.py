@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -51,6 +52,7 @@ class RunFolder:
         self.last = path / "last"
         self.previous = path / "previous"
         self.kept = path / "kept"
+        self.tensorboard = path / "tensorboard"
         self.non_finite = path / "non_finite.json"
         self.out_of_memory = path / "out_of_memory.json"
 
@@ -143,6 +145,16 @@ class RunFolder:
             return json.loads(self.environment.read_text()).get(key)
         except (OSError, ValueError, AttributeError):
             return None
+
+    def name_for_trackers(self) -> str:
+        """A name of the run that stays the same when it is resumed, and that no other run has."""
+        return hashlib.sha256(str(self.path.absolute()).encode() + self._started().encode()).hexdigest()[:16]
+
+    def _started(self) -> str:
+        try:
+            return self.log_file.read_text(encoding="utf-8").partition("\n")[0]
+        except OSError:
+            return ""
 
     def write_refused(self, refused: Sequence[Any]) -> None:
         """Write the files left out, each with its reason; no file if there are none."""

@@ -23,7 +23,7 @@ from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
-from esmgn_core.engine.observers import Observers
+from esmgn_core.engine.observers import Observers, check_trackers
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.sharding import shard
 from esmgn_core.engine.shortage import Pieces
@@ -109,6 +109,7 @@ def _run(
     init: EncoderFolder | None,
 ) -> Outcome:
     config = blueprint.config
+    check_trackers(config.train.trackers)
     with joined_world(config.train.device) as world, numerics(world.device, precision=config.train.precision):
         dataset = blueprint.dataset()
         step, downstream = _train_step(blueprint, dataset, world)

@@ -69,20 +69,28 @@ def save_shards(folder: Path, learner: Learner, *, left_out: str | None) -> None
         left_out: weights whose names begin so stand in a file already.
     """
     with _quiet():
-        save(_state(learner, left_out), checkpoint_id=folder)
+        save(_state(learner, left_out, begun=bool(learner.optimizer.state)), checkpoint_id=folder)
 
 
-def load_shards(folder: Path, learner: Learner, *, left_out: str | None) -> None:
-    """Read what :func:`save_shards` wrote, on any number of processes, sharded or not."""
+def load_shards(folder: Path, learner: Learner, *, left_out: str | None, begun: bool) -> None:
+    """Read what :func:`save_shards` wrote, on any number of processes, sharded or not.
+
+    Args:
+        folder: where from.
+        learner: what is filled.
+        left_out: as it was written.
+        begun: whether steps were taken before it was written.
+    """
     with _quiet():
-        state = _state(learner, left_out)
+        state = _state(learner, left_out, begun=begun)
         load(state, checkpoint_id=folder)
         set_model_state_dict(learner.step, state["model"], options=StateDictOptions(strict=left_out is None))
-        set_optimizer_state_dict(learner.step, learner.optimizer, state["optimizer"])
+        if begun:
+            set_optimizer_state_dict(learner.step, learner.optimizer, state["optimizer"])
         learner.load_averages(state.get("average", {}))
 
 
-def _state(learner: Learner, left_out: str | None) -> dict[str, Any]:
+def _state(learner: Learner, left_out: str | None, *, begun: bool) -> dict[str, Any]:
     model = get_model_state_dict(learner.step)
     state: dict[str, Any] = {
         "model": {
@@ -90,8 +98,10 @@ def _state(learner: Learner, left_out: str | None) -> dict[str, Any]:
             for name, tensor in model.items()
             if left_out is None or not name.startswith(left_out)
         },
-        "optimizer": get_optimizer_state_dict(learner.step, learner.optimizer),
     }
+    if begun:
+        # Asked before its first step, torch would let the optimiser take one.
+        state["optimizer"] = get_optimizer_state_dict(learner.step, learner.optimizer)
     if averages := learner.averages():
         state["average"] = averages
     return state

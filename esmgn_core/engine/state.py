@@ -263,7 +263,8 @@ class Checkpoints:
             ) from error
         self.learner.load_state_dict(state["learner"])
         if (folder / _SHARDS).is_dir():
-            load_shards(folder / _SHARDS, self.learner, left_out=self._in_file())
+            begun = state["progress"]["step"] > 0
+            load_shards(folder / _SHARDS, self.learner, left_out=self._in_file(), begun=begun)
         else:
             self._read(folder, state)
         return Progress(**state["progress"]), remark

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,10 @@ class Trainer:
         self._wrapped = self.learner.step
         self._checkpoints = Checkpoints(self.run, self.learner, self.world, self.train.keep_every)
         if self.world.size > 1 and not is_sharded(self._wrapped):
-            self._wrapped = DistributedDataParallel(self._wrapped, broadcast_buffers=False)
+            with catch_warnings():
+                # Newer versions of torch have another name for it, which does not mean the same.
+                simplefilter("ignore", FutureWarning)
+                self._wrapped = DistributedDataParallel(self._wrapped, broadcast_buffers=False)
 
     def fit(self) -> int:
         """Train to the end, or to the step in which a signal arrived.
@@ -286,11 +290,9 @@ class Trainer:
         parts = [*held_out_batches(indices, self.train, self.world, lengths, group_size=size)]
         if is_sharded(self.learner.step):
             # Every process has to take part in every pass; what it runs in vain does not count.
-            most = held_out_batches(
-                indices, self.train, replace(self.world, rank=0), lengths, group_size=size
-            )
-            idle = MicroBatch(tuple(indices[:size]), (-1,) * size)
-            parts += [idle] * (len([*most]) - len(parts))
+            first = replace(self.world, rank=0)
+            most = len([*held_out_batches(indices, self.train, first, lengths, group_size=size)])
+            parts += [MicroBatch(tuple(indices[:size]), (_IDLE,) * size)] * (most - len(parts))
         for part, batch, _ in self._reader.read((part, True) for part in parts):
             draws = part.draws(self.train.seed, VALIDATION_STEP)
             yield HeldOut(part.positions, batch.to(self.world.device), draws)

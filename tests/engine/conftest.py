@@ -25,6 +25,7 @@ SMALL = (
     "train.proteins_per_batch=4",
     "train.epochs=2",
     "train.checkpoint_every=2",
+    "train.trackers=[]",
 )
 
 

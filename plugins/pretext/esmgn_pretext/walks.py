@@ -80,7 +80,8 @@ class _Ends(NamedTuple):
     @classmethod
     def of(cls, one: Tensor, other: Tensor) -> _Ends:
         """Edges by their ends ``one``, then ``other``, int64 [E]."""
-        keys, order = ((one << 32) | other).sort()
+        # Stable: which of two parallel edges comes first must not depend on what else is in the batch.
+        keys, order = ((one << 32) | other).sort(stable=True)
         num_residues = int(torch.maximum(one, other).amax()) + 1 if len(one) else 0
         degree = one.bincount(minlength=num_residues)
         return cls(keys, order, torch.cat([degree.new_zeros(1), degree.cumsum(0)]))

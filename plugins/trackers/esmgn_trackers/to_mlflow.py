@@ -1,0 +1,54 @@
+"""MLflow: the server in ``MLFLOW_TRACKING_URI``, else files in the run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+
+from esmgn_core.engine.run_folder import RunFolder
+
+_EXPERIMENT = "esmgn"
+_LONGEST_PARAMETER = 500
+
+
+class Tracker:
+    """One MLflow run for a run folder; a resumed run goes on with it."""
+
+    def __init__(self, run: RunFolder, config: Mapping[str, Any]) -> None:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would need more packages
+        place = os.environ.get("MLFLOW_TRACKING_URI") or (run.path / "mlruns").absolute().as_uri()
+        self._client = MlflowClient(place)
+        found = self._client.get_experiment_by_name(_EXPERIMENT)
+        experiment = found.experiment_id if found else self._client.create_experiment(_EXPERIMENT)
+        same = f"tags.esmgn = '{run.name_for_trackers()}'"
+        before = self._client.search_runs([experiment], same, max_results=1)
+        if before:
+            self._id = before[0].info.run_id
+            return
+        tags = {"esmgn": run.name_for_trackers(), "mlflow.runName": run.path.name}
+        self._id = self._client.create_run(experiment, tags=tags).info.run_id
+        params = [Param(name, value[:_LONGEST_PARAMETER]) for name, value in _flat(config)]
+        for first in range(0, len(params), 100):  # as many as a request may have
+            self._client.log_batch(self._id, params=params[first : first + 100])
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the values of a step."""
+        self._client.log_batch(self._id, [Metric(name, value, 0, step) for name, value in values.items()])
+
+    def close(self, *, failed: bool) -> None:
+        """Mark the run as over."""
+        self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)

@@ -1,0 +1,34 @@
+"""Event files for TensorBoard in the run folder: ``tensorboard --logdir RUN``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from esmgn_core.engine.run_folder import RunFolder
+
+
+class Tracker:
+    """Scalars under their names, ``valid_...`` in a group of their own."""
+
+    def __init__(self, run: RunFolder, config: Mapping[str, Any]) -> None:  # noqa: ARG002
+        self._writer = EventFileWriter(str(run.tensorboard))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of a step."""
+        summary = [Summary.Value(tag=_tag(name), simple_value=value) for name, value in values.items()]
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=summary)))
+
+    def close(self, *, failed: bool) -> None:  # noqa: ARG002
+        """Bring everything to the disk."""
+        self._writer.close()
+
+
+def _tag(name: str) -> str:
+    group, _, rest = name.partition("_")
+    return f"{group}/{rest}" if group in {"valid", "test"} else f"train/{name}"

@@ -1,0 +1,32 @@
+"""Weights & Biases; ``WANDB_MODE=offline`` keeps everything in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import wandb
+
+from esmgn_core.engine.run_folder import RunFolder
+
+
+class Tracker:
+    """One W&B run for a run folder; a resumed run goes on with it."""
+
+    def __init__(self, run: RunFolder, config: Mapping[str, Any]) -> None:
+        self._run = wandb.init(
+            project="esmgn",
+            name=run.path.name,
+            id=run.name_for_trackers(),
+            resume="allow",
+            dir=str(run.path),
+            config=dict(config),
+        )
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Hand over the values of a step."""
+        self._run.log(dict(values), step=step)
+
+    def close(self, *, failed: bool) -> None:
+        """Send what is left."""
+        self._run.finish(exit_code=int(failed))

@@ -1,0 +1,113 @@
+"""Two and four processes give the run of one: losses and weights, for every objective."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from esmgn_core.configure import parse_assignments
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.session import resume_run
+from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
+
+from .processes import Job, run_alone, run_together
+
+GLOBAL_BATCH = 8
+COMMON = (
+    "data.num_proteins=14",
+    "data.max_length=36",
+    "data.valid_fraction=0.2",
+    "train.max_steps=3",
+    "train.epochs=9",
+    "train.checkpoint_every=2",
+    # A bias that a batch norm or a softmax cancels has a gradient of rounding noise, which Adam's usual
+    # epsilon turns into steps of full size, in one process as in many.
+    "optim.eps=0.001",
+)
+PROCESS_BOUND = {"multiview_contrast"}
+"""Objectives whose negatives are, as published, the other proteins of the same process."""
+PRETEXT = [spec.name for spec, _ in discover().components(Kind.PRETEXT) if spec.name not in PROCESS_BOUND]
+RUNS = {
+    f"{name}-{'frozen' if number % 2 else 'trained'}": (
+        f"pretext.name={name}",
+        f"optim.seq_lr_scale={0 if number % 2 else 0.5}",
+    )
+    for number, name in enumerate(PRETEXT)
+}
+RUNS["residues-averaged"] = ("optim.seq_lr_scale=0", "optim.ema_decay=0.5")
+RUNS["sharded"] = ("optim.seq_lr_scale=0.5", "train.strategy=fsdp")
+UNSYNCHRONISED = ("optim.seq_lr_scale=0", "train.sync_batch_norm=false", "train.max_steps=1")
+
+
+def job(folder: Path, name: str, world_size: int, *changes: str) -> Job:
+    size = f"train.proteins_per_batch={GLOBAL_BATCH // world_size}"
+    if name.startswith("residues"):
+        size = f"train.residues_per_batch={240 // world_size}"
+    return Job((*COMMON, size, *RUNS.get(name, ()), *changes), folder / name)
+
+
+def apart(folder: Path, world_size: int) -> Job:
+    return job(folder, "unsynchronised", world_size, *UNSYNCHRONISED)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Folders with the runs of one, two and four processes."""
+    folders = {size: tmp_path_factory.mktemp(f"processes-{size}") for size in (1, 2, 4)}
+    for each in [*(job(folders[1], name, 1) for name in RUNS), apart(folders[1], 1)]:
+        run_alone(each)
+    for size in (2, 4):
+        jobs = [job(folders[size], name, size) for name in RUNS]
+        begun = job(folders[size], "sharded", size, "train.max_steps=2")
+        jobs += [begun._replace(out=folders[size] / "begun"), apart(folders[size], size)]
+        run_together(jobs, world_size=size)
+    return folders
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    """To 1e-5 of the largest weight of each tensor."""
+    one, other = load_file(first), load_file(second)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        tolerance = 1e-5 * float(tensor.abs().max()) + 1e-8
+        assert torch.allclose(other[name], tensor, rtol=0, atol=tolerance), name
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("name", RUNS)
+def test_processes_give_the_run_of_one(runs: dict[int, Path], name: str, world_size: int) -> None:
+    """Losses, held-out losses and final weights on the same global batches, to 1e-5."""
+    alone, together = (RunFolder(runs[size] / name) for size in (1, world_size))
+    assert len(alone.read_metrics()) == 3
+    for one, other in zip(alone.read_metrics(), together.read_metrics(), strict=True):
+        for key in one.keys() - {"residues_per_second"}:
+            assert other[key] == pytest.approx(one[key], rel=1e-5, abs=1e-7), key
+    assert_same_weights(alone.model, together.model)
+    if name != "sharded":
+        assert_same_weights(alone.last / "model.safetensors", together.last / "model.safetensors")
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_a_sharded_run_goes_on_in_one_process(runs: dict[int, Path], world_size: int) -> None:
+    """Weights and optimiser state come back from the shards of another number of processes."""
+    folder = RunFolder(runs[world_size] / "begun")
+    assert {path.name for path in folder.last.iterdir()} == {"checksums.json", "shards", "state.pt"}
+    changes = parse_assignments(["train.max_steps=3", f"train.proteins_per_batch={GLOBAL_BATCH}"])
+    resumed = resume_run(discover(), folder.path, changes=changes).run
+    whole = RunFolder(runs[1] / "sharded")
+    assert [line["loss"] for line in resumed.read_metrics()] == pytest.approx(
+        [line["loss"] for line in whole.read_metrics()], rel=1e-5
+    )
+    assert_same_weights(whole.model, resumed.model)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_unsynchronised_statistics_are_each_process_s_own(runs: dict[int, Path], world_size: int) -> None:
+    """What the switch does, and proof that the comparisons above can fail."""
+    alone, apart = (RunFolder(runs[size] / "unsynchronised") for size in (1, world_size))
+    losses = [[line["loss"] for line in run.read_metrics()] for run in (alone, apart)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
