@@ -28,7 +28,12 @@ MIDDLE = {"esmgn_core.configure", "esmgn_core.settings"}
 LIBRARIES = {"light": {"pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
 ON_REQUEST = {"esmgn_core.inference.model"}
 """What ``esmgn_core.load`` imports when it is called."""
-LATE_MODULES = {"esmgn_cli.data_progress", "esmgn_cli.progress", "esmgn_cli.settings_text"}
+LATE_MODULES = {
+    "esmgn_cli.report_page",
+    "esmgn_cli.data_progress",
+    "esmgn_cli.progress",
+    "esmgn_cli.settings_text",
+}
 """Modules of the program that commands import when they need them."""
 
 

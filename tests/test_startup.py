@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 HEAVY = {"torch", "torch_geometric", "esm", "mdtraj", "gemmi", "numpy", "rich", "safetensors"}
-QUICK = [["list"], ["--help"], ["run", "--help"], ["plugins"], ["weights", "--help"], ["--version"]]
+QUICK = [
+    ["list"],
+    ["--help"],
+    ["run", "--help"],
+    ["plugins"],
+    ["weights", "--help"],
+    ["runs", "--help"],
+    ["check", "--help"],
+    ["--version"],
+]
 SECONDS = 0.3
 REPORT = """
 import sys

@@ -10,6 +10,7 @@ import typer
 
 import esmgn_core
 from esmgn_cli import (
+    check_command,
     data_command,
     embed_command,
     evaluate_command,
@@ -18,6 +19,7 @@ from esmgn_cli import (
     neighbours_command,
     plugins_command,
     run_command,
+    runs_command,
     show_command,
     weights_command,
 )
@@ -32,6 +34,9 @@ def build_app() -> typer.Typer:
     app.command("embed")(embed_command.embed)
     app.command("neighbours")(neighbours_command.neighbours)
     app.command("mutate")(mutate_command.mutate)
+    app.command("check")(check_command.check)
+    app.add_typer(_runs(), name="runs")
+    app.command("report")(runs_command.report)
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)
     app.command("plugins")(plugins_command.plugins)
@@ -52,6 +57,14 @@ def build_app() -> typer.Typer:
             for warning in warnings:
                 typer.echo(f"warning: {warning}", err=True)
 
+    return app
+
+
+def _runs() -> typer.Typer:
+    app = _new_app()
+    app.info.no_args_is_help = False
+    app.callback(invoke_without_command=True)(runs_command.runs)
+    app.command("compare")(runs_command.compare)
     return app
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -25,6 +27,7 @@ from rich.progress import (
 from rich.table import Table
 
 from esmgn_cli.launch import tell
+from esmgn_cli.runs_command import sparkline
 from esmgn_core import hookimpl
 from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.interruption import exit_status
@@ -34,6 +37,7 @@ from esmgn_core.registry import Registry
 
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
+_CURVE_STEPS, _CURVE_WIDTH = 500, 16
 _UNSAID = {"epoch", "lr"}
 
 
@@ -44,10 +48,12 @@ class ProgressDisplay:
         self._console = console
         self._last_line = float("-inf")
         self._total_steps = 0
+        self._losses: deque[float] = deque(maxlen=_CURVE_STEPS)
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
+            TextColumn("{task.fields[curve]}", style="cyan"),
             TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -61,7 +67,7 @@ class ProgressDisplay:
         tell(run=str(run.path.absolute()), started=time.time_ns())
         self._console.print(f"run folder {run.path}, {total_steps} steps", highlight=False, soft_wrap=True)
         self._total_steps = total_steps
-        self._task = self._bar.add_task("train", total=total_steps, completed=first_step, text="")
+        self._task = self._bar.add_task("train", total=total_steps, completed=first_step, text="", curve="")
         if self._console.is_terminal:
             self._bar.start()
 
@@ -69,7 +75,10 @@ class ProgressDisplay:
     def esmgn_metrics_logged(self, step: int, values: Mapping[str, float]) -> None:
         """Move the bar, or print a line every few seconds."""
         text = "  ".join(_named(name, value) for name, value in values.items() if name not in _UNSAID)
-        self._bar.update(self._task, completed=step, text=text)
+        self._losses.append(values.get("loss", float("nan")))
+        kept = [loss for loss in self._losses if math.isfinite(loss)]
+        curve = sparkline(kept, min(kept), max(kept), _CURVE_WIDTH) if kept else ""
+        self._bar.update(self._task, completed=step, text=text, curve=curve)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if not self._console.is_terminal and (due or step == self._total_steps):
             self._last_line = time.monotonic()

@@ -122,7 +122,7 @@ def run(
         _refuse_with_resume(config, given)
         _resume(registry, resume, changes)
         return
-    layers = _layers(registry, init=init, recipe=recipe, config=config, names=names, data=data)
+    layers = run_layers(registry, init=init, recipe=recipe, config=config, names=names, data=data)
     layers["--set"] = changes
     composed = configure(registry, list(layers.values()), list(layers))
     if dry_run:
@@ -131,7 +131,7 @@ def run(
         _start(registry, composed, out, init)
 
 
-def _layers(
+def run_layers(
     registry: Registry,
     *,
     init: Path | None,

@@ -1,0 +1,104 @@
+"""``esmgn runs`` and ``esmgn report``: what was run, how runs differ, and one page about a run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from esmgn_cli.render import line_width, table
+from esmgn_core.errors import RunError, shown
+
+_BARS = "▁▂▃▄▅▆▇█"
+_CURVE_WIDTH = 40
+_NOT_COMPARED = {"lr", "residues_per_second"}
+
+
+def runs(
+    context: typer.Context,
+    *,
+    folder: Annotated[Path, typer.Option("--in", help="Where run folders are.")] = Path("runs"),
+) -> None:
+    """List runs, the newest first: how far they are, their best loss, and what they are made of."""
+    if context.invoked_subcommand:
+        return
+    from esmgn_core.engine.run_summary import find_runs
+
+    found = find_runs(folder)
+    if not found:
+        typer.echo(f"no runs in {folder}; start one: esmgn run --recipe quickstart")
+        return
+    rows = [("run", "steps", "best", "state", "parts")]
+    for item in found:
+        best = item.best()
+        text = f"{best[0]} {best[1]:.4f}" if best else "-"
+        rows.append((item.name, str(item.steps), text, item.state, item.composition))
+    typer.echo(table(rows, indent="", width=line_width()))
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run folder.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Show what two runs were set to differently, and their curves."""
+    from esmgn_core.engine.run_summary import RunSummary, differences
+
+    one, other = RunSummary.of(first), RunSummary.of(second)
+    different = differences(one, other)
+    typer.echo(
+        f"A  {first}: {one.steps} steps, {one.state}\nB  {second}: {other.steps} steps, {other.state}\n"
+    )
+    if different:
+        rows = [("setting", "A", "B"), *((name, _value(a), _value(b)) for name, a, b in different)]
+        typer.echo(table(rows, indent="", width=line_width()))
+    else:
+        typer.echo("no setting differs")
+    curves = one.curves(), other.curves()
+    for name in [
+        name for name in curves[0] if name in curves[1] and name not in ("lr", "residues_per_second")
+    ]:
+        points = [curve[name] for curve in curves]
+        values = [value for line in points for _, value in line]
+        low, high = min(values), max(values)
+        typer.echo(f"\n{name}, {low:.4f} to {high:.4f}")
+        for label, line in zip("AB", points, strict=True):
+            typer.echo(f"  {label} {sparkline([v for _, v in line], low, high)}  last {line[-1][1]:.4f}")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The page; report.html in the run folder if not given."),
+    ] = None,
+) -> None:
+    """Write one page about a run, with its curves, that opens without a network."""
+    from esmgn_cli.report_page import report_page
+    from esmgn_core.engine.run_summary import RunSummary
+
+    path = out or run / "report.html"
+    page = report_page(RunSummary.of(run))
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error}", "name another file: --out FILE") from error
+    typer.echo(path)
+
+
+def sparkline(values: list[float], low: float, high: float, width: int = _CURVE_WIDTH) -> str:
+    """Values as a line of bars, each the mean of a few neighbours.
+
+    >>> sparkline([0.0, 1.0, 2.0, 3.0], 0.0, 3.0)
+    '▁▃▆█'
+    """
+    count = min(width, len(values))
+    cuts = [round(number * len(values) / count) for number in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
+    scale = (len(_BARS) - 1) / ((high - low) or 1.0)
+    return "".join(_BARS[min(len(_BARS) - 1, max(0, round((mean - low) * scale)))] for mean in means)
+
+
+def _value(value: object) -> str:
+    return "-" if value is None else shown(value)

@@ -1,0 +1,133 @@
+"""What a run folder says about its run, for listings, comparisons and reports."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.errors import RunError
+
+_NOT_CURVES = {"step", "epoch"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run as its folder tells it.
+
+    Attributes:
+        run: the folder.
+        config: its complete configuration.
+        environment: what it depended on.
+        lines: the logged steps.
+        state: the last thing its log says, such as ``finished at step 100``.
+    """
+
+    run: RunFolder
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    lines: Sequence[Mapping[str, float]]
+    state: str
+
+    @classmethod
+    def of(cls, path: Path) -> RunSummary:
+        """The summary of a run folder.
+
+        Raises:
+            RunError: there is no run in it, or its configuration is damaged.
+        """
+        run = RunFolder(path)
+        try:
+            config = tomllib.loads(run.config.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunError(
+                f"no run in {path}: {run.config.name} cannot be read", "see: esmgn runs"
+            ) from error
+        except tomllib.TOMLDecodeError as error:
+            raise RunError(f"{run.config} is damaged: {error}") from error
+        try:
+            environment = json.loads(run.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            environment = {}
+        return cls(run, config, environment, run.read_metrics(), _last_state(run))
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.run.path.name
+
+    @property
+    def composition(self) -> str:
+        """Names of the parts, as on the command line."""
+        kinds = ("seq", "struct", "fuse", "pretext", "downstream")
+        return " + ".join(str(self.config[kind]["name"]) for kind in kinds if kind in self.config)
+
+    @property
+    def steps(self) -> int:
+        """The last logged step."""
+        return int(self.lines[-1]["step"]) if self.lines else 0
+
+    def curves(self) -> dict[str, list[tuple[float, float]]]:
+        """Points (step, value) of everything that was logged, by name; values that are numbers."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for line in self.lines:
+            for name, value in line.items():
+                if name not in _NOT_CURVES and isinstance(value, int | float) and math.isfinite(value):
+                    found.setdefault(name, []).append((line["step"], value))
+        return found
+
+    def best(self) -> tuple[str, float] | None:
+        """The lowest held-out loss, else the lowest loss, with its name."""
+        curves = self.curves()
+        for name in ("valid_loss", "loss"):
+            if name in curves:
+                return name, min(value for _, value in curves[name])
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration as ``table.key``."""
+        return dict(_flat(self.config))
+
+
+def find_runs(folder: Path) -> list[RunSummary]:
+    """Runs in a folder and the folders in it, the newest first; damaged ones are left out."""
+    found = []
+    for config in [*folder.glob("config.toml"), *folder.glob("*/config.toml")]:
+        if (config.parent / "log.txt").exists():
+            try:
+                found.append(RunSummary.of(config.parent))
+            except RunError:
+                continue
+    return sorted(found, key=lambda item: item.run.config.stat().st_mtime, reverse=True)
+
+
+def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, Any]]:
+    """Settings that differ, each with both values; ``None`` where one has no such setting."""
+    one, other = first.settings(), second.settings()
+    names = [*one, *(name for name in other if name not in one)]
+    return [(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _last_state(run: RunFolder) -> str:
+    try:
+        lines = run.log_file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    words = ("finished at", "stopped by", "failed:", "resumed at", "started, from")
+    said = [line.partition("  ")[2] for line in lines if line.partition("  ")[2].startswith(words)]
+    if not said:
+        return "unknown"
+    return "running, or killed" if said[-1].startswith(("resumed", "started")) else said[-1]

@@ -1,0 +1,156 @@
+"""``esmgn runs``, ``esmgn report`` and ``esmgn check``."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from esmgn_cli.report_page import chart
+from esmgn_core.engine.run_folder import RunFolder
+
+from .conftest import Esmgn
+
+CONFIG = {
+    "seq": {"name": "esm2_tiny", "component": "esm2"},
+    "struct": {"name": "gearnet", "component": "gearnet"},
+    "fuse": {"name": "serial", "component": "serial"},
+    "pretext": {"name": "residue_type", "component": "residue_type"},
+    "data": {"name": "sample"},
+    "optim": {"lr": 0.001},
+}
+
+
+def recorded(path: Path, losses: list[float], lr: float = 0.001) -> RunFolder:
+    """A run folder with records of a run."""
+    path.mkdir(parents=True)
+    run = RunFolder(path)
+    run.config.write_text(tomli_w.dumps({**CONFIG, "optim": {"lr": lr}}))
+    for step, loss in enumerate(losses, start=1):
+        run.append_metrics(step, {"loss": loss, "residues_per_second": 100.0})
+    run.append_metrics(len(losses) + 1, {"loss": losses[-1], "valid_loss": losses[-1] + 0.1})
+    run.log("3 training proteins, 1 held out, 2 files refused")
+    run.log(f"finished at step {len(losses) + 1}")
+    return run
+
+
+def test_runs_are_listed_with_their_best_loss(esmgn: Esmgn, tmp_path: Path) -> None:
+    recorded(tmp_path / "one", [3.0, 2.0])
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.toml").write_text("[seq")
+    (tmp_path / "broken" / "log.txt").write_text("")
+    finished = esmgn("runs", "--in", tmp_path)
+    assert finished.status == 0
+    assert [line.split()[:4] for line in finished.out.splitlines()][1:2] == [
+        ["one", "3", "valid_loss", "2.1000"]
+    ]
+    assert "finished at step 3" in finished.out
+    assert "esm2_tiny + gearnet + serial + residue_type" in finished.out
+    assert "broken" not in finished.out
+
+
+def test_no_runs_name_the_next_command(esmgn: Esmgn, tmp_path: Path) -> None:
+    assert "start one: esmgn run --recipe quickstart" in esmgn("runs", "--in", tmp_path).out
+
+
+def test_a_comparison_shows_only_settings_that_differ_and_both_curves(esmgn: Esmgn, tmp_path: Path) -> None:
+    first = recorded(tmp_path / "one", [3.0, 2.0])
+    second = recorded(tmp_path / "two", [3.0, 1.0], lr=0.01)
+    out = esmgn("runs", "compare", first.path, second.path).out
+    assert re.search(r"^optim\.lr +0\.001 +0\.01$", out, re.MULTILINE)
+    assert "struct" not in out
+    assert "loss, 1.0000 to 3.0000\n  A █▅▅  last 2.0000\n  B █▁▁  last 1.0000" in out
+
+
+class Page(HTMLParser):
+    """What a page would load, and its texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attributes if name in {"src", "href"}]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+
+
+def test_a_report_has_curves_and_records_and_loads_nothing(esmgn: Esmgn, tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a <run>", [3.0, 2.5, 2.0])
+    run.add_refused("x<y>.pdb", "no CA atoms")
+    finished = esmgn("report", run.path)
+    assert finished.out.strip() == str(run.path / "report.html")
+    text = (run.path / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert page.loads == []
+    assert "script" not in page.tags
+    assert "http" not in text
+    assert page.tags.count("svg") == 2
+    assert {"a <run>", "x<y>.pdb", "no CA atoms", "held out", "lowest held-out loss"} <= set(page.texts)
+
+
+def test_a_curve_runs_from_left_to_right_and_small_values_are_low() -> None:
+    [path] = re.findall(
+        r'<polyline points="([^"]+)" class="line"', chart([("held out", [(0, 3.0), (9, 1.0)])])
+    )
+    (x1, y1), (x2, y2) = (tuple(map(float, point.split(","))) for point in path.split())
+    assert x1 < x2
+    assert y1 < y2  # the page counts from the top
+
+
+def test_a_report_of_no_run(esmgn: Esmgn, tmp_path: Path) -> None:
+    finished = esmgn("report", tmp_path)
+    assert (finished.status, finished.err) == (
+        2,
+        f"error: no run in {tmp_path}: config.toml cannot be read\n  see: esmgn runs\n",
+    )
+
+
+SMALL = ["--set", "seq.name=esm2_tiny", "--set", "struct.hidden_dim=16", "--set", "data.num_proteins=6"]
+
+
+def test_a_sound_run_passes_every_check(esmgn: Esmgn, tmp_path: Path) -> None:
+    finished = esmgn("check", *SMALL, "--out", tmp_path / "runs")
+    assert finished.status == 0, finished.out
+    heads = [line.split()[1] for line in finished.out.splitlines()]
+    assert heads == [
+        f"{name}:"
+        for name in (
+            "settings",
+            "device",
+            "trackers",
+            "weights",
+            "model",
+            "data",
+            "batches",
+            "memory",
+            "disk",
+        )
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_problem_is_told_at_once(esmgn: Esmgn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESMGN_OFFLINE", "1")
+    monkeypatch.setenv("ESMGN_CACHE", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    problems = ["seq.name=esm2_8m", "train.device=cuda:7", "struct.hidden_dim=16", "data.num_proteins=6"]
+    sets = [argument for text in problems for argument in ("--set", text)]
+    finished = esmgn("check", *sets, "--processes", 64, "--out", tmp_path)
+    assert finished.status == 2
+    found = [line for line in finished.out.splitlines() if line.startswith("problem")]
+    assert [re.sub(r" +", " ", line)[:42] for line in found] == [
+        "problem device cuda:7 (train.device) is no",
+        "problem weights are not on this machine, a",
+        f"problem {finished.out.split('data: ')[1].split()[0]} training proteins cannot be shar"[:42],
+        "problem checkpoints need 0.3 GB, 0.0 GB ar",
+    ]
+    assert "esmgn weights fetch esm2_8m" in finished.out
