@@ -43,7 +43,7 @@ MEASURES = {
 }
 """What is compared; of accuracies and retrieval more is better, of the others less."""
 SHUFFLED = ("residue_type",)
-"""Objectives whose model is also trained on shuffled edges: all of them, and those between distant residues."""
+"""Objectives whose model is also trained on shuffled edges."""
 SEPARATIONS = (-1, 2)
 """Edges between residues farther apart in the chain than this are shuffled: all, or the spatial ones."""
 HELD_OUT_STEP = 2**62

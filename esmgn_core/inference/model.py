@@ -110,6 +110,13 @@ class Model:
         self.fingerprint = self._fingerprint(folder, precision)
         self._autocast = torch.bfloat16 if precision == "bf16" else None
         self.encoder.requires_grad_(requires_grad=False).eval().to(device)
+        if (kept := blueprint.config.cache).features != "off":
+            if self.sequence_only:
+                raise SettingsError(
+                    "cache.features keeps what a sequence encoder gives to a structure encoder",
+                    "a sequence encoder alone has its output in the embedding itself",
+                )
+            self.encoder.freeze_sequence().keep_features(kept, precision=self._autocast)
 
     def encode(self, batch: ProteinBatch) -> Encoding:
         """Representations of a batch: float32 residue [N, output_dim] and protein [B, output_dim].
@@ -183,6 +190,7 @@ class Model:
             "sequence": getattr(self.sequence, "weights_sha256", None),
             "seed": self.blueprint.config.train.seed if self.random_parts else None,
             "precision": precision,
+            **({"features": config["cache"]["features"]} if config["cache"]["features"] != "off" else {}),
             "esmgn": esmgn_core.__version__,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import EsmgnError, SettingsError, StructureError
+from esmgn_core.feature_cache import CachedEncoder
 from esmgn_core.inference.batching import embed_all, plan
 from esmgn_core.inference.embedding import Residue
 from esmgn_core.inference.model import Model, ModelName, load_model
@@ -200,3 +201,18 @@ def test_the_message_without_a_model_shows_how_to_name_one() -> None:
     with pytest.raises(SettingsError) as caught:
         load_model(ModelName())
     assert "a composition: --seq esm2_650m --struct gearnet --fuse serial" in str(caught.value)
+
+
+def test_features_of_the_sequence_encoder_are_computed_once_for_all_embeddings(
+    tmp_path: Path, proteins: list[Protein], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second model of the same encoder reads what the first one kept; the embedding is bit-identical."""
+    changes = ("struct.hidden_dim=16", "cache.features=fp32", f"cache.path={tmp_path}")
+    plain = load_model(ModelName(names=NAMES, changes=changes[:1])).embed(proteins[0])
+    for _ in range(2):
+        kept = load_model(ModelName(names=NAMES, changes=changes)).embed(proteins[0])
+        assert torch.equal(kept.residue, plain.residue)
+        assert torch.equal(kept.protein, plain.protein)
+        monkeypatch.setattr(CachedEncoder, "_computed", None)
+    with pytest.raises(SettingsError, match="keeps what a sequence encoder gives to a struct"):
+        load_model(ModelName(names={"seq": "esm2_tiny"}, changes=changes[1:]))
