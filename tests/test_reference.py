@@ -28,6 +28,7 @@ COMMANDS = [
     "embed",
     "neighbours",
     "mutate",
+    "predict",
     "check",
     "report",
     "list",

@@ -18,6 +18,7 @@ from esmgn_cli import (
     mutate_command,
     neighbours_command,
     plugins_command,
+    predict_command,
     run_command,
     runs_command,
     show_command,
@@ -34,6 +35,7 @@ def build_app() -> typer.Typer:
     app.command("embed")(embed_command.embed)
     app.command("neighbours")(neighbours_command.neighbours)
     app.command("mutate")(mutate_command.mutate)
+    app.command("predict")(predict_command.predict)
     app.command("check")(check_command.check)
     app.add_typer(_runs(), name="runs")
     app.command("report")(runs_command.report)

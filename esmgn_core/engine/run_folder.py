@@ -49,6 +49,7 @@ class RunFolder:
         self.labels = path / "labels.json"
         self.results = path / "results.json"
         self.predictions = path / "predictions.npz"
+        self.calibration = path / "calibration.json"
         self.last = path / "last"
         self.previous = path / "previous"
         self.kept = path / "kept"

@@ -1,4 +1,4 @@
-"""What can be embedded: structure files, folders of them, sequences in FASTA files."""
+"""What can be embedded: structure files, folders of them, stores, sequences in FASTA files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from esmgn_core.alphabet import encode
 from esmgn_core.batch import BACKBONE_ATOMS, Protein
 from esmgn_core.errors import StructureError
 from esmgn_core.io import Refusal, find_structures, read_protein, unique_names
+from esmgn_core.store import Store, is_store
 
 FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fas")
 
@@ -28,21 +30,28 @@ class Input:
         name: unique among the inputs of a job.
         path: the file it is in.
         sequence: one-letter sequence of a FASTA record; ``None`` for a structure file.
+        row: number of the protein in the store ``path``; ``None`` for a file.
     """
 
     name: str
     path: Path
     sequence: str | None = None
+    row: int | None = None
 
     def key(self) -> str:
         """SHA-256 over name and content: what a result is found by again."""
-        content = self.sequence.encode() if self.sequence is not None else _bytes(self.path)
+        if self.row is not None:
+            content = _protein_bytes(_store(self.path)[self.row])
+        else:
+            content = self.sequence.encode() if self.sequence is not None else _bytes(self.path)
         return hashlib.sha256(self.name.encode() + b"\0" + content).hexdigest()
 
     def read(self) -> Protein | Refusal:
         """The protein, or the reason why there is none."""
         if self.sequence is not None:
             return self._from_sequence(self.sequence)
+        if self.row is not None:
+            return replace(_store(self.path)[self.row], name=self.name)
         try:
             return read_protein(self.path, name=self.name)
         except StructureError as error:
@@ -74,7 +83,7 @@ def find_inputs(paths: Sequence[Path], *, sequence_only: bool) -> list[Input]:
     """Everything below ``paths``, each under a name of its own.
 
     Args:
-        paths: structure files, folders searched for them, FASTA files.
+        paths: structure files, folders searched for them, stores, FASTA files.
         sequence_only: whether sequences without structures can be embedded.
 
     Raises:
@@ -88,15 +97,18 @@ def find_inputs(paths: Sequence[Path], *, sequence_only: bool) -> list[Input]:
             "use a sequence encoder alone: --seq esm2_650m, without --struct and --fuse",
             "or give structure files of these proteins (PDB or mmCIF)",
         )
-    files = find_structures(path for path in paths if path not in fasta)
+    stores = [path for path in paths if path.is_dir() and is_store(path)]
+    files = find_structures(path for path in paths if path not in fasta and path not in stores)
     records = [(path, *record) for path in fasta for record in read_fasta(path)]
-    if not files and not records:
+    stored = [(path, row, name) for path in stores for row, name in enumerate(_store(path).names)]
+    if not files and not records and not stored:
         places = ", ".join(map(str, paths))
         raise StructureError(
             f"no structure files in {places}", "looked for PDB and mmCIF files by their ending"
         )
     inputs = [Input(name, path) for name, path in zip(unique_names(files), files, strict=True)]
     inputs += [Input(name, path, sequence) for path, name, sequence in records]
+    inputs += [Input(name, path, row=row) for path, row, name in stored]
     return list(_uniquely_named(inputs))
 
 
@@ -110,7 +122,7 @@ def _uniquely_named(inputs: Sequence[Input]) -> Iterator[Input]:
         while number > 1 and name in taken:
             name, number = f"{item.name}_{number}", number + 1
         taken.add(name)
-        yield Input(name, item.path, item.sequence)
+        yield replace(item, name=name)
 
 
 def is_fasta(path: Path) -> bool:
@@ -139,6 +151,16 @@ def _record(text: str, number: int) -> tuple[str, str]:
     header, _, lines = text.partition("\n")
     words = header.split()
     return words[0] if words else f"record{number}", "".join(lines.split()).upper().removesuffix("*")
+
+
+@lru_cache(maxsize=4)
+def _store(path: Path) -> Store:
+    return Store(path)
+
+
+def _protein_bytes(protein: Protein) -> bytes:
+    tensors = (protein.residue_type, protein.backbone, protein.residue_index, protein.chain_index)
+    return b"".join(tensor.numpy().tobytes() for tensor in tensors)
 
 
 def _bytes(path: Path) -> bytes:

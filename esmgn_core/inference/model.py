@@ -21,6 +21,7 @@ from esmgn_core.configure import Tables, configure, parse_assignments
 from esmgn_core.engine.distributed import pick_device
 from esmgn_core.engine.encoder_folder import ENCODER_KINDS, EncoderFolder
 from esmgn_core.errors import RunError, SettingsError, StructureError
+from esmgn_core.graph import ResidueGraph
 from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, find_structures, iter_structures, read_protein
 from esmgn_core.length import LengthPolicy
@@ -127,6 +128,16 @@ class Model:
         with self.inference():
             return self._encode(batch)
 
+    def graph(self, batch: ProteinBatch) -> ResidueGraph:
+        """The residue graph of a batch on the model's device.
+
+        Raises:
+            StructureError: the model is a sequence encoder alone.
+        """
+        if self._build_graph is None:
+            raise StructureError(f"{self.name} reads sequences only")
+        return self._build_graph(batch)
+
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Without gradients, in the model's precision."""
@@ -144,7 +155,7 @@ class Model:
             if self._build_graph is None:
                 encoding: Encoding = self.length.reading(self.encoder)(batch)
             else:
-                encoding = self.encoder(batch, self._build_graph(batch))
+                encoding = self.encoder(batch, self.graph(batch))
         return Encoding(encoding.residue.float(), encoding.protein.float())
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -57,6 +57,7 @@ def test_the_commands(esmgn: Esmgn) -> None:
         "embed",
         "neighbours",
         "mutate",
+        "predict",
         "check",
         "report",
         "list",

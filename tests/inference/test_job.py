@@ -18,6 +18,7 @@ from esmgn_core.inference.job import Options, Summary, embed_files, refused_file
 from esmgn_core.inference.model import Model, load_model
 from esmgn_core.inference.stored import read_proteins
 from esmgn_core.io import find_structures
+from esmgn_core.store import BuildOptions, build
 
 from ..conftest import pdb_text
 from .conftest import DATA, SEQUENCE, SMALL
@@ -259,3 +260,13 @@ def residues_with_ca(path: Path) -> dict[tuple[str, int, str], str]:
                 place = (chain.name, residue.seqid.num, residue.seqid.icode.strip())
                 found[place] = found.get(place, "") + (listed.one_letter_code if listed.found() else "x")
     return found
+
+
+def test_a_store_gives_the_embeddings_of_its_files(folder: Path, tmp_path: Path) -> None:
+    build([str(folder)], tmp_path / "store", BuildOptions())
+    run(folder, tmp_path / "files.npz")
+    run(tmp_path / "store", tmp_path / "stored.npz")
+    files, stored = load(tmp_path / "files.npz"), load(tmp_path / "stored.npz")
+    assert len(stored["name"]) == 6
+    order = [stored["num_residues"].tolist().index(length) for length in files["num_residues"]]
+    assert np.abs(stored["protein"][order] - files["protein"]).max() < 0.05 * np.abs(files["protein"]).max()

@@ -1,0 +1,120 @@
+"""``esmgn predict``: a fine-tuned run on structures of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from esmgn_cli import model_options
+from esmgn_cli.render import line_width, table
+
+if TYPE_CHECKING:
+    from esmgn_core.batch import Protein
+    from esmgn_core.inference.page import Shown
+    from esmgn_core.inference.predictor import Prediction, Predictor
+    from esmgn_core.io import Refusal
+
+
+def predict(
+    task: Annotated[
+        str, typer.Argument(help="Folder of a fine-tuned run, or a task such as ec.", show_default=False)
+    ],
+    paths: Annotated[list[Path], typer.Argument(help="Structure files and folders.", show_default=False)],
+    *,
+    count: Annotated[
+        int, typer.Option("--count", "-k", min=1, help="Labels shown of each protein, besides all predicted.")
+    ] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Table to write: .csv, .tsv or .json.", show_default=False),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Page with 3D structures to write.", show_default=False)
+    ] = None,
+    device: model_options.Device = "auto",
+) -> None:
+    """Annotate structures by a fine-tuned run.
+
+    Scores are calibrated on the held-out proteins of the run; from the threshold of their Fmax on a
+    label counts as predicted. The page colours structures by pLDDT, and by what each residue says for
+    the first label.
+
+    Examples: esmgn predict runs/NAME structures/ -o labels.csv --html labels.html; esmgn predict ec
+    1abc.pdb.
+    """
+    from esmgn_core.inference.inputs import find_inputs
+    from esmgn_core.inference.page import viewer_files, write_page
+    from esmgn_core.inference.predictor import Predictor, find_run, predict_files
+    from esmgn_core.inference.tables import check_table_path, write_table
+
+    if out:
+        check_table_path(out)
+    if page:
+        viewer_files()
+    run = find_run(task)
+    predictor = Predictor(run, device=device)
+    inputs = find_inputs(paths, sequence_only=False)
+    found: list[tuple[Protein, list[Prediction]]] = []
+    refused: list[Refusal] = []
+    with model_options.bar("predicting") as report:
+        for number, result in enumerate(predict_files(predictor, inputs, count=count), 1):
+            found.append(result) if isinstance(result, tuple) else refused.append(result)
+            if report:
+                report(number, len(inputs))
+    rows = [prediction.row() for _, predictions in found for prediction in predictions]
+    notes = _notes(predictor)
+    typer.echo("\n".join([f"model: {run}", *notes]))
+    _print(rows)
+    for item in refused:
+        typer.echo(f"left out: {item.path}: {item.reason}", err=True)
+    if out:
+        write_table(rows, out, about=_about(predictor, run, refused))
+        typer.echo(f"written: {out}")
+    if page and found:
+        shown = [_shown(predictor, *item) for item in found]
+        write_page(shown, page, title=f"Predictions of {run.name}", notes=notes)
+        typer.echo(f"written: {page}")
+    if not found:
+        raise typer.Exit(2)
+
+
+def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Prediction]) -> Shown:
+    from esmgn_core.inference.page import Shown
+
+    first = predictions[0].label
+    importance = predictor.importance(protein, predictor.labels.index(first))
+    return Shown(protein, predictions, importance, first)
+
+
+def _notes(predictor: Predictor) -> list[str]:
+    """How the scores were calibrated, in words."""
+    calibration = predictor.calibration
+    if predictor.is_number:
+        return []
+    if not calibration.num_proteins:
+        return ["scores are not calibrated: the run has no predictions of held-out proteins"]
+    fitted = f"{calibration.num_proteins} held-out proteins, temperature {calibration.temperature:.2f}"
+    notes = [f"scores calibrated on {fitted}"]
+    if calibration.threshold is not None:
+        notes.append(
+            f"predicted from {calibration.threshold:.3f} on, where their Fmax of {calibration.f_max:.3f} is"
+        )
+    return notes
+
+
+def _about(predictor: Predictor, run: Path, refused: Sequence[Refusal]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    left_out = [{"path": str(item.path), "reason": item.reason} for item in refused]
+    return {"run": str(run), "calibration": asdict(predictor.calibration), "left_out": left_out}
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    header = ("protein", "label", "score", "predicted", "caveat")
+    shown = [
+        (row["protein"], row["label"], f"{row['score']:.3f}", row["predicted"], row["caveat"]) for row in rows
+    ]
+    typer.echo(table([header, *shown], indent="", width=line_width()))

@@ -1,0 +1,189 @@
+"""A page with predictions and structures that opens in a browser without a network.
+
+Mol* draws; it comes from the package ``ipymolstar`` and is written into the page. Structures are the
+residues that were read, coloured by MolViewSpec trees, one for each way to colour.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import importlib.util
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+from torch import Tensor
+
+from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.engine.run_folder import write_atomically
+from esmgn_core.errors import RunError
+from esmgn_core.inference.embedding import residues_of
+from esmgn_core.inference.predictor import Prediction
+
+PLDDT_COLORS = ((90.0, "#0053d6"), (70.0, "#65cbf3"), (50.0, "#ffdb13"), (0.0, "#ff7d45"))
+"""AlphaFold DB's colours: from each pLDDT on."""
+_NO_PLDDT = "#b8b8b8"
+_AGAINST, _NEUTRAL, _FOR = (33, 102, 172), (235, 235, 235), (178, 24, 43)
+_SHADES = 12
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One protein of the page.
+
+    Attributes:
+        protein: what is drawn.
+        predictions: beside it.
+        importance: float [n], how much each residue speaks for ``explained``; ``None`` without.
+        explained: the label.
+    """
+
+    protein: Protein
+    predictions: Sequence[Prediction]
+    importance: Tensor | None = None
+    explained: str = ""
+
+
+def write_page(shown: Sequence[Shown], path: Path, *, title: str, notes: Sequence[str]) -> None:
+    """Write one self-contained HTML file.
+
+    Raises:
+        RunError: the viewer is not installed, or the file cannot be written.
+    """
+    script, style = viewer_files()
+    proteins = [_entry(item) for item in shown]
+    # A closing tag inside a JSON text would end the script.
+    data = json.dumps(proteins).replace("</", "<\\/")
+    module = base64.b64encode(script.read_bytes()).decode()
+    page = _TEMPLATE.read_text(encoding="utf-8")
+    for name, text in {
+        "TITLE": html.escape(title),
+        "NOTES": "".join(f"<p>{html.escape(note)}</p>" for note in notes),
+        "STYLE": style.read_text(encoding="utf-8"),
+        "DATA": data,
+        "MODULE": module,
+    }.items():
+        page = page.replace(f"@{name}@", text)
+    try:
+        write_atomically(path, page)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def viewer_files() -> tuple[Path, Path]:
+    """Script and style sheet of Mol*.
+
+    Raises:
+        RunError: the extra ``viewer`` is not installed.
+    """
+    found = importlib.util.find_spec("ipymolstar")
+    if found is None or found.origin is None:
+        raise RunError("the 3D viewer is not installed (--html)", "pip install 'esmgn[viewer]'")
+    static = Path(found.origin).parent / "static"
+    script, style = static / "molviewspec.js", static / "molviewspec.css"
+    if not script.is_file() or not style.is_file():
+        raise RunError(f"{static} has no molviewspec.js (--html)", "pip install 'esmgn[viewer]'")
+    return script, style
+
+
+def _entry(item: Shown) -> dict[str, Any]:
+    colors = {"pLDDT": plddt_colors(item.protein)} if item.protein.plddt is not None else {}
+    if item.importance is not None:
+        colors[f"importance for {item.explained}"] = importance_colors(item.importance)
+    colors = colors or {"structure": [_NO_PLDDT] * len(item.protein)}
+    text = mmcif_text(item.protein)
+    return {
+        "name": item.protein.name,
+        "predictions": [prediction.row() for prediction in item.predictions],
+        "views": {name: json.dumps(_scene(item.protein, text, each)) for name, each in colors.items()},
+    }
+
+
+def plddt_colors(protein: Protein) -> list[str]:
+    """The colour of each residue by its pLDDT; grey where there is none."""
+    if protein.plddt is None:
+        return [_NO_PLDDT] * len(protein)
+    return [
+        next((color for least, color in PLDDT_COLORS if value >= least), _NO_PLDDT)
+        for value in protein.plddt.tolist()
+    ]
+
+
+def importance_colors(importance: Tensor) -> list[str]:
+    """Red where a residue speaks for the label, blue where against it, pale where it says little."""
+    values = importance.numpy()
+    limit = float(np.percentile(np.abs(values), 98)) or 1.0
+    shades = np.rint(np.clip(values / limit, -1, 1) * _SHADES) / _SHADES
+    return [_mixed(_FOR if shade > 0 else _AGAINST, abs(float(shade))) for shade in shades]
+
+
+def _mixed(color: tuple[int, int, int], share: float) -> str:
+    mixed = (round(n + (c - n) * share) for n, c in zip(_NEUTRAL, color, strict=True))
+    return "#" + "".join(f"{value:02x}" for value in mixed)
+
+
+def mmcif_text(protein: Protein) -> str:
+    """The residues of a protein as mmCIF text, pLDDT as B-factor."""
+    structure, model = gemmi.Structure(), gemmi.Model(1)
+    chains: dict[str, gemmi.Chain] = {}
+    plddt = [0.0] * len(protein) if protein.plddt is None else protein.plddt.nan_to_num(0).tolist()
+    for row, residue in enumerate(residues_of(protein)):
+        chain = chains.setdefault(residue.chain, gemmi.Chain(residue.chain or "A"))
+        built = gemmi.Residue()
+        built.name = gemmi.expand_one_letter(residue.letter, gemmi.ResidueKind.AA) or "UNK"
+        built.seqid = gemmi.SeqId(residue.number, residue.insertion_code or " ")
+        for column, name in enumerate(BACKBONE_ATOMS):
+            if protein.atom_mask[row, column]:
+                atom = gemmi.Atom()
+                atom.name, atom.element = name, gemmi.Element(name[0])
+                atom.pos = gemmi.Position(*protein.backbone[row, column].tolist())
+                atom.b_iso = plddt[row]
+                built.add_atom(atom)
+        chain.add_residue(built)
+    for chain in chains.values():
+        model.add_chain(chain)
+    structure.add_model(model)
+    model = structure[0]
+    structure.name = protein.name
+    structure.setup_entities()
+    for subchain in model.subchains():
+        # Without positions in a polymer sequence viewers draw sticks, not a cartoon.
+        structure.get_entity_of(subchain).full_sequence = [residue.name for residue in subchain]
+    structure.assign_label_seq_id(force=True)
+    groups = gemmi.MmcifOutputGroups(
+        False
+    )  # no types of components: gemmi knows none, and viewers believe that
+    groups.atoms = groups.entity = groups.entity_poly = groups.entity_poly_seq = groups.struct_asym = True
+    return str(structure.make_mmcif_document(groups).as_string())
+
+
+def _scene(protein: Protein, text: str, colors: Sequence[str]) -> dict[str, Any]:
+    """A MolViewSpec tree: a cartoon with a colour for each residue."""
+    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for residue, color in zip(residues_of(protein), colors, strict=True):
+        selector: dict[str, Any] = {"auth_asym_id": residue.chain or "A", "auth_seq_id": residue.number}
+        if residue.insertion_code:
+            selector["pdbx_PDB_ins_code"] = residue.insertion_code
+        groups[color].append(selector)
+    painted = [_node("color", color=color, selector=selector) for color, selector in groups.items()]
+    url = "data:text/plain;base64," + base64.b64encode(text.encode()).decode()
+    cartoon = _node("representation", painted, type="cartoon")
+    structure = _node("structure", [_node("component", [cartoon], selector="all")], type="model")
+    root = _node("root", [_node("download", [_node("parse", [structure], format="mmcif")], url=url)])
+    return {"root": root, "metadata": {"version": "1", "timestamp": "2026-01-01T00:00:00Z"}}
+
+
+def _node(kind: str, children: Sequence[Any] = (), **params: Any) -> dict[str, Any]:
+    node: dict[str, Any] = {"kind": kind}
+    if params:
+        node["params"] = params
+    if children:
+        node["children"] = list(children)
+    return node
