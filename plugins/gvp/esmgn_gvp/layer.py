@@ -39,11 +39,9 @@ class Neighbors(NamedTuple):
         """All edges of a graph, whatever their relation."""
         source, target = graph.edge_index
         degree = target.bincount(minlength=num_residues)
-        if len(source) <= max_edges_kept:
-            blocks = ((slice(0, num_residues), slice(0, len(source))),)
-        else:
-            blocks = tuple(_blocks(degree.cumsum(0)))
-        return cls(source, target, degree.unsqueeze(1), blocks)
+        whole = [(slice(0, num_residues), slice(0, len(source)))]
+        blocks = whole if len(source) <= max_edges_kept else _blocks(degree.cumsum(0))
+        return cls(source, target, degree.unsqueeze(1), tuple(blocks))
 
     def part(self, rows: slice, edges: slice) -> Incoming:
         """The incoming edges of one block."""
