@@ -145,7 +145,9 @@ def _values(fields: Words) -> NDArray[np.int64]:
     """The numbers of such fields, in thousandths."""
     digits, heads = _heads(fields)
     digits ^= heads
-    negative = np.isin(heads, np.array(_NEGATIVE_HEADS, dtype=np.uint64))
+    negative = heads == np.uint64(_NEGATIVE_HEADS[0])
+    for head in _NEGATIVE_HEADS[1:]:
+        negative |= heads == np.uint64(head)
     pairs = (digits * np.uint64(10) + (digits >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
     fours = pairs * np.uint64(100) + (pairs >> np.uint64(16))
     before, after = fours & np.uint64(0xFFFF), fours >> np.uint64(32) & np.uint64(0xFFFF)

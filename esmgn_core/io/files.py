@@ -141,11 +141,12 @@ def text_of(content: bytes) -> tuple[Format, bytes]:
     if content.startswith(_GZIP):
         content = _inflate(content)
     content = content.removeprefix(b"\xef\xbb\xbf")
-    if not content.startswith(_PDB_START):
+    is_pdb = content.startswith(_PDB_START)
+    if not is_pdb:
         _refuse_other_content(content)
     if not content.isascii():  # names and comments; gemmi refuses some of them
         content = content.translate(_ASCII_ONLY)
-    if _MMCIF.match(content) or b"\n_atom_site." in content:
+    if not is_pdb and (_MMCIF.match(content) or b"\n_atom_site." in content):
         return "mmcif", content
     return "pdb", content
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import gemmi
 
+from esmgn_core.io.plddt import pdb_header
+
 PREDICTED = "predicted"
 """Method of a model that carries pLDDT."""
 
-_HEADER_END = re.compile(rb"^(?:ATOM|HETATM|MODEL )", re.MULTILINE)
-_METHOD = re.compile(rb"^EXPDTA    (.*)", re.MULTILINE)
-_RESOLUTION = re.compile(rb"^REMARK   2 RESOLUTION\.\s*(\d+\.?\d*)", re.MULTILINE)
-_SOURCE = re.compile(rb"^SOURCE .{3}(.*)", re.MULTILINE)
+_METHOD = re.compile(rb"\nEXPDTA    (.*)")
+_RESOLUTION = re.compile(rb"\nREMARK   2 RESOLUTION\.\s*(\d+\.?\d*)")
+_SOURCE = re.compile(rb"\nSOURCE .{3}(.*)")
 _ORGANISM = re.compile(r"ORGANISM_SCIENTIFIC: *([^;]+?) *(?:;|$)")
 _RESOLUTION_ITEMS = (
     "_refine.ls_d_res_high",
@@ -39,8 +40,7 @@ class Origin:
 
 def pdb_origin(text: bytes, *, has_plddt: bool) -> Origin:
     """Origin from the header of PDB text."""
-    end = _HEADER_END.search(text)
-    header = text[: end.start()] if end else text
+    header = pdb_header(text)
     method = _METHOD.search(header)
     resolution = _RESOLUTION.search(header)
     source = " ".join(line.decode("latin-1").strip() for line in _SOURCE.findall(header))

@@ -14,19 +14,27 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-_FIRST_ATOM = re.compile(rb"^(?:ATOM|HETATM)", re.MULTILINE)
-_EXPERIMENT = re.compile(rb"^EXPDTA(?!.*THEORETICAL)", re.MULTILINE)
-_CASP_FORMAT = re.compile(rb"^PFRMAT", re.MULTILINE)
-_PARENT = re.compile(rb"^PARENT\s", re.MULTILINE)
-_TITLE_RECORD = re.compile(rb"^TITLE {5}(.*)", re.MULTILINE)
+# Lines are found by the newline before them, several times faster than by ^ in a pattern.
+_FIRST_ATOM = re.compile(rb"\n(?:ATOM|HETATM)")
+_EXPERIMENT = re.compile(rb"\nEXPDTA(?!.*THEORETICAL)")
+_CASP_FORMAT = re.compile(rb"\nPFRMAT")
+_PARENT = re.compile(rb"\nPARENT\s")
+_TITLE_RECORD = re.compile(rb"\nTITLE {5}(.*)")
 _TITLE = re.compile(r"(?:ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD)\b.*\bPREDICTION\b", re.IGNORECASE)
 _FILE_NAME = re.compile(r"AF-\w+(?:-\d+)?-F\d+-model_v\d|.*_(?:un)?relaxed_(?:rank_\d+_|.*model_\d)")
 
 
+def pdb_header(text: bytes) -> bytes:
+    """The records before the first atom of PDB text, each after a newline."""
+    if text.startswith((b"ATOM", b"HETATM")):
+        return b"\n"
+    first_atom = _FIRST_ATOM.search(text)
+    return b"\n" + (text[: first_atom.start()] if first_atom else text)
+
+
 def pdb_has_plddt(text: bytes, file_name: str) -> bool:
     """Whether PDB text of a file with this name carries pLDDT as B-factors."""
-    first_atom = _FIRST_ATOM.search(text)
-    header = text[: first_atom.start()] if first_atom else text
+    header = pdb_header(text)
     if _EXPERIMENT.search(header):
         return False
     if _PARENT.search(header):  # in a CASP submission the column may hold an error estimate instead

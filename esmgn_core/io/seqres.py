@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.plddt import pdb_header
 from esmgn_core.io.table import ResidueTable
 
 _STANDARD = np.array([gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA) for letter in AMINO_ACIDS])
@@ -142,8 +143,9 @@ def _aligned(wanted: list[str], found: list[str]) -> Iterator[tuple[int | None, 
 
 def pdb_declared(text: bytes) -> dict[str, list[str]]:
     """Chain identifier -> residue names, from the SEQRES records of PDB text."""
+    text = pdb_header(text)
     declared: dict[str, list[str]] = {}
-    start = 0 if text.startswith(_SEQRES) else text.find(b"\n" + _SEQRES) + 1
+    start = text.find(b"\n" + _SEQRES) + 1
     while text.startswith(_SEQRES, start):
         end = text.find(b"\n", start) % (len(text) + 1)
         line = text[start:end].decode("latin-1")

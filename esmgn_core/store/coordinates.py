@@ -21,7 +21,8 @@ _LARGEST = 32766
 _ESCAPED = -32767
 _MISSING = -32768
 _UNIT = np.float32(1000)
-_MAX_ORIGIN = 2**31 - 1
+_MAX_ORIGIN = 2**31 - 2**16
+_EXACT = 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,26 @@ def _origins(unit: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np
     return np.clip(origin, -_MAX_ORIGIN, _MAX_ORIGIN).astype(np.int32)
 
 
-def decode(offset: NDArray[np.int16], origin: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Coordinates, float32 [n, a, 3] in angstrom, of rows with their origins, int32 [n, 3].
+def decode(
+    offset: NDArray[np.int16], origin: NDArray[np.int32], block: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Coordinates, float32 [n, a, 3] in angstrom.
 
     Missing and escaped atoms are NaN. The nearest float32 to the decimal number comes out, which is what
     reading the file gave.
+
+    Args:
+        offset: int16 [n, a, 3].
+        origin: int32 [K, 3].
+        block: int64 [n], which origin each row has.
     """
-    position = (offset + origin[:, None]).astype(np.float32)
+    # Whole numbers below 2^24 are exact as float32; further out the sum is taken as integers.
+    near = len(origin) == 0 or int(np.abs(origin).max()) < _EXACT
+    each_atom = np.tile(origin.astype(np.float32) if near else origin, (1, offset.shape[1]))
+    total = np.take(each_atom, block, axis=0).reshape(offset.shape)
+    total += offset
+    position: NDArray[np.float32] = total.astype(np.float32, copy=False)
     position /= _UNIT
-    absent = offset[..., 0] <= _ESCAPED
-    if absent.any():
-        position[absent] = np.nan
+    if len(offset) and offset.reshape(-1)[::3].min() <= _ESCAPED:
+        position[offset[..., 0] <= _ESCAPED] = np.nan
     return position

@@ -94,12 +94,14 @@ class Store:
         start = np.zeros(len(index), dtype=np.int64) if start is None else start
         length = self.lengths[index] - start if length is None else length
         number = np.searchsorted(self._first, index, side="right") - 1
-        names = [self._shards[n].texts(i - self._first[n])[0] for n, i in zip(number, index, strict=True)]
         used = np.unique(number).tolist()
         if len(used) == 1:
-            rows = self._shards[used[0]].rows(index - self._first[used[0]], start, length)
+            shard, within = self._shards[used[0]], index - self._first[used[0]]
+            rows, names = shard.rows(within, start, length), shard.names(within)
         else:
             rows = self._gathered(index, start, length, number, used)
+            places = zip(number.tolist(), (index - self._first[number]).tolist(), strict=True)
+            names = [self._shards[shard].texts(place)[0] for shard, place in places]
         return ProteinBatch(
             residue_type=torch.from_numpy(rows.residue_type.astype(np.int64)),
             backbone=torch.from_numpy(rows.backbone),

@@ -9,7 +9,7 @@ positions count from the protein they belong to, so that shards are joined by la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -215,29 +215,31 @@ class Shard:
         name, *chains = self.columns["text"][start:end].tobytes().decode().split("\0")
         return name, tuple(chains)
 
-    def names(self) -> Iterator[str]:
-        """Names of all proteins, in order."""
-        return (self.texts(index)[0] for index in range(len(self)))
+    def names(self, index: NDArray[np.int64] | None = None) -> list[str]:
+        """Names of the proteins of ``index``, int64 [B], or of all."""
+        index = np.arange(len(self)) if index is None else index
+        text = memoryview(self.columns["text"])
+        ends = zip(self._text_ptr[index].tolist(), self._text_ptr[index + 1].tolist(), strict=True)
+        return [bytes(text[start:end]).partition(b"\0")[0].decode() for start, end in ends]
 
     def rows(self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]) -> Rows:
         """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
         ptr = _ptr(length)
         protein = np.repeat(np.arange(len(index)), length)
         within = np.arange(ptr[-1]) + (start - ptr[:-1])[protein]
-        row = within + self.residue_ptr[index][protein]
+        first = self.residue_ptr[index] + start
         number, chain, code = self._numbers(index, start, length)
         return Rows(
             ptr=ptr,
-            residue_type=self.columns["residue_type"][row],
-            backbone=self._backbone(index, start, length, protein, within, row),
+            residue_type=_taken(self.columns["residue_type"], first, length),
+            backbone=self._backbone(index, start, length, protein, within),
             number=number,
             insertion_code=code,
             chain=chain,
-            plddt=self._plddt(row),
+            plddt=self._plddt(_taken(self.columns["plddt"], first, length)),
         )
 
-    def _plddt(self, row: NDArray[np.int64]) -> NDArray[np.float32]:
-        stored = self.columns["plddt"][row]
+    def _plddt(self, stored: Array) -> NDArray[np.float32]:
         plddt = stored.astype(np.float32)
         if stored.dtype == np.uint8:
             plddt *= np.float32(_PLDDT_STEP[stored.dtype])
@@ -253,16 +255,18 @@ class Shard:
         length: NDArray[np.int64],
         protein: NDArray[np.int64],
         within: NDArray[np.int64],
-        row: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        stored = self.columns["position"][row]
+        stored = _taken(self.columns["position"], self.residue_ptr[index] + start, length)
         if stored.dtype != np.float32:
-            block = self._block_ptr[index][protein] + within // BLOCK
-            stored = decode(stored, self.columns["origin"][block])
+            first = start // BLOCK
+            used = -(-(start + length) // BLOCK) - first
+            origin = _taken(self.columns["origin"], self._block_ptr[index] + first, used)
+            block = within // BLOCK + (np.cumsum(used) - used - first)[protein]
+            stored = decode(stored, origin, block)
             self._put_escapes(stored, index, start, length)
         if stored.shape[1] == len(BACKBONE_ATOMS):
             return stored
-        backbone = np.full((len(row), len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
+        backbone = np.full((len(within), len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
         backbone[:, CA] = stored[:, 0]
         return backbone
 
@@ -273,10 +277,13 @@ class Shard:
         start: NDArray[np.int64],
         length: NDArray[np.int64],
     ) -> None:
+        escaped = np.flatnonzero(self.columns["num_escapes"][index])
+        if not len(escaped):
+            return
         flat = position.reshape(-1, 3)
         num_atoms = position.shape[1]
         ptr = _ptr(length)
-        for place in np.flatnonzero(self.columns["num_escapes"][index]).tolist():
+        for place in escaped.tolist():
             own = slice(*self._escape_ptr[index[place] : index[place] + 2])
             atom = self.columns["escape_atom"][own] - start[place] * num_atoms
             inside = (atom >= 0) & (atom < length[place] * num_atoms)
@@ -302,27 +309,11 @@ class Shard:
         chain = self.columns["run_chain"][run][taken].astype(np.int64)
         return number, chain, self.columns["run_code"][run][taken]
 
-    def select(self, index: NDArray[np.int64]) -> dict[str, Array]:
-        """The columns of a shard of only these proteins, in this order, without decoding them."""
-        groups = (
-            (PER_RESIDUE, self.residue_ptr),
-            (PER_BLOCK, self._block_ptr),
-            (PER_RUN, self._run_ptr),
-            (PER_ESCAPE, self._escape_ptr),
-            (PER_BYTE, self._text_ptr),
-        )
-        selected = {name: self.columns[name][index] for name in PER_PROTEIN}
-        for names, ptr in groups:
-            rows = ranges(ptr[index], ptr[index + 1])
-            selected |= {name: self.columns[name][rows] for name in names if name in self.columns}
-        return selected
 
-
-def ranges(start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All integers from each start to its end, one range after another."""
-    length = end - start
-    first = np.repeat(start - (np.cumsum(length) - length), length)
-    return cast("NDArray[np.int64]", np.arange(len(first)) + first)
+def _taken(column: Array, start: NDArray[np.int64], length: NDArray[np.int64]) -> Array:
+    """Stretches of a column, one after another."""
+    places = zip(start.tolist(), (start + length).tolist(), strict=True)
+    return np.concatenate([column[:0], *(column[first:end] for first, end in places)])
 
 
 def _ptr(counts: NDArray[Any]) -> NDArray[np.int64]:

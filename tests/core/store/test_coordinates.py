@@ -14,7 +14,7 @@ def round_trip(position, lengths):
     blocks = num_blocks(lengths)
     rows = np.concatenate([np.arange(n) // BLOCK for n in lengths])
     block = rows + np.repeat(np.cumsum(blocks) - blocks, lengths)
-    decoded = decode(fixed.offset, fixed.origin[block])
+    decoded = decode(fixed.offset, fixed.origin, block)
     decoded.reshape(-1, 3)[fixed.escape_atom] = fixed.escape_position
     return fixed, decoded
 
@@ -49,6 +49,12 @@ def test_atoms_far_from_their_block_escape():
     fixed, decoded = round_trip(position, [30])
     assert np.array_equal(decoded, position)
     assert sorted({atom // 4 for atom in fixed.escape_atom.tolist()}) == [10, 11, 12]
+
+
+def test_far_from_the_origin_the_nearest_float_comes_out():
+    position = trace(30, step=1.4) + np.float32(20_000)
+    _, decoded = round_trip(position, [30])
+    assert np.abs(decoded - position).max() <= np.float32(0.002)
 
 
 def test_coordinates_beyond_all_bounds_escape_too():

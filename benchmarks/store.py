@@ -1,0 +1,280 @@
+"""Stores in figures: building, reading, sizes, memory.
+
+    OMP_NUM_THREADS=1 python benchmarks/store.py FOLDER_OF_ALPHAFOLD_FILES
+
+The folder holds .pdb.gz and .cif.gz files of AlphaFold DB; archives and large stores are made by repeating
+them. Times are processor times of one core unless it says otherwise; ratios are from one run, candidates
+alternating. Options: --members of the archive, --files of the memory test, --only NAME for one section.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import os
+import shutil
+import statistics
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from isal import igzip
+
+from esmgn_core.io.read import Reading, read_content
+from esmgn_core.store import BuildOptions, Layout, Store, build
+from esmgn_core.store.build import SHARDS
+from esmgn_core.store.index import SCHEMA, accepted
+from esmgn_core.store.parts import commit
+from esmgn_core.store.settings import write_manifest
+from esmgn_core.store.shard import ShardBuilder
+from esmgn_core.store.sources import Item
+
+SECTIONS: dict[str, Callable[[Path, Path, argparse.Namespace], None]] = {}
+
+
+def section(function: Callable[[Path, Path, argparse.Namespace], None]) -> Callable[..., None]:
+    SECTIONS[function.__name__] = function
+    return function
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--members", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--only", choices=list(SECTIONS))
+    arguments = parser.parse_args()
+    for name, function in SECTIONS.items():
+        if arguments.only in (None, name):
+            with tempfile.TemporaryDirectory() as work:
+                print(f"-- {name}")
+                function(arguments.folder, Path(work), arguments)
+
+
+@contextmanager
+def cpu() -> Iterator[list[float]]:
+    spent: list[float] = []
+    start = time.process_time()
+    yield spent
+    spent.append(time.process_time() - start)
+
+
+def make_tar(folder: Path, path: Path, members: int) -> Path:
+    files = [file.read_bytes() for file in sorted(folder.glob("*.pdb.gz"))]
+    with tarfile.open(path, "w") as archive:
+        for number in range(members):
+            member = tarfile.TarInfo(f"AF-Q{number:05d}-F1-model_v4.pdb.gz")
+            member.size = len(files[number % len(files)])
+            archive.addfile(member, io.BytesIO(files[number % len(files)]))
+    return path
+
+
+@section
+def tar_to_store(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
+    import mdtraj
+
+    archive = make_tar(folder, work / "set.tar", arguments.members)
+    ours, theirs = [], []
+    num_compared = len(list(folder.glob("*.pdb.gz")))
+    for round_ in range(3):
+        with cpu() as spent:
+            build([str(archive)], work / f"store{round_}", BuildOptions())
+        ours.append(spent[0] / arguments.members)
+        with cpu() as spent:
+            extract = work / f"extracted{round_}"
+            with tarfile.open(archive) as source:
+                for member in source.getmembers()[:num_compared]:
+                    source.extract(member, extract, filter="data")
+            for file in sorted(extract.iterdir()):
+                plain = file.with_suffix("")
+                plain.write_bytes(igzip.decompress(file.read_bytes()))
+                mdtraj.load(str(plain))
+        theirs.append(spent[0] / num_compared)
+    mine, other = statistics.median(ours), statistics.median(theirs)
+    length = Store(work / "store0").lengths.mean()
+    print(f"tar of {arguments.members} .pdb.gz, mean {length:.0f} residues, N, CA, C, O, sequence, pLDDT:")
+    print(f"  {1e3 * mine:.2f} ms each, {1 / mine:.0f} structures/s on one core")
+    print(f"  extract, gunzip, mdtraj.load: {1e3 * other:.1f} ms each; ratio {other / mine:.0f}")
+
+
+@section
+def mmcif(folder: Path, _work: Path, _arguments: argparse.Namespace) -> None:
+    import mdtraj
+
+    files = sorted(folder.glob("*.cif.gz"))[:12]
+    ours, theirs = [], []
+    for _ in range(3):
+        with cpu() as spent:
+            for file in files:
+                read_content(file.read_bytes(), file.name)
+        ours.append(spent[0])
+        with cpu() as spent:
+            for file in files:
+                mdtraj.load(str(file))
+        theirs.append(spent[0])
+    mine, other = statistics.median(ours) / len(files), statistics.median(theirs) / len(files)
+    print(f"{len(files)} .cif.gz: {1e3 * mine:.2f} ms each")
+    print(f"  mdtraj.load: {1e3 * other:.0f} ms; ratio {other / mine:.0f}")
+
+
+@section
+def processes(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
+    archive = make_tar(folder, work / "set.tar", 4 * arguments.members)
+    seconds = {}
+    for workers in (1, 2):
+        start = time.perf_counter()
+        build([str(archive)], work / f"store{workers}", BuildOptions(workers=workers))
+        seconds[workers] = time.perf_counter() - start
+    print(f"{4 * arguments.members} structures: one process {seconds[1]:.1f} s, two {seconds[2]:.1f} s")
+    print(f"  ratio {seconds[1] / seconds[2]:.2f} by the clock, start of the processes included")
+
+
+def readings(folder: Path) -> list[Reading]:
+    return [read_content(file.read_bytes(), file.name) for file in sorted(folder.glob("*.pdb.gz"))]
+
+
+def repeated(path: Path, found: list[Reading], count: int, layout: Layout | None = None) -> Store:
+    """A store of ``count`` proteins made by repeating some, without files."""
+    layout = layout or Layout()
+    (path / SHARDS).mkdir(parents=True)
+    builder, rows = ShardBuilder(layout), []
+    for number in range(count):
+        reading = found[number % len(found)]
+        name = f"AF-Q{number:06d}-F1-model_v4"
+        if number < len(found):
+            rows.append(accepted(Item("file", name, name=name), reading, b"0" * 32))
+        else:
+            rows.append({**rows[number % len(found)], "name": name, "source": name})
+        builder.add(name, reading.residues)
+    commit(path / SHARDS, "00000", builder.write, [pa.Table.from_pylist(rows, schema=SCHEMA)])
+    write_manifest(path, layout)
+    return Store(path)
+
+
+@section
+def random_reads(folder: Path, work: Path, _arguments: argparse.Namespace) -> None:
+    draw = np.random.default_rng(0)
+    for layout in (Layout(), Layout("ca")):
+        store = repeated(work / layout.atoms, readings(folder), 20_000, layout)
+        lengths, many, single, crops = store.lengths, [], [], []
+        for _ in range(15):
+            rows = draw.integers(0, len(store), 500)
+            with cpu() as spent:
+                store.batch(rows)
+            many.append(spent[0] / 500)
+            with cpu() as spent:
+                for row in rows.tolist():
+                    store[row]
+            single.append(spent[0] / 500)
+            rows = draw.choice(np.flatnonzero(lengths >= 100), 96)
+            start = draw.integers(0, lengths[rows] - 99)
+            with cpu() as spent:
+                for _ in range(10):
+                    store.batch(rows, start, np.full(96, 100))
+            crops.append(spent[0] / 10)
+        print(f"20,000 proteins, mean {lengths.mean():.0f} residues, atoms '{layout.atoms}', warm:")
+        print(f"  whole proteins, 500 at once: {1 / statistics.median(many):,.0f} proteins/s")
+        print(f"  one at a time: {1 / statistics.median(single):,.0f} proteins/s")
+        print(f"  96 crops of 100 residues as a batch: {1e3 * statistics.median(crops):.2f} ms")
+
+
+@section
+def sizes(folder: Path, work: Path, _arguments: argparse.Namespace) -> None:
+    import foldcomp
+
+    residues = dict.fromkeys(("pdb.gz", "cif.gz", "foldcomp"), 0)
+    size = dict.fromkeys(residues, 0)
+    for form in ("pdb.gz", "cif.gz"):
+        for file in sorted(folder.glob(f"*.{form}")):
+            content = file.read_bytes()
+            length = len(read_content(content, file.name).residues)
+            residues[form] += length
+            size[form] += len(content)
+            if form == "pdb.gz":
+                try:
+                    packed = foldcomp.compress(file.name, igzip.decompress(content).decode())
+                except foldcomp.error:
+                    continue
+                residues["foldcomp"] += length
+                size["foldcomp"] += len(packed)
+    for form, total in size.items():
+        print(f"  {form}: {total / residues[form]:.1f} bytes per residue")
+    for layout in (Layout(), Layout("ca"), Layout("backbone", "float32"), Layout("ca", "float32")):
+        store = work / f"{layout.atoms}-{layout.coordinates}"
+        build([str(folder / "*.pdb.gz")], store, BuildOptions(layout=layout))
+        columns, index = Store(store).num_bytes
+        total = int(Store(store).lengths.sum())
+        print(
+            f"  store {layout.atoms}, {layout.coordinates}: {columns / total:.2f}, index {index / total:.2f}"
+        )
+
+
+class Memory(threading.Thread):
+    """The most memory, in bytes, that this process and its children held together, shared pages once."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.start_bytes = self.peak = self.now()
+        self.done = threading.Event()
+
+    def now(self) -> int:
+        total = 0
+        for pid in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
+            try:
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            except OSError:
+                continue
+            anonymous = [line for line in lines if line.startswith("Pss_Anon:")]
+            total += 1024 * sum(int(line.split()[1]) for line in anonymous)
+        return total
+
+    def run(self) -> None:
+        while not self.done.wait(0.1):
+            self.peak = max(self.peak, self.now())
+
+
+@section
+def memory(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
+    files = sorted(folder.glob("*.pdb.gz"))
+    (work / "in").mkdir()
+    for number in range(arguments.files):
+        source = files[number % len(files)]
+        if number < len(files):
+            shutil.copyfile(source, work / "in" / f"AF-Q{number:06d}-F1-model_v4.pdb.gz")
+        else:
+            first = work / "in" / f"AF-Q{number % len(files):06d}-F1-model_v4.pdb.gz"
+            os.link(first, work / "in" / f"AF-Q{number:06d}-F1-model_v4.pdb.gz")
+    for workers in (1, 2):
+        watch = Memory()
+        watch.start()
+        build([str(work / "in")], work / f"store{workers}", BuildOptions(workers=workers))
+        watch.done.set()
+        over = (watch.peak - watch.start_bytes) / 1e6
+        print(f"  {arguments.files} files, {workers} process(es): at most {over:.0f} MB over the start")
+
+
+@section
+def opening(folder: Path, work: Path, _arguments: argparse.Namespace) -> None:
+    short = [reading for reading in readings(folder) if len(reading.residues) < 140]
+    repeated(work / "store", short, 365_000, Layout("ca"))
+    before = Memory()
+    start = time.perf_counter()
+    store = Store(work / "store")
+    total = int(store.lengths.sum())
+    seconds = time.perf_counter() - start
+    held = (before.now() - before.start_bytes) / 1e6
+    print(f"  {len(store):,} proteins, {total:,} residues: opened in {seconds:.3f} s, {held:.0f} MB")
+    start = time.perf_counter()
+    store[200_000]
+    print(f"  first protein after {time.perf_counter() - start:.3f} s, {before.now() / 1e6:.0f} MB in all")
+
+
+if __name__ == "__main__":
+    main()
