@@ -184,31 +184,31 @@ def compare(models: Models, proteins: list[Protein], arguments: argparse.Namespa
     rate = 2 * 2048**3 / times["peak"]
     own_rate = flops / times["floor"]
     print(f"matrix products: {own_rate / 1e9:.0f} GF/s in its own shapes, {rate / 1e9:.0f} GF/s at most")
-    print(f"{'':>22} residues/s  of floor  of peak  esmgn is faster by  memory")
+    print(f"{'':>22} residues/s  of floor  of peak  esmgn is faster by  memory", flush=True)
+    outputs = {}
     for name, run in runs.items():
-        taken, memory = times[name], peak_bytes(run)
+        taken = times[name]
+        memory, outputs[name] = peak_bytes(run)
         print(
             f"{name:>22} {num_residues / taken:10.0f} {times['floor'] / taken:9.0%} "
-            f"{flops / rate / taken:8.0%} {taken / times['esmgn']:18.2f}x {memory / 1e6:4.0f} MB"
+            f"{flops / rate / taken:8.0%} {taken / times['esmgn']:18.2f}x {memory / 1e6:4.0f} MB",
+            flush=True,
         )
-    if arguments.bf16:
-        half_precision(runs["esmgn"], times["esmgn"], num_residues, arguments.rounds)
-    expected = runs["fair-esm"]()
+    expected = outputs["fair-esm"]
     for name in ("esmgn", "transformers"):
-        if name in runs:
-            difference = (runs[name]() - expected).abs().max() / expected.abs().max()
+        if name in outputs:
+            difference = (outputs[name] - expected).abs().max() / expected.abs().max()
             print(f"largest difference of {name} from fair-esm: {difference:.1e} of the largest value")
+    if arguments.bf16:
+        half_precision(runs["esmgn"], outputs["esmgn"], times["esmgn"], arguments.rounds)
 
 
-def half_precision(run: Run, single: float, num_residues: int, rounds: int) -> None:
+def half_precision(run: Run, expected: Tensor, single: float, rounds: int) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         taken = seconds({"": run}, rounds)[""]
         found = run()
-    difference = (found - (expected := run())).norm() / expected.norm()
-    print(
-        f"{'esmgn, bf16 autocast':>22} {num_residues / taken:10.0f} {single / taken:46.2f}x of float32; "
-        f"differs by {difference:.1e} of the norm"
-    )
+    difference = (found - expected).norm() / expected.norm()
+    print(f"bfloat16 autocast: {single / taken:.2f}x of float32, differs by {difference:.1e} of the norm")
 
 
 def floors(size: dict[str, int], rows: int) -> Callable[[], None]:
@@ -229,18 +229,18 @@ def square_product(size: int = 2048) -> None:
     torch.ones(size, size) @ torch.ones(size, size)
 
 
-def peak_bytes(run: Run) -> int:
-    """How much the process grew at most during a call; 0 where the system does not tell."""
+def peak_bytes(run: Run) -> tuple[int, Tensor]:
+    """How much the process grew at most during a call, 0 where the system does not tell; and its result."""
     status = Path("/proc/self/status")
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-        before = resident(status, "VmRSS")
-        run()
-        return resident(status, "VmHWM") - before
     except (OSError, AttributeError):
-        return 0
+        return 0, run()
+    before = resident(status, "VmRSS")
+    output = run()
+    return resident(status, "VmHWM") - before, output
 
 
 def resident(status: Path, field: str) -> int:

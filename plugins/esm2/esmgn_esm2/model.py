@@ -6,7 +6,7 @@ contact head is left out, and so is the language-model head unless it is asked f
 Source: Lin et al. 2023 (doi 10.1126/science.ade2574).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -205,27 +205,26 @@ class SelfAttention(nn.Module):
 
     def _projected(self, hidden: Tensor, *, in_pairs: bool) -> tuple[Tensor, Tensor]:
         """Queries and keys [T, 2 heads, head_dim], and values [T, heads, head_dim]."""
-        first, second, third = projections = (self.q_proj, self.k_proj, self.v_proj)
+        projections = (self.q_proj, self.k_proj, self.v_proj)
         if all(type(projection) is nn.Linear for projection in projections):
             # One product. The weights stay apart, under fair-esm's names: joining them costs little.
-            turned = [first.weight, first.bias, second.weight, second.bias]
-            if in_pairs:
-                turned = [self._paired(parameter) for parameter in turned]
-            weight = torch.cat([turned[0], turned[2], third.weight])
-            bias = torch.cat([turned[1], turned[3], third.bias])
+            weight = self._joined([projection.weight for projection in projections], in_pairs=in_pairs)
+            bias = self._joined([projection.bias for projection in projections], in_pairs=in_pairs)
             rows = F.linear(hidden, weight, bias)
         else:  # something was wrapped around a projection, such as LoRA: call it
-            query, key, value = (projection(hidden) for projection in projections)
-            if in_pairs:
-                query, key = self._paired(query.t()).t(), self._paired(key.t()).t()
-            rows = torch.cat([query, key, value], dim=1)
+            rows = (
+                self._joined([each(hidden).t() for each in projections], in_pairs=in_pairs).t().contiguous()
+            )
         heads = rows.view(len(rows), 3 * self.attention_heads, self.head_dim)
         return heads[:, : 2 * self.attention_heads], heads[:, 2 * self.attention_heads :]
 
-    def _paired(self, rows: Tensor) -> Tensor:
-        """Rows j and j + head_dim / 2 of each head as neighbours, [D, ...]."""
-        halves = rows.reshape(self.attention_heads, 2, self.head_dim // 2, *rows.shape[1:])
-        return halves.transpose(1, 2).reshape(rows.shape)
+    def _joined(self, parts: Sequence[Tensor], *, in_pairs: bool) -> Tensor:
+        """Rows of queries, keys and values, [D, ...] each; components that turn together as neighbours."""
+        query, key, value = parts
+        if in_pairs:
+            halves = (self.attention_heads, 2, self.head_dim // 2, *query.shape[1:])
+            query, key = (part.reshape(halves).transpose(1, 2).reshape(part.shape) for part in (query, key))
+        return torch.cat([query, key, value])
 
 
 def rotary_angles(position: Tensor, head_dim: int, dtype: torch.dtype) -> Tensor:
