@@ -3,7 +3,9 @@
     python benchmarks/kill_and_resume.py --kills 10 --processes 1
 
 With one process the final weights must be the same to the last bit; a run that changes the number of
-processes on the way (``--then 1``) agrees to 1e-5. Exit status 1 if they do not.
+processes on the way (``--then 1``) agrees to 1e-5. Gradients are accumulated over two passes, but for a run
+that changes its processes: passes hold other proteins then, and batch statistics with them. Exit status 1
+if they do not agree.
 """
 
 from __future__ import annotations
@@ -37,9 +39,10 @@ SETTINGS = (
 )
 
 
-def command(folder: Path, processes: int) -> list[str]:
+def command(folder: Path, processes: int, accumulate: int) -> list[str]:
     """Start a run, or go on with it."""
-    split = ("train.accumulate=2", f"train.proteins_per_batch={GLOBAL_BATCH // (2 * processes)}")
+    size = GLOBAL_BATCH // (accumulate * processes)
+    split = (f"train.accumulate={accumulate}", f"train.proteins_per_batch={size}")
     program = [sys.executable, "-m", "esmgn_cli", "run"]
     if processes > 1:
         program += ["--processes", str(processes)]
@@ -49,11 +52,11 @@ def command(folder: Path, processes: int) -> list[str]:
     return [*program, *(argument for text in changes for argument in ("--set", text))]
 
 
-def start(folder: Path, processes: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, processes: int, accumulate: int) -> subprocess.Popen[bytes]:
     """A session of its own, so that all of it can be killed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(  # noqa: S603
-        command(folder, processes),
+        command(folder, processes, accumulate),
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -68,9 +71,9 @@ def descendants(pid: int) -> list[int]:
     return [pid, *(child for line in found.stdout.split() for child in descendants(int(line)))]
 
 
-def kill_once(folder: Path, processes: int, rng: random.Random) -> str:
+def kill_once(folder: Path, processes: int, accumulate: int, rng: random.Random) -> str:
     """Start the run, kill all of it or one of its processes at a random moment, and wait for the rest."""
-    process = start(folder, processes)
+    process = start(folder, processes, accumulate)
     before, wanted = len(RunFolder(folder).read_metrics()), rng.randint(1, 8)
     while process.poll() is None and len(RunFolder(folder).read_metrics()) < before + wanted:
         time.sleep(0.05)
@@ -88,9 +91,9 @@ def kill_once(folder: Path, processes: int, rng: random.Random) -> str:
     return f"killed {len(victims)} of {len(everything)} processes"
 
 
-def finish(folder: Path, processes: int) -> None:
+def finish(folder: Path, processes: int, accumulate: int) -> None:
     """Let the run go to its end."""
-    if start(folder, processes).wait():
+    if start(folder, processes, accumulate).wait():
         raise SystemExit(f"the run in {folder} failed: see {folder / 'log.txt'}")
 
 
@@ -114,14 +117,15 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)  # noqa: S311
     then = arguments.then or arguments.processes
+    accumulate = 2 if then == arguments.processes else 1
     with tempfile.TemporaryDirectory() as parent:
         whole, killed = Path(parent) / "whole", Path(parent) / "killed"
-        finish(whole, arguments.processes)
+        finish(whole, arguments.processes, accumulate)
         for number in range(arguments.kills):
-            what = kill_once(killed, arguments.processes, rng)
+            what = kill_once(killed, arguments.processes, accumulate, rng)
             steps = len(RunFolder(killed).read_metrics())
             print(f"{number + 1}: {what} after step {steps}", flush=True)
-        finish(killed, then)
+        finish(killed, then, accumulate)
         difference = largest_difference(whole, killed)
     allowed = 0.0 if then == arguments.processes == 1 else 1e-5
     print(f"largest relative difference of the final weights: {difference:.2e}, allowed {allowed:.0e}")

@@ -278,7 +278,8 @@ def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tenso
             "this dataset does not tell the lengths of its proteins (train.residues_per_batch)",
             "use train.proteins_per_batch instead",
         )
-    return torch.as_tensor(lengths, dtype=torch.int64).clamp(max=most_residues)
+    found = torch.as_tensor(lengths, dtype=torch.int64)
+    return found if most_residues is None else found.clamp(max=most_residues)
 
 
 def held_out_batches(

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,17 +28,23 @@ class Job(NamedTuple):
     resume: bool = False
 
 
-def run_together(jobs: Sequence[Job], *, world_size: int) -> None:
-    """Run jobs one after the other, each with ``world_size`` processes that talk over gloo."""
+def start_together(jobs: Sequence[Job], *, world_size: int) -> list[BaseProcess]:
+    """Start jobs, one after the other, each with ``world_size`` processes that talk over gloo."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     ports = [_free_port() for _ in jobs]
-    processes = [
+    processes: list[BaseProcess] = [
         context.Process(target=_work, args=(rank, world_size, jobs, ports), daemon=True)
         for rank in range(world_size)
     ]
     for process in processes:
         process.start()
+    return processes
+
+
+def run_together(jobs: Sequence[Job], *, world_size: int) -> None:
+    """Run jobs as :func:`start_together` to their ends."""
+    processes = start_together(jobs, world_size=world_size)
     for process in processes:
         process.join(SECONDS)
     codes = [process.exitcode for process in processes]
@@ -48,7 +55,8 @@ def run_together(jobs: Sequence[Job], *, world_size: int) -> None:
 
 def _work(rank: int, world_size: int, jobs: Sequence[Job], ports: Sequence[int]) -> None:
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
+    if world_size > 1:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
     for job, port in zip(jobs, ports, strict=True):
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         run_alone(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -189,6 +190,12 @@ def test_lengths_are_those_the_task_shows(start: Start) -> None:
     """Crops of 10 residues, eight in a pass: 12 proteins are two steps."""
     run = start("pretext.crop_length=10", "train.residues_per_batch=80", "train.epochs=1").run
     assert len(run.read_metrics()) == 2
+
+
+def test_whole_proteins_count_with_all_their_residues() -> None:
+    dataset = cast(Any, SimpleNamespace(lengths=[70, 300]))
+    assert encoded_lengths(dataset, None).tolist() == [70, 300]
+    assert encoded_lengths(dataset, 100).tolist() == [70, 100]
 
 
 def test_a_dataset_without_lengths_is_told() -> None:
