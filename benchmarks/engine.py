@@ -44,7 +44,7 @@ SETTINGS = (
 )
 
 
-SET_SIZE, RESIDUES, PROCESSES = 2000, 8192, 4
+SET_SIZE, RESIDUES, PROCESSES = 20_000, 8192, 4
 
 
 def composed(data: str | None, steps: int) -> RunConfig:

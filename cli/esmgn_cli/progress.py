@@ -38,7 +38,8 @@ from esmgn_core.registry import Registry
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
 _CURVE_STEPS, _CURVE_WIDTH = 500, 16
-_UNSAID = {"epoch", "lr"}
+_NO_COLUMN = {"lr", "loading_percent", "memory_gb", "gpu_percent"}
+_UNSAID = {"epoch", "lr", "loading_percent"}
 
 
 class ProgressDisplay:
@@ -99,6 +100,8 @@ class ProgressDisplay:
 def _named(name: str, value: float) -> str:
     if name == "residues_per_second":
         return f"{value:,.0f} residues/s"
+    if name == "memory_gb":
+        return f"{value:.1f} GB"
     return f"{name} {value:.4f}"
 
 

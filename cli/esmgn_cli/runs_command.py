@@ -13,7 +13,7 @@ from esmgn_core.errors import RunError, shown
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
-_NOT_COMPARED = {"lr", "residues_per_second"}
+_NOT_COMPARED = {"lr", "residues_per_second", "loading_percent", "memory_gb", "gpu_percent"}
 
 
 def runs(
@@ -56,9 +56,7 @@ def compare(
     else:
         typer.echo("no setting differs")
     curves = one.curves(), other.curves()
-    for name in [
-        name for name in curves[0] if name in curves[1] and name not in ("lr", "residues_per_second")
-    ]:
+    for name in [name for name in curves[0] if name in curves[1] and name not in _NOT_COMPARED]:
         points = [curve[name] for curve in curves]
         values = [value for line in points for _, value in line]
         low, high = min(values), max(values)

@@ -39,6 +39,7 @@ from esmgn_core.engine.run_folder import RunFolder, write_atomically
 from esmgn_core.engine.sharding import is_sharded, synchronise_gradients
 from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
+from esmgn_core.engine.usage import usage
 from esmgn_core.errors import RunError
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, ProteinDataset
@@ -126,7 +127,7 @@ class Trainer:
             values = {
                 "epoch": self.schedule.epoch(number) + 1,
                 **means,
-                "residues_per_second": totals["residues"] / (time.perf_counter() - started),
+                **self._speed(totals, time.perf_counter() - started),
             }
             self.progress.step = number + 1
             finished = self.progress.step == self.schedule.num_steps
@@ -141,6 +142,14 @@ class Trainer:
             if stop and not finished:
                 return stop
         return 0
+
+    def _speed(self, totals: Mapping[str, float], seconds: float) -> dict[str, float]:
+        """How fast a step of ``seconds`` was, how long processes waited for data, and what it took."""
+        return {
+            "residues_per_second": totals["residues"] / seconds,
+            "loading_percent": 100 * totals["waiting"] / (seconds * self.world.size),
+            **usage(self.world.device),
+        }
 
     def _loaded_from(self, first: int) -> Iterator[Loaded]:
         """Passes of this process, from step ``first``, from 0, to the last."""
@@ -187,19 +196,22 @@ class Trainer:
     ) -> tuple[dict[str, float], dict[str, float]] | ShortageError:
         self._wrapped.train()
         seed_step(self.train.seed, number, self.world.rank)
-        means, num_residues = Means(), 0
+        means, num_residues, waiting = Means(), 0, 0.0
         names: list[str] = []
         rate, last = self.learner.start(number), False
         while not last:
+            asked_at = time.perf_counter()
             part, batch, last = next(loaded)
+            waiting += time.perf_counter() - asked_at
             names += batch.names
             num_residues += batch.num_residues
             # Returned, not raised: a traceback would keep the tensors of the failed pass.
             if shortage := self._pass(batch, part.draws(self.train.seed, number), means, last=last):
                 return shortage
         interruption.check_time()
-        asked = {name: interruption.signal == number for number, name in _STOPS.items()}
-        values, totals = means.over(self.world, like=means, residues=num_residues, **asked)
+        sums = {name: float(interruption.signal == number) for number, name in _STOPS.items()}
+        sums |= {"residues": num_residues, "waiting": waiting}
+        values, totals = means.over(self.world, like=means, **sums)
         if not math.isfinite(values["loss"]):
             self._stop_non_finite(number, names, values["loss"])
         self._trained_on = means

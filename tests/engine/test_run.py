@@ -25,12 +25,14 @@ from esmgn_core.registry import discover
 
 from .conftest import Start, small_config
 
+MEASURED = {"residues_per_second", "loading_percent", "memory_gb"}
+"""What differs between runs that are the same."""
+
 
 def losses(run: RunFolder) -> list[tuple[float, ...]]:
     """Every number of the log that must not depend on speed."""
     return [
-        tuple(value for name, value in line.items() if name != "residues_per_second")
-        for line in run.read_metrics()
+        tuple(value for name, value in line.items() if name not in MEASURED) for line in run.read_metrics()
     ]
 
 
@@ -76,12 +78,16 @@ def test_a_run_folder_holds_what_the_docs_promise(start: Start) -> None:
         "metrics.jsonl",
         "log.txt",
         "model.safetensors",
+        "task.safetensors",
         "last",
         "previous",
     }
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3, 4, 5, 6]
     assert all({"step", "loss", "epoch"} <= line.keys() for line in run.read_metrics())
     assert "valid_loss" in run.read_metrics()[-1]
+    assert all(line.keys() >= MEASURED for line in run.read_metrics())
+    assert 0.05 < run.read_metrics()[0]["memory_gb"] < 100
+    assert all(0 <= line["loading_percent"] <= 100 for line in run.read_metrics())
     environment = json.loads(run.environment.read_text())
     assert (
         environment["packages"]["torch"] == torch.__version__.split("+")[0]

@@ -1,0 +1,28 @@
+"""What a process uses of its machine while it trains."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from contextlib import suppress
+
+import torch
+
+_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in the unit of ``ru_maxrss``."""
+
+
+def usage(device: torch.device) -> dict[str, float]:
+    """Most memory in use so far, in GB, and on a GPU how busy it is, where that can be told.
+
+    Returns:
+        ``memory_gb``: of the GPU what torch allocated, on the CPU what the process had resident.
+        ``gpu_percent``: share of the last second in which the GPU computed; needs the package
+        ``nvidia-ml-py``.
+    """
+    if device.type != "cuda":
+        return {"memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT / 1e9}
+    found = {"memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
+    with suppress(ModuleNotFoundError, RuntimeError):
+        found["gpu_percent"] = float(torch.cuda.utilization(device))
+    return found
