@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ from esmgn_cli.render import line_width, table
 from esmgn_core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from esmgn_core.inference.mutations import Scored
+    from esmgn_core.inference.scan import Scan
 
 _SHOWN = 20
 
@@ -53,14 +52,14 @@ def mutate(
 
     The score is log p(mutant) - log p(wild type) with the residue masked: below 0 the model expects the
     wild type more. A run pre-trained with residue type prediction sees the structure; else the
-    language model's head is used. What was used is said.
+    language model's head is used. A run fine-tuned on pairs, such as msp, gives its probability
+    instead. What was used is said.
 
     Examples: esmgn mutate 1abc.pdb A12G,L15V --model runs/NAME; esmgn mutate 1abc.pdb --all
     --picture scan.png -o scan.csv --seq esm2_650m.
     """
-    from esmgn_core.inference.heads import load_scorer
     from esmgn_core.inference.heatmap import check_picture_path, draw_heatmap
-    from esmgn_core.inference.mutations import score_variants
+    from esmgn_core.inference.scan import scan_variants
     from esmgn_core.inference.tables import check_table_path, write_table
     from esmgn_core.inference.variants import Addresses, parse_list
     from esmgn_core.io import read_protein
@@ -78,44 +77,46 @@ def mutate(
     addresses = Addresses(read_protein(file))
     variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)
     name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
-    scorer = load_scorer(name, device=device)
-    with model_options.bar("masking") as report:
-        scores = score_variants(
-            scorer, addresses.protein, variants, max_residues=max_residues, progress=report
+    with model_options.bar("scoring") as report:
+        scan = scan_variants(
+            name, addresses.protein, variants, device=device, max_residues=max_residues, progress=report
         )
-    model_options.warn_of_random(scorer.random_parts)
-    typer.echo(f"scored by: {scorer.described}")
-    _print(scores, everything=everything)
+    model_options.warn_of_random(scan.random_parts)
+    typer.echo(f"scored by: {scan.scored_by}")
+    _print(scan, everything=everything)
     if out:
-        about = {
-            "file": str(file),
-            "scored_by": scorer.described,
-            "random_weights": list(scorer.random_parts),
-        }
-        write_table([item.row() for item in scores], out, about=about)
+        about = {"file": str(file), "scored_by": scan.scored_by, "random_weights": list(scan.random_parts)}
+        write_table(scan.rows, out, about=about)
         typer.echo(f"written: {out}")
     if picture:
-        random = "; random weights" if scorer.random_parts else ""
+        random = "; random weights" if scan.random_parts else ""
         draw_heatmap(
-            scores,
+            scan.values,
             picture,
-            title=f"{addresses.protein.name}: masked-marginal scores",
-            subtitle=scorer.described + random,
+            title=f"{addresses.protein.name}: all substitutions",
+            subtitle=scan.scored_by + random,
+            label=scan.label,
+            neutral=scan.neutral,
         )
         typer.echo(f"written: {picture}")
 
 
-def _print(scores: Sequence[Scored], *, everything: bool) -> None:
+def _print(scan: Scan, *, everything: bool) -> None:
     """The list that was asked for, or of a whole scan what the model likes and dislikes most."""
-    header = ("variant", "masked marginal", "wild-type marginal")
-    chosen = list(scores)
+    if not scan.rows:
+        return
+    names = [name for name, value in scan.rows[0].items() if name == "variant" or isinstance(value, float)]
+    order = range(len(scan.rows))
     if everything:
-        ranked = sorted(scores, key=lambda item: -item.masked_marginal)
-        typer.echo(f"{len(scores)} substitutions; highest and lowest scores:")
+        ranked = sorted(order, key=lambda index: -scan.values[index][1])
+        typer.echo(f"{len(ranked)} substitutions; highest and lowest scores:")
         half = _SHOWN // 2
         chosen = ranked[:half] + ranked[half:][-half:]
-    rows = [
-        ("+".join(map(str, item.variant)), f"{item.masked_marginal:+.3f}", f"{item.wild_type_marginal:+.3f}")
-        for item in chosen
-    ]
-    typer.echo(table([header, *rows], indent="", width=line_width()))
+    else:
+        chosen = list(order)
+    rows = [[_cell(scan.rows[index][name]) for name in names] for index in chosen]
+    typer.echo(table([[name.replace("_", " ") for name in names], *rows], indent="", width=line_width()))
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:+.3f}"

@@ -173,6 +173,18 @@ class RunFolder:
         """Write what the outputs of the downstream task's head are, in order."""
         write_atomically(self.labels, json.dumps({"task": component, "labels": list(names)}, indent=1) + "\n")
 
+    def recorded_labels(self) -> tuple[str, list[str]]:
+        """Component of the downstream task, and what the outputs of its head are, in order.
+
+        Raises:
+            RunError: ``labels.json`` is missing or damaged.
+        """
+        try:
+            record = json.loads(self.labels.read_text())
+            return str(record["task"]), [str(name) for name in record["labels"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"cannot read {self.labels}: {error}") from error
+
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``; a full disk is borne."""
         with suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:

@@ -11,40 +11,50 @@ from numpy.typing import NDArray
 
 from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import Residue
-from esmgn_core.inference.mutations import Scored
+from esmgn_core.inference.variants import Variant
 
 ORDER = "GAVLIMCFWYPSTNQHKRDE"
 """Amino acids from top to bottom: small and aliphatic, sulphur, aromatic, polar, charged."""
 _PER_LINE = 90
 
 
-def draw_heatmap(scores: Sequence[Scored], path: Path, *, title: str, subtitle: str) -> None:
-    """Draw masked-marginal scores of single substitutions, residues from left to right.
+def draw_heatmap(
+    scores: Sequence[tuple[Variant, float]],
+    path: Path,
+    *,
+    title: str,
+    subtitle: str,
+    label: str = "log p(mutant) - log p(wild type)",
+    neutral: float = 0.0,
+) -> None:
+    """Draw scores of single substitutions, residues from left to right.
 
-    Blue: the model expects the mutant less than the wild type; red: more. A dot marks the wild type,
-    grey what was not scored. The ending of ``path`` names the format: ``.png``, ``.svg``, ``.pdf``.
+    Blue is below ``neutral``, red above. A dot marks the wild type, grey what was not scored. The ending
+    of ``path`` names the format: ``.png``, ``.svg``, ``.pdf``.
 
     Raises:
         RunError: the ending is another, or the file cannot be written.
     """
     check_picture_path(path)
+    from matplotlib.colors import CenteredNorm
     from matplotlib.figure import Figure
 
     residues, grid = _grid(scores)
     lines = [
         range(first, min(first + _PER_LINE, len(residues))) for first in range(0, len(residues), _PER_LINE)
     ]
-    limit = max(float(np.nanpercentile(np.abs(grid), 98)), 1e-3)
+    spread = max(float(np.nanpercentile(np.abs(grid - neutral), 98)), 1e-3)
+    colors = CenteredNorm(neutral, spread)
     width = 1.8 + 0.135 * min(len(residues), _PER_LINE)
     figure = Figure(figsize=(max(width, 5.5), 1.3 + 3.2 * len(lines)), layout="constrained")
     figure.suptitle(title, fontsize=12, fontweight="bold")
     axes = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
-    images = [_draw_line(axis, line, residues, grid, limit) for line, axis in zip(lines, axes, strict=True)]
+    images = [_draw_line(axis, line, residues, grid, colors) for line, axis in zip(lines, axes, strict=True)]
     axes[0].set_title(subtitle, fontsize=8, color="0.35")
     bar = figure.colorbar(
         images[0], ax=list(axes), shrink=0.9, pad=0.01, aspect=30 * len(lines), extend="both"
     )
-    bar.set_label("log p(mutant) - log p(wild type)", fontsize=8)
+    bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
     try:
         figure.savefig(path, dpi=200)
@@ -62,9 +72,9 @@ def check_picture_path(path: Path) -> None:
         raise RunError(f"the ending of {path} names no picture format (--picture)", "endings: .png .svg .pdf")
 
 
-def _grid(scores: Sequence[Scored]) -> tuple[list[Residue], NDArray[np.float64]]:
+def _grid(scores: Sequence[tuple[Variant, float]]) -> tuple[list[Residue], NDArray[np.float64]]:
     """Residues in order, and scores [20, residues]; NaN where there is none."""
-    single = [(item.variant[0], item.masked_marginal) for item in scores if len(item.variant) == 1]
+    single = [(variant[0], score) for variant, score in scores if len(variant) == 1]
     residues = {item.row: item.residue for item, _ in sorted(single, key=lambda pair: pair[0].row)}
     column = {row: number for number, row in enumerate(residues)}
     grid = np.full((len(ORDER), len(residues)), np.nan)
@@ -74,13 +84,13 @@ def _grid(scores: Sequence[Scored]) -> tuple[list[Residue], NDArray[np.float64]]
 
 
 def _draw_line(
-    axis: Any, line: range, residues: Sequence[Residue], grid: NDArray[np.float64], limit: float
+    axis: Any, line: range, residues: Sequence[Residue], grid: NDArray[np.float64], norm: Any
 ) -> Any:
     from matplotlib import colormaps
 
     part = grid[:, line.start : line.stop]
     colors = colormaps["RdBu_r"].with_extremes(bad="0.85")
-    image = axis.imshow(part, cmap=colors, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    image = axis.imshow(part, cmap=colors, norm=norm, aspect="auto", interpolation="nearest")
     shown = residues[line.start : line.stop]
     wild = [(number, ORDER.index(item.letter)) for number, item in enumerate(shown) if item.letter in ORDER]
     axis.scatter(*zip(*wild, strict=True), s=4, c="0.15", marker="o", linewidths=0)

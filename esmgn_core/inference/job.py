@@ -29,7 +29,7 @@ from esmgn_core.inference.stored import read_metadata
 from esmgn_core.io import Refusal
 
 _INPUTS_AT_ONCE = 32
-_BATCHES_PER_PART = 8
+_BATCHES_PER_PART = 2
 
 Progress = Callable[[int, int], None]
 Keyed = tuple[Input, str]

@@ -33,21 +33,25 @@ class Scored:
     wild_type_marginal: float
 
     def row(self) -> dict[str, Any]:
-        """A row of the table; what differs within a variant is joined by ``+``."""
-        parts = {
-            "variant": [str(item) for item in self.variant],
-            "chain": [item.residue.chain for item in self.variant],
-            "residue_number": [str(item.residue.number) for item in self.variant],
-            "insertion_code": [item.residue.insertion_code for item in self.variant],
-            "wild_type": [item.residue.letter for item in self.variant],
-            "mutant": [item.mutant for item in self.variant],
-        }
-        row = {name: values[0] if len(values) == 1 else "+".join(values) for name, values in parts.items()}
+        """A row of the table."""
         return {
-            **row,
+            **described(self.variant),
             "masked_marginal": round(self.masked_marginal, 5),
             "wild_type_marginal": round(self.wild_type_marginal, 5),
         }
+
+
+def described(variant: Variant) -> dict[str, str]:
+    """Columns that say what a variant is; what differs between its substitutions is joined by ``+``."""
+    parts = {
+        "variant": [str(item) for item in variant],
+        "chain": [item.residue.chain for item in variant],
+        "residue_number": [str(item.residue.number) for item in variant],
+        "insertion_code": [item.residue.insertion_code for item in variant],
+        "wild_type": [item.residue.letter for item in variant],
+        "mutant": [item.mutant for item in variant],
+    }
+    return {name: "+".join(values) for name, values in parts.items()}
 
 
 def score_variants(

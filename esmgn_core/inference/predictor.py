@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from esmgn_core.protocols import DownstreamTask
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 
-_EXCLUSIVE, _NUMBERS, _PAIRED = "classification", "regression", "paired"
+_EXCLUSIVE, _NUMBERS, PAIRED = "classification", "regression", "paired"
 CONFIDENT, UNSURE = 70.0, 50.0
 """pLDDT above which a backbone is trusted, and below which it is no structure (Jumper et al. 2021)."""
 
@@ -71,7 +70,7 @@ class Predictor:
         run: the folder.
 
     Raises:
-        RunError: the folder is of no such run, or the task predicts pairs.
+        RunError: the folder is of no such run.
     """
 
     def __init__(self, folder: Path, *, device: str = "auto") -> None:
@@ -82,12 +81,7 @@ class Predictor:
                 "labels.json or task.safetensors is missing",
                 "fine-tune one: esmgn run --downstream ec --init RUN",
             )
-        record = json.loads(self.run.labels.read_text())
-        self.component, self.labels = str(record["task"]), [str(name) for name in record["labels"]]
-        if self.component == _PAIRED:
-            raise RunError(
-                f"{folder} compares a protein with its mutant", "use: esmgn mutate FILE --model RUN"
-            )
+        self.component, self.labels = self.run.recorded_labels()
         registry = discover()
         self.model: Model = load_model(ModelName(folder=str(folder)), device=device, registry=registry)
         blueprint = run_blueprint(EncoderFolder(folder), registry)
@@ -97,7 +91,7 @@ class Predictor:
         fill_task(task, self.run)
         self.task: DownstreamTask = task.eval().requires_grad_(requires_grad=False).to(self.model.device)
         self.calibration = Calibration()
-        if not self.is_number:
+        if self.component not in (_NUMBERS, PAIRED):
             self.calibration = calibrated(self.run, exclusive=self.component == _EXCLUSIVE)
 
     @property
@@ -106,7 +100,15 @@ class Predictor:
         return self.component == _NUMBERS
 
     def outputs(self, protein: Protein) -> Tensor:
-        """Calibrated probabilities, or values, float32 [T]. The whole protein is read."""
+        """Calibrated probabilities, or values, float32 [T]. The whole protein is read.
+
+        Raises:
+            RunError: the task takes pairs of proteins.
+        """
+        if self.component == PAIRED:
+            raise RunError(
+                f"{self.run.path} compares a protein with its mutant", "use: esmgn mutate FILE --model RUN"
+            )
         batch = ProteinBatch.from_proteins([protein])
         encoding = self.model.encode(batch)
         with torch.inference_mode():

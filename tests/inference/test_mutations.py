@@ -13,17 +13,22 @@ import torch
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED
 from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.inference.heads import Scorer, load_scorer
 from esmgn_core.inference.heatmap import draw_heatmap
 from esmgn_core.inference.model import ModelName
 from esmgn_core.inference.mutations import score_variants
+from esmgn_core.inference.paired import is_paired_run, mutated, score_pairs
+from esmgn_core.inference.predictor import Predictor
 from esmgn_core.inference.tables import write_table
 from esmgn_core.inference.variants import Addresses, MutationError, parse_list
 from esmgn_core.io import read_protein
 from esmgn_core.registry import discover
 
+from ..conftest import pdb_text
+from ..engine.conftest import SMALL as SMALL_RUN
 from ..engine.conftest import small_config
 from .conftest import DATA
 
@@ -194,7 +199,8 @@ def test_tables_hold_every_variant(joint: Scorer, proteins: list[Protein], tmp_p
 
 def test_the_picture_shows_every_residue(joint: Scorer, proteins: list[Protein], tmp_path: Path) -> None:
     longest = max(proteins, key=len)
-    scores = score_variants(joint, longest, Addresses(longest).all_substitutions())
+    scored = score_variants(joint, longest, Addresses(longest).all_substitutions())
+    scores = [(item.variant, item.masked_marginal) for item in scored]
     draw_heatmap(scores, tmp_path / "scan.png", title="Scan", subtitle="of a test")
     draw_heatmap(scores, tmp_path / "scan.svg", title="Scan of all", subtitle="of a test")
     picture = matplotlib.image.imread(tmp_path / "scan.png")
@@ -203,3 +209,32 @@ def test_the_picture_shows_every_residue(joint: Scorer, proteins: list[Protein],
     assert "<svg" in (tmp_path / "scan.svg").read_text()
     with pytest.raises(RunError, match="names no picture format"):
         draw_heatmap(scores, tmp_path / "scan.doc", title="", subtitle="")
+
+
+def test_a_run_on_pairs_compares_with_the_wild_type(proteins: list[Protein], tmp_path: Path) -> None:
+    """By hand: wild type and mutant side by side through encoder and head."""
+    folder = tmp_path / "structures"
+    folder.mkdir()
+    lines = ["file,mutant,label,split"]
+    for number, protein in enumerate(proteins[:4]):
+        (variant,) = Addresses(protein).all_substitutions()[:1]
+        (folder / f"wild{number}.pdb").write_text(pdb_text(protein))
+        (folder / f"mutant{number}.pdb").write_text(pdb_text(mutated(protein, variant)))
+        lines.append(f"wild{number}.pdb,mutant{number}.pdb,{number % 2},{'valid' if number > 1 else 'train'}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    encoder = [item for item in SMALL_RUN if item.startswith(("seq", "struct"))]
+    data = [f"data.table={tmp_path / 'pairs.csv'}", f"data.structures={folder}", "data.kind=pairs"]
+    train = ["downstream.name=paired", "data.name=csv", "train.max_steps=1", "train.proteins_per_batch=2"]
+    config = configure(discover(), [parse_assignments([*encoder, *data, *train])])
+    path = start_run(discover(), config, out=tmp_path / "run").run.path
+    assert is_paired_run(path)
+    predictor = Predictor(path, device="cpu")
+    variants = Addresses(proteins[5]).all_substitutions()[:7]
+    scored = score_pairs(predictor, proteins[5], variants)
+    batch = ProteinBatch.from_proteins([proteins[5], mutated(proteins[5], variants[6])])
+    logit = predictor.task.predict(predictor.model.encode(batch), batch)[0, 0]
+    assert scored[6].probability == pytest.approx(float(logit.sigmoid()), abs=1e-5)
+    assert scored[6].row()["variant"] == str(variants[6][0])
+    assert len({item.probability for item in scored}) > 1
+    with pytest.raises(RunError, match="compares a protein with its mutant"):
+        predictor.outputs(proteins[5])

@@ -1,0 +1,76 @@
+"""Score variants by whatever head a model has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esmgn_core.batch import Protein
+from esmgn_core.inference.heads import load_scorer
+from esmgn_core.inference.model import ModelName
+from esmgn_core.inference.mutations import score_variants
+from esmgn_core.inference.paired import is_paired_run, score_pairs
+from esmgn_core.inference.predictor import Predictor
+from esmgn_core.inference.variants import Variant
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Scores of variants.
+
+    Attributes:
+        scored_by: which head gave them, in words.
+        random_parts: parts of the model with random weights.
+        values: each variant with its main score.
+        rows: a row of the table for each, the scores in its last columns.
+        label: what the main score is.
+        neutral: the main score that is neither for nor against the mutant.
+    """
+
+    scored_by: str
+    random_parts: tuple[str, ...]
+    values: list[tuple[Variant, float]]
+    rows: list[dict[str, Any]]
+    label: str
+    neutral: float
+
+
+def scan_variants(
+    name: ModelName,
+    protein: Protein,
+    variants: Sequence[Variant],
+    *,
+    device: str = "auto",
+    max_residues: int = 4096,
+    progress: Progress | None = None,
+) -> Scan:
+    """Score variants: by the head of a run on pairs where the model is one, else by masked marginals.
+
+    Raises:
+        EsmgnError: there is no such model, or it has no head for it.
+    """
+    if name.folder is not None and is_paired_run(Path(name.folder)):
+        predictor = Predictor(Path(name.folder), device=device)
+        pairs = score_pairs(predictor, protein, variants, max_residues=max_residues, progress=progress)
+        return Scan(
+            scored_by=f"head of {name.folder} on pairs of wild type and mutant",
+            random_parts=predictor.model.random_parts,
+            values=[(item.variant, item.probability) for item in pairs],
+            rows=[item.row() for item in pairs],
+            label=f"probability of {predictor.labels[0]}",
+            neutral=0.5,
+        )
+    scorer = load_scorer(name, device=device)
+    scored = score_variants(scorer, protein, variants, max_residues=max_residues, progress=progress)
+    return Scan(
+        scored_by=scorer.described,
+        random_parts=scorer.random_parts,
+        values=[(item.variant, item.masked_marginal) for item in scored],
+        rows=[item.row() for item in scored],
+        label="log p(mutant) - log p(wild type), masked",
+        neutral=0.0,
+    )
