@@ -163,6 +163,7 @@ def _program() -> str:
 
 def _print_losses(lines: list[dict[str, float]]) -> None:
     """A table of a few rows, each the mean over the steps since the row before."""
+    lines = [line for line in lines if "loss" in line]
     if not lines:
         return
     names = list(dict.fromkeys(name for line in lines for name in line if _is_shown(name)))

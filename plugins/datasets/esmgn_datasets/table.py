@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -92,8 +93,10 @@ class Table(LabelledProteins):
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"cannot read the table {table}: {error}") from error
         first = text.partition("\n")[0]
-        rows: list[Row] = list(csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in first else ","))
-        columns = list(rows[0]) if rows else []
+        delimiter = "\t" if "\t" in first else ","
+        reader = csv.DictReader(text.splitlines(), delimiter=delimiter, restval="")
+        rows: list[Row] = list(reader)
+        columns = list(reader.fieldnames or [])
         settings = self._settings
         wanted = [settings.file_column, *settings.labels]
         wanted += [settings.partner_column] * (settings.kind == "pairs")
@@ -162,6 +165,8 @@ class Table(LabelledProteins):
         name = row[settings.name_column or settings.file_column].strip()
         if settings.chain_column and not settings.name_column:
             name = f"{name}:{_chain_of(row[settings.chain_column])}"
+        # A slash would say that proteins of one folder belong together.
+        name = name.replace("/", ":")
         name = f"{row[settings.group_column].strip()}/{name}" if settings.group_column else name
         proteins = []
         for path, suffix in zip(paths, ("", ":mutant"), strict=False):
@@ -217,7 +222,7 @@ def _file(folder: Path, name: str) -> Path:
     path = folder / name
     if path.is_file() or not path.parent.is_dir():
         return path
-    near = [found for found in path.parent.glob(f"{path.name}.*") if find_structures([found])]
+    near = [found for found in path.parent.glob(f"{glob.escape(path.name)}.*") if find_structures([found])]
     return near[0] if near else path
 
 

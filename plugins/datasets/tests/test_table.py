@@ -106,6 +106,21 @@ def test_without_a_column_sequences_are_held_out_by_themselves(folder):
     assert sorted(parts) == list(range(5))
 
 
+def test_proteins_of_one_folder_do_not_belong_together_unless_a_column_says_so(folder):
+    """Names of the form GROUP/NAME would be resampled, and ranked, as one group."""
+    table = folder / "table.csv"
+    table.write_text("file,label,target,split\nfiles/long.pdb,1,t1,train\nfiles/pair.pdb,2,t1,train\n")
+    plain = Table(Table.Settings(table=table, kind="regression"))
+    assert [plain[index].name for index in range(2)] == ["files:long.pdb", "files:pair.pdb"]
+    grouped = Table(Table.Settings(table=table, kind="regression", group_column="target"))
+    assert [grouped[index].name for index in range(2)] == ["t1/files:long.pdb", "t1/files:pair.pdb"]
+
+
+def test_short_rows_have_empty_cells(folder):
+    dataset = build(write(folder, "file,split,label\nlong,train,a\npair,train\n"))
+    assert dataset.labels([0, 1]).tolist() == [[1], [0]]
+
+
 def test_rows_without_a_file_are_left_out_with_the_reason(folder):
     dataset = build(write(folder, f"{ROWS}missing,enzyme,train\n"))
     assert [(item.path.name, item.reason) for item in dataset.refused] == [
