@@ -153,7 +153,7 @@ class Predictor:
         joint = self.model.encoder
         batch = ProteinBatch.from_proteins([protein]).to(self.model.device)
         with torch.no_grad():
-            sequence = joint.reader(batch)
+            sequence = joint.reader(batch)(batch)
         residue = sequence.residue.float().detach().requires_grad_()
         read = _Read(joint.sequence, sequence, residue, batch)
         with torch.enable_grad():

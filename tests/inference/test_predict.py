@@ -108,7 +108,7 @@ def test_importance_is_the_change_of_the_logit_to_first_order(
     protein, row, step = proteins[0], 5, 1e-3
     joint = predictor.model.encoder
     batch = ProteinBatch.from_proteins([protein])
-    read = joint.reader
+    read = joint.reader(batch)
 
     def logit(scale: float) -> float:
         def changed(given: ProteinBatch) -> object:
