@@ -14,9 +14,8 @@ import torch
 from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.engine.distributed import autocast_dtype, pick_device
 from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
-from esmgn_core.engine.memory import MemoryEstimate, estimate_memory, free_memory_of, parameter_memory
+from esmgn_core.engine.memory import MemoryEstimate, first_estimate, free_memory_of, parameter_memory
 from esmgn_core.engine.observers import check_trackers
-from esmgn_core.engine.reader import Reader
 from esmgn_core.errors import EsmgnError, RunError, WeightsError
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
@@ -188,12 +187,7 @@ def _tried_out(
     blueprint = _with_random_weights(blueprint)
     encoder = blueprint.encoder()
     step = TrainStep(encoder, blueprint.task(encoder.output_dim), blueprint.graph())
-    reader = Reader(dataset, 0, lambda _: None, lambda _: None)
-    part = schedule.micro_batches(0, 0)[0]
-    small = type(part)(part.indices[:2], part.positions[:2])
-    batch = next(reader.read([(small, True)])).batch
-    residues = int(batch.num_residues / len(batch) * len(part.indices))
-    return estimate_memory(step, batch, num_residues=residues, averaged=averaged)
+    return first_estimate(step, dataset, schedule, averaged=averaged)
 
 
 def _disk(step: TrainStep, folder: Path) -> str:

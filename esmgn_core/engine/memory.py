@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.draws import SeededDraws
+from esmgn_core.engine.loader import MicroBatch, Schedule
+from esmgn_core.engine.reader import Reader
 from esmgn_core.model import TrainStep
+from esmgn_core.protocols import ProteinDataset
 
 _GB = 1e9
 
@@ -75,6 +78,19 @@ def estimate_memory(
         step.train(training)
     scaled = int(sum(sizes.values()) * num_residues / max(batch.num_residues, 1))
     return MemoryEstimate(parameters.weights, parameters.learning, scaled)
+
+
+def first_estimate(
+    step: TrainStep, dataset: ProteinDataset, schedule: Schedule, *, averaged: bool
+) -> MemoryEstimate:
+    """:func:`estimate_memory` of the first pass of a run, from its first group of proteins."""
+    part = schedule.micro_batches(0, 0)[0]
+    size = max(2, dataset.group_size)
+    small = MicroBatch(part.indices[:size], part.positions[:size])
+    batch = next(Reader(dataset, 0, lambda _: None, lambda _: None).read([(small, True)])).batch
+    residues = int(batch.num_residues / len(batch) * len(part.indices))
+    device = next(step.parameters()).device
+    return estimate_memory(step, batch.to(device), num_residues=residues, averaged=averaged)
 
 
 def free_memory_of(device: torch.device) -> int:

@@ -21,11 +21,12 @@ from esmgn_core.engine.distributed import (
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import build_schedule, max_residues
+from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
+from esmgn_core.engine.memory import first_estimate, free_memory_of
 from esmgn_core.engine.observers import Observers, check_trackers
 from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.sharding import shard
+from esmgn_core.engine.sharding import is_sharded, shard
 from esmgn_core.engine.shortage import Pieces
 from esmgn_core.engine.state import Checkpoints, Progress
 from esmgn_core.engine.train import Trainer
@@ -144,6 +145,8 @@ def _run(
         observers = Observers(registry.manager.hook, run, world.is_main)
         if remark:
             observers.notice(remark)
+        if world.is_main and not is_sharded(step) and progress.step < schedule.num_steps:
+            _tell_memory(step, dataset, schedule, config, observers)
         trainer = Trainer(
             learner, dataset, schedule, config.train, run, world, observers, progress, downstream
         )
@@ -216,6 +219,23 @@ def _prepare(step: TrainStep, config: RunConfig, world: World, *, is_downstream:
             raise SettingsError("train.strategy=fsdp is for pretext tasks", "use train.strategy=ddp")
         if world.size > 1:
             shard(step, world)
+
+
+def _tell_memory(
+    step: TrainStep, dataset: ProteinDataset, schedule: Schedule, config: RunConfig, observers: Observers
+) -> None:
+    """Log what memory a step will take; where there is less, tell the user."""
+    try:
+        estimate = first_estimate(step, dataset, schedule, averaged=config.optim.ema_decay > 0)
+    except RuntimeError as error:  # the step itself has a way out
+        observers.run.log(f"memory cannot be estimated: {error}")
+        return
+    free = free_memory_of(next(step.parameters()).device) + estimate.weights
+    text = f"memory of a step: {estimate}; {free / 1e9:.1f} GB for it"
+    if estimate.total > free:
+        observers.notice(f"{text}. Less: train.residues_per_batch, train.activation_checkpointing")
+    else:
+        observers.run.log(text)
 
 
 def _new_folder(blueprint: Blueprint, out: Path | None, world: World) -> RunFolder:

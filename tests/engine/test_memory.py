@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from esmgn_core.batch import ProteinBatch
@@ -10,7 +11,7 @@ from esmgn_core.engine.memory import estimate_memory, parameter_memory
 from esmgn_core.model import TrainStep
 from esmgn_core.registry import discover
 
-from .conftest import small_config
+from .conftest import Start, small_config
 
 
 def test_parameters_gradients_and_adam_are_counted_exactly() -> None:
@@ -35,3 +36,16 @@ def test_activations_grow_with_residues_and_nothing_is_changed() -> None:
     assert 0.7 < few / all_of_them < 1.4
     assert step.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in step.state_dict().items())
+
+
+def test_a_run_tells_its_memory_before_the_first_step(start: Start) -> None:
+    log = start("train.max_steps=1").run.log_file.read_text()
+    assert "memory of a step: about 0.0 GB: weights 0.0, gradients and optimiser 0.0, activations" in log
+
+
+def test_the_user_is_told_where_memory_is_short(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("esmgn_core.engine.session.free_memory_of", lambda _: 1000)
+    monkeypatch.setattr("esmgn_core.engine.observers.Observers.notice", lambda _, text: told.append(text))
+    start("train.max_steps=1")
+    assert told[0].endswith("Less: train.residues_per_batch, train.activation_checkpointing")
