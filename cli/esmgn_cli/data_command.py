@@ -32,10 +32,13 @@ def build(
     ] = None,
     *,
     out: OutStore,
-    atoms: Annotated[str, typer.Option(help="backbone (N, CA, C, O) or ca.")] = "backbone",
+    atoms: Annotated[
+        str | None, typer.Option(help="backbone (N, CA, C, O), the default, or ca.", show_default=False)
+    ] = None,
     coordinates: Annotated[
-        str, typer.Option(help="fixed (16 bits, steps of 0.001 angstrom) or float32.")
-    ] = "fixed",
+        str | None,
+        typer.Option(help="fixed (16 bits, 0.001 angstrom), the default, or float32.", show_default=False),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; as many as there are processors.", show_default=False)
     ] = None,
@@ -87,11 +90,14 @@ def build(
         workers=default_workers() if workers is None else workers,
         share=_share(share),
     )
-    with BuildDisplay() as display:
-        report = build_store(
-            source or [], out, options, progress=display, executor=named_executor(executor, options.workers)
-        )
     place = shlex.quote(str(out))
+    chosen = named_executor(executor, options.workers)
+    try:
+        with BuildDisplay() as display:
+            report = build_store(source or [], out, options, progress=display, executor=chosen)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; go on: esmgn data build -o {place}", err=True)
+        raise typer.Exit(130) from None
     if report.missing:
         typer.echo(
             f"{report.missing} parts are left to other jobs; when all are done: esmgn data build -o {place}"
@@ -322,12 +328,16 @@ def _summary(path: Path) -> None:
         typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(path))}")
 
 
-def _layout(atoms: str, coordinates: str) -> Layout:
+def _layout(atoms: str | None, coordinates: str | None) -> Layout | None:
+    """The layout that was asked for; ``None`` for that of the store, or the default."""
     from typing import get_args
 
     from esmgn_core.store import Layout
     from esmgn_core.store.settings import Atoms, Coordinates
 
+    if atoms is None and coordinates is None:
+        return None
+    atoms, coordinates = atoms or "backbone", coordinates or "fixed"
     for flag, value, known in (("--atoms", atoms, Atoms), ("--coordinates", coordinates, Coordinates)):
         names = get_args(known)
         if value not in names:

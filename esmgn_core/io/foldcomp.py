@@ -22,8 +22,9 @@ def foldcomp_entries(path: Path) -> Iterator[str]:
     """Entries of a Foldcomp database, by the line of its lookup table; one empty entry for a ``.fcz`` file.
 
     Raises:
-        DataError: the database has no table of names.
+        DataError: the database has no table of names, or the package foldcomp is not installed.
     """
+    _package()
     if is_foldcomp(path.name):
         yield ""
         return

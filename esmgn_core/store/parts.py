@@ -71,6 +71,11 @@ def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_:
                 rows.append(refused(item, str(error), digest))
                 num_refused += 1
                 continue
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # A bug, but one file in a million must not stop the others.
+                rows.append(refused(item, f"the reader failed: {type(error).__name__}: {error}", digest))
+                num_refused += 1
+                continue
             builder.add(item.name, reading.residues)
             rows.append(row)
     progress(task.part.size, num_refused)

@@ -214,7 +214,7 @@ def _opened(path: Path) -> list[Shard]:
             if attempt == _ATTEMPTS - 1:
                 raise
         except (OSError, ValueError) as error:
-            hint = f"see what is wrong: esmgn data verify {path}"
+            hint = "take it from a copy, or build the store anew"
             raise DataError(f"cannot read a shard of {path}: {error}", hint) from error
     return []
 

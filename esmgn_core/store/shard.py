@@ -48,15 +48,11 @@ class ShardBuilder:
         self._pieces: dict[str, list[Array]] = {}
         self._waiting: list[tuple[str, ResidueArrays]] = []
         self._num_waiting = 0
-        self.num_proteins = 0
-        self.num_residues = 0
 
     def add(self, name: str, residues: ResidueArrays) -> None:
         """Add one protein."""
         self._waiting.append((name, residues))
         self._num_waiting += len(residues)
-        self.num_proteins += 1
-        self.num_residues += len(residues)
         if self._num_waiting >= _CHUNK:
             self._flush()
 
@@ -91,9 +87,8 @@ class ShardBuilder:
         for name, dtype, column in zip(PER_RUN, dtypes, range(4), strict=True):
             encoded[name] = _joined([run[column] for run in runs], dtype)
         atoms = self._layout.atom_slice
-        position = _joined(
-            [r.backbone[:, atoms] for r in proteins], np.float32, (len(BACKBONE_ATOMS[atoms]), 3)
-        )
+        shape = len(BACKBONE_ATOMS[atoms]), 3
+        position = _joined([residues.backbone[:, atoms] for residues in proteins], np.float32, shape)
         return {**encoded, **self._positions(position, lengths)}
 
     def _positions(self, position: NDArray[np.float32], lengths: NDArray[np.int64]) -> dict[str, Array]:
@@ -218,7 +213,7 @@ class Shard:
     def names(self, index: NDArray[np.int64] | None = None) -> list[str]:
         """Names of the proteins of ``index``, int64 [B], or of all."""
         index = np.arange(len(self)) if index is None else index
-        text = memoryview(self.columns["text"])
+        text = memoryview(self.columns["text"])  # type: ignore[arg-type]
         ends = zip(self._text_ptr[index].tolist(), self._text_ptr[index + 1].tolist(), strict=True)
         return [bytes(text[start:end]).partition(b"\0")[0].decode() for start, end in ends]
 

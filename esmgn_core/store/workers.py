@@ -17,6 +17,7 @@ from esmgn_core.store.parts import PartTask, build_part
 
 _POLL = 0.25
 _ITEM, _REFUSED = 0, 1
+_WRITING = -1  # in the place of an item's number
 _PRELOAD = "esmgn_core.store.workers"
 
 
@@ -158,8 +159,11 @@ class _Team:
         known = dict(worker.task.known_reasons)
         if number < worker.task.part.size:
             known[number] = f"the process that read it died ({_cause(worker.process.exitcode)})"
-        elif len(known) > worker.task.part.size:
-            raise DataError(f"the processes that write part {worker.task.part.number} die")
+        elif _WRITING in known:
+            what = f"the process that writes part {worker.task.part.number} died twice"
+            raise DataError(f"{what} ({_cause(worker.process.exitcode)})", "try fewer processes: --workers 1")
+        else:
+            known[_WRITING] = "died while the part was written"
         self._waiting.appendleft(replace(worker.task, known_reasons=known))
 
 

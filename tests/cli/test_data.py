@@ -97,6 +97,22 @@ def test_single_chains_are_taken_by_a_list(esmgn: Esmgn, folder: Path, tmp_path:
     assert lines[1].split("\t")[:3] == ["Two_Chains-B", "23", "B"]
 
 
+def test_an_interrupted_build_says_how_to_go_on_and_keeps_its_layout(
+    esmgn: Esmgn, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    store = tmp_path / "store"
+    monkeypatch.setattr("esmgn_core.store.workers.build_part", interrupt)
+    result = esmgn("data", "build", folder, "-o", store, "--atoms", "ca")
+    assert (result.status, result.err) == (130, f"stopped; go on: esmgn data build -o {store}\n")
+    monkeypatch.undo()
+    result = esmgn("data", "build", "-o", store)
+    assert result.status == 0, result.err
+    assert "atoms 'ca'" in result.out
+
+
 def test_a_store_is_trained_on(esmgn: Esmgn, folder: Path, tmp_path: Path):
     for copy, protein in enumerate(example_proteins(seed=3)):
         (folder / f"copy{copy}.pdb").write_text(pdb_text(replace(protein, name=f"copy{copy}")))

@@ -153,6 +153,20 @@ def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path):
     assert len(store) + len(reasons) + 1 == len(list(many.iterdir()))
 
 
+def test_a_bug_in_a_reader_costs_the_file_it_fails_on(folder, make, monkeypatch):
+    read = parts.ItemReader.read
+
+    def failing(self: parts.ItemReader, item: Item) -> tuple[Reading, bytes | None]:
+        if item.name == "long":
+            raise IndexError("out of range")
+        return read(self, item)
+
+    monkeypatch.setattr(parts.ItemReader, "read", failing)
+    store = make(folder)
+    assert refused(store)["long"] == "the reader failed: IndexError: out of range"
+    assert len(store) == 4
+
+
 def test_a_full_disk_is_one_message_and_the_data_stay(many, make, tmp_path, monkeypatch):
     make(many / "long.pdb")
     before = files(tmp_path / "store")
