@@ -34,7 +34,7 @@ SMALL: dict[tuple[Kind, str], dict[str, Any]] = {
     (Kind.STRUCT, "gvp"): {"num_layers": 2, "scalar_dim": 16, "vector_dim": 4, "edge_scalar_dim": 8},
     **{
         (Kind.STRUCT, f"pyg_{name}"): {"num_layers": 2, "hidden_dim": 16}
-        for name in ("gat", "gcn", "gin", "gps", "rgcn", "sage", "schnet", "transformer")
+        for name in ("egnn", "gat", "gcn", "gin", "gps", "rgcn", "sage", "schnet", "transformer")
     },
     (Kind.STRUCT, "pyg_dimenet"): {"num_layers": 2, "hidden_dim": 16, "num_spherical": 3},
     (Kind.FUSE, "cross"): {"cross_dim": 16, "attention_heads": 2},

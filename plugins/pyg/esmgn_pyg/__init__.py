@@ -4,6 +4,7 @@ from esmgn_core import ComponentSpec, Kind, hookimpl
 
 _ENCODERS = {
     "pyg_dimenet": ("dimenet:DimeNet", "DimeNet++: messages that know distances and angles"),
+    "pyg_egnn": ("egnn:EGNN", "EGNN: messages that know relations and distances, and move the CA atoms"),
     "pyg_gat": ("convs:GAT", "Graph attention, GATv2, that knows relations"),
     "pyg_gcn": ("convs:GCN", "Graph convolutional network"),
     "pyg_gin": ("convs:GIN", "Graph isomorphism network"),

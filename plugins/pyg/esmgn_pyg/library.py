@@ -18,6 +18,7 @@ try:
             GCNConv,
             GINConv,
             GINEConv,
+            MessagePassing,
             RGCNConv,
             SAGEConv,
             TransformerConv,
@@ -29,6 +30,7 @@ try:
             OutputPPBlock,
         )
         from torch_geometric.nn.models.schnet import GaussianSmearing, InteractionBlock
+        from torch_geometric.utils import scatter
 except ImportError as error:
     raise PluginError(
         f"the structure encoders pyg_* need torch-geometric, which cannot be imported: {error}",
@@ -47,8 +49,10 @@ __all__ = [
     "GaussianSmearing",
     "InteractionBlock",
     "InteractionPPBlock",
+    "MessagePassing",
     "OutputPPBlock",
     "RGCNConv",
     "SAGEConv",
     "TransformerConv",
+    "scatter",
 ]

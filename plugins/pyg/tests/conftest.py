@@ -19,6 +19,7 @@ SMALL = {
         "num_spherical": 3,
         "num_radial": 4,
     },
+    "pyg_egnn": {"hidden_dim": 16, "num_layers": 2},
     "pyg_gat": {"hidden_dim": 16, "num_layers": 2, "heads": 4},
     "pyg_gcn": {"hidden_dim": 16, "num_layers": 2},
     "pyg_gin": {"hidden_dim": 16, "num_layers": 2},

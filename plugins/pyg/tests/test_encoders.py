@@ -11,7 +11,7 @@ from esmgn_core.graph import ResidueGraph
 from esmgn_core.testing import ExampleGraph, check_component, example_batch
 
 DISTANCE_BLIND = ("pyg_gat", "pyg_gcn", "pyg_gin", "pyg_rgcn", "pyg_sage")
-LAYERED = ("pyg_gcn", "pyg_gps", "pyg_schnet")
+LAYERED = ("pyg_egnn", "pyg_gcn", "pyg_gps", "pyg_schnet")
 RELATION_BLIND = ("pyg_dimenet", "pyg_gcn", "pyg_gin", "pyg_sage", "pyg_schnet")
 
 
@@ -29,6 +29,7 @@ def test_contract_of_a_structure_encoder_is_kept(name, small) -> None:
     [
         ("pyg_gcn", {"norm": "batch", "dropout": 0.1, "concat_hidden": False}),
         ("pyg_sage", {"norm": "none", "aggregation": "max"}),
+        ("pyg_egnn", {"move_atoms": False, "gated": True, "norm": "none", "dropout": 0.1}),
         ("pyg_gat", {"version": 1, "use_relations": False, "attention_dropout": 0.1}),
         ("pyg_rgcn", {"num_bases": 2, "aggregation": "sum"}),
         ("pyg_gps", {"norm": "batch", "dropout": 0.1, "attention_dropout": 0.1}),
