@@ -144,6 +144,25 @@ def test_the_official_tensors_are_those_of_the_full_encoder() -> None:
     assert sum(parameter.numel() for parameter in encoder.structure.parameters()) == 15_747_072
 
 
+@pytest.mark.parametrize(
+    ("fuse", "total"), [("serial", 666_790_326), ("parallel", 661_633_462), ("cross", 665_701_302)]
+)
+def test_the_fusions_have_the_parameters_of_the_original(fuse: str, total: int) -> None:
+    """Counted from modules: ESM-2 650M with its language-model head, whose matrix is the embedding and
+    counts once, GearNet, the fuser, and the one part of the total that is read from files but not built
+    here: the regression of the contact head, a weight for each attention head of each block and a bias.
+    """
+    tables = {
+        "seq": {"name": "esm2", **ESM2_650M._asdict(), "weights": "random", "lm_head": True},
+        "struct": {"name": "gearnet"},
+        "fuse": {"name": fuse},
+    }
+    with torch.device("meta"):
+        encoder = draw_up(discover(), configure(discover(), [tables])).encoder()
+    contact_head = ESM2_650M.num_layers * ESM2_650M.attention_heads + 1
+    assert sum(parameter.numel() for parameter in encoder.parameters()) + contact_head == total
+
+
 def test_names_go_back() -> None:
     for layout in (OFFICIAL, EDGE):
         for name in layout.entries():
