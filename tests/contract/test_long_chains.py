@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import configure
+from esmgn_core.graph import ResidueGraph
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 
@@ -19,15 +20,39 @@ ENCODERS = [spec.name for spec, _ in REGISTRY.components(Kind.STRUCT)]
 FUSIONS = [spec.name for spec, _ in REGISTRY.components(Kind.FUSE)]
 SMALL: dict[str, dict[str, Any]] = {
     "cdconv": {"hidden_dims": [16, 16], "radii": [8.0, 12.0], "kernel_dim": 4},
+    "pyg_dimenet": {
+        "hidden_dim": 8,
+        "num_layers": 1,
+        "triplet_dim": 4,
+        "output_hidden_dim": 8,
+        "num_spherical": 2,
+    },
     "gvp": {"num_layers": 1, "scalar_dim": 8, "vector_dim": 2, "edge_scalar_dim": 4, "max_edges_kept": 5000},
 }
-LENGTH = 1100
+LENGTH, COMPLEX = 1100, 120
 
 
 @functools.cache
 def batch() -> ProteinBatch:
-    """A chain of 1,100 residues, more than the original's 1,022, and a complex of 40 chains of 5."""
-    return ProteinBatch.from_proteins([globule(LENGTH, num_chains=1), globule(200, num_chains=40)])
+    """A chain of 1,100 residues, more than the original's 1,022, and a complex of 40 chains of 3."""
+    return ProteinBatch.from_proteins([globule(LENGTH, num_chains=1), globule(COMPLEX, num_chains=40)])
+
+
+@functools.cache
+def blueprint(struct: str, fuse: str) -> Blueprint:
+    """A composition of a small encoder with a fusion."""
+    tables = {
+        "seq": {"name": "esm2_tiny"},
+        "struct": {"name": struct, **SMALL.get(struct, {"hidden_dim": 8, "num_layers": 1})},
+        "fuse": {"name": fuse, **({"cross_dim": 16} if fuse == "cross" else {})},
+    }
+    return draw_up(REGISTRY, configure(REGISTRY, [tables]))
+
+
+@functools.cache
+def graph(struct: str) -> ResidueGraph:
+    """The graph that the encoder reads."""
+    return blueprint(struct, "serial").graph()(batch())
 
 
 def globule(length: int, *, num_chains: int) -> Protein:
@@ -51,25 +76,28 @@ def globule(length: int, *, num_chains: int) -> Protein:
     )
 
 
-@pytest.mark.parametrize(
-    ("struct", "fuse"), [*((name, "serial") for name in ENCODERS), *(("gearnet", name) for name in FUSIONS)]
-)
+@pytest.mark.parametrize("struct", ENCODERS)
+@pytest.mark.parametrize("fuse", FUSIONS)
+@torch.no_grad()
 def test_every_residue_is_encoded(struct: str, fuse: str) -> None:
-    """One row for each residue, none cut off, and a gradient from the last one.
+    """One row for each residue, none cut off, by every encoder under every fusion.
 
-    ``benchmarks/long_chains.py`` takes every encoder with every fusion.
+    ``benchmarks/long_chains.py`` takes longer ones at default sizes.
     """
-    tables = {
-        "seq": {"name": "esm2_tiny"},
-        "struct": {"name": struct, **SMALL.get(struct, {"hidden_dim": 8, "num_layers": 1})},
-        "fuse": {"name": fuse, **({"cross_dim": 16} if fuse == "cross" else {})},
-    }
-    blueprint = draw_up(REGISTRY, configure(REGISTRY, [tables]))
-    encoder, proteins = blueprint.encoder().train(), batch()
-    encoding = encoder(proteins, blueprint.graph()(proteins))
-    assert encoding.residue.shape == (LENGTH + 200, encoder.output_dim)
+    encoder = blueprint(struct, fuse).encoder().eval()
+    encoding = encoder(batch(), graph(struct))
+    assert encoding.residue.shape == (LENGTH + COMPLEX, encoder.output_dim)
     assert encoding.protein.shape == (2, encoder.output_dim)
     assert bool(encoding.residue.isfinite().all())
-    encoding.residue[LENGTH - 1].square().sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("struct", "fuse"),
+    [*((name, "serial") for name in ENCODERS), ("gearnet", "parallel"), ("gearnet", "cross")],
+)
+def test_the_last_residue_is_learned_from(struct: str, fuse: str) -> None:
+    """Its gradient reaches the sequence encoder."""
+    encoder = blueprint(struct, fuse).encoder().train()
+    encoder(batch(), graph(struct)).residue[LENGTH - 1].square().sum().backward()
     moved = [p.grad for p in encoder.get_submodule("sequence").parameters() if p.grad is not None]
     assert any(bool(gradient.any()) for gradient in moved)
