@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from warnings import catch_warnings, filterwarnings, simplefilter
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
+from torch.nn.parallel import DistributedDataParallel
 
 from esmgn_core.errors import RunError
+from esmgn_core.readout import ProteinReadout
 
 Value = TypeVar("Value")
 
@@ -171,6 +174,23 @@ def synchronise_batch_norm(module: nn.Module) -> None:
     for child in module.modules():
         if type(child) is nn.BatchNorm1d:
             child.__class__ = SyncedBatchNorm
+
+
+def data_parallel(step: nn.Module) -> DistributedDataParallel:
+    """``step``, whose gradients are averaged over processes while they are computed.
+
+    Whether a learned readout is read depends on the fusion and on the task; processes must not wait
+    for the gradient of one that is not.
+    """
+    readouts = [child for child in step.modules() if isinstance(child, ProteinReadout)]
+    some_unread = any(readout.readout == "attention" for readout in readouts)
+    if some_unread:
+        # What torch says, once, where it is read after all.
+        filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    with catch_warnings():
+        # Newer versions of torch have another name for it, which does not mean the same.
+        simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(step, broadcast_buffers=False, find_unused_parameters=some_unread)
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from esmgn_core.batch import ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.engine.checkpoints import CheckpointError
-from esmgn_core.engine.distributed import World
+from esmgn_core.engine.distributed import World, data_parallel
 from esmgn_core.engine.evaluate import HeldOut, Report, predict_proteins, report_run, score
 from esmgn_core.engine.interruption import Interruption
 from esmgn_core.engine.learner import Learner
@@ -82,10 +81,7 @@ class Trainer:
         self._wrapped = self.learner.step
         self._checkpoints = Checkpoints(self.run, self.learner, self.world, self.train.keep_every)
         if self.world.size > 1 and not is_sharded(self._wrapped):
-            with catch_warnings():
-                # Newer versions of torch have another name for it, which does not mean the same.
-                simplefilter("ignore", FutureWarning)
-                self._wrapped = DistributedDataParallel(self._wrapped, broadcast_buffers=False)
+            self._wrapped = data_parallel(self._wrapped)
 
     def fit(self) -> int:
         """Train to the end, or to the step in which a signal arrived.

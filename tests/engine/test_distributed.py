@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
+from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.distributed import SyncedBatchNorm, pick_device, synchronise_batch_norm
 from esmgn_core.errors import RunError
+from esmgn_core.testing import ExampleGraph, example_proteins
+from esmgn_gearnet.encoder import GearNet
 
 ROWS = (5, 12)
 WIDTH = 3
@@ -31,8 +36,34 @@ def normalise(norm: nn.Module, rows: Tensor, weights: Tensor) -> dict[str, Tenso
     return {"output": output.detach(), "input_grad": rows.grad, **gradients, **dict(norm.named_buffers())}  # type: ignore[dict-item]
 
 
+def gearnet() -> GearNet:
+    torch.manual_seed(0)
+    settings = GearNet.Settings(hidden_dim=8, num_layers=3)
+    return GearNet(settings, input_dim=NUM_RESIDUE_FEATURES, num_relations=ExampleGraph.num_relations)
+
+
+def encode(encoder: GearNet, proteins: Sequence[Protein]) -> dict[str, Tensor]:
+    """What a step of GearNet computes and changes."""
+    batch = ProteinBatch.from_proteins(proteins)
+    features = batch.residue_one_hot.requires_grad_()
+    residue = encoder(batch, ExampleGraph()(batch), features).residue
+    weights = torch.sin(torch.arange(residue.shape[1]) * 0.7 + batch.residue_index.unsqueeze(1))
+    (residue * weights).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in encoder.named_parameters()}
+    return {
+        "output": residue.detach(),
+        "input_grad": features.grad,
+        **gradients,
+        **dict(encoder.named_buffers()),
+    }  # type: ignore[dict-item]
+
+
 def _process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    encoder = gearnet()
+    synchronise_batch_norm(encoder)
+    own = example_proteins()[:2] if rank == 0 else example_proteins()[2:]
+    torch.save(encode(encoder, own), Path(folder) / f"gearnet-{rank}.pt")
     module = nn.Sequential(nn.BatchNorm1d(WIDTH))
     synchronise_batch_norm(module)
     parts = [tensor.split(ROWS)[rank] for tensor in inputs()]
@@ -40,20 +71,44 @@ def _process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_batch_norm_over_two_processes_equals_one_over_all_rows(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes found."""
+    path = tmp_path_factory.mktemp("together")
+    mp.spawn(_process, args=(str(path),), nprocs=2)
+    return path
+
+
+def assert_same(parts: Sequence[dict[str, Tensor]], whole: dict[str, Tensor], buffers: set[str]) -> None:
+    """Rows side by side, gradients of parameters summed, and buffers of either process, are the whole."""
+    for name, expected in whole.items():
+        if name in buffers:
+            assert torch.equal(parts[0][name], parts[1][name]), name
+            found = parts[0][name]
+        elif name in {"output", "input_grad"}:
+            found = torch.cat([part[name] for part in parts])
+        else:
+            found = parts[0][name] + parts[1][name]
+        # A bias that a normalisation cancels has a sum of zero, of parts that are not.
+        scale = max(float(part[name].abs().max()) for part in (whole, *parts))
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * scale, msg=name)
+
+
+def test_batch_norm_over_two_processes_equals_one_over_all_rows(folder: Path) -> None:
     """Outputs, gradients and running statistics, with unequal numbers of rows."""
-    mp.spawn(_process, args=(str(tmp_path),), nprocs=2)
-    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    whole = normalise(nn.BatchNorm1d(WIDTH), *inputs())
-    for name in ("output", "input_grad"):
-        torch.testing.assert_close(
-            torch.cat([part[name] for part in parts]), whole[name], rtol=1e-5, atol=1e-5
-        )
-    for name in ("weight", "bias"):
-        torch.testing.assert_close(parts[0][name] + parts[1][name], whole[name], rtol=1e-5, atol=1e-5)
-    for name in ("running_mean", "running_var", "num_batches_tracked"):
-        torch.testing.assert_close(parts[0][name], whole[name], rtol=1e-6, atol=1e-6)
-        assert torch.equal(parts[0][name], parts[1][name])
+    parts = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    norm = nn.BatchNorm1d(WIDTH)
+    assert_same(parts, normalise(norm, *inputs()), set(dict(norm.named_buffers())))
+
+
+def test_gearnet_over_two_processes_equals_one_on_all_proteins(folder: Path) -> None:
+    """One process normalises, adds and rectifies in one step of its own; several share statistics.
+
+    Outputs, gradients and running statistics are the same.
+    """
+    parts = [torch.load(folder / f"gearnet-{rank}.pt", weights_only=True) for rank in range(2)]
+    whole = gearnet()
+    assert_same(parts, encode(whole, example_proteins()), set(dict(whole.named_buffers())))
 
 
 def test_conversion_keeps_names_and_leaves_evaluation_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,19 @@ RUNS = {
     for number, name in enumerate(PRETEXT)
 }
 RUNS["residues-averaged"] = ("optim.seq_lr_scale=0", "optim.ema_decay=0.5")
+# Nothing reads these readouts: their weights get no gradient, and no process may wait for one.
+RUNS["unread_readout"] = ("optim.seq_lr_scale=0", "struct.readout=attention")
+RUNS["cross_reference"] = (
+    "optim.seq_lr_scale=0.5",
+    "fuse.name=cross",
+    "fuse.cross_dim=16",
+    "fuse.dropout=0",
+    "fuse.reference=true",
+    "fuse.readout=attention",
+    "struct.readout=attention",
+)
 RUNS["sharded"] = ("optim.seq_lr_scale=0.5", "train.strategy=fsdp")
+PROTEINS_ALONE = ("pretext.name=multiview_contrast", *RUNS["cross_reference"], "train.max_steps=2")
 UNSYNCHRONISED = ("optim.seq_lr_scale=0", "train.sync_batch_norm=false", "train.max_steps=1")
 
 
@@ -65,6 +78,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         jobs = [job(folders[size], name, size) for name in RUNS]
         begun = job(folders[size], "sharded", size, "train.max_steps=2")
         jobs += [begun._replace(out=folders[size] / "begun"), apart(folders[size], size)]
+        if size == 2:
+            jobs.append(job(folders[size], "proteins_alone", size, *PROTEINS_ALONE))
         run_together(jobs, world_size=size)
     return folders
 
@@ -90,6 +105,13 @@ def test_processes_give_the_run_of_one(runs: dict[int, Path], name: str, world_s
     assert_same_weights(alone.model, together.model)
     if name != "sharded":
         assert_same_weights(alone.last / "model.safetensors", together.last / "model.safetensors")
+
+
+def test_a_task_may_read_proteins_alone_under_cross_fusion(runs: dict[int, Path]) -> None:
+    """Its negatives are those of a process, so that one process is no measure; it goes to its end."""
+    lines = RunFolder(runs[2] / "proteins_alone").read_metrics()
+    assert len(lines) == 2
+    assert all(math.isfinite(line["valid_loss"]) for line in lines[1:])
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
