@@ -14,7 +14,7 @@ from isal import igzip, igzip_lib
 
 from esmgn_core.errors import StructureError
 
-Format = Literal["pdb", "mmcif"]
+Format = Literal["pdb", "mmcif", "bcif"]
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".bcif")
 """Endings, in lower case, of the files taken from a directory; each also with ``.gz``."""
@@ -23,6 +23,7 @@ _NAMED_ONLY_SUFFIXES = (".mmtf", ".fcz")
 _GZIP = b"\x1f\x8b"
 _MMCIF = re.compile(rb"(?:\s++|#[^\n]*+\n)*+data_", re.IGNORECASE)
 _PDB_START = (b"HEADER  ", b"ATOM  ", b"MODEL   ")
+_BCIF = re.compile(rb"[\x80-\x8f\xde\xdf][\s\S]{0,4096}?dataBlocks")  # a MessagePack map
 _MAX_INFLATED = 1 << 29
 _MAX_RATIO = 1032  # of deflate: what is smaller by this factor needs no watching
 _NOT_TEXT = re.escape(bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a")))
@@ -30,7 +31,6 @@ _NOT_TEXT = re.escape(bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a")))
 _OTHER_CONTENT = {
     rb"\AFCMP": "Foldcomp format: unpack it with `foldcomp decompress`",
     rb"mmtfVersion": "MMTF format is not read: get the entry as mmCIF (.cif)",
-    rb"dataBlocks": "BinaryCIF format is not read: get the entry as mmCIF (.cif), or convert it",
     rb"\A(?:BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|PK\x03\x04)": "packed, but not with gzip: unpack it first",
     rb"(?s)\A.{257}ustar": "a tar archive: unpack it first",
     b"[" + _NOT_TEXT + b"]": "binary data, neither PDB nor mmCIF text",
@@ -121,7 +121,7 @@ def load_text(path: Path) -> tuple[Format, bytes]:
     """The inflated text of a structure file and its format, both judged by content, not by name.
 
     Raises:
-        UnreadableError: the file cannot be opened or inflated, or is no PDB or mmCIF text.
+        UnreadableError: the file cannot be opened or inflated, or is neither PDB nor mmCIF nor BinaryCIF.
     """
     try:
         content = path.read_bytes()
@@ -134,12 +134,14 @@ def text_of(content: bytes) -> tuple[Format, bytes]:
     """Like :func:`load_text` for the bytes of a file.
 
     Raises:
-        UnreadableError: the content cannot be inflated, or is no PDB or mmCIF text.
+        UnreadableError: the content cannot be inflated, or is neither PDB nor mmCIF nor BinaryCIF.
     """
     if not content:
         raise UnreadableError("the file is empty")
     if content.startswith(_GZIP):
         content = _inflate(content)
+    if _BCIF.match(content):
+        return "bcif", content
     content = content.removeprefix(b"\xef\xbb\xbf")
     is_pdb = content.startswith(_PDB_START)
     if not is_pdb:

@@ -1,24 +1,25 @@
-"""mmCIF text -> residue table."""
+"""mmCIF text or BinaryCIF -> residue table."""
 
 from __future__ import annotations
 
 import gemmi
 
+from esmgn_core.io.bcif import read_bcif
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.table import ResidueTable, gemmi_errors, residue_table
 
 
-def read_mmcif(text: bytes) -> tuple[ResidueTable, int, gemmi.cif.Block]:
+def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, int, gemmi.cif.Block]:
     """The residues of the first model, the number of models, and the block they stand in.
 
     Chains have the author's identifiers, residues the author's numbers. Where copies of a chain have
     one author's identifier, as in some assemblies, all chains have the ``label_asym_id`` instead.
 
     Raises:
-        UnreadableError: not valid CIF, or no block with atoms.
+        UnreadableError: not valid CIF or BinaryCIF, or no block with atoms.
     """
     with gemmi_errors():
-        document = gemmi.cif.read_string(text)
+        document = read_bcif(text) if is_binary else gemmi.cif.read_string(text)
     for block in document:
         structure = _structure(block)
         if len(structure) and structure[0].count_atom_sites():

@@ -87,7 +87,7 @@ def read_protein(path: str | os.PathLike[str], *, name: str | None = None) -> Pr
 
 
 def read_structure(path: str | os.PathLike[str], *, name: str | None = None) -> tuple[Protein, ReadReport]:
-    """Read the first model of a PDB or mmCIF file, gzipped or not.
+    """Read the first model of a PDB, mmCIF or BinaryCIF file, gzipped or not.
 
     The format is found by content. All protein chains of the model make up one protein, with the
     author's chain identifiers and residue numbers. Residues without a CA atom are dropped; waters,
@@ -166,8 +166,8 @@ def read_content(content: bytes, file_name: str) -> Reading:
 
 def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
     """Like :func:`read_content` for inflated text of known format."""
-    if file_format == "mmcif":
-        table, num_models, block = read_mmcif(text)
+    if file_format in ("mmcif", "bcif"):
+        table, num_models, block = read_mmcif(text, is_binary=file_format == "bcif")
         return _reading(
             table,
             file_format,

@@ -283,7 +283,7 @@ def test_all_edge_files_are_in_the_store_or_refused(make):
         ),
         *("header_only.pdb", "hetatm_only.pdb", "lower_case_resname.pdb", "one_atom_no_ca.pdb"),
         *("residues_without_ca_1ssu_mod.pdb", "rna_only_1ehz_fragment.pdb"),
-        *("same_resid_different_resname.pdb", "1a8o.mmtf", "4zhl.mmtf", "1gbt.bcif.gz", "3jqh.bcif.gz"),
+        *("same_resid_different_resname.pdb", "1a8o.mmtf", "4zhl.mmtf"),
     }
     assert "d1asha_" in store.names
 

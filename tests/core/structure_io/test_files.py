@@ -143,7 +143,7 @@ PACKED = gzip.compress(TEXT.encode() * 40, mtime=0)
         (b"\xde\x00'\xabmmtfVersion\xa50.2.0", "MMTF format is not read"),
         (
             b"\x83\xa7encoder\xaemol*/ciftools\xa7version\xa50.3.0\xaadataBlocks\x91",
-            "BinaryCIF format is not read",
+            "the BinaryCIF data are damaged",
         ),
     ],
 )
