@@ -1,4 +1,4 @@
-"""Residue codes used inside a batch. Encoders own the mapping from these to their own alphabet."""
+"""Residue codes and atoms used inside a batch. Encoders own the mapping from these to their own alphabet."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ MASKED = 21
 
 NUM_RESIDUE_FEATURES = 21
 """Width of the one-hot residue feature: 20 types and unknown; a masked residue is all zeros."""
+
+BACKBONE_ATOMS = ("N", "CA", "C", "O")
+CA = BACKBONE_ATOMS.index("CA")
 
 _LETTERS = AMINO_ACIDS + "X#"
 _CODES = {letter: code for code, letter in enumerate(AMINO_ACIDS)}

@@ -13,10 +13,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from esmgn_core.alphabet import BACKBONE_ATOMS as BACKBONE_ATOMS
+from esmgn_core.alphabet import CA as CA
 from esmgn_core.alphabet import MASKED, NUM_RESIDUE_FEATURES, decode
-
-BACKBONE_ATOMS = ("N", "CA", "C", "O")
-CA = BACKBONE_ATOMS.index("CA")
 
 Readout = Literal["sum", "mean"]
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import encode
-from esmgn_core.batch import BACKBONE_ATOMS, CA
+from esmgn_core.alphabet import BACKBONE_ATOMS, CA, encode
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
 from esmgn_core.io.plddt import pdb_has_plddt, scale_plddt
 from esmgn_core.io.residues import STANDARD_NAMES, classify

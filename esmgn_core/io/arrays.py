@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import decode
-from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.alphabet import BACKBONE_ATOMS, decode
 from esmgn_core.io.plddt import scale_plddt
 from esmgn_core.io.table import ResidueTable
+
+if TYPE_CHECKING:
+    from esmgn_core.batch import Protein
 
 NO_CODE = ord(" ")
 """Insertion code of a residue without one."""
@@ -63,6 +65,10 @@ class ResidueArrays:
 
     def protein(self, name: str) -> Protein:
         """The same as tensors."""
+        import torch  # here: processes that build stores start without it
+
+        from esmgn_core.batch import Protein
+
         backbone = torch.from_numpy(self.backbone)
         return Protein(
             name=name,

@@ -10,17 +10,19 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gemmi
 import lmdb
 
-from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.read import rows_of_protein
 from esmgn_core.io.table import gemmi_errors, residue_table
+
+if TYPE_CHECKING:
+    from esmgn_core.batch import Protein
 
 _DATA = "data.mdb"
 _COLUMNS = ("chain", "hetero", "insertion_code", "residue", "resname", "x", "y", "z", "name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.batch import CA
+from esmgn_core.alphabet import CA
 
 _DISCARDED = -1
 

@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.batch import BACKBONE_ATOMS, CA
+from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.residues import ResidueClass
 from esmgn_core.io.table import CB, ResidueTable
 

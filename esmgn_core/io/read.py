@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from esmgn_core.alphabet import UNKNOWN, decode
-from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
@@ -28,6 +28,9 @@ from esmgn_core.io.seqres import (
     standard_chain_account,
 )
 from esmgn_core.io.table import ResidueTable
+
+if TYPE_CHECKING:
+    from esmgn_core.batch import Protein
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import encode
-from esmgn_core.batch import BACKBONE_ATOMS, CA
+from esmgn_core.alphabet import BACKBONE_ATOMS, CA, encode
 from esmgn_core.io.conformers import choose_conformers
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.residues import ResidueClass, classify

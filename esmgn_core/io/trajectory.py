@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from esmgn_core.alphabet import encode
-from esmgn_core.batch import BACKBONE_ATOMS
+from esmgn_core.alphabet import BACKBONE_ATOMS, encode
 from esmgn_core.errors import DataError
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
 from esmgn_core.io.files import UnreadableError

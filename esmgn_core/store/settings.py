@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from esmgn_core.batch import BACKBONE_ATOMS, CA
+from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.configure import STORE_MANIFEST
 from esmgn_core.errors import DataError
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.batch import BACKBONE_ATOMS, CA
+from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.store.columns import Array, ColumnFile, write_columns
 from esmgn_core.store.coordinates import BLOCK, decode, encode, num_blocks
