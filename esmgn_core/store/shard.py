@@ -219,15 +219,12 @@ class Shard:
 
     def rows(self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]) -> Rows:
         """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
-        ptr = _ptr(length)
-        protein = np.repeat(np.arange(len(index)), length)
-        within = np.arange(ptr[-1]) + (start - ptr[:-1])[protein]
         first = self.residue_ptr[index] + start
         number, chain, code = self._numbers(index, start, length)
         return Rows(
-            ptr=ptr,
+            ptr=_ptr(length),
             residue_type=_taken(self.columns["residue_type"], first, length),
-            backbone=self._backbone(index, start, length, protein, within),
+            backbone=self._backbone(index, start, length),
             number=number,
             insertion_code=code,
             chain=chain,
@@ -240,28 +237,23 @@ class Shard:
             plddt *= np.float32(_PLDDT_STEP[stored.dtype])
         else:
             plddt /= np.float32(100)  # the nearest float32 to the decimal number
-        plddt[stored == np.iinfo(stored.dtype).max] = np.nan
+        if stored.size and stored.max() == (none := np.iinfo(stored.dtype).max):
+            plddt[stored == none] = np.nan
         return plddt
 
     def _backbone(
-        self,
-        index: NDArray[np.int64],
-        start: NDArray[np.int64],
-        length: NDArray[np.int64],
-        protein: NDArray[np.int64],
-        within: NDArray[np.int64],
+        self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         stored = _taken(self.columns["position"], self.residue_ptr[index] + start, length)
         if stored.dtype != np.float32:
             first = start // BLOCK
             used = -(-(start + length) // BLOCK) - first
             origin = _taken(self.columns["origin"], self._block_ptr[index] + first, used)
-            block = within // BLOCK + (np.cumsum(used) - used - first)[protein]
-            stored = decode(stored, origin, block)
+            stored = decode(stored, origin, _block_sizes(start, length, used))
             self._put_escapes(stored, index, start, length)
         if stored.shape[1] == len(BACKBONE_ATOMS):
             return stored
-        backbone = np.full((len(within), len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
+        backbone = np.full((len(stored), len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
         backbone[:, CA] = stored[:, 0]
         return backbone
 
@@ -275,14 +267,13 @@ class Shard:
         escaped = np.flatnonzero(self.columns["num_escapes"][index])
         if not len(escaped):
             return
-        flat = position.reshape(-1, 3)
+        index, count = index[escaped], self.columns["num_escapes"][index[escaped]].astype(np.int64)
+        first, owner = self._escape_ptr[index], np.repeat(escaped, count)
         num_atoms = position.shape[1]
-        ptr = _ptr(length)
-        for place in escaped.tolist():
-            own = slice(*self._escape_ptr[index[place] : index[place] + 2])
-            atom = self.columns["escape_atom"][own] - start[place] * num_atoms
-            inside = (atom >= 0) & (atom < length[place] * num_atoms)
-            flat[atom[inside] + ptr[place] * num_atoms] = self.columns["escape_position"][own][inside]
+        atom = _taken(self.columns["escape_atom"], first, count) - start[owner] * num_atoms
+        inside = (atom >= 0) & (atom < length[owner] * num_atoms)
+        place = (atom + _ptr(length)[owner] * num_atoms)[inside]
+        position.reshape(-1, 3)[place] = _taken(self.columns["escape_position"], first, count)[inside]
 
     def _numbers(
         self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
@@ -303,6 +294,18 @@ class Shard:
         number = (self.columns["run_number"][run] + skipped)[taken] + within
         chain = self.columns["run_chain"][run][taken].astype(np.int64)
         return number, chain, self.columns["run_code"][run][taken]
+
+
+def _block_sizes(
+    start: NDArray[np.int64], length: NDArray[np.int64], used: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Residues taken of each block that ``used`` counts: all, but for the ends of a stretch."""
+    ends = np.cumsum(used)
+    size = np.full(ends[-1] if len(ends) else 0, BLOCK)
+    some = used > 0
+    size[(ends - used)[some]] -= start[some] % BLOCK
+    size[ends[some] - 1] -= -(start + length)[some] % BLOCK
+    return size
 
 
 def _taken(column: Array, start: NDArray[np.int64], length: NDArray[np.int64]) -> Array:
