@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from esmgn_core import dense
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import sorted_keys
-from esmgn_core.tiles import Hits, Tiles, pairs_within_bounds, pairs_within_radius
+from esmgn_core.tiles import Hits, hits_of_tiles
 
 COINCIDENT = 1e-10
 """Residues closer than this, in angstrom, are at one point and share no edge."""
@@ -106,34 +107,15 @@ def close_pairs(batch: ProteinBatch, radius: float, *, num_nearest: int = 0) -> 
             position first, even if they are farther away than ``radius``; a few more may follow. A
             protein that has fewer residues is found whole.
     """
-    ca, tiles = batch.ca.float(), Tiles.of(batch)
-    hits = [Hits(batch.ptr.new_empty(0), batch.ptr.new_empty(0), ca.new_empty(0))]
-    hits += pairs_within_radius(ca, tiles, radius)
-    if num_nearest:
-        num_found = torch.cat([center for center, _, _ in hits]).bincount(minlength=len(ca))
-        enough = batch.lengths.clamp(max=num_nearest + 1).index_select(0, batch.protein_index)
-        rows = nonzero(num_found < enough)
-        bound = _bound_of_nearest(batch, rows, num_nearest)
-        for far in pairs_within_bounds(ca, Tiles.of(batch, rows), tiles, bound):
-            new = nonzero(far.squared >= radius**2)
-            hits.append(Hits(*(column.index_select(0, new) for column in far)))
-    return Pairs.sorted(batch, Hits(*(torch.cat(column) for column in zip(*hits, strict=True))))
+    if not is_dense(batch):
+        return Pairs.sorted(batch, hits_of_tiles(batch, radius, num_nearest))
+    found = dense.search(dense.Places.of(batch), batch.ptr.numpy(), radius, num_nearest)
+    return Pairs.sorted(batch, Hits(*map(torch.from_numpy, dense.joined(*found))))
 
 
-def _bound_of_nearest(batch: ProteinBatch, rows: Tensor, k: int) -> Tensor:
-    """An exclusive bound on the squared distance of the ``k``-th nearest, float32 [N]; 0 off ``rows``.
-
-    It is the k-th smallest distance among residues next to one another along the chain.
-    """
-    ca, protein = batch.ca.float(), batch.protein_index.index_select(0, rows)
-    first, end = batch.ptr[protein], batch.ptr[protein + 1]
-    start = torch.maximum(torch.minimum(rows - k, end - 2 * k - 1), first)
-    window = start + torch.arange(2 * k + 1, device=rows.device).unsqueeze(1)
-    place = ca.index_select(0, window.clamp(max=max(len(ca) - 1, 0)).flatten()).view(*window.shape, 3)
-    squared = (place - ca.index_select(0, rows)).square_().sum(dim=-1)
-    kth = squared.masked_fill_(window >= end, torch.inf).sort(dim=0).values[k]
-    # Room for the order of the sum.
-    return ca.new_zeros(len(ca)).index_copy_(0, rows, kth * (1 + 1e-5) + 1e-30)
+def is_dense(batch: ProteinBatch) -> bool:
+    """Whether all distances are measured, which takes the least time on a CPU."""
+    return batch.ptr.device.type == "cpu" and max(batch.lengths.tolist(), default=0) <= dense.LONG
 
 
 def nonzero(mask: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,7 @@ _TILE = 16
 _MAX_DISTANCES = {"cpu": 2**17}
 _MAX_DISTANCES_ON_ACCELERATORS = 2**24
 _MAX_BOXES = 2**20
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 """Bound on the error of |x|^2 - 2xy + |y|^2 in single precision, as a share of the largest |x|^2."""
 
 
@@ -87,7 +86,30 @@ class Tiles(NamedTuple):
     def slack(self) -> float:
         """Room for the rounding of the products, in square angstrom."""
         norm = self.left[..., 3]
-        return _ROUNDING * float(norm.masked_fill(norm.isinf(), 0.0).amax()) if norm.numel() else 0.0
+        return ROUNDING * float(norm.masked_fill(norm.isinf(), 0.0).amax()) if norm.numel() else 0.0
+
+
+def hits_of_tiles(batch: ProteinBatch, radius: float, num_nearest: int) -> Hits:
+    """Pairs strictly closer than ``radius`` angstrom, and what else each residue's nearest are.
+
+    Args:
+        batch: N residues.
+        radius: in angstrom.
+        num_nearest: each residue is found with itself and this many nearest, ties and a few more; a
+            protein that has fewer residues, whole.
+    """
+    ca, tiles = batch.ca.float(), Tiles.of(batch)
+    hits = [Hits(batch.ptr.new_empty(0), batch.ptr.new_empty(0), ca.new_empty(0))]
+    hits += pairs_within_radius(ca, tiles, radius)
+    if num_nearest:
+        num_found = torch.cat([center for center, _, _ in hits]).bincount(minlength=len(ca))
+        enough = batch.lengths.clamp(max=num_nearest + 1).index_select(0, batch.protein_index)
+        rows = (num_found < enough).nonzero().flatten()
+        bound = _bound_of_nearest(batch, rows, num_nearest)
+        for far in pairs_within_bounds(ca, Tiles.of(batch, rows), tiles, bound):
+            new = (far.squared >= radius**2).nonzero().flatten()
+            hits.append(Hits(*(column.index_select(0, new) for column in far)))
+    return Hits(*(torch.cat(column) for column in zip(*hits, strict=True)))
 
 
 def pairs_within_radius(ca: Tensor, tiles: Tiles, radius: float) -> Iterator[Hits]:
@@ -122,6 +144,22 @@ def pairs_within_bounds(ca: Tensor, centers: Tiles, tiles: Tiles, bound: Tensor)
     for center, neighbor in _tile_pairs(owners):
         near = _below(_box_distance(centers, tiles, center, neighbor), farthest.index_select(0, center))
         yield from _hits(ca, centers, tiles, center[near], neighbor[near], bound)
+
+
+def _bound_of_nearest(batch: ProteinBatch, rows: Tensor, k: int) -> Tensor:
+    """An exclusive bound on the squared distance of the ``k``-th nearest, float32 [N]; 0 off ``rows``.
+
+    It is the k-th smallest distance among residues next to one another along the chain.
+    """
+    ca, protein = batch.ca.float(), batch.protein_index.index_select(0, rows)
+    first, end = batch.ptr[protein], batch.ptr[protein + 1]
+    start = torch.maximum(torch.minimum(rows - k, end - 2 * k - 1), first)
+    window = start + torch.arange(2 * k + 1, device=rows.device).unsqueeze(1)
+    place = ca.index_select(0, window.clamp(max=max(len(ca) - 1, 0)).flatten()).view(*window.shape, 3)
+    squared = (place - ca.index_select(0, rows)).square_().sum(dim=-1)
+    kth = squared.masked_fill_(window >= end, torch.inf).sort(dim=0).values[k]
+    # Room for the order of the sum.
+    return ca.new_zeros(len(ca)).index_copy_(0, rows, kth * (1 + 1e-5) + 1e-30)
 
 
 def _table(batch: ProteinBatch, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -176,13 +214,12 @@ def _hits(
     """
     device = ca.device.type
     size = max(1, _MAX_DISTANCES.get(device, _MAX_DISTANCES_ON_ACCELERATORS) // _TILE**2)
-    search = _search_by_numpy if device == "cpu" else _search
     axes, loose = tuple(axis.contiguous() for axis in ca.unbind(dim=1)), bound + neighbors.slack()
     for i, j in zip(torch.split(center, size), torch.split(neighbor, size), strict=True):
         own, others = centers.rows.index_select(0, i), neighbors.rows.index_select(0, j)
         left, right = centers.left.index_select(0, i), neighbors.right.index_select(0, j)
         limit = loose[own].unsqueeze(2) if isinstance(loose, Tensor) else loose
-        yield search(axes, own, others, (left, right, limit), bound)
+        yield _search(axes, own, others, (left, right, limit), bound)
 
 
 def _search(axes: _Axes, own: Tensor, others: Tensor, products: _Products, bound: _Bound) -> Hits:
@@ -194,24 +231,6 @@ def _search(axes: _Axes, own: Tensor, others: Tensor, products: _Products, bound
     return Hits(row[kept], other[kept], squared[kept])
 
 
-def _search_by_numpy(axes: _Axes, own: Tensor, others: Tensor, products: _Products, bound: _Bound) -> Hits:
-    """As :func:`_search`; many small steps, of which NumPy takes half the time of torch."""
-    found = _found(products).numpy()
-    at = found >> 4
-    row = own.numpy().ravel().take(at)
-    at &= -_TILE
-    at |= found & (_TILE - 1)
-    other = others.numpy().ravel().take(at)
-    squared = np.zeros(len(row), np.float32)
-    for axis in axes:
-        apart = axis.numpy().take(row)
-        apart -= axis.numpy().take(other)
-        apart *= apart
-        squared += apart
-    kept = np.flatnonzero(squared < (bound.numpy().take(row) if isinstance(bound, Tensor) else bound))
-    return Hits(*(torch.from_numpy(column.take(kept)) for column in (row, other, squared)))
-
-
 def _found(products: _Products) -> Tensor:
     """Positions of the pairs of residues whose product is below the limit."""
     left, right, limit = products
@@ -220,8 +239,5 @@ def _found(products: _Products) -> Tensor:
 
 
 def _below(values: Tensor, bound: _Bound) -> Tensor:
-    """Flat positions of the values below a bound, ascending; on a CPU, NumPy takes a third of the time."""
-    if values.device.type == "cpu":
-        limit = bound.numpy() if isinstance(bound, Tensor) else bound
-        return torch.from_numpy(np.flatnonzero(values.numpy() < limit))
+    """Flat positions of the values below a bound, ascending."""
     return (values < bound).flatten().nonzero().flatten()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from esmgn_core import tiles
+from esmgn_core import dense, tiles
 from esmgn_core.batch import CA, Protein, ProteinBatch
 from esmgn_core.pairs import Pairs, close_pairs, nonzero
 
@@ -47,12 +47,12 @@ def as_dict(pairs: Pairs) -> dict[tuple[int, int], float]:
 BATCH = batch_of(70, 1, 2, 25, 0, 22)
 
 
-@pytest.fixture(params=["numpy", "torch", "in small blocks"])
+@pytest.fixture(params=["dense", "dense in small blocks", "tiles", "tiles in small blocks"])
 def search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both forms of the search, and one that never holds more than two pairs of tiles."""
-    if request.param == "torch":
-        monkeypatch.setattr(tiles, "_search_by_numpy", tiles._search)
-    if request.param == "in small blocks":
+    """Both searches, also with a few rows, or two pairs of tiles, at a time."""
+    monkeypatch.setattr(dense, "LONG", 5000 if request.param.startswith("dense") else -1)
+    if request.param.endswith("in small blocks"):
+        monkeypatch.setattr(dense, "_MAX_DISTANCES", 150)
         monkeypatch.setattr(tiles, "_MAX_DISTANCES", {"cpu": 512})
         monkeypatch.setattr(tiles, "_MAX_BOXES", 3)
 
@@ -102,8 +102,9 @@ def test_cap_counts_in_residue_order() -> None:
     assert len(kept) < len(pairs.center)
 
 
+@pytest.mark.usefixtures("search")
 def test_far_parts_of_a_chain() -> None:
-    """Tiles on their own in space still find the nearest, however far."""
+    """Parts on their own in space still find the nearest, however far."""
     steps = torch.arange(90.0)
     ca = torch.stack([3.8 * steps, 500.0 * (steps / 30).floor(), torch.zeros(90)], dim=1)
     batch = ProteinBatch.from_proteins([protein(ca)])
@@ -115,6 +116,18 @@ def test_far_parts_of_a_chain() -> None:
     assert far.tolist() == expected.tolist()
 
 
+@pytest.mark.usefixtures("search")
+def test_nearest_at_the_very_radius() -> None:
+    """Not within the radius, but of the two nearest."""
+    ca = torch.stack([10.0 * torch.arange(40), torch.zeros(40), torch.zeros(40)], dim=1)
+    pairs = close_pairs(ProteinBatch.from_proteins([protein(ca)]), 10.0, num_nearest=2)
+    nearest = as_dict(pairs.take(nonzero(pairs.rank() <= 2)))
+    assert {(i, j) for i, j in nearest if 0 < i < 39} == {
+        (i, j) for i in range(1, 39) for j in (i - 1, i, i + 1)
+    }
+
+
+@pytest.mark.usefixtures("search")
 def test_no_protein() -> None:
     for batch in (batch_of(0), batch_of(0, 0)):
         assert not as_dict(close_pairs(batch, 10.0, num_nearest=10))

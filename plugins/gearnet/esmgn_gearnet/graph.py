@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.pairs import close_pairs, nonzero
+from esmgn_core.pairs import close_pairs, is_dense
 from esmgn_core.settings import ComponentSettings
+from esmgn_gearnet.graph_on_cpu import drawn_on_cpu
 
 
 class RelationalGraph(nn.Module):
@@ -49,6 +50,8 @@ class RelationalGraph(nn.Module):
     def forward(self, batch: ProteinBatch) -> ResidueGraph:
         """The residue graph of the batch, on the batch's device."""
         settings = self.settings
+        if is_dense(batch):
+            return drawn_on_cpu(batch, settings)
         edges = _sequential(batch, settings.max_offset)
         pairs = close_pairs(batch, settings.radius, num_nearest=settings.num_neighbors)
         close = pairs.within(settings.radius, max_neighbors=settings.max_radius_neighbors or None)
@@ -69,6 +72,6 @@ def _sequential(batch: ProteinBatch, max_offset: int) -> list[Tensor]:
     run = torch.cat([row[:1], new.cumsum(0)])
     edges = [row.expand(2, -1)]
     for offset in range(1, max_offset + 1):
-        first = nonzero(run[:-offset] == run[offset:])
+        first = (run[:-offset] == run[offset:]).nonzero().flatten()
         edges = [torch.stack([first + offset, first]), *edges, torch.stack([first, first + offset])]
     return edges

@@ -1,0 +1,55 @@
+"""The relational graph has the same edges, in the same order, whichever way it is drawn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from esmgn_core import dense
+from esmgn_core.batch import CA, Protein, ProteinBatch
+from esmgn_gearnet import graph_on_cpu
+from esmgn_gearnet.graph import RelationalGraph
+
+
+def protein(length: int, generator: torch.Generator) -> Protein:
+    """A walk on a grid far from the origin, in chains of 30: equal distances, some points in common."""
+    steps = torch.randint(-2, 3, (length, 3), generator=generator)
+    backbone = torch.full((length, 4, 3), torch.nan)
+    backbone[:, CA] = steps.cumsum(0) * 1.7 + 300
+    zeros = torch.zeros(length, dtype=torch.int64)
+    return Protein("made", zeros, backbone, ~backbone.isnan().any(-1), zeros, torch.arange(length) // 30)
+
+
+def batch_of(*lengths: int) -> ProteinBatch:
+    generator = torch.Generator().manual_seed(0)
+    return ProteinBatch.from_proteins([protein(length, generator) for length in lengths])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"max_radius_neighbors": 0},
+        {"max_radius_neighbors": 3, "min_separation": 0},
+        {"num_neighbors": 40, "max_offset": 0},
+        {"radius": 3.4, "num_neighbors": 1, "max_offset": 5, "min_separation": 1},
+        {"radius": 200.0, "max_radius_neighbors": 60},
+    ],
+)
+def test_integers_and_tensors_draw_alike(settings: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of(0, 90, 1, 2, 0, 61, 12, 200, 0)
+    draw = RelationalGraph(RelationalGraph.Settings.model_validate(settings))
+    monkeypatch.setattr(graph_on_cpu, "_PART", 50)
+    drawn = draw(batch)
+    monkeypatch.setattr(dense, "LONG", -1)
+    expected = draw(batch)
+    assert torch.equal(drawn.edge_index, expected.edge_index)
+    assert torch.equal(drawn.relation, expected.relation)
+    assert drawn.num_relations == expected.num_relations
+    assert set(drawn.relation.tolist()) == set(range(draw.num_relations))
+
+
+def test_no_residue() -> None:
+    graph = RelationalGraph(RelationalGraph.Settings())(batch_of(0, 0))
+    assert graph.num_edges == 0
+    assert graph.edge_index.shape == (2, 0)
