@@ -249,7 +249,7 @@ def test_data_that_is_neither_a_dataset_nor_a_path(registry: Registry) -> None:
     assert message(caught) == (
         "no such dataset or path: 'sampel' (--data)\n"
         "  did you mean: sample?\n"
-        "  available: folder, sample, or a store, a folder or a file of structures\n"
+        f"  available: {', '.join(registry.names(Kind.DATA))}, or a store, a folder or a file of structures\n"
         "  see: esmgn list data"
     )
 
