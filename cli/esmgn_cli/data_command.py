@@ -39,6 +39,13 @@ def build(
         str | None,
         typer.Option(help="fixed (16 bits, 0.001 angstrom), the default, or float32.", show_default=False),
     ] = None,
+    secondary_structure: Annotated[
+        bool, typer.Option("--secondary-structure", help="Keep the DSSP state of each residue, by mdtraj.")
+    ] = False,
+    exposure: Annotated[
+        bool,
+        typer.Option("--exposure", help="Keep the solvent-accessible surface of each residue, by mdtraj."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Processes; as many as there are processors.", show_default=False)
     ] = None,
@@ -82,7 +89,7 @@ def build(
     from esmgn_core.store.filters import Filters
 
     options = BuildOptions(
-        layout=_layout(atoms, coordinates),
+        layout=_layout(atoms, coordinates, secondary_structure=secondary_structure, exposure=exposure),
         filters=Filters(min_length, max_length, min_plddt, max_resolution, max_chains),
         topology=topology,
         chains=None if chains is None else read_chains(chains),
@@ -145,6 +152,7 @@ def show(
     import json
 
     from esmgn_core.store import Store
+    from esmgn_core.store.annotate import areas, states
 
     opened = Store(store)
     row = opened.find(name)
@@ -156,6 +164,10 @@ def show(
     lines += [(key, json.dumps(value)) for key, value in account.items()]
     typer.echo(table(lines, indent=""))
     typer.echo(opened[row].sequence)
+    if (column := opened.column("secondary_structure", row)) is not None:
+        typer.echo(states(column))
+    if (column := opened.column("exposure", row)) is not None:
+        typer.echo(" ".join(f"{area:.0f}" for area in areas(column).tolist()))
 
 
 def verify(store: StorePath) -> None:
@@ -328,14 +340,16 @@ def _summary(path: Path) -> None:
         typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(path))}")
 
 
-def _layout(atoms: str | None, coordinates: str | None) -> Layout | None:
+def _layout(
+    atoms: str | None, coordinates: str | None, *, secondary_structure: bool, exposure: bool
+) -> Layout | None:
     """The layout that was asked for; ``None`` for that of the store, or the default."""
     from typing import get_args
 
     from esmgn_core.store import Layout
     from esmgn_core.store.settings import Atoms, Coordinates
 
-    if atoms is None and coordinates is None:
+    if atoms is None and coordinates is None and not (secondary_structure or exposure):
         return None
     atoms, coordinates = atoms or "backbone", coordinates or "fixed"
     for flag, value, known in (("--atoms", atoms, Atoms), ("--coordinates", coordinates, Coordinates)):
@@ -343,7 +357,8 @@ def _layout(atoms: str | None, coordinates: str | None) -> Layout | None:
         if value not in names:
             hints = (*did_you_mean(value, names), f"available: {', '.join(names)}")
             raise SettingsError(f"unknown value '{value}' ({flag})", *hints)
-    return Layout(atoms, coordinates)  # type: ignore[arg-type]  # checked above
+    columns = {"secondary_structure": secondary_structure, "exposure": exposure}
+    return Layout(atoms, coordinates, **columns)  # type: ignore[arg-type]  # checked above
 
 
 def _share(text: str | None) -> tuple[int, int] | None:

@@ -21,17 +21,18 @@ def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, i
     with gemmi_errors():
         document = read_bcif(text) if is_binary else gemmi.cif.read_string(text)
     for block in document:
-        structure = _structure(block)
+        structure = mmcif_structure(block)
         if len(structure) and structure[0].count_atom_sites():
             table = residue_table(structure)
             if table.repeats_atoms and _rename_chains(block):
-                renamed = residue_table(_structure(block))
+                renamed = residue_table(mmcif_structure(block))
                 table = table if renamed.repeats_atoms else renamed
             return table, len(structure), block
     raise UnreadableError("the mmCIF text has no atoms (no _atom_site table)")
 
 
-def _structure(block: gemmi.cif.Block) -> gemmi.Structure:
+def mmcif_structure(block: gemmi.cif.Block) -> gemmi.Structure:
+    """All atoms of a block, the parts of each chain joined."""
     with gemmi_errors():
         structure = gemmi.make_structure_from_block(block)
     structure.merge_chain_parts()

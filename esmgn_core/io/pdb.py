@@ -42,6 +42,13 @@ def read_pdb(text: bytes) -> tuple[ResidueTable, int]:
     return replace(table, entity_type=unknown), num_models
 
 
+def pdb_structure(text: bytes) -> gemmi.Structure:
+    """All atoms of PDB text, the parts of each chain joined."""
+    structure = _parse(text)
+    structure.merge_chain_parts()
+    return structure
+
+
 def _parse(text: bytes, *, split_chain_on_ter: bool = False) -> gemmi.Structure:
     with gemmi_errors():
         return gemmi.read_pdb_string(text, split_chain_on_ter=split_chain_on_ter)

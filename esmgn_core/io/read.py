@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gemmi
+
 from esmgn_core.alphabet import UNKNOWN, decode
 from esmgn_core.errors import StructureError
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import Format, UnreadableError, load_text, structure_name, text_of, unique_names
-from esmgn_core.io.mmcif import read_mmcif
+from esmgn_core.io.mmcif import mmcif_structure, read_mmcif
 from esmgn_core.io.origin import Origin, mmcif_origin, pdb_origin
-from esmgn_core.io.pdb import read_pdb
+from esmgn_core.io.pdb import pdb_structure, read_pdb
 from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt
 from esmgn_core.io.polymer import ProteinRows, is_coarse_grained, protein_rows
 from esmgn_core.io.residues import STANDARD_NAMES, ResidueClass
@@ -68,12 +70,14 @@ class Reading:
         report: what became of the rest of the file.
         origin: reads method, resolution and organism.
         chains: compares each chain with the sequence the file declares.
+        structure: parses all atoms of the file once more; ``None`` where the source has no file of its own.
     """
 
     residues: ResidueArrays
     report: ReadReport
     origin: Callable[[], Origin]
     chains: Callable[[], tuple[ChainAccount, ...]]
+    structure: Callable[[], gemmi.Structure] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,7 @@ def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
             has_plddt=mmcif_has_plddt(block, file_name),
             declared=lambda: mmcif_declared(block),
             origin=lambda has_plddt: mmcif_origin(block, has_plddt=has_plddt),
+            structure=lambda: mmcif_structure(block),
         )
     residues = read_by_stride(text, file_name)
     if residues is not None:
@@ -190,6 +195,7 @@ def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
         has_plddt=pdb_has_plddt(text, file_name),
         declared=lambda: pdb_declared(text),
         origin=lambda has_plddt: pdb_origin(text, has_plddt=has_plddt),
+        structure=lambda: pdb_structure(text),
     )
 
 
@@ -201,6 +207,7 @@ def _reading(
     has_plddt: bool,
     declared: Callable[[], Mapping[str, Sequence[str]]],
     origin: Callable[[bool], Origin],
+    structure: Callable[[], gemmi.Structure],
 ) -> Reading:
     rows = rows_of_protein(table)
     kept = table.take(rows.kept)
@@ -210,6 +217,7 @@ def _reading(
         _report(table, rows, file_format, num_models),
         origin=lambda: origin(residues.plddt is not None),
         chains=lambda: chain_accounts(kept, declared()),
+        structure=structure,
     )
 
 
@@ -220,6 +228,7 @@ def _whole(residues: ResidueArrays, text: bytes) -> Reading:
         ReadReport("pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}),
         origin=lambda: pdb_origin(text, has_plddt=residues.plddt is not None),
         chains=lambda: standard_chain_account(residues, pdb_declared(text)),
+        structure=lambda: pdb_structure(text),
     )
 
 

@@ -190,7 +190,8 @@ def _absolute(source: str) -> str:
 
 
 def _described(layout: Layout) -> str:
-    return f"atoms '{layout.atoms}' and coordinates '{layout.coordinates}'"
+    columns = [name for name in ("secondary_structure", "exposure") if getattr(layout, name)]
+    return ", ".join((f"atoms '{layout.atoms}' and coordinates '{layout.coordinates}'", *columns))
 
 
 def _contents(store: Path) -> tuple[set[tuple[str, ...]], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,14 @@ def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, An
         "account": json.dumps(account(reading), separators=(",", ":")),
         "reason": None,
     }
+
+
+def noted(row: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """The row with ``notes`` added to its account, if there are any."""
+    if not notes:
+        return row
+    text = json.dumps({**json.loads(row["account"]), "notes": list(notes)}, separators=(",", ":"))
+    return {**row, "account": text}
 
 
 def refused(item: Item, reason: str, digest: bytes | None = None) -> dict[str, Any]:

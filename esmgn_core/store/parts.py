@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from esmgn_core.io.files import UnreadableError
+from esmgn_core.store.annotate import annotate
 from esmgn_core.store.filters import Filters
-from esmgn_core.store.index import SCHEMA, accepted, refused, write_index
+from esmgn_core.store.index import SCHEMA, accepted, noted, refused, write_index
 from esmgn_core.store.plan import Part, Plan
 from esmgn_core.store.reading import ItemReader
 from esmgn_core.store.settings import Layout
@@ -76,8 +77,9 @@ def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_:
                 rows.append(refused(item, f"the reader failed: {type(error).__name__}: {error}", digest))
                 num_refused += 1
                 continue
-            builder.add(item.name, reading.residues)
-            rows.append(row)
+            columns, notes = annotate(reading, task.layout)
+            builder.add(item.name, reading.residues, columns)
+            rows.append(noted(row, notes))
     progress(task.part.size, num_refused)
     commit(task.folder, f"{task.part.number:06d}", builder.write, [pa.Table.from_pylist(rows, schema=SCHEMA)])
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
+from esmgn_core.store.columns import Array
 from esmgn_core.store.index import SCHEMA, columns_digest
 from esmgn_core.store.pack import packed_parts, shard_files
 from esmgn_core.store.parts import INDEX_SUFFIX, file_digest
@@ -154,6 +155,18 @@ class Store:
                 f"see: esmgn data list {self.path} --limit 0",
             )
             raise DataError(f"no protein '{name}' in {self.path}", *hints) from None
+
+    def column(self, name: str, index: int) -> Array | None:
+        """A further column of one protein as it is kept, see :mod:`esmgn_core.store.annotate`, or ``None``.
+
+        Args:
+            name: ``secondary_structure`` or ``exposure``.
+            index: which protein.
+        """
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        shard, within = self._shards[number], index - int(self._first[number])
+        start, end = shard.residue_ptr[within : within + 2].tolist()
+        return shard.columns[name][start:end] if getattr(self.layout, name) else None
 
     def residue_types(self) -> Iterator[NDArray[np.uint8]]:
         """Residue types of each protein, uint8 [n], in order."""

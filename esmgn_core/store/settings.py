@@ -27,10 +27,14 @@ class Layout:
     Attributes:
         atoms: N, CA, C, O, or CA alone.
         coordinates: 16 bits in steps of 0.001 angstrom, or float32.
+        secondary_structure: whether there is a column of states of DSSP.
+        exposure: whether there is a column of solvent-accessible surfaces.
     """
 
     atoms: Atoms = "backbone"
     coordinates: Coordinates = "fixed"
+    secondary_structure: bool = False
+    exposure: bool = False
 
     @property
     def atom_slice(self) -> slice:

@@ -1,7 +1,8 @@
 """Many proteins in one file of columns: how they are laid out, written, and gathered again.
 
 Per protein: ``length``, ``num_runs``, ``num_escapes``, ``num_bytes`` (of its text). Per residue:
-``residue_type``, ``plddt``, ``position`` (offsets, or float32 coordinates). Per block: ``origin``. Per run of
+``residue_type``, ``plddt``, ``position`` (offsets, or float32 coordinates) and, if the store has them,
+``secondary_structure`` and ``exposure``. Per block: ``origin``. Per run of
 consecutive residue numbers: ``run_start``, ``run_number``, ``run_chain``, ``run_code``. Per escaped atom:
 ``escape_atom``, ``escape_position``. ``text`` holds the name and the chain identifiers, parted by NUL. All
 positions count from the protein they belong to, so that shards are joined by laying columns end to end.
@@ -9,7 +10,7 @@ positions count from the protein they belong to, so that shards are joined by la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,12 +47,12 @@ class ShardBuilder:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._pieces: dict[str, list[Array]] = {}
-        self._waiting: list[tuple[str, ResidueArrays]] = []
+        self._waiting: list[tuple[str, ResidueArrays, Mapping[str, Array]]] = []
         self._num_waiting = 0
 
-    def add(self, name: str, residues: ResidueArrays) -> None:
-        """Add one protein."""
-        self._waiting.append((name, residues))
+    def add(self, name: str, residues: ResidueArrays, more: Mapping[str, Array] | None = None) -> None:
+        """Add one protein, with more columns of one value a residue: those that the layout names."""
+        self._waiting.append((name, residues, more or {}))
         self._num_waiting += len(residues)
         if self._num_waiting >= _CHUNK:
             self._flush()
@@ -71,8 +72,8 @@ class ShardBuilder:
         self._waiting, self._num_waiting = [], 0
 
     def _encoded(self) -> dict[str, Array]:
-        proteins = [residues for _, residues in self._waiting]
-        texts = ["\0".join((name, *residues.chains)).encode() for name, residues in self._waiting]
+        proteins = [residues for _, residues, _ in self._waiting]
+        texts = ["\0".join((name, *residues.chains)).encode() for name, residues, _ in self._waiting]
         runs = [_runs(residues) for residues in proteins]
         lengths = np.array([len(residues) for residues in proteins], dtype=np.int64)
         encoded: dict[str, Array] = {
@@ -83,6 +84,9 @@ class ShardBuilder:
             "residue_type": _joined([residues.residue_type for residues in proteins], np.uint8),
             "plddt": _joined([self._plddt(residues) for residues in proteins], self._layout.plddt_dtype),
         }
+        for name, dtype in (("secondary_structure", np.uint8), ("exposure", np.uint16)):
+            if getattr(self._layout, name):
+                encoded[name] = _joined([more[name] for *_, more in self._waiting], dtype)
         dtypes: tuple[Any, ...] = (np.int32, np.int32, np.uint16, np.uint8)
         for name, dtype, column in zip(PER_RUN, dtypes, range(4), strict=True):
             encoded[name] = _joined([run[column] for run in runs], dtype)

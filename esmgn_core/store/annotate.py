@@ -1,0 +1,52 @@
+"""Optional columns of a store, one value a residue: what is computed, and how it is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmgn_core.io.read import Reading
+from esmgn_core.io.surface import SECONDARY_STATES, UNKNOWN_STATE, exposure, secondary_structure
+from esmgn_core.store.columns import Array
+from esmgn_core.store.settings import Layout
+
+_STEP = 0.01  # square angstrom
+_NO_AREA = np.iinfo(np.uint16).max
+_FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+
+
+def annotate(reading: Reading, layout: Layout) -> tuple[dict[str, Array], list[str]]:
+    """The columns that ``layout`` asks for, as they are kept, and what could not be computed, in words."""
+    columns: dict[str, Array] = {}
+    notes = []
+    residues = reading.residues
+    if layout.secondary_structure:
+        try:
+            columns["secondary_structure"] = secondary_structure(residues)
+        except _FAILURES as error:
+            columns["secondary_structure"] = np.full(len(residues), UNKNOWN_STATE, dtype=np.uint8)
+            notes.append(f"secondary structure unknown: {type(error).__name__}: {error}")
+    if layout.exposure:
+        area = np.full(len(residues), np.nan, dtype=np.float32)
+        try:
+            if reading.structure is None:
+                notes.append("exposure unknown: side chains are not read from this kind of source")
+            else:
+                area = exposure(residues, reading.structure())
+        except _FAILURES as error:
+            notes.append(f"exposure unknown: {type(error).__name__}: {error}")
+        stored = np.rint(np.nan_to_num(area, nan=_NO_AREA * _STEP) / _STEP).clip(0, _NO_AREA)
+        columns["exposure"] = stored.astype(np.uint16)
+    return columns, notes
+
+
+def states(column: Array) -> str:
+    """Stored secondary structure as letters, ``?`` where it is unknown."""
+    return "".join((SECONDARY_STATES + "?")[code] for code in column.tolist())
+
+
+def areas(column: Array) -> NDArray[np.float32]:
+    """Stored exposure as float32 in square angstrom, NaN where it is unknown."""
+    area = column.astype(np.float32) * np.float32(_STEP)
+    area[column == _NO_AREA] = np.nan
+    return area
