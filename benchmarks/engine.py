@@ -2,8 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/engine.py --data FOLDER
 
-Processor time of this process, in alternating rounds, medians of ratios. ``--data`` is a folder of
-structure files; made-up proteins if not given.
+The bare loop has the same model, optimiser, proteins, draws and (on the CPU repeatable) numerics, and
+takes a step after each step of the run, in the same process. Times are of the processor. Checkpoints and
+validation, which are a matter of settings, are left out; the log is written each step. ``--data`` is a folder
+of structure files; made-up proteins if not given.
 """
 
 from __future__ import annotations
@@ -12,17 +14,14 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import torch
 
 from esmgn_core import hookimpl
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import configure, data_tables, parse_assignments
-from esmgn_core.engine.distributed import numerics
 from esmgn_core.engine.loader import ResidueSchedule, build_schedule, encoded_lengths
+from esmgn_core.engine.optim import build_optimizer
 from esmgn_core.engine.session import start_run
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
@@ -45,6 +44,8 @@ SETTINGS = (
 
 
 SET_SIZE, RESIDUES, PROCESSES = 20_000, 8192, 4
+WARM_UP = 2
+"""Steps that are not counted."""
 
 
 def composed(data: str | None, steps: int) -> RunConfig:
@@ -76,74 +77,88 @@ def batches(config: RunConfig, dataset: ProteinDataset, crop: int) -> None:
         )
 
 
-def passes(
-    blueprint: Blueprint, dataset: ProteinDataset, steps: int
-) -> Iterator[tuple[ProteinBatch, object, float]]:
-    """Batches of a run, their draws, and the seconds it took to read and pack each."""
-    schedule = build_schedule(dataset, blueprint.config.train, world_size=1)
-    for number in range(steps):
-        for part in schedule.micro_batches(number, 0):
+class BareLoop:
+    """The same model, optimiser, proteins and draws without the engine, a step after each of a run's.
+
+    As an observer of the run it takes turns with it step by step, so that what else the machine does
+    hits both alike. The optimiser is the run's own kind. Like the run it is given its proteins by index, and
+    packs them; the loss is read once a step.
+
+    Attributes:
+        engine, loop: seconds of the processor for each step of the run, and of the loop.
+        reading: those of the loop for reading and packing.
+    """
+
+    def __init__(self, blueprint: Blueprint, dataset: ProteinDataset) -> None:
+        encoder = blueprint.encoder()
+        self._step = TrainStep(encoder, blueprint.task(encoder.output_dim), blueprint.graph()).train()
+        self._optimizer = build_optimizer(self._step, blueprint.config.optim)
+        self._schedule = build_schedule(dataset, blueprint.config.train, world_size=1)
+        self._dataset = dataset
+        self._left = 0.0
+        self.engine: list[float] = []
+        self.loop: list[float] = []
+        self.reading: list[float] = []
+
+    @hookimpl
+    def esmgn_run_started(self) -> None:
+        """From here on the run trains."""
+        self._left = time.process_time()
+
+    @hookimpl
+    def esmgn_metrics_logged(self, step: int) -> None:
+        """The run took a step: take the same."""
+        came = time.process_time()
+        self.engine.append(came - self._left)
+        self.reading.append(self._take(step - 1))
+        self._left = time.process_time()
+        self.loop.append(self._left - came)
+
+    def _take(self, number: int) -> float:
+        reading = 0.0
+        self._optimizer.zero_grad(set_to_none=True)
+        for part in self._schedule.micro_batches(number, 0):
             started = time.process_time()
-            batch = ProteinBatch.from_proteins([dataset[index] for index in part.indices])
-            yield batch, part.draws(0, number), time.process_time() - started
+            batch = ProteinBatch.from_proteins([self._dataset[index] for index in part.indices])
+            reading += time.process_time() - started
+            loss = self._step(batch, part.draws(0, number)).loss
+            loss.backward()
+            loss.item()
+        self._optimizer.step()
+        return reading
 
 
-def bare(blueprint: Blueprint, dataset: ProteinDataset, steps: int) -> tuple[float, float]:
-    """Seconds of a loop of the same model without the engine, and of reading within it."""
-    encoder = blueprint.encoder()
-    step = TrainStep(encoder, blueprint.task(encoder.output_dim), blueprint.graph()).train()
-    optimizer = torch.optim.Adam(step.parameters(), lr=2e-4)
-    started, reading = time.process_time(), 0.0
-    for batch, draws, seconds in passes(blueprint, dataset, steps):
-        reading += seconds
-        optimizer.zero_grad(set_to_none=True)
-        step(batch, draws).loss.backward()
-        optimizer.step()
-    return time.process_time() - started, reading
-
-
-def engine_seconds(config: RunConfig) -> float:
-    """Seconds of all steps of a run but the last, which saves the model."""
-    times: dict[int, float] = {}
-
-    class Clock:
-        @hookimpl
-        def esmgn_run_started(self) -> None:
-            times[0] = time.process_time()
-
-        @hookimpl
-        def esmgn_metrics_logged(self, step: int) -> None:
-            times[step] = time.process_time()
-
-    clock = Clock()
-    discover().manager.register(clock)
+def beside_a_run(config: RunConfig, blueprint: Blueprint, dataset: ProteinDataset) -> BareLoop:
+    """A run of the engine and its bare loop."""
+    loop = BareLoop(blueprint, dataset)
+    discover().manager.register(loop)
     try:
         with tempfile.TemporaryDirectory() as folder:
             start_run(discover(), config, out=Path(folder) / "run")
     finally:
-        discover().manager.unregister(clock)
-    return times[max(times) - 1] - times[0]
+        discover().manager.unregister(loop)
+    return loop
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
     config = composed(arguments.data, arguments.steps)
     blueprint = draw_up(discover(), config)
     dataset = blueprint.dataset()
     batches(config, dataset, 100)
-    ratios, shares = [], []
-    with numerics(torch.device("cpu")):
-        bare(blueprint, dataset, 2)
-        for _ in range(arguments.rounds):
-            loop, reading = bare(blueprint, dataset, arguments.steps - 1)
-            ratios.append(engine_seconds(config) / loop)
-            shares.append(reading / loop)
-    print(f"reading and packing: {100 * statistics.median(shares):.2f} % of a step")
-    print(f"engine against a bare loop: {100 * (statistics.median(ratios) - 1):+.1f} % processor time")
+    loop = beside_a_run(config, blueprint, dataset)
+    pairs = list(zip(loop.engine, loop.loop, strict=True))[WARM_UP:]
+    share = statistics.median(reading / step for reading, step in zip(loop.reading, loop.loop, strict=True))
+    overhead = statistics.median(engine / step for engine, step in pairs) - 1
+    total = sum(engine for engine, _ in pairs) / sum(step for _, step in pairs) - 1
+    print(f"reading and packing: {100 * share:.2f} % of a step")
+    print(
+        f"engine against a bare loop, {len(pairs)} steps: {100 * overhead:+.1f} % processor time in the "
+        f"median, {100 * total:+.1f} % in sum"
+    )
 
 
 if __name__ == "__main__":

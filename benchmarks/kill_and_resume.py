@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -25,13 +26,15 @@ from safetensors.torch import load_file
 from esmgn_core.engine.run_folder import RunFolder
 
 GLOBAL_BATCH = 8
+STEPS_PER_KILL = 10
+"""A kill comes after at most 8 steps, and those since the last checkpoint are taken again."""
 SETTINGS = (
     "seq.name=esm2_tiny",
     "struct.hidden_dim=16",
     "struct.num_layers=2",
     "data.num_proteins=40",
     "data.max_length=40",
-    "train.max_steps=40",
+    "train.epochs=1000",
     "train.checkpoint_every=3",
     "train.trackers=[]",
     "optim.ema_decay=0.9",
@@ -39,24 +42,33 @@ SETTINGS = (
 )
 
 
-def command(folder: Path, processes: int, accumulate: int) -> list[str]:
+@dataclass(frozen=True)
+class Shape:
+    """How many processes a run has, and how many passes and steps."""
+
+    processes: int
+    accumulate: int
+    steps: int
+
+
+def command(folder: Path, shape: Shape) -> list[str]:
     """Start a run, or go on with it."""
-    size = GLOBAL_BATCH // (accumulate * processes)
-    split = (f"train.accumulate={accumulate}", f"train.proteins_per_batch={size}")
+    size = GLOBAL_BATCH // (shape.accumulate * shape.processes)
+    split = (f"train.accumulate={shape.accumulate}", f"train.proteins_per_batch={size}")
     program = [sys.executable, "-m", "esmgn_cli", "run"]
-    if processes > 1:
-        program += ["--processes", str(processes)]
+    if shape.processes > 1:
+        program += ["--processes", str(shape.processes)]
     begun = (folder / "last").is_dir() or (folder / "previous").is_dir()
     program += ["--resume", str(folder)] if begun else ["--out", str(folder)]
-    changes = split if begun else (*SETTINGS, *split)
+    changes = split if begun else (*SETTINGS, f"train.max_steps={shape.steps}", *split)
     return [*program, *(argument for text in changes for argument in ("--set", text))]
 
 
-def start(folder: Path, processes: int, accumulate: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, shape: Shape) -> subprocess.Popen[bytes]:
     """A session of its own, so that all of it can be killed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(  # noqa: S603
-        command(folder, processes, accumulate),
+        command(folder, shape),
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -71,17 +83,17 @@ def descendants(pid: int) -> list[int]:
     return [pid, *(child for line in found.stdout.split() for child in descendants(int(line)))]
 
 
-def kill_once(folder: Path, processes: int, accumulate: int, rng: random.Random) -> str:
+def kill_once(folder: Path, shape: Shape, rng: random.Random) -> str:
     """Start the run, kill all of it or one of its processes at a random moment, and wait for the rest."""
-    process = start(folder, processes, accumulate)
+    process = start(folder, shape)
     before, wanted = len(RunFolder(folder).read_metrics()), rng.randint(1, 8)
     while process.poll() is None and len(RunFolder(folder).read_metrics()) < before + wanted:
         time.sleep(0.05)
     time.sleep(rng.random() * 0.3)
     if process.poll() is not None:
-        return "it was over already"
+        raise SystemExit(f"the run ended before it was killed: see {folder / 'log.txt'}")
     everything = descendants(process.pid)
-    victims = everything if processes == 1 or rng.random() < 0.5 else everything[-1:]
+    victims = everything if shape.processes == 1 or rng.random() < 0.5 else everything[-1:]
     for pid in victims:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -91,9 +103,9 @@ def kill_once(folder: Path, processes: int, accumulate: int, rng: random.Random)
     return f"killed {len(victims)} of {len(everything)} processes"
 
 
-def finish(folder: Path, processes: int, accumulate: int) -> None:
+def finish(folder: Path, shape: Shape) -> None:
     """Let the run go to its end."""
-    if start(folder, processes, accumulate).wait():
+    if start(folder, shape).wait():
         raise SystemExit(f"the run in {folder} failed: see {folder / 'log.txt'}")
 
 
@@ -118,14 +130,15 @@ def main() -> None:
     rng = random.Random(arguments.seed)  # noqa: S311
     then = arguments.then or arguments.processes
     accumulate = 2 if then == arguments.processes else 1
+    shape = Shape(arguments.processes, accumulate, STEPS_PER_KILL * arguments.kills)
     with tempfile.TemporaryDirectory() as parent:
         whole, killed = Path(parent) / "whole", Path(parent) / "killed"
-        finish(whole, arguments.processes, accumulate)
+        finish(whole, shape)
         for number in range(arguments.kills):
-            what = kill_once(killed, arguments.processes, accumulate, rng)
+            what = kill_once(killed, shape, rng)
             steps = len(RunFolder(killed).read_metrics())
             print(f"{number + 1}: {what} after step {steps}", flush=True)
-        finish(killed, then, accumulate)
+        finish(killed, replace(shape, processes=then))
         difference = largest_difference(whole, killed)
     allowed = 0.0 if then == arguments.processes == 1 else 1e-5
     print(f"largest relative difference of the final weights: {difference:.2e}, allowed {allowed:.0e}")
