@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,6 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from esmgn_cli.launch import tell
 from esmgn_cli.runs_command import sparkline
@@ -38,8 +39,22 @@ from esmgn_core.registry import Registry
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
 _CURVE_STEPS, _CURVE_WIDTH = 500, 16
-_NO_COLUMN = {"lr", "loading_percent", "memory_gb", "gpu_percent"}
+_OF_THE_MACHINE = {"residues_per_second", "memory_gb", "gpu_percent", "slowest_rank", "idle_percent"}
+_NO_COLUMN = {"lr", "loading_percent", *_OF_THE_MACHINE} - {"residues_per_second"}
 _UNSAID = {"epoch", "lr", "loading_percent"}
+
+
+class _Bar(Progress):
+    """A bar; below it a curve of the loss and the latest values; below them how the machine does."""
+
+    curve = values = machine = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        lines = Text.assemble((self.curve, "cyan"), "  ", self.values), Text(self.machine, style="dim")
+        for line in lines if self.curve else ():
+            line.no_wrap, line.overflow = True, "ellipsis"
+            yield line
 
 
 class ProgressDisplay:
@@ -50,12 +65,11 @@ class ProgressDisplay:
         self._last_line = float("-inf")
         self._total_steps = 0
         self._losses: deque[float] = deque(maxlen=_CURVE_STEPS)
-        self._bar = Progress(
+        self._held_out: dict[str, float] = {}
+        self._bar = _Bar(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
-            TextColumn("{task.fields[curve]}", style="cyan"),
-            TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -68,22 +82,27 @@ class ProgressDisplay:
         tell(run=str(run.path.absolute()), started=time.time_ns())
         self._console.print(f"run folder {run.path}, {total_steps} steps", highlight=False, soft_wrap=True)
         self._total_steps = total_steps
-        self._task = self._bar.add_task("train", total=total_steps, completed=first_step, text="", curve="")
+        self._task = self._bar.add_task("train", total=total_steps, completed=first_step)
         if self._console.is_terminal:
             self._bar.start()
 
     @hookimpl
     def esmgn_metrics_logged(self, step: int, values: Mapping[str, float]) -> None:
         """Move the bar, or print a line every few seconds."""
-        text = "  ".join(_named(name, value) for name, value in values.items() if name not in _UNSAID)
+        self._held_out |= {name: value for name, value in values.items() if name.startswith("valid_")}
+        latest = {name: value for name, value in {**values, **self._held_out}.items() if name not in _UNSAID}
+        machine = _listed({name: value for name, value in latest.items() if name in _OF_THE_MACHINE})
+        learned = _listed({name: value for name, value in latest.items() if name not in _OF_THE_MACHINE})
         self._losses.append(values.get("loss", float("nan")))
         kept = [loss for loss in self._losses if math.isfinite(loss)]
         curve = sparkline(kept, min(kept), max(kept), _CURVE_WIDTH) if kept else ""
-        self._bar.update(self._task, completed=step, text=text, curve=curve)
+        self._bar.curve, self._bar.values, self._bar.machine = curve, learned, machine
+        self._bar.update(self._task, completed=step)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if not self._console.is_terminal and (due or step == self._total_steps):
             self._last_line = time.monotonic()
-            self._console.print(f"step {step}/{self._total_steps}  {text}", highlight=False, soft_wrap=True)
+            text = f"step {step}/{self._total_steps}  {learned}  {machine}"
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     @hookimpl
     def esmgn_notice(self, text: str) -> None:
@@ -97,12 +116,22 @@ class ProgressDisplay:
             self._bar.stop()
 
 
+def _listed(values: Mapping[str, float]) -> str:
+    return "  ".join(_named(name, value) for name, value in values.items())
+
+
 def _named(name: str, value: float) -> str:
     if name == "residues_per_second":
         return f"{value:,.0f} residues/s"
     if name == "memory_gb":
         return f"{value:.1f} GB"
-    return f"{name} {value:.4f}"
+    if name == "gpu_percent":
+        return f"GPU {value:.0f} %"
+    if name == "slowest_rank":
+        return f"slowest process {value:.0f}"
+    if name == "idle_percent":
+        return f"{value:.0f} % idle"
+    return f"{name.replace('valid_', 'held-out ')} {value:.4f}"
 
 
 @contextmanager
@@ -178,7 +207,7 @@ def _print_losses(lines: list[dict[str, float]]) -> None:
 
 
 def _is_shown(name: str) -> bool:
-    return name != "lr" and not name.startswith("test")
+    return name not in _NO_COLUMN and not name.startswith("test")
 
 
 def _print_report(report: Report) -> None:

@@ -170,7 +170,11 @@ def _number(value: float) -> str:
 
 def _spoken(name: str) -> str:
     words = {"lr": "learning rate", "memory_gb": "memory, GB", "gpu_percent": "GPU in use, percent"}
-    words["loading_percent"] = "waiting for data, percent of a step"
+    words |= {
+        "loading_percent": "waiting for data, percent of a step",
+        "slowest_rank": "slowest process",
+        "idle_percent": "waiting for the slowest process, percent",
+    }
     name = words.get(name, name)
     return name.replace("valid_", "held-out ").replace("_", " ")
 

@@ -13,7 +13,15 @@ from esmgn_core.errors import RunError, shown
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
-_NOT_COMPARED = {"lr", "residues_per_second", "loading_percent", "memory_gb", "gpu_percent"}
+_NOT_COMPARED = {
+    "lr",
+    "residues_per_second",
+    "loading_percent",
+    "memory_gb",
+    "gpu_percent",
+    "slowest_rank",
+    "idle_percent",
+}
 
 
 def runs(

@@ -51,9 +51,8 @@ class Learner:
         """Change the weights by the gradients of the step, times ``factor``."""
         self._scaler.unscale_(self._optimizer)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
+        if gradients := [p.grad for p in parameters if p.grad is not None]:
+            torch._foreach_mul_(gradients, factor)
         if self._clip_norm:
             nn.utils.clip_grad_norm_(parameters, self._clip_norm)
         self._scaler.step(self._optimizer)

@@ -9,6 +9,7 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 from torch import Tensor, nn
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -83,10 +84,13 @@ def load_shards(folder: Path, learner: Learner, *, left_out: str | None, begun: 
     """
     with _quiet():
         state = _state(learner, left_out, begun=begun)
+        optimizer = {"optimizer": state.pop("optimizer")} if begun else {}
         load(state, checkpoint_id=folder)
         set_model_state_dict(learner.step, state["model"], options=StateDictOptions(strict=left_out is None))
         if begun:
-            set_optimizer_state_dict(learner.step, learner.optimizer, state["optimizer"])
+            # A weight that no gradient has reached, as that of a readout nobody reads, has no state.
+            load(optimizer, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
+            set_optimizer_state_dict(learner.step, learner.optimizer, optimizer["optimizer"])
         learner.load_averages(state.get("average", {}))
 
 

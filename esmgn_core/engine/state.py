@@ -185,10 +185,11 @@ def save_best(run: RunFolder, step: TrainStep, number: int, world: World) -> Non
         CheckpointError: it could not be written; the file that was there is as it was.
     """
     state = whole_state(step.encoder) if has_shards(step.encoder) else None
+    task = whole_state(_task(step)) if has_shards(_task(step)) else _task(step).state_dict()
     with failing_together(world, run):
         if world.is_main:
             metadata = {"step": str(number)}
-            heads = {name: tensor.cpu().contiguous() for name, tensor in _task(step).state_dict().items()}
+            heads = {name: tensor.cpu().contiguous() for name, tensor in task.items()}
             _write_beside(run.task, heads, metadata)
             _write_beside(run.model, encoder_tensors(step.encoder, state), metadata)
 

@@ -38,7 +38,7 @@ from esmgn_core.engine.run_folder import RunFolder, write_atomically
 from esmgn_core.engine.sharding import is_sharded, synchronise_gradients
 from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
-from esmgn_core.engine.usage import usage
+from esmgn_core.engine.usage import balance, usage
 from esmgn_core.errors import RunError
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, ProteinDataset
@@ -144,6 +144,7 @@ class Trainer:
         return {
             "residues_per_second": totals["residues"] / seconds,
             "loading_percent": 100 * totals["waiting"] / (seconds * self.world.size),
+            **balance([totals[f"busy_{rank}"] for rank in range(self.world.size)]),
             **usage(self.world.device),
         }
 
@@ -192,7 +193,7 @@ class Trainer:
     ) -> tuple[dict[str, float], dict[str, float]] | ShortageError:
         self._wrapped.train()
         seed_step(self.train.seed, number, self.world.rank)
-        means, num_residues, waiting = Means(), 0, 0.0
+        means, num_residues, waiting, working = Means(), 0, 0.0, 0.0
         names: list[str] = []
         rate, last = self.learner.start(number), False
         while not last:
@@ -201,12 +202,14 @@ class Trainer:
             waiting += time.perf_counter() - asked_at
             names += batch.names
             num_residues += batch.num_residues
+            began = time.thread_time()
             # Returned, not raised: a traceback would keep the tensors of the failed pass.
             if shortage := self._pass(batch, part.draws(self.train.seed, number), means, last=last):
                 return shortage
+            working += time.thread_time() - began
         interruption.check_time()
         sums = {name: float(interruption.signal == number) for number, name in _STOPS.items()}
-        sums |= {"residues": num_residues, "waiting": waiting}
+        sums |= {"residues": num_residues, "waiting": waiting, **self._busy(waiting, working)}
         values, totals = means.over(self.world, like=means, **sums)
         if not math.isfinite(values["loss"]):
             self._stop_non_finite(number, names, values["loss"])
@@ -215,6 +218,14 @@ class Trainer:
         if totals["left_out"]:
             values["left_out"] = totals["left_out"]
         return {**values, "lr": rate}, totals
+
+    def _busy(self, waiting: float, working: float) -> dict[str, float]:
+        """Seconds that this process needed for itself, under its rank; 0 for the others.
+
+        A thread that waits for a GPU spins, so that there only waiting for data can be told.
+        """
+        seconds = waiting + (working if self.world.device.type == "cpu" else 0.0)
+        return {f"busy_{rank}": seconds * (rank == self.world.rank) for rank in range(self.world.size)}
 
     def _pass(self, batch: ProteinBatch, draws: Draws, means: Means, *, last: bool) -> ShortageError | None:
         """One forward and backward pass; what was short if it did not fit into memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
@@ -26,3 +27,21 @@ def usage(device: torch.device) -> dict[str, float]:
     with suppress(ModuleNotFoundError, RuntimeError):
         found["gpu_percent"] = float(torch.cuda.utilization(device))
     return found
+
+
+def balance(busy: Sequence[float]) -> dict[str, float]:
+    """Which process the others wait for; nothing for one process.
+
+    Args:
+        busy: seconds of a step that each process needed for itself.
+
+    Returns:
+        ``slowest_rank``, and ``idle_percent``: how long a process waits for it, in the mean over all.
+    """
+    longest = max(busy)
+    if len(busy) == 1 or not longest:
+        return {}
+    return {
+        "slowest_rank": float(busy.index(longest)),
+        "idle_percent": 100 * (1 - sum(busy) / (len(busy) * longest)),
+    }

@@ -52,7 +52,7 @@ RUNS["cross_reference"] = (
     "fuse.readout=attention",
     "struct.readout=attention",
 )
-RUNS["sharded"] = ("optim.seq_lr_scale=0.5", "train.strategy=fsdp")
+RUNS["sharded"] = ("optim.seq_lr_scale=0.5", "struct.readout=attention", "train.strategy=fsdp")
 PROTEINS_ALONE = ("pretext.name=multiview_contrast", *RUNS["cross_reference"], "train.max_steps=2")
 UNSYNCHRONISED = ("optim.seq_lr_scale=0", "train.sync_batch_norm=false", "train.max_steps=1")
 

@@ -25,7 +25,7 @@ from esmgn_core.registry import discover
 
 from .conftest import Start, small_config
 
-MEASURED = {"residues_per_second", "loading_percent", "memory_gb"}
+MEASURED = {"residues_per_second", "loading_percent", "memory_gb", "slowest_rank", "idle_percent"}
 """What differs between runs that are the same."""
 
 
@@ -85,14 +85,11 @@ def test_a_run_folder_holds_what_the_docs_promise(start: Start) -> None:
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3, 4, 5, 6]
     assert all({"step", "loss", "epoch"} <= line.keys() for line in run.read_metrics())
     assert "valid_loss" in run.read_metrics()[-1]
-    assert all(line.keys() >= MEASURED for line in run.read_metrics())
+    assert all(line.keys() >= MEASURED - {"slowest_rank", "idle_percent"} for line in run.read_metrics())
     assert 0.05 < run.read_metrics()[0]["memory_gb"] < 100
     assert all(0 <= line["loading_percent"] <= 100 for line in run.read_metrics())
     environment = json.loads(run.environment.read_text())
-    assert (
-        environment["packages"]["torch"] == torch.__version__.split("+")[0]
-        or environment["packages"]["torch"]
-    )
+    assert environment["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {plugin["name"] for plugin in environment["plugins"]} >= {"esm2", "gearnet"}
     prefixes = {name.split(".")[0] for name in load_file(run.model)}
     assert prefixes == {"sequence", "structure"}
