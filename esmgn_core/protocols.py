@@ -179,7 +179,9 @@ class ProteinDataset(Component, Protocol):
     A dataset that reads files may have an attribute ``refused``, a sequence of
     :class:`esmgn_core.io.Refusal`: the files left out, each with its reason. One
     that knows the lengths of its proteins without reading them may have an attribute ``lengths``, a
-    sequence of ``len(dataset)`` integers; ``train.residues_per_batch`` needs it.
+    sequence of ``len(dataset)`` integers; ``train.residues_per_batch`` needs it. One that reads
+    many proteins faster than one by one may have a method ``batch(indices)``, which gives what
+    :meth:`ProteinBatch.from_proteins` would make of them.
 
     Proteins may be read by several threads at a time. One that cannot be read when it is asked for
     raises an :class:`~esmgn_core.errors.EsmgnError`, ``OSError`` or ``ValueError``: it is recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -109,6 +110,9 @@ class Reader:
 
         A group of neighbours is left out as a whole.
         """
+        if (read_at_once := getattr(self.dataset, "batch", None)) is not None:
+            with suppress(*_UNREADABLE):  # then one by one: the others can be read
+                return part, read_at_once(part.indices), []
         size = self.dataset.group_size
         kept: list[int] = []
         proteins: list[Protein] = []

@@ -108,8 +108,13 @@ def decode(
         blocks = slice(first, first + _AT_ONCE)
         total = np.repeat(each_atom[blocks], count[blocks], axis=0).reshape(-1, *offset.shape[1:])
         rows = slice(start, start + len(total))
-        np.add(total, offset[rows], out=total)
-        np.divide(total, _UNIT, out=position[rows], casting="same_kind")
+        if near:
+            part = position[rows]
+            part[...] = offset[rows]
+            np.add(part, total, out=part)
+            part /= _UNIT
+        else:
+            position[rows] = (total + offset[rows]).astype(np.float32) / _UNIT
         start = rows.stop
     if (flags := offset[..., 0]).size and flags.min() <= _ESCAPED:
         position[flags <= _ESCAPED] = np.nan

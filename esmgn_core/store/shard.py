@@ -163,6 +163,23 @@ class Rows:
     plddt: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One protein as it is stored: views into the mapped file, nothing is copied or decoded.
+
+    Attributes:
+        residue_type: uint8 [n].
+        plddt: as stored, [n], in steps of 0.01 (uint16) or 0.5 (uint8); the largest value stands for none.
+        position: int16 offsets or float32 coordinates, [n, a, 3], see :mod:`esmgn_core.store.coordinates`.
+        origin: int32 [K, 3]; ``None`` beside float32 coordinates.
+    """
+
+    residue_type: NDArray[np.uint8]
+    plddt: Array
+    position: Array
+    origin: NDArray[np.int32] | None
+
+
 class Shard:
     """A shard opened for reading.
 
@@ -207,6 +224,36 @@ class Shard:
     @cached_property
     def _text_ptr(self) -> NDArray[np.int64]:
         return _ptr(self.columns["num_bytes"])
+
+    def record(self, index: int) -> Record:
+        """Protein ``index`` as it is stored."""
+        first, end = int(self.residue_ptr[index]), int(self.residue_ptr[index + 1])
+        columns, origin = self.columns, self.columns.get("origin")
+        if origin is not None:
+            origin = origin[int(self._block_ptr[index]) : int(self._block_ptr[index + 1])]
+        return Record(
+            columns["residue_type"][first:end],
+            columns["plddt"][first:end],
+            columns["position"][first:end],
+            origin,
+        )
+
+    def ca(self, index: int) -> NDArray[np.float32]:
+        """CA coordinates of protein ``index``, float32 [n, 3] in angstrom."""
+        record = self.record(index)
+        column = CA if record.position.shape[1] > 1 else 0
+        stored = record.position[:, column]
+        if record.origin is None:
+            return stored.copy()
+        whole = np.repeat(record.origin, BLOCK, axis=0)[: len(stored)] + stored
+        position: NDArray[np.float32] = whole.astype(np.float32)
+        position /= np.float32(1000)
+        if self.columns["num_escapes"][index]:
+            own = slice(int(self._escape_ptr[index]), int(self._escape_ptr[index + 1]))
+            atom, kind = np.divmod(self.columns["escape_atom"][own], record.position.shape[1])
+            is_ca = kind == column
+            position[atom[is_ca]] = self.columns["escape_position"][own][is_ca]
+        return position
 
     def texts(self, index: int) -> tuple[str, tuple[str, ...]]:
         """Name and chain identifiers of protein ``index``."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 import pytest
 import torch
 
-from esmgn_core.batch import Protein
+from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.loader import MicroBatch
 from esmgn_core.engine.reader import Reader, Unreadable
 from esmgn_core.errors import RunError, StructureError
@@ -134,3 +134,21 @@ def test_threads_change_no_bit_of_a_run(start: Start) -> None:
     many = start("train.workers=3", out="many").run
     assert losses(none) == losses(many)
     assert same_tensors(none.last / "model.safetensors", many.last / "model.safetensors")
+
+
+class Together(Shelf):
+    """A shelf that also gives many proteins at once, and says so."""
+
+    def batch(self, indices: Sequence[int]) -> ProteinBatch:
+        batch = ProteinBatch.from_proteins([self[index] for index in indices])
+        return replace(batch, names=tuple(f"{name} at once" for name in batch.names))
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_dataset_that_gives_batches_is_asked_for_them_unless_one_protein_is_damaged(threads: int) -> None:
+    told: list[Unreadable] = []
+    shelf = Together({3: StructureError("damaged")})
+    reader = Reader(cast(Any, shelf), threads, told.append, pytest.fail)
+    names = [batch.names for _, batch, _ in reader.read(parts([1, 2], [2, 3], [4]))]
+    assert names == [("1 at once", "2 at once"), ("2",), ("4 at once",)]
+    assert told == [Unreadable(3, "damaged")]

@@ -8,9 +8,11 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from esmgn_core.batch import CA
 from esmgn_core.errors import DataError
 from esmgn_core.io import read_protein
 from esmgn_core.io.write import pdb_text
@@ -293,3 +295,21 @@ def test_a_compressed_tar_says_what_to_do(tmp_path, make, proteins):
     packed = tmp_path / "set.tar.gz"
     packed.write_bytes(gzip.compress(archive.read_bytes()))
     assert "inflate it once: gunzip" in reasons(make(packed))["set.tar.gz"]
+
+
+@pytest.mark.parametrize("layout", [Layout(), Layout("ca"), Layout("backbone", "float32")])
+def test_one_protein_is_read_without_tensors(folder, make, layout):
+    far = folder / "far.pdb"
+    lines = (folder / "long.pdb").read_text().splitlines()
+    moved = [
+        f"{line[:30]}{float(line[30:38]) + 500:8.3f}{line[38:]}" if line[22:26] == "   9" else line
+        for line in lines
+    ]
+    far.write_text("\n".join(moved) + "\n")
+    store = make(folder, layout=layout)
+    for index, protein in enumerate(store[row] for row in range(len(store))):
+        assert np.array_equal(store.ca(index), protein.backbone[:, CA].numpy())
+        assert store.record(index).residue_type.tolist() == protein.residue_type.tolist()
+    assert (store.ca(store.find("far")) != store.ca(store.find("long"))).any()
+    with pytest.raises(IndexError):
+        store.record(len(store))
