@@ -14,8 +14,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import AMINO_ACIDS
-from esmgn_core.batch import BACKBONE_ATOMS
+from esmgn_core.alphabet import AMINO_ACIDS, BACKBONE_ATOMS
 from esmgn_core.io.arrays import ResidueArrays
 
 SECONDARY_STATES = "HBEGITS-"
