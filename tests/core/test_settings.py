@@ -156,7 +156,7 @@ def test_where_settings_were_written_is_no_part_of_the_run() -> None:
 
 
 def test_there_is_a_table_for_every_kind() -> None:
-    assert {*RunConfig.model_fields} == {*Kind, "length", "optim", "train", "written_in"}
+    assert {*RunConfig.model_fields} == {*Kind, "cache", "length", "optim", "train", "written_in"}
 
 
 def test_a_components_table_keeps_its_settings_beside_its_name() -> None:

@@ -61,7 +61,8 @@ def test_two_processes_give_the_losses_of_one(
     together = run_together(tmp_path / "together", *changes, *split)
     assert len(together.read_metrics()) == len(alone.read_metrics()) == 6
     for one, two in zip(alone.read_metrics(), together.read_metrics(), strict=True):
-        assert one.keys() == two.keys()
+        assert two.keys() - one.keys() == {"slowest_rank", "idle_percent"}
+        assert one.keys() <= two.keys()
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
         # Biases before a batch norm have a gradient of rounding noise, which Adam scales up: they
         # cannot touch the training loss, but shift the running means a little.
