@@ -15,9 +15,9 @@ from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
 from esmgn_pretext.angles import angle_between, angle_class, classified
 from esmgn_pretext.confidence import left_out
-from esmgn_pretext.edges import EdgeTaskSettings, draw_from_each
+from esmgn_pretext.edges import EdgeTaskSettings
 from esmgn_pretext.heads import TupleMLP
-from esmgn_pretext.walks import Walks
+from esmgn_pretext.walks import draw_walks
 
 
 class Dihedral(nn.Module):
@@ -57,9 +57,7 @@ class Dihedral(nn.Module):
         batch = self.settings.crop(batch, draws)
         graph = self.settings.residue_graph(batch, build_graph)
         drawable = self.settings.drawable(graph)
-        walks = Walks(graph.keep_edges(drawable), 3)
-        number = draw_from_each(draws, walks.ptr(batch.ptr), self.settings.num_samples)
-        edges = drawable.nonzero().squeeze(1)[walks.edges(number)]
+        edges = draw_walks(draws, graph, drawable, batch.ptr, 3, self.settings.num_samples)
         return (self.view_without(batch, graph, edges),)
 
     def view_without(self, batch: ProteinBatch, graph: ResidueGraph, edges: Tensor) -> View:

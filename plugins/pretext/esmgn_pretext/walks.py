@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph
+from esmgn_pretext.edges import draw_from_each
 
 
 class Walks:
@@ -100,3 +102,29 @@ class _Ends(NamedTuple):
         position = self.first[one] + number
         gap = torch.searchsorted(self.keys, (one << 32) | left_out)
         return self.order[torch.where(position < gap, position, position + num_left_out)]
+
+
+def draw_walks(
+    draws: Draws,
+    graph: ResidueGraph,
+    drawable: Tensor,
+    ptr: Tensor,
+    num_edges: Literal[2, 3],
+    num_samples: int,
+) -> Tensor:
+    """``num_samples`` walks of each protein, drawn with replacement; none where a protein has none.
+
+    Args:
+        draws: source of random numbers.
+        graph: E edges.
+        drawable: bool [E], the edges that walks may take.
+        ptr: int64 [B + 1], first residue of each protein.
+        num_edges: edges in a walk.
+        num_samples: walks of each protein.
+
+    Returns:
+        int64 [num_edges, S], rows of ``graph``.
+    """
+    walks = Walks(graph.keep_edges(drawable), num_edges)
+    number = draw_from_each(draws, walks.ptr(ptr), num_samples)
+    return drawable.nonzero().squeeze(1)[walks.edges(number)]
