@@ -53,8 +53,8 @@ class ComponentTable(BaseModel):
 class OptimTable(ComponentSettings):
     """Table ``[optim]``: optimiser, learning rates and their course."""
 
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """``adam``, or ``adamw`` whose weight decay is decoupled from the gradient."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """``adam``; ``adamw``, whose weight decay is decoupled from the gradient; ``sgd`` with ``momentum``."""
     lr: float = Field(2e-4, gt=0)
     """Learning rate of structure encoder, fuser and heads."""
     seq_lr_scale: float = Field(0.1, ge=0)
@@ -66,13 +66,18 @@ class OptimTable(ComponentSettings):
     blocks of the sequence encoder (LoRA; needs ``esmgn[lora]``); 0 for none."""
     lora_alpha: int = Field(16, ge=1)
     """Adapters are scaled by this over ``lora_rank``."""
-    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
     """Course of the learning rates after the warm-up: ``cosine`` falls to ``min_lr_scale`` at the
-    last step; ``plateau`` shrinks after passes over the held-out proteins that were no better."""
+    last step; ``step`` shrinks every ``step_epochs``; ``plateau`` shrinks after passes over the
+    held-out proteins that were no better."""
     warmup_steps: int = Field(0, ge=0)
     """Steps in which the rates rise to their values."""
     min_lr_scale: float = Field(0.0, ge=0, le=1)
     """Where ``cosine`` ends, as a share of the rates."""
+    step_epochs: int = Field(50, ge=1)
+    """Epochs between two falls of ``step``."""
+    step_factor: float = Field(0.5, gt=0, lt=1)
+    """What ``step`` multiplies the rates by."""
     plateau_mode: Literal["min", "max"] = "min"
     """Whether a lower or a higher value is better for ``plateau``. The published fine-tuning has
     ``min`` on a score that rises, which shrinks the rates in fixed intervals."""
@@ -84,8 +89,10 @@ class OptimTable(ComponentSettings):
     """Adam's decay rates of the running averages."""
     eps: float = Field(1e-8, gt=0)
     """Adam's epsilon."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Share of its last change that ``sgd`` adds to the gradient."""
     weight_decay: float = Field(0.0, ge=0)
-    """L2 penalty in ``adam``, decoupled decay in ``adamw``."""
+    """L2 penalty in ``adam`` and ``sgd``, decoupled decay in ``adamw``."""
     clip_norm: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 for no clipping."""
     ema_decay: float = Field(0.0, ge=0, lt=1)

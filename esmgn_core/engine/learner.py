@@ -27,14 +27,19 @@ class Learner:
         step: see above.
         settings: the run's ``[optim]`` table.
         num_steps: steps of the whole run.
+        steps_per_epoch: those of one pass over the training proteins.
     """
 
-    def __init__(self, step: TrainStep, settings: OptimTable, *, num_steps: int) -> None:
+    def __init__(
+        self, step: TrainStep, settings: OptimTable, *, num_steps: int, steps_per_epoch: int
+    ) -> None:
         device = next(step.parameters()).device
         self.step = step
         self._clip_norm = settings.clip_norm
         self._optimizer = build_optimizer(step, settings, fused=device.type == "cuda")
-        self._rate = LearningRate(self._optimizer, settings, num_steps)
+        self._rate = LearningRate(
+            self._optimizer, settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch
+        )
         self._average = Average(step, settings.ema_decay) if settings.ema_decay else None
         self._scaler = GradScaler(device.type, enabled=step.precision is torch.float16)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from esmgn_core.engine.blocks import repeated_blocks
 from esmgn_core.model import TrainStep
@@ -24,15 +24,12 @@ def build_optimizer(step: TrainStep, settings: OptimTable, *, fused: bool = Fals
     in_sequence = set(map(id, sequence.parameters()))
     others = [parameter for parameter in _trained(step) if id(parameter) not in in_sequence]
     groups: list[Group] = [{"params": others, "lr": settings.lr}, *_sequence_groups(sequence, settings)]
+    groups = [group for group in groups if group["params"]]
+    decay, kernel = settings.weight_decay, fused or None
+    if settings.optimizer == "sgd":
+        return SGD(groups, settings.lr, momentum=settings.momentum, weight_decay=decay, fused=kernel)
     make = Adam if settings.optimizer == "adam" else AdamW
-    return make(
-        [group for group in groups if group["params"]],
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-        fused=fused or None,
-    )
+    return make(groups, settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=decay, fused=kernel)
 
 
 def _sequence_groups(sequence: nn.Module, settings: OptimTable) -> list[Group]:

@@ -20,13 +20,16 @@ class LearningRate:
         optimizer: its groups hold the rates that the factor multiplies.
         settings: the run's ``[optim]`` table.
         num_steps: steps of the whole run.
+        steps_per_epoch: those of one pass over the training proteins.
     """
 
-    def __init__(self, optimizer: Optimizer, settings: OptimTable, num_steps: int) -> None:
+    def __init__(
+        self, optimizer: Optimizer, settings: OptimTable, *, num_steps: int, steps_per_epoch: int
+    ) -> None:
         self._optimizer = optimizer
         self._rates: list[float] = [group["lr"] for group in optimizer.param_groups]
         self._settings = settings
-        self._num_steps = num_steps
+        self._num_steps, self._steps_per_epoch = num_steps, steps_per_epoch
         self._plateau = Plateau(settings)
 
     def set(self, step: int) -> float:
@@ -45,6 +48,8 @@ class LearningRate:
             return self._plateau.factor
         if kind == "constant":
             return 1.0
+        if kind == "step":
+            return self._settings.step_factor ** (step // self._steps_per_epoch // self._settings.step_epochs)
         lowest = self._settings.min_lr_scale
         done = (step - warmup) / max(self._num_steps - warmup, 1)
         return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(done, 1.0))) / 2

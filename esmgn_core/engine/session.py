@@ -122,7 +122,9 @@ def _run(
         schedule = build_schedule(
             dataset, config.train, world_size=world.size, most_residues=max_residues(step)
         )
-        learner = Learner(step, config.optim, num_steps=schedule.num_steps)
+        learner = Learner(
+            step, config.optim, num_steps=schedule.num_steps, steps_per_epoch=schedule.steps_per_epoch
+        )
         run = resume or _new_folder(blueprint, out, world)
         progress, remark = Checkpoints(run, learner, world).load() if resume else (Progress(), "")
         if world.is_main:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from esmgn_core.compose import draw_up
+from esmgn_core.configure import configure
 from esmgn_core.engine.average import Average
 from esmgn_core.engine.distributed import autocast_dtype, numerics
 from esmgn_core.engine.lora import add_adapters, merged
@@ -43,7 +44,13 @@ def train_step(*changes: str) -> TrainStep:
 
 
 @pytest.mark.parametrize(
-    "changes", [EVERYTHING, ("train.precision=fp16", "optim.schedule=cosine"), ("optim.lora_rank=2",)]
+    "changes",
+    [
+        EVERYTHING,
+        ("train.precision=fp16", "optim.schedule=cosine"),
+        ("optim.lora_rank=2",),
+        ("optim.optimizer=sgd", "optim.momentum=0.98", "optim.schedule=step", "optim.step_epochs=1"),
+    ],
 )
 def test_a_resumed_run_equals_the_undisturbed_one(start: Start, changes: tuple[str, ...]) -> None:
     """Schedule, averages, scaler, adapters: all state comes back, to the last bit."""
@@ -57,6 +64,15 @@ def test_a_resumed_run_equals_the_undisturbed_one(start: Start, changes: tuple[s
     assert losses(resumed)[-1] == losses(whole)[-1]
     assert same_tensors(resumed.last / "model.safetensors", whole.last / "model.safetensors")
     assert same_tensors(resumed.model, whole.model)
+
+
+def test_the_published_optimiser_of_folds_is_the_one_of_its_recipe() -> None:
+    """SGD at 1e-3 with momentum 0.98 and L2 penalty 5e-4, halved every 50 epochs."""
+    settings = configure(discover(), [dict(discover().recipe("fold").run)]).optim
+    optimizer = build_optimizer(train_step(), settings)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert [optimizer.defaults[name] for name in ("lr", "momentum", "weight_decay")] == [1e-3, 0.98, 5e-4]
+    assert (settings.schedule, settings.step_epochs, settings.step_factor) == ("step", 50, 0.5)
 
 
 def test_blocks_learn_more_slowly_the_deeper_they_are() -> None:

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from esmgn_core.engine.rates import LearningRate, Plateau
 from esmgn_core.settings import OptimTable
 
 
-def rates(num_steps: int = 10, **optim: Any) -> LearningRate:
+def rates(num_steps: int = 10, steps_per_epoch: int = 1, **optim: Any) -> LearningRate:
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [{"params": [p], "lr": rate} for p, rate in zip(parameters, (1.0, 0.1), strict=True)]
-    return LearningRate(SGD(groups, lr=1.0), OptimTable(**optim), num_steps)
+    settings = OptimTable(**optim)
+    return LearningRate(SGD(groups, lr=1.0), settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
 
 
 def test_a_constant_rate_after_a_warm_up() -> None:
@@ -38,6 +39,18 @@ def test_a_cosine_falls_from_the_end_of_the_warm_up_to_the_lowest_rate() -> None
     assert curve[6] == pytest.approx(0.55)
     assert curve[10] == pytest.approx(0.1)
     assert curve[2:] == sorted(curve[2:], reverse=True)
+
+
+def test_steps_fall_as_those_of_torch_every_so_many_epochs() -> None:
+    """GearNet's classification of folds halves the rate every 50 epochs."""
+    rate = rates(num_steps=600, steps_per_epoch=3, schedule="step", step_epochs=50, step_factor=0.5)
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = StepLR(optimizer, step_size=50, gamma=0.5)
+    for epoch in range(200):
+        expected = optimizer.param_groups[0]["lr"]
+        assert [rate.set(3 * epoch + step) for step in range(3)] == [expected] * 3
+        optimizer.step()
+        theirs.step()
 
 
 def test_the_published_decay_on_a_rising_score() -> None:
