@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
 import torch
-from made_up import seconds
+from made_up import chains, seconds
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,6 +44,7 @@ from esmgn_pretext.dihedral import Dihedral
 from esmgn_pretext.distance import Distance
 from esmgn_pretext.edges import draw_from_each
 from esmgn_pretext.heads import TupleMLP
+from esmgn_pretext.multiview_contrast import MultiviewContrast
 from esmgn_pretext.siamdiff import SiamDiff
 from esmgn_pretext.walks import Walks
 
@@ -65,6 +66,7 @@ def main() -> None:
     # Memory first: a process that is forked from one that has run backward passes cannot run its own.
     sampling(arguments.sampling_proteins, arguments.rounds)
     layers, width = (2, 64) if arguments.quick else (6, arguments.width)
+    windows(arguments.sampling_proteins, arguments.rounds)
     heads(320 + layers * width, arguments.sampling_proteins, arguments.rounds)
     print(f"\nsteps with ESM-2 8M and GearNet {layers} x {width}")
     for name in arguments.tasks or TASKS:
@@ -89,6 +91,25 @@ def sampling(num_proteins: int, rounds: int) -> None:
             draw_listed(batch, graph, num_edges, SeededDraws(0, 0, range(num_proteins)))
 
         report(kind, {"esmgn": numbered, "plain": all_listed}, rounds)
+
+
+def windows(num_proteins: int, rounds: int) -> None:
+    """Both views of contrast, windows of 50 of whole proteins, against cutting them from a whole graph."""
+    batch = chains(num_proteins)
+    print(f"\nviews of contrast of {num_proteins} proteins, {batch.num_residues} residues")
+    contrast = MultiviewContrast(MultiviewContrast.Settings(), encoder_dim=8)
+
+    def draws() -> Draws:
+        return SeededDraws(0, 0, range(num_proteins))
+
+    def parts() -> None:
+        contrast.views(batch, RELATIONAL, draws())
+
+    def whole() -> None:
+        graph = RELATIONAL(batch)
+        contrast.views(batch, lambda _: graph, draws())  # type: ignore[arg-type]  # all that is called
+
+    report("views", {"esmgn": parts, "plain": whole}, rounds)
 
 
 def heads(dim: int, num_proteins: int, rounds: int) -> None:

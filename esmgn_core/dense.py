@@ -99,7 +99,9 @@ class Places(NamedTuple):
         return Found(center, neighbor, squared)
 
 
-def search(places: Places, ptr: Ints, radius: float, num_nearest: int = 0) -> tuple[Found, Found]:
+def search(
+    places: Places, ptr: Ints, radius: float, num_nearest: int = 0, rows: Ints | None = None
+) -> tuple[Found, Found]:
     """Pairs strictly closer than ``radius``, and the nearest of residues that have few of these.
 
     Args:
@@ -107,49 +109,52 @@ def search(places: Places, ptr: Ints, radius: float, num_nearest: int = 0) -> tu
         ptr: int64 [B + 1], their rows, of B proteins.
         radius: in angstrom.
         num_nearest: k.
+        rows: the centres of the pairs sought, int64 [n], ascending; all residues if ``None``.
 
     Returns:
         The pairs within the radius, sorted by centre, then neighbour; of residues with fewer than k
         besides themselves, pairs farther apart, in no order: what their k nearest lack, and a few more.
     """
-    close = places.measured(_within(places, ptr, radius))
-    close = close.take(np.flatnonzero(close.squared < radius**2))
     lengths = np.diff(ptr)
+    rows = np.arange(len(places.left)) if rows is None else rows
+    close = places.measured(_within(places, ptr, rows, radius))
+    close = close.take(np.flatnonzero(close.squared < radius**2))
     enough = np.minimum(lengths, num_nearest + 1 if num_nearest else 0).repeat(lengths)
-    few = np.flatnonzero(np.bincount(close.center, minlength=len(places.left)) < enough)
+    few = rows[(np.bincount(close.center, minlength=len(enough)) < enough).take(rows)]
     far = places.measured(_nearest(places, ptr, few, num_nearest))
     return close, far.take(np.flatnonzero(far.squared >= radius**2))
 
 
-def _within(places: Places, ptr: Ints, radius: float) -> Iterator[tuple[Ints, Ints]]:
-    """Rows of all pairs closer than ``radius``, and of a few others."""
+def _within(places: Places, ptr: Ints, rows: Ints, radius: float) -> Iterator[tuple[Ints, Ints]]:
+    """Some residues, ascending, with those closer than ``radius``, and a few others."""
     limit = np.float32(radius**2) + places.error
-    for first, end in itertools.pairwise(ptr.tolist()):
-        right = places.right[:, first:end]
-        step = max(1, _MAX_DISTANCES // max(1, end - first))
-        for start in range(first, end, step):
-            at = np.flatnonzero(places.left[start : min(start + step, end)] @ right < limit)
-            row = at // (end - first)
-            at -= row * (end - first)
-            row += start
-            at += first
-            yield row, at
+    for part, first, distance in _distances(places, ptr, rows):
+        yield _pairs(part, first, distance < limit)
 
 
 def _nearest(places: Places, ptr: Ints, rows: Ints, k: int) -> Iterator[tuple[Ints, Ints]]:
-    """Rows of some residues, ascending, with themselves, their ``k`` nearest and a few others."""
-    for (first, end), (low, high) in zip(
-        itertools.pairwise(ptr.tolist()), itertools.pairwise(np.searchsorted(rows, ptr).tolist()), strict=True
-    ):
+    """Some residues, ascending, with themselves, their ``k`` nearest and a few others."""
+    for part, first, distance in _distances(places, ptr, rows):
+        last = min(k, distance.shape[1] - 1)
+        limit = np.partition(distance, last, axis=1)[:, last : last + 1] + 2 * places.error
+        yield _pairs(part, first, distance <= limit)
+
+
+def _distances(places: Places, ptr: Ints, rows: Ints) -> Iterator[tuple[Ints, int, Floats]]:
+    """A few rows of one protein at a time, its first row, and roughly their distances from all of it."""
+    of_each = itertools.pairwise(np.searchsorted(rows, ptr).tolist())
+    for (first, end), (low, high) in zip(itertools.pairwise(ptr.tolist()), of_each, strict=True):
         right = places.right[:, first:end]
         step = max(1, _MAX_DISTANCES // max(1, end - first))
-        last = min(k, end - first - 1)
         for start in range(low, high, step):
             part = rows[start : min(start + step, high)]
-            distance = places.left.take(part, axis=0) @ right
-            limit = np.partition(distance, last, axis=1)[:, last : last + 1] + 2 * places.error
-            at = np.flatnonzero(distance <= limit)
-            row = at // (end - first)
-            at -= row * (end - first)
-            at += first
-            yield part.take(row), at
+            yield part, first, places.left.take(part, axis=0) @ right
+
+
+def _pairs(rows: Ints, first: int, mask: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Rows of the pairs of a mask [n, L], between ``rows`` and the L rows from ``first`` on."""
+    at = np.flatnonzero(mask)
+    number = at // mask.shape[1]
+    at -= number * mask.shape[1]
+    at += first
+    return rows.take(number), at

@@ -95,7 +95,11 @@ class Fuser(Component, Protocol):
 
 
 class GraphBuilder(Component, Protocol):
-    """Built with ``(settings)``; draws the edges of a batch."""
+    """Built with ``(settings)``; draws the edges of a batch.
+
+    A builder that draws some edges faster than all may have a method ``edges_into(batch, residues)``:
+    the same graph without the edges that end elsewhere than at these residues, bool [N].
+    """
 
     num_relations: int
 

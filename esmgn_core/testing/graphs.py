@@ -29,7 +29,7 @@ class GraphSubject:
 
 def check_graph_builder(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """State all claims about a graph builder."""
-    checks = (_valid, _inputs_untouched, _repeatable, _packing, _rigid_motion, _state_dict)
+    checks = (_valid, _inputs_untouched, _repeatable, _packing, _part, _rigid_motion, _state_dict)
     claims.check(checks, GraphSubject(claims, build))
 
 
@@ -105,6 +105,20 @@ def _packing(subject: GraphSubject) -> None:
         subject.claims.hold(
             len(among ^ set(alone)) <= _MAX_TIES, f"packing changes the edges of protein '{protein.name}'"
         )
+
+
+def _part(subject: GraphSubject) -> None:
+    """Where the builder can draw only the edges into some residues, they are those of the whole graph."""
+    builder, batch = subject.build(), example_batch()
+    if not hasattr(builder, "edges_into"):
+        return
+    residues = torch.arange(batch.num_residues) % 3 == 0
+    whole = builder(batch)
+    expected = edge_list(whole.keep_edges(residues[whole.edge_index[1]]))
+    subject.claims.hold(
+        edge_list(builder.edges_into(batch, residues)) == expected,
+        "edges_into draws other edges into some residues than the whole graph has",
+    )
 
 
 def _rigid_motion(subject: GraphSubject) -> None:

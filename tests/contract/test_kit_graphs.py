@@ -125,6 +125,12 @@ class LooksAlongOneAxis(Healthy):
         return graph.keep_edges((graph.relation != 3) | (height[0] < height[1]))
 
 
+class DrawsAnotherPart(Healthy):
+    def edges_into(self, batch, residues):
+        graph = self(batch)
+        return graph.keep_edges(residues[graph.edge_index[0]])
+
+
 class DependsOnTheOrigin(Healthy):
     def forward(self, batch):
         graph = super().forward(batch)
@@ -154,6 +160,7 @@ def test_a_healthy_graph_builder_passes():
         (DependsOnTheBatch, "packing changes the edges of protein 'two_chains'"),
         (Flickers, "draws two graphs for one batch"),
         (HidesState, "some state is not saved"),
+        (DrawsAnotherPart, "edges_into draws other edges"),
         (LooksAlongOneAxis, "turning the proteins changes"),
         (DependsOnTheOrigin, "shifting the proteins changes"),
     ],

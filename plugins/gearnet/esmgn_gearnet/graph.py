@@ -63,6 +63,13 @@ class RelationalGraph(nn.Module):
         )
         return ResidueGraph.from_edges(torch.cat(edges, dim=1), relation, self.num_relations)
 
+    def edges_into(self, batch: ProteinBatch, residues: Tensor) -> ResidueGraph:
+        """The edges of the graph that end at some residues, bool [N]."""
+        if is_dense(batch):
+            return drawn_on_cpu(batch, self.settings, residues)
+        graph: ResidueGraph = self(batch)
+        return graph.keep_edges(residues[graph.edge_index[1]])
+
 
 def _sequential(batch: ProteinBatch, max_offset: int) -> list[Tensor]:
     """Edges source -> source + offset within one chain, int64 [2, E] for each offset from -m to m."""

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.dense import Found, Ints, Places, joined, search
@@ -32,10 +33,15 @@ class _Settings(Protocol):
     def max_radius_neighbors(self) -> int: ...
 
 
-def drawn_on_cpu(batch: ProteinBatch, settings: _Settings) -> ResidueGraph:
+def drawn_on_cpu(batch: ProteinBatch, settings: _Settings, into: Tensor | None = None) -> ResidueGraph:
     """The edges of :class:`esmgn_gearnet.graph.RelationalGraph`.
 
     An edge is an integer of three fields, target, relation and source, the order of a graph's edges.
+
+    Args:
+        batch: N residues, on a CPU.
+        settings: those of the graph.
+        into: the residues that edges are to end at, bool [N]; all if ``None``.
     """
     places, ptr, run = Places.of(batch), batch.ptr.numpy(), _runs(batch)
     num_relations = 2 * settings.max_offset + 3
@@ -45,11 +51,12 @@ def drawn_on_cpu(batch: ProteinBatch, settings: _Settings) -> ResidueGraph:
     edges = [np.empty(0, np.int64)]
     for first, end in itertools.pairwise(cuts.tolist()):
         low, high = int(ptr[first]), int(ptr[end])
+        rows = None if into is None else np.flatnonzero(into[low:high].numpy())
         near = search(
-            places.part(low, high), ptr[first : end + 1] - low, settings.radius, settings.num_neighbors
+            places.part(low, high), ptr[first : end + 1] - low, settings.radius, settings.num_neighbors, rows
         )
         parts = [
-            *_sequential(run[low:high], settings.max_offset, target_at),
+            *_sequential(run[low:high], settings.max_offset, target_at, rows),
             _within_radius(near[0], settings, target_at),
             _nearest(*near, high - low, settings, target_at),
         ]
@@ -69,15 +76,19 @@ def _runs(batch: ProteinBatch) -> Ints:
     return new.cumsum()
 
 
-def _sequential(run: Ints, max_offset: int, target_at: int) -> list[Ints]:
-    """Edges source -> source + offset within one chain, for each offset from -m to m."""
+def _sequential(run: Ints, max_offset: int, target_at: int, rows: Ints | None) -> list[Ints]:
+    """Edges source -> source + offset within one chain, for each offset from -m to m, into ``rows``."""
     row = np.arange(len(run))
     edges = [_packed(row, row, target_at)]
     for offset in range(1, max_offset + 1):
         first = np.flatnonzero(run[:-offset] == run[offset:])
         second = first + offset
         edges = [_packed(first, second, target_at), *edges, _packed(second, first, target_at)]
-    return edges
+    if rows is None:
+        return edges
+    wanted = np.zeros(len(run), np.bool_)
+    wanted[rows] = True
+    return [part[wanted.take(part >> target_at)] for part in edges]
 
 
 def _within_radius(close: Found, settings: _Settings, target_at: int) -> Ints:

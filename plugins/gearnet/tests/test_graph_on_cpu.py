@@ -49,6 +49,25 @@ def test_integers_and_tensors_draw_alike(settings: dict[str, float], monkeypatch
     assert set(drawn.relation.tolist()) == set(range(draw.num_relations))
 
 
+@pytest.mark.parametrize("long", [dense.LONG, -1])
+def test_the_edges_into_some_residues_are_those_of_the_whole_graph(
+    long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of residues of each protein, at least one protein without any."""
+    batch = batch_of(0, 90, 1, 2, 61, 12, 200)
+    monkeypatch.setattr(graph_on_cpu, "_PART", 50)
+    monkeypatch.setattr(dense, "LONG", long)
+    draw = RelationalGraph(RelationalGraph.Settings())
+    place = torch.arange(batch.num_residues) - batch.ptr[batch.protein_index]
+    residues = (place >= 20) & (place < 45)
+    whole, part = draw(batch), draw.edges_into(batch, residues)
+    expected = whole.keep_edges(residues[whole.edge_index[1]])
+    assert torch.equal(part.edge_index, expected.edge_index)
+    assert torch.equal(part.relation, expected.relation)
+    assert part.num_relations == whole.num_relations
+    assert set(part.relation.tolist()) == set(range(draw.num_relations))
+
+
 def test_no_residue() -> None:
     graph = RelationalGraph(RelationalGraph.Settings())(batch_of(0, 0))
     assert graph.num_edges == 0

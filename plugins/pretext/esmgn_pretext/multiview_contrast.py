@@ -62,15 +62,24 @@ class MultiviewContrast(nn.Module):
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """Two views of each protein; targets ``weight`` [B] only where residues of low pLDDT count less."""
-        graph = self.settings.residue_graph(batch, build_graph)
-        return self._view(batch, graph, draws), self._view(batch, graph, draws)
+        if not self.settings.crop_length:
+            graph = self.settings.residue_graph(batch, build_graph)
+            return self._view(batch, graph, draws), self._view(batch, graph, draws)
+        return self._window(batch, build_graph, draws), self._window(batch, build_graph, draws)
+
+    def _window(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> View:
+        length, skip = self.settings.crop_length, self.settings.reference
+        starts = random_windows(batch.lengths, length, draws, skip_last_start=skip)
+        keep = window_mask(batch, starts, length)
+        if bool(keep.all()):
+            return self._view(batch, self.settings.residue_graph(batch, build_graph), draws)
+        # Neighbours are ranked in the whole protein, but only those of the window's residues are needed.
+        ask = getattr(build_graph, "edges_into", None)
+        graph = build_graph(batch) if ask is None else ask(batch, keep)
+        graph = self.settings.plddt.certain_edges(batch, graph)
+        return self._view(batch.select(keep), graph.select(keep), draws)
 
     def _view(self, batch: ProteinBatch, graph: ResidueGraph, draws: Draws) -> View:
-        length = self.settings.crop_length
-        if length:
-            skip = self.settings.reference
-            starts = random_windows(batch.lengths, length, draws, skip_last_start=skip)
-            batch, graph = cropped(batch, graph, starts, length)
         targets = self.settings.plddt.protein_targets(batch)
         if float(draws.shared(1)) < 0.5:
             return View(batch, graph, targets)
@@ -111,16 +120,6 @@ class MultiviewContrast(nn.Module):
             back = own[:, 1] @ group[:, 0].T / self.settings.temperature
             losses = (losses + functional.cross_entropy(back, target, reduction="none")) / 2
         return losses, scores.argmax(dim=1) == target
-
-
-def cropped(
-    batch: ProteinBatch, graph: ResidueGraph, starts: Tensor, length: int
-) -> tuple[ProteinBatch, ResidueGraph]:
-    """Windows of ``length`` residues from ``starts`` (int64 [B]) on, and the edges inside them."""
-    keep = window_mask(batch, starts, length)
-    if bool(keep.all()):
-        return batch, graph
-    return batch.select(keep), graph.select(keep)
 
 
 def without(graph: ResidueGraph, edge: Tensor) -> ResidueGraph:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.draws import SeededDraws
+from esmgn_core.graph import ResidueGraph
 from esmgn_core.testing import example_proteins
+from esmgn_core.testing.examples import ExampleGraph
 from esmgn_pretext.multiview_contrast import MultiviewContrast
 
 
@@ -96,6 +98,24 @@ def test_windows_hold_the_edges_of_the_whole_protein(batch, build_graph):
         expected = whole.select(inside)
         assert torch.equal(view.graph.edge_index, expected.edge_index)
         assert torch.equal(view.graph.relation, expected.relation)
+
+
+def test_builders_are_asked_only_for_the_edges_into_the_windows(batch, build_graph):
+    """A builder that can draw a part is not asked for the whole; the edges are the same."""
+    asked: list[int] = []
+
+    class Part(ExampleGraph):
+        def edges_into(self, batch: ProteinBatch, residues: Tensor) -> ResidueGraph:
+            asked.append(int(residues.sum()))
+            graph = self(batch)
+            return graph.keep_edges(residues[graph.edge_index[1]])
+
+    whole, part = (
+        task(crop_length=12).views(batch, draw, no_edge_masks(batch)) for draw in (build_graph, Part())
+    )
+    assert asked == [int(batch.lengths.clamp(max=12).sum())] * 2
+    for first, second in zip(whole, part, strict=True):
+        assert torch.equal(first.graph.edge_index, second.graph.edge_index)
 
 
 def starts_of(view: ProteinBatch, batch: ProteinBatch) -> list[int]:
