@@ -6,7 +6,8 @@ Random weights, the same in all models. Two sets: lengths as in nature (log-norm
 residues) and crops of 100. CPU time of one thread, all taking turns in one process, medians; memory is
 the peak of the process above what it held before. "of floor": share of the time that the model's own
 matrix products would take if every token were in one call, without biases, attention and the rest; "of
-peak": the same against the rate of a product of 2048 x 2048 matrices.
+peak": the same against the rate of a product of 2048 x 2048 matrices; "all of peak": the products of
+attention, queries with keys and weights with values, counted too.
 """
 
 from __future__ import annotations
@@ -180,18 +181,21 @@ def compare(models: Models, proteins: list[Protein], arguments: argparse.Namespa
     num_tokens = num_residues + 2 * len(proteins)
     floor, peak = floors(models.size, num_tokens), square_product
     times = seconds({"floor": floor, "peak": peak, **runs}, arguments.rounds)
-    flops = 24 * models.size["num_layers"] * models.size["embed_dim"] ** 2 * num_tokens
+    blocks, width = models.size["num_layers"], models.size["embed_dim"]
+    flops = 24 * blocks * width**2 * num_tokens
+    of_attention = 4 * blocks * width * sum((len(one) + 2) ** 2 for one in proteins)
     rate = 2 * 2048**3 / times["peak"]
     own_rate = flops / times["floor"]
     print(f"matrix products: {own_rate / 1e9:.0f} GF/s in its own shapes, {rate / 1e9:.0f} GF/s at most")
-    print(f"{'':>22} residues/s  of floor  of peak  esmgn is faster by  memory", flush=True)
+    print(f"{'':>22} residues/s  of floor  of peak  all of peak  esmgn is faster by  memory", flush=True)
     outputs = {}
     for name, run in runs.items():
         taken = times[name]
         memory, outputs[name] = peak_bytes(run)
         print(
             f"{name:>22} {num_residues / taken:10.0f} {times['floor'] / taken:9.0%} "
-            f"{flops / rate / taken:8.0%} {taken / times['esmgn']:18.2f}x {memory / 1e6:4.0f} MB",
+            f"{flops / rate / taken:8.0%} {(flops + of_attention) / rate / taken:12.0%} "
+            f"{taken / times['esmgn']:18.2f}x {memory / 1e6:4.0f} MB",
             flush=True,
         )
     expected = outputs["fair-esm"]

@@ -84,6 +84,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, dropout: fl
     for q, k, v in _by_group(pack, query, key, value):
         mixed = _attended(q, k, v, dropout)
         attended.append(mixed.transpose(1, 2).flatten(0, 1))
+    if len(attended) == 1:
+        return attended[0]
     return torch.cat(attended) if attended else value
 
 
