@@ -1,15 +1,93 @@
-"""Angles between vectors, and the classes the tasks make of them."""
+"""What angle and dihedral prediction share: angles along walks of edges, and the classes made of them."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 from torch.nn import functional
 
-from esmgn_core.batch import TaskOutput
-from esmgn_pretext.confidence import means
+from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
+from esmgn_core.draws import Draws
+from esmgn_core.graph import ResidueGraph, View
+from esmgn_core.protocols import GraphBuilder
+from esmgn_pretext.confidence import left_out, means
+from esmgn_pretext.edges import EdgeTaskSettings
+from esmgn_pretext.heads import TupleMLP
+from esmgn_pretext.walks import draw_walks
+
+
+class AngleTask(nn.Module, ABC):
+    """Cross-entropy of an angle along consecutive edges that were taken away, in equal bins."""
+
+    class Settings(EdgeTaskSettings):
+        num_samples: int = Field(512, ge=1)
+        """Walks of consecutive edges drawn in each protein."""
+        num_bins: int = Field(8, ge=2)
+        """Classes: equal bins of the angle, which has no sign, between 0 and pi."""
+
+    num_edges: ClassVar[Literal[2, 3]]
+    """Edges of a walk."""
+
+    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.max_residues = settings.crop_length or None
+        num_members = self.num_edges + 1
+        self.head = TupleMLP(encoder_dim, num_members, encoder_dim, settings.num_bins, settings.head_layers)
+
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """Which proteins of these lengths the encoder reads whole and as they are, bool [B]."""
+        return self.settings.shown_whole(lengths)
+
+    def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
+        """One view without the drawn edges.
+
+        Targets: ``residues`` int64 [num_edges + 1, S], ``angle_class`` int64 [S]; ``weight`` float [S]
+        only where residues of low pLDDT count less.
+        """
+        batch = self.settings.crop(batch, draws)
+        graph = self.settings.residue_graph(batch, build_graph)
+        drawable = self.settings.drawable(graph)
+        edges = draw_walks(draws, graph, drawable, batch.ptr, self.num_edges, self.settings.num_samples)
+        return (self.view_without(batch, graph, edges),)
+
+    def view_without(self, batch: ProteinBatch, graph: ResidueGraph, edges: Tensor) -> View:
+        """The view without the edges of some walks, rows of ``graph`` in int64 [num_edges, S]."""
+        met = torch.cat([graph.edge_index[0, edges], graph.edge_index[1, edges[-1:]]])
+        residues, angle = self.measured(met, batch.ca.float())
+        targets = {
+            "residues": residues,
+            "angle_class": angle_class(angle, self.settings.num_bins),
+            **self.settings.plddt.targets(batch, residues),
+        }
+        return View(batch, self.settings.without(graph, edges), targets)
+
+    @abstractmethod
+    def measured(self, met: Tensor, ca: Tensor) -> tuple[Tensor, Tensor]:
+        """Residues in the order the head reads them, and the angle.
+
+        Args:
+            met: int64 [num_edges + 1, S], residues in the order of the edges.
+            ca: float32 [N, 3], in angstrom.
+
+        Returns:
+            int64 [num_edges + 1, S], and float32 [S] in radians, from 0 to pi.
+        """
+
+    def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
+        """Mean cross-entropy over the drawn walks, and the accuracy."""
+        (view,), (encoding,) = views, encodings
+        scores = self.head(encoding.residue, view.targets["residues"])
+        weight = view.targets.get("weight")
+        output = classified(scores, view.targets["angle_class"], weight)
+        return replace(output, num_left_out=left_out(view.batch, view.targets["residues"][0], weight))
 
 
 def angle_between(first: Tensor, second: Tensor) -> Tensor:
