@@ -58,7 +58,7 @@ def embed(
     out.h5 --level protein --seq esm2_650m.
     """
     from esmgn_core.inference.files import format_of
-    from esmgn_core.inference.job import Options, all_devices, embed_files
+    from esmgn_core.inference.job import Options, all_devices, embed_files, parts_folder
 
     name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
     options = Options(
@@ -69,8 +69,15 @@ def embed(
         precision=precision,
         overwrite=overwrite,
     )
-    with model_options.bar("embedding") as report:
-        summary = embed_files(name, paths, out, options, report)
+    try:
+        with model_options.bar("embedding") as report:
+            summary = embed_files(name, paths, out, options, report)
+    except KeyboardInterrupt:
+        if parts_folder(out).is_dir():
+            typer.echo(
+                f"interrupted; what is done is kept in {parts_folder(out)}: type the same again", err=True
+            )
+        raise
     _print(summary, out, options)
 
 

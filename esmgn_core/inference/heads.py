@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, build_component, draw_up
 from esmgn_core.configure import configure, read_run_file
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.run_folder import RunFolder
@@ -30,11 +30,13 @@ class Scorer:
         model: the encoder.
         head: of the pre-training run; ``None`` where the language model answers.
         described: which of both it is, in words.
+        language_model: the sequence encoder with its own head, where that answers.
     """
 
     model: Model
     head: ResidueTypeHead | None
     described: str
+    language_model: LanguageModel | None = None
 
     @property
     def random_parts(self) -> tuple[str, ...]:
@@ -46,17 +48,19 @@ class Scorer:
         """Logits float32 [N, 20] over the amino acids for each residue of a batch."""
         if self.head is not None:
             return self.head.residue_type_logits(self.model.encode(batch).residue)
-        language_model: Any = self.model.sequence
+        if self.language_model is None:
+            raise ValueError("a scorer needs a head or a language model")
         with self.model.inference():
-            logits: Tensor = language_model.residue_logits(batch.to(self.model.device))
-        return logits.float()
+            return self.language_model.residue_logits(batch.to(self.model.device)).float()
 
 
 def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32") -> Scorer:
     """Load a model with what it needs to score mutations.
 
     The head of residue type prediction is used where the folder is of a run that trained one: it sees
-    the structure. Else the sequence encoder's own language-model head is used, which does not.
+    the structure. Else the sequence encoder's own language-model head is used, which does not. A run
+    keeps its sequence encoder without that head: it is the one in the weights file that the run
+    started from.
 
     Raises:
         SettingsError: the model has neither.
@@ -67,22 +71,42 @@ def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32
     head = _trained_head(model, registry)
     if head is not None:
         return Scorer(model, head, f"residue type head of {name.folder} (sequence and structure)")
-    if _LM_HEAD not in type(_settings(model.blueprint)).model_fields:
-        raise SettingsError(
-            f"{name} has no head that tells amino acids",
-            "use a run that was pre-trained with residue type prediction: esmgn run --pretext residue_type",
-            "or a language model: --seq esm2_650m",
-        )
-    if not getattr(_settings(model.blueprint), _LM_HEAD):
-        changed = replace(name, changes=(*name.changes, f"seq.{_LM_HEAD}=true"))
-        model = load_model(changed, device=device, precision=precision, registry=registry)
-    if not isinstance(model.sequence, LanguageModel):
-        raise SettingsError(f"the sequence encoder of {name} is no language model")
-    return Scorer(model, None, f"language model {model.blueprint.config.seq.name} (sequence only)")
+    language_model, trained_on = _with_its_head(model)
+    described = f"language model {model.blueprint.config.seq.name} (sequence only)"
+    if trained_on:
+        described += f", trained on by {name.folder} without its head"
+    return Scorer(model, None, described, language_model)
 
 
-def _settings(blueprint: Blueprint) -> Any:
-    return blueprint.parts[Kind.SEQ][2]
+def _with_its_head(model: Model) -> tuple[LanguageModel, bool]:
+    """The sequence encoder with its own head, and whether its weights changed since they had that head."""
+    spec, component, settings = model.blueprint.parts[Kind.SEQ]
+    if _LM_HEAD not in type(settings).model_fields:
+        raise _no_head(model.name, f"the sequence encoder {spec.name} is no language model")
+    if getattr(settings, _LM_HEAD):
+        return model.sequence, False
+    torch.manual_seed(model.blueprint.config.train.seed)
+    try:
+        whole = build_component(spec, component, settings.model_copy(update={_LM_HEAD: True}))
+    except WeightsError as error:
+        raise _no_head(model.name, error.message) from error
+    if model.folder and getattr(whole, "weights_sha256", None) is None:
+        raise _no_head(model.name, "its sequence encoder started from random weights, without such a head")
+    state = model.sequence.state_dict()
+    trained_on = any(
+        not torch.equal(tensor.cpu(), whole.state_dict()[name]) for name, tensor in state.items()
+    )
+    whole.load_state_dict(state, strict=False)
+    return whole.requires_grad_(requires_grad=False).eval().to(model.device), trained_on
+
+
+def _no_head(name: ModelName, reason: str) -> SettingsError:
+    return SettingsError(
+        f"{name} has no head that tells amino acids",
+        reason,
+        "use a run that was pre-trained with residue type prediction: esmgn run --pretext residue_type",
+        "or a language model: --seq esm2_650m",
+    )
 
 
 def _trained_head(model: Model, registry: Registry) -> ResidueTypeHead | None:

@@ -99,6 +99,11 @@ def refused_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.refused.tsv")
 
 
+def parts_folder(out: Path) -> Path:
+    """The folder of unfinished results, beside the file ``out``."""
+    return out.with_name(f"{out.name}.parts")
+
+
 def embed_files(
     name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None = None
 ) -> Summary:
@@ -115,7 +120,7 @@ def embed_files(
     keyed = [(item, item.key()) for item in inputs]
     about = {"fingerprint": model.fingerprint, "level": options.level}
     digest = hashlib.sha256(json.dumps([about, [key for _, key in keyed]]).encode()).hexdigest()
-    folder = out.with_name(f"{out.name}.parts")
+    folder = parts_folder(out)
     if options.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     elif out.exists():

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,11 @@ import pytest
 
 import esmgn_core
 from esmgn_core.batch import Protein
+from esmgn_core.inference.embedding import Embedding
+from esmgn_core.inference.job import parts_folder
+from esmgn_core.inference.model import Model
 
+from ..conftest import pdb_text
 from .conftest import Esmgn
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +42,39 @@ def test_a_folder_is_embedded_and_what_was_written_is_said(
     ]
     again = esmgn("embed", folder, "-o", out, *MODEL, "--devices", "cpu")
     assert "7 of them were there before" in again.out
+
+
+def test_after_ctrl_c_the_same_command_computes_the_rest_only(
+    esmgn: Esmgn, tmp_path: Path, proteins: list[Protein], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "many", tmp_path / "out.npz"
+    folder.mkdir()
+    for number in range(120):
+        (folder / f"p{number:03}.pdb").write_text(pdb_text(min(proteins, key=len)))
+    command = ("embed", folder, "-o", out, *MODEL, "--devices", "cpu", "--max-residues", "300")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "esmgn_cli", *map(str, command)], stderr=subprocess.PIPE, text=True
+    )
+    while first.poll() is None and not [*parts_folder(out).glob("*.safetensors")]:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGINT)
+    told = first.communicate(timeout=60)[1].splitlines()[-1]
+    assert first.returncode == 130
+    assert told == f"interrupted; what is done is kept in {parts_folder(out)}: type the same again"
+    assert not out.exists()
+    computed: list[str] = []
+    embed_batch = Model.embed_batch
+
+    def counting(model: Model, batch: list[Protein]) -> list[Embedding]:
+        computed.extend(protein.name for protein in batch)
+        return embed_batch(model, batch)
+
+    monkeypatch.setattr(Model, "embed_batch", counting)
+    again = esmgn(*command)
+    assert 0 < len(computed) < 120
+    assert f"{120 - len(computed)} of them were there before" in again.out
+    with np.load(out) as content:
+        assert content["name"].tolist() == [f"p{number:03}" for number in range(120)]
 
 
 def test_without_a_model_the_ways_to_name_one_are_shown(esmgn: Esmgn, tmp_path: Path) -> None:

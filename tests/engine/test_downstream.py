@@ -21,14 +21,18 @@ from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import HeldOut, Predictions, predict_proteins, score_with_intervals
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import Outcome, resume_run, start_run
 from esmgn_core.errors import SettingsError
+from esmgn_core.feature_cache import CachedEncoder
 from esmgn_core.metrics import f_max, spearman
 from esmgn_core.model import JointEncoder, TrainStep
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 from esmgn_core.testing import example_proteins
 from esmgn_core.testing.files import write_pdb
+
+from .processes import Job, run_alone, run_together
 
 SMALL = (
     "seq.name=esm2_tiny",
@@ -144,6 +148,56 @@ def test_a_run_that_missed_its_report_makes_it_up(run: Run) -> None:
     outcome.run.results.unlink()
     resumed = resume_run(discover(), outcome.run.path, changes={})
     assert resumed.run.results.read_text() == report
+
+
+def test_two_processes_score_as_one(table: Path, tmp_path: Path) -> None:
+    """Of seven held-out proteins none is repeated so that both processes have equally many."""
+    rows = table.read_text().splitlines()
+    odd = table.with_name("odd.csv")
+    kept = [row for row in rows if not row.startswith(tuple(f"single_{seed}" for seed in (1, 2, 4, 5)))]
+    kept = [row for row in kept if not row.startswith(("pair_4", "pair_5"))]
+    odd.write_text("\n".join(kept) + "\n")
+    for world_size in (1, 2):
+        # Adam's usual epsilon makes steps of rounding noise.
+        size = ("optim.eps=0.001", f"train.proteins_per_batch={4 // world_size}")
+        data = ("data.name=csv", f"data.table={odd}", "data.separator=;")
+        job = Job(("downstream.name=multilabel", *data, *size), tmp_path / str(world_size))
+        run_alone(job) if world_size == 1 else run_together([job], world_size=world_size)
+    one, two = (RunFolder(tmp_path / str(world_size)) for world_size in (1, 2))
+    with np.load(one.predictions) as first, np.load(two.predictions) as second:
+        for name in ("valid", "test"):
+            names = first[f"{name}.names"].tolist()
+            assert len(set(names)) == len(names) == second[f"{name}.names"].shape[0]
+            assert second[f"{name}.names"].tolist() == names
+            assert_allclose(second[f"{name}.predictions"], first[f"{name}.predictions"], atol=1e-4)
+    scores = [json.loads(run.results.read_text())["sets"]["test"] for run in (one, two)]
+    assert scores[0]["num_predictions"] == scores[1]["num_predictions"] == 7
+    for name, values in scores[0]["scores"].items():
+        assert scores[1]["scores"][name] == pytest.approx(values, abs=1e-4)
+
+
+def test_features_of_a_frozen_encoder_are_computed_once_for_a_head(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training, validation and test of all epochs, but for the proteins that training cuts."""
+    changes = ("downstream.name=multilabel", "downstream.max_length=100", "optim.seq_lr_scale=0")
+    plain = predictions(run(*changes, out="plain"))
+    computed: list[tuple[str, int]] = []
+    original = CachedEncoder._computed
+
+    def noted(self: CachedEncoder, batch: ProteinBatch, rows: list[int]) -> dict[int, torch.Tensor]:
+        computed.extend((batch.names[row], int(batch.lengths[row])) for row in rows)
+        return original(self, batch, rows)
+
+    monkeypatch.setattr(CachedEncoder, "_computed", noted)
+    found = predictions(run(*changes, "cache.features=fp32", f"cache.path={tmp_path / 'kept'}"))
+    cut = [name for name, length in computed if length == 100]
+    whole = [name for name, length in computed if length != 100]
+    assert sorted(cut) == 3 * ["long_0"] + 3 * ["long_3"]
+    assert len(whole) == len(set(whole)) == 28
+    for name, values in plain.items():
+        if values.dtype.kind == "f":
+            assert_allclose(found[name], values, atol=1e-4)
 
 
 class SumOfTypes(torch.nn.Module):

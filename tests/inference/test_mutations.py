@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED
 from esmgn_core.batch import Protein, ProteinBatch
@@ -18,13 +19,14 @@ from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.inference.heads import Scorer, load_scorer
 from esmgn_core.inference.heatmap import draw_heatmap
-from esmgn_core.inference.model import ModelName
+from esmgn_core.inference.model import ModelName, load_model
 from esmgn_core.inference.mutations import score_variants
 from esmgn_core.inference.paired import is_paired_run, mutated, score_pairs
 from esmgn_core.inference.predictor import Predictor
 from esmgn_core.inference.tables import write_table
 from esmgn_core.inference.variants import Addresses, MutationError, parse_list
 from esmgn_core.io import read_protein
+from esmgn_core.published.convert import import_file
 from esmgn_core.registry import discover
 
 from ..conftest import pdb_text
@@ -32,6 +34,8 @@ from ..engine.conftest import SMALL as SMALL_RUN
 from ..engine.conftest import small_config
 from .conftest import DATA
 
+FUSION = Path(__file__).parents[1] / "fixtures" / "fusion" / "fusion_series.state.safetensors"
+TINY = FUSION.with_name("esm2_t2_tiny.pt")
 THROMBIN = DATA / "structures" / "edge" / "insertion_codes_1a4w.pdb.gz"
 
 
@@ -69,8 +73,6 @@ def test_the_score_is_the_log_ratio_at_the_masked_residue(joint: Scorer, protein
 
 
 def test_the_head_is_the_one_that_was_trained(joint: Scorer, run: Path) -> None:
-    from safetensors.torch import load_file
-
     saved = load_file(run / "task.safetensors")
     head = dict(joint.head.named_parameters())  # type: ignore[union-attr]
     assert torch.equal(head["head.layers.0.weight"], saved["head.layers.0.weight"])
@@ -117,6 +119,55 @@ def test_a_model_without_a_head_is_refused_with_what_to_do() -> None:
         load_scorer(ModelName(names={"seq": "onehot", "struct": "gearnet"}), device="cpu")
     assert "has no head that tells amino acids" in str(caught.value)
     assert "esmgn run --pretext residue_type" in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", ["0", "1"])
+def test_the_language_model_of_a_run_has_the_head_of_the_weights_it_started_from(
+    scale: str, tmp_path: Path, proteins: list[Protein]
+) -> None:
+    """Frozen, it is that file's model; trained on, its blocks are the run's, and that is said."""
+    weights = [f"seq.weights={TINY}", "seq.embed_dim=16", "pretext.name=distance"]
+    changes = (*weights, f"optim.seq_lr_scale={scale}", "optim.lr=0.01", "train.max_steps=2")
+    run = start_run(discover(), small_config(*changes), out=tmp_path / "run").run.path
+    scorer = load_scorer(ModelName(folder=str(run)), device="cpu")
+    batch = ProteinBatch.from_proteins(proteins[:1])
+    names = ModelName(names={"seq": "esm2_tiny"}, changes=(*weights[:2], "seq.lm_head=true"))
+    published = load_model(names, device="cpu").sequence
+    if scale == "1":
+        tensors = load_file(run / "model.safetensors")
+        trunk = {name.removeprefix("sequence."): tensor for name, tensor in tensors.items()}
+        trunk = {name: tensor for name, tensor in trunk.items() if name.startswith("model.")}
+        assert not published.load_state_dict(trunk, strict=False).unexpected_keys
+    assert torch.equal(scorer.logits(batch), published.residue_logits(batch))
+    told = f", trained on by {run} without its head" if scale == "1" else ""
+    assert scorer.described == f"language model esm2_tiny (sequence only){told}"
+    assert scorer.random_parts == ()
+
+
+def test_imported_weights_score_with_the_head_they_were_published_with(
+    tmp_path: Path, proteins: list[Protein]
+) -> None:
+    """That of ESM-2 within an ESM-GearNet, which its encoder does not need."""
+    published = load_file(FUSION)
+    import_file(discover(), FUSION, tmp_path / "weights")
+    scorer = load_scorer(ModelName(folder=str(tmp_path / "weights")), device="cpu")
+    head = scorer.language_model.model.lm_head  # type: ignore[union-attr]
+    assert torch.equal(head.dense.weight, published["sequence_model.model.lm_head.dense.weight"])
+    assert scorer.described == "language model esm2 (sequence only)"
+    assert scorer.logits(ProteinBatch.from_proteins(proteins[:1])).isfinite().all()
+
+
+def test_a_run_that_never_had_a_head_is_refused(tmp_path: Path) -> None:
+    changes = ("pretext.name=distance", "train.max_steps=1")
+    run = start_run(discover(), small_config(*changes), out=tmp_path / "run").run.path
+    with pytest.raises(SettingsError) as caught:
+        load_scorer(ModelName(folder=str(run)), device="cpu")
+    assert str(caught.value).splitlines() == [
+        f"{run} has no head that tells amino acids",
+        "  its sequence encoder started from random weights, without such a head",
+        "  use a run that was pre-trained with residue type prediction: esmgn run --pretext residue_type",
+        "  or a language model: --seq esm2_650m",
+    ]
 
 
 def test_all_substitutions_are_nineteen_at_every_residue(proteins: list[Protein]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import tarfile
 from pathlib import Path
 
 import gemmi
@@ -13,6 +15,8 @@ import pytest
 from esmgn_core.errors import StructureError
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component, example_proteins
+from esmgn_core.weights import RemoteFile
+from esmgn_datasets import atom3d
 from esmgn_datasets.atom3d import ModelQuality, MutationPairs
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "atom3d"
@@ -95,6 +99,48 @@ def test_pairs_stand_side_by_side_and_unequal_ones_are_left_out(msp):
 def test_a_folder_without_lmdb(tmp_path):
     with pytest.raises(StructureError, match=f"no PSR dataset in {tmp_path}"):
         ModelQuality(ModelQuality.Settings(path=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("component", "archive", "inside"),
+    [
+        (ModelQuality, "PSR_ARCHIVE", "split-by-year/data"),
+        (MutationPairs, "MSP_ARCHIVE", "split-by-sequence-identity-30/data"),
+    ],
+)
+def test_the_archive_is_downloaded_checked_and_unpacked_once(
+    component, archive, inside, served, monkeypatch, request
+):
+    folder, url = served
+    root = request.getfixturevalue("psr" if component is ModelQuality else "msp")
+    file = folder / getattr(atom3d, archive).filename
+    with tarfile.open(file, "w:gz") as packed:
+        for split in ("train", "val", "test"):
+            packed.add(root / split, f"{inside}/{split}")
+    md5 = hashlib.md5(file.read_bytes()).hexdigest()  # noqa: S324 - what the publishers give
+    monkeypatch.setattr(atom3d, archive, RemoteFile(url=f"{url}/{file.name}", md5=md5, license="none stated"))
+    first = component(component.Settings())
+    file.unlink()
+    again, unpacked = component(component.Settings()), component(component.Settings(path=root))
+    names = [[dataset[index].name for index in range(len(dataset))] for dataset in (first, again, unpacked)]
+    assert names[0] == names[1] == names[2]
+    assert len(names[0]) == 6
+
+
+def test_a_cut_archive_leaves_no_half_of_a_dataset(psr, served, monkeypatch):
+    """Its checksum is that of the publishers' file, so that only unpacking can tell."""
+    folder, url = served
+    file = folder / "PSR-split-by-year.tar.gz"
+    with tarfile.open(file, "w:gz") as packed:
+        packed.add(psr / "train", "split-by-year/data/train")
+        packed.add(psr / "val", "split-by-year/data/val")
+    file.write_bytes(file.read_bytes()[:-200])
+    md5 = hashlib.md5(file.read_bytes()).hexdigest()  # noqa: S324 - as above
+    remote = RemoteFile(url=f"{url}/{file.name}", md5=md5, license="none stated")
+    monkeypatch.setattr(atom3d, "PSR_ARCHIVE", remote)
+    for _ in range(2):
+        with pytest.raises(StructureError, match=r"cannot unpack .*PSR-split-by-year\.tar\.gz"):
+            ModelQuality(ModelQuality.Settings())
 
 
 @pytest.fixture

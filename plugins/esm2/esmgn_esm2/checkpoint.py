@@ -17,7 +17,7 @@ from esmgn_core.weights import load_file
 from esmgn_esm2.model import Transformer, rotary_frequencies
 from esmgn_esm2.tokens import token_table
 
-_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?|^sequence\.model\.")
+_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?|^sequence(_model)?\.model\.")
 _NOT_NEEDED = ("contact_head.", "structure.", "fuser.")
 _HEAD = "lm_head."
 _FREQUENCIES = ".self_attn.rot_emb.inv_freq"
@@ -78,6 +78,8 @@ def _sequence_encoder(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) -> None:
     """Leave of the language-model head in ``state`` what ``model`` has a place for."""
+    if model.lm_head is not None and not any(name.startswith(_HEAD) for name in state):
+        state |= _head_beside(path)
     decoder, embedding = state.pop(f"{_HEAD}weight", None), state.get("embed_tokens.weight")
     names = [name for name in state if name.startswith(_HEAD)]
     if model.lm_head is None:
@@ -93,6 +95,13 @@ def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) ->
         rows = token_table("X")[: len(AMINO_ACIDS)]  # of other tokens nothing is asked
         if not torch.equal(decoder[rows], embedding[rows]):
             raise WeightsError(f"weights in {path}: {_HEAD}weight is not the embedding, this is no ESM-2")
+
+
+def _head_beside(path: Path) -> dict[str, Any]:
+    """The head that ``esmgn weights import`` keeps in a file of its own."""
+    extras = path.with_name("extras.safetensors")
+    state = _sequence_encoder(load_file(extras)) if extras.is_file() else {}
+    return {name: value for name, value in state.items() if name.startswith(_HEAD)}
 
 
 def _take_frequencies(state: dict[str, Any]) -> dict[str, Tensor]:
