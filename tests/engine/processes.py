@@ -31,7 +31,8 @@ class Job(NamedTuple):
 def start_together(jobs: Sequence[Job], *, world_size: int) -> list[BaseProcess]:
     """Start jobs, one after the other, each with ``world_size`` processes that talk over gloo."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    # The optimisers import dynamo with their first step.
+    context.set_forkserver_preload([__name__, "torch._dynamo"])
     ports = [_free_port() for _ in jobs]
     processes: list[BaseProcess] = [
         context.Process(target=_work, args=(rank, world_size, jobs, ports), daemon=True)

@@ -1,4 +1,4 @@
-"""Several processes give the run of one."""
+"""Processes that torchrun starts and stops."""
 
 from __future__ import annotations
 
@@ -13,71 +13,19 @@ import pytest
 
 from esmgn_core.engine.run_folder import RunFolder
 
-from .conftest import SMALL, Start
+from .conftest import SMALL
 
 _SETTINGS = [argument for text in SMALL for argument in ("--set", text)]
 
 
-def torchrun(folder: Path, *changes: str, num_processes: int = 2) -> list[str]:
+def torchrun(folder: Path, *changes: str) -> list[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(num_processes), "-m", "esmgn_cli", "run"]
+    command += ["--nproc-per-node", "2", "-m", "esmgn_cli", "run"]
     return [*command, *_SETTINGS, *(a for text in changes for a in ("--set", text)), "--out", str(folder)]
 
 
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def run_together(folder: Path, *changes: str) -> RunFolder:
-    """A run of two processes, to its end."""
-    done = subprocess.run(
-        torchrun(folder, *changes),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return RunFolder(folder)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("pretext", "seq_lr_scale", "split"),
-    [
-        ("residue_type", 0.1, ("train.proteins_per_batch=2",)),
-        ("distance", 0, ("train.proteins_per_batch=2",)),
-        ("residue_type+distance", 0, ("train.proteins_per_batch=2",)),
-        ("siamdiff", 0.1, ("train.proteins_per_batch=2",)),
-    ],
-)
-def test_two_processes_give_the_losses_of_one(
-    start: Start, tmp_path: Path, pretext: str, seq_lr_scale: float, split: tuple[str, ...]
-) -> None:
-    """Losses on the same global batches; training losses to 1e-5."""
-    changes = (f"pretext.name={pretext}", f"optim.seq_lr_scale={seq_lr_scale}")
-    alone = start(*changes, out="alone").run
-    together = run_together(tmp_path / "together", *changes, *split)
-    assert len(together.read_metrics()) == len(alone.read_metrics()) == 6
-    for one, two in zip(alone.read_metrics(), together.read_metrics(), strict=True):
-        assert two.keys() - one.keys() == {"slowest_rank", "idle_percent"}
-        assert one.keys() <= two.keys()
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
-        # Biases before a batch norm have a gradient of rounding noise, which Adam scales up: they
-        # cannot touch the training loss, but shift the running means a little.
-        assert two.get("valid_loss", 0.0) == pytest.approx(one.get("valid_loss", 0.0), rel=1e-2)
-
-
-@pytest.mark.slow
-def test_contrast_that_gathers_negatives_does_not_depend_on_the_number_of_processes(
-    start: Start, tmp_path: Path
-) -> None:
-    changes = ("pretext.name=multiview_contrast", "data.valid_fraction=0", "pretext.gather=true")
-    alone = start(*changes, out="alone").run.read_metrics()
-    together = run_together(tmp_path / "together", *changes, "train.proteins_per_batch=2").read_metrics()
-    assert [line["loss"] for line in together] == pytest.approx([line["loss"] for line in alone], rel=1e-4)
-    assert len(alone) == 8
 
 
 @pytest.mark.slow
