@@ -2,12 +2,12 @@
 
 This is the form of all PDB files of AlphaFold DB. The reader checks everything it relies on and
 leaves any other text to gemmi, so that both give the same protein or the same refusal. A field of
-eight columns is one integer of 64 bits here, and its digits are taken apart by arithmetic.
+eight columns is two integers of 32 bits here, and its digits are taken apart by arithmetic.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,18 @@ _LINE = 81
 Words = NDArray[np.unsignedinteger[Any]]
 
 
+class Fields(NamedTuple):
+    """Fields of eight columns with a point in the fifth: the four before it, and the four from it on."""
+
+    before: Words
+    after: Words
+
+
 def _word(text: bytes) -> int:
     return int.from_bytes(text, "little")
 
 
-_SLOTS = {_word(f" {name:<3}".encode()): slot for slot, name in enumerate(BACKBONE_ATOMS)}
+_ATOMS = [np.uint32(_word(f" {name:<3}".encode())) for name in BACKBONE_ATOMS]
 _NAMES = np.array(sorted(_word(name.encode()) for name in STANDARD_NAMES), dtype=np.uint64)
 _TYPES = np.array(
     encode("".join(classify(int(name).to_bytes(3, "little").decode(), {})[1] for name in _NAMES)), np.uint8
@@ -40,50 +47,50 @@ def read_by_stride(text: bytes, file_name: str) -> ResidueArrays | None:
     num_atoms = (end - first) // _LINE
     if end == _LINE or (end - first) % _LINE or end > len(text):
         return None
-    if text.count(b"\n", first, end) != num_atoms or not _alone(text, first, end):
+    lines = np.frombuffer(text, np.uint8, end - first, first)
+    if np.count_nonzero(lines == ord("\n")) != num_atoms or not _alone(text, first, end):
         return None
 
     def words(column: int, dtype: str = "<u8") -> Words:
         return np.ndarray(num_atoms, dtype, text, first + column, (_LINE,))
 
-    middle = words(16)
+    def coordinates(column: int) -> Words:
+        return np.ndarray((3, num_atoms), "<u4", text, first + column, (8, _LINE)).copy()
+
+    middle = words(16).copy()
     if not _same_form(words, middle):
         return None
-    coordinates = np.ndarray((3, num_atoms), "<u8", text, first + 30, (8, _LINE))
     number, name = words(22, "<u4"), middle >> np.uint64(8) & np.uint64(0xFFFFFF)
-    starts = np.flatnonzero(number[1:] != number[:-1]) + 1
-    if not _are_numbers(coordinates) or (np.delete(name[1:] != name[:-1], starts - 1)).any():
+    is_start = np.ones(num_atoms, dtype=np.bool_)
+    is_start[1:] = number[1:] != number[:-1]
+    starts = np.flatnonzero(is_start)
+    atoms = _backbone_atoms(words(12, "<u4").copy(), starts)
+    if atoms is None or ((name[1:] != name[:-1]) > is_start[1:]).any():
         return None
-    starts = np.concatenate([[0], starts])
-    slot = _slots(words(12, "<u4"))
-    atoms = np.flatnonzero(slot >= 0)
-    residue = np.searchsorted(starts, atoms, side="right") - 1
-    filled = np.zeros((len(starts), len(BACKBONE_ATOMS)), dtype=np.bool_)
-    filled[residue, slot[atoms]] = True
-    if filled.sum() != len(atoms) or not filled[:, CA].all() or len(atoms) == len(starts):
+    names = name[starts]
+    place = np.minimum(np.searchsorted(_NAMES, names), len(_NAMES) - 1)
+    if (_NAMES[place] != names).any():
         return None
 
-    numbers = number[starts].astype(np.uint64) | np.uint64(_word(b"\0\0\0\0.000"))
-    place = np.minimum(np.searchsorted(_NAMES, name[starts]), len(_NAMES) - 1)
-    factors = words(59)[atoms[slot[atoms] == CA]] & np.uint64(0x00FFFFFFFFFFFF00) | np.uint64(
-        _word(b" \0\0\0\0\0\0000")
-    )
-    if not (_are_numbers(numbers) and _are_numbers(factors) and (_NAMES[place] == name[starts]).all()):
+    fields = Fields(*(coordinates(column) for column in (30, 34)))
+    short = _short_fields(number[starts], *(words(column, "<u4")[atoms[CA]] for column in (59, 63)))
+    if not (_are_numbers(fields) and _are_numbers(short)):
         return None
-    values = _values(numbers) // 1000
-    if (values[1:] <= values[:-1]).any():
+    backbone = np.empty((len(starts), len(BACKBONE_ATOMS), 3), dtype=np.float32)
+    position = _values(Fields(*(half.take(atoms, axis=1) for half in fields)))
+    np.divide(position, np.float32(1000), out=backbone.T, dtype=np.float32)
+    values = _values(short)
+    numbers, b_factor = values[: len(starts)] // 1000, values[len(starts) :]
+    if (numbers[1:] <= numbers[:-1]).any():
         return None
-    backbone = np.full((*filled.shape, 3), np.nan, dtype=np.float32)
-    backbone[residue, slot[atoms]] = (_values(coordinates[:, atoms]).astype(np.float32) / np.float32(1000)).T
-    b_factor = (_values(factors) / 1000).astype(np.float32)
     return ResidueArrays(
         residue_type=_TYPES[place],
         backbone=backbone,
-        number=values.astype(np.int32),
+        number=numbers,
         insertion_code=np.full(len(starts), NO_CODE, dtype=np.uint8),
         chain=np.zeros(len(starts), dtype=np.int64),
         chains=(chr(text[first + 21]),),
-        plddt=scale_plddt(b_factor) if pdb_has_plddt(text[: first + 6], file_name) else None,
+        plddt=_plddt(b_factor) if pdb_has_plddt(text[: first + 6], file_name) else None,
     )
 
 
@@ -110,45 +117,66 @@ def _same_form(words: Any, middle: Words) -> bool:
     return bool(same and altloc == before == NO_CODE < chain and spaces.all())
 
 
-def _slots(names: Words) -> NDArray[np.int64]:
-    slot = np.full(len(names), -1)
-    for name, index in _SLOTS.items():
-        slot[names == np.uint32(name)] = index
-    return slot
+def _backbone_atoms(names: Words, starts: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Rows of the four atoms of each residue, [4, n]; ``None`` if a residue has none or two of one."""
+    found = [np.flatnonzero(names == name) for name in _ATOMS]
+    if any(len(rows) != len(starts) for rows in found):
+        return None
+    rows = np.array(found)
+    ends = np.append(starts[1:], len(names))
+    return rows if (rows >= starts).all() and (rows < ends).all() else None
 
 
-_ZEROS = np.uint64(_word(b"0000.000"))
+def _short_fields(numbers: Words, before: Words, after: Words) -> Fields:
+    """Residue numbers and then B-factors, which stand in columns 59-66, in the form of coordinates."""
+    before = before & np.uint32(0xFFFFFF00) | np.uint32(_word(b" "))
+    after = after & np.uint32(0x00FFFFFF) | np.uint32(_word(b"\0\0\0000"))
+    no_decimals = np.full(len(numbers), _word(b".000"), dtype=np.uint32)
+    return Fields(np.concatenate([numbers, before]), np.concatenate([no_decimals, after]))
+
+
+def _plddt(thousandths: NDArray[np.int32]) -> NDArray[np.float32] | None:
+    return scale_plddt((thousandths / 1000).astype(np.float32))
+
+
+_ZEROS = np.uint32(_word(b"0000"))
+_NO_DECIMALS = np.uint32(_word(b".000"))
 _MINUS, _BLANK = _word(b"-") ^ _word(b"0"), _word(b" ") ^ _word(b"0")
-_NEGATIVE_HEADS = (_MINUS, _BLANK | _MINUS << 8, _BLANK | _BLANK << 8 | _MINUS << 16)
-_POSITIVE_HEADS = (0, _BLANK, _BLANK | _BLANK << 8, _BLANK | _BLANK << 8 | _BLANK << 16)
+_HEADS = (
+    *(_BLANK, _BLANK | _BLANK << 8, _BLANK | _BLANK << 8 | _BLANK << 16),
+    *(_MINUS, _BLANK | _MINUS << 8, _BLANK | _BLANK << 8 | _MINUS << 16),
+)
+_ONLY_MINUS = np.uint32(0x0D0D0D0D)  # bits of a minus that a blank has not
 
 
-def _heads(fields: Words) -> tuple[Words, Words]:
-    """The characters of each field with digits as 0-9, and of those the ones that are no digits."""
-    digits = fields ^ _ZEROS
-    other = (digits + np.uint64(0x7676767676767676)) & np.uint64(0x8080808080808080)
-    return digits, digits & (other >> np.uint64(7)) * np.uint64(0xFF)
+def _digits(before: Words) -> tuple[Words, Words]:
+    """Characters that are no digits, and digits as 0-9; zero in the place of the others."""
+    characters = before ^ _ZEROS
+    other = (characters + np.uint32(0x76767676)) & np.uint32(0x80808080)
+    heads = (other >> np.uint32(7)) * np.uint32(0xFF) & characters
+    return heads, characters ^ heads
 
 
-def _are_numbers(fields: Words) -> bool:
+def _are_numbers(fields: Fields) -> bool:
     """Whether all fields look like ``'-123.456'``: blanks, a sign, digits, one point before three digits."""
-    digits, heads = _heads(fields)
-    fine = heads == np.uint64(0)
-    for head in (*_POSITIVE_HEADS[1:], *_NEGATIVE_HEADS):
-        fine |= heads == np.uint64(head)
-    points = digits & np.uint64(0xFF << 32) == np.uint64(0)
-    return bool((fine & points).all())
+    heads, _ = _digits(fields.before)
+    fine = heads == np.uint32(0)
+    for head in _HEADS:
+        fine |= heads == np.uint32(head)
+    # The point is zero now, and three characters are 0-9: no byte plus these reaches 128.
+    fine &= ((fields.after ^ _NO_DECIMALS) + np.uint32(0x7676767F)) & np.uint32(0x80808080) == np.uint32(0)
+    return bool(fine.all())
 
 
-def _values(fields: Words) -> NDArray[np.int64]:
+def _values(fields: Fields) -> NDArray[np.int32]:
     """The numbers of such fields, in thousandths."""
-    digits, heads = _heads(fields)
-    digits ^= heads
-    negative = heads == np.uint64(_NEGATIVE_HEADS[0])
-    for head in _NEGATIVE_HEADS[1:]:
-        negative |= heads == np.uint64(head)
-    pairs = (digits * np.uint64(10) + (digits >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
-    fours = pairs * np.uint64(100) + (pairs >> np.uint64(16))
-    before, after = fours & np.uint64(0xFFFF), fours >> np.uint64(32) & np.uint64(0xFFFF)
-    value = (before * np.uint64(1000) + after).astype(np.int64)
-    return np.where(negative, -value, value)
+    heads, before = _digits(fields.before)
+    value = _four_digits(before) * np.uint32(1000) + _four_digits(fields.after ^ _NO_DECIMALS)
+    is_negative = heads & _ONLY_MINUS != np.uint32(0)
+    signed: NDArray[np.int32] = value.view(np.int32)
+    return np.negative(signed, out=signed, where=is_negative)
+
+
+def _four_digits(digits: Words) -> Words:
+    pairs = (digits * np.uint32(10) + (digits >> np.uint32(8))) & np.uint32(0x00FF00FF)
+    return pairs * np.uint32(100) + (pairs >> np.uint32(16)) & np.uint32(0xFFFF)

@@ -81,15 +81,17 @@ def _refuse_directory(error: OSError) -> None:
     raise StructureError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
-def structure_name(path: Path) -> str:
+def structure_name(path: str | os.PathLike[str]) -> str:
     """File name without its structure endings.
 
     >>> structure_name(Path("models/AF-P00257-F1-model_v4.pdb.gz"))
     'AF-P00257-F1-model_v4'
     """
-    inflated = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    known = inflated.suffix.lower() in STRUCTURE_SUFFIXES + _NAMED_ONLY_SUFFIXES
-    return inflated.stem if known else inflated.name
+    name = os.fspath(path).rpartition("/")[2]  # not by Path: archives have millions of members
+    inflated = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+    stem, dot, ending = inflated.rpartition(".")
+    known = stem and dot + ending.lower() in STRUCTURE_SUFFIXES + _NAMED_ONLY_SUFFIXES
+    return stem if known else inflated
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -155,11 +157,9 @@ def text_of(content: bytes) -> tuple[Format, bytes]:
 
 def _inflate(content: bytes) -> bytes:
     try:
-        inflated: bytes = (
-            igzip.decompress(content)  # type: ignore[no-untyped-call]
-            if len(content) * _MAX_RATIO < _MAX_INFLATED
-            else _inflate_watched(content)
-        )
+        inflated = _inflate_small(content) if len(content) * _MAX_RATIO < _MAX_INFLATED else None
+        if inflated is None:
+            inflated = _inflate_watched(content)
     except EOFError as error:
         raise UnreadableError("the gzip stream is cut off: copy or download the file again") from error
     except (OSError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # its stub says instance
@@ -167,6 +167,19 @@ def _inflate(content: bytes) -> bytes:
     if not inflated:
         raise UnreadableError("the gzip file holds zero bytes")
     return inflated
+
+
+def _inflate_small(content: bytes) -> bytes | None:
+    """The only member of a gzip file, into one buffer of the size its end declares; ``None`` otherwise."""
+    stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+    declared = int.from_bytes(content[-4:], "little")
+    if declared > _MAX_INFLATED:
+        return None
+    try:
+        inflated: bytes = stream.decompress(content, declared + 1)
+    except igzip_lib.IsalError:  # type: ignore[misc]  # its stub says instance
+        return None
+    return inflated if stream.eof and not stream.unused_data else None
 
 
 def _inflate_watched(content: bytes) -> bytes:

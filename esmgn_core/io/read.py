@@ -227,7 +227,7 @@ def _whole(residues: ResidueArrays, text: bytes) -> Reading:
         residues,
         ReadReport("pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}),
         origin=lambda: pdb_origin(text, has_plddt=residues.plddt is not None),
-        chains=lambda: standard_chain_account(residues, pdb_declared(text)),
+        chains=lambda: standard_chain_account(residues, text),
         structure=lambda: pdb_structure(text),
     )
 

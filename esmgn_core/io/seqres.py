@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import gemmi
@@ -15,7 +16,9 @@ from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.plddt import pdb_header
 from esmgn_core.io.table import ResidueTable
 
-_STANDARD = np.array([gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA) for letter in AMINO_ACIDS])
+_STANDARD = np.array(
+    [f"{gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)} ".encode() for letter in AMINO_ACIDS]
+)
 _SEQRES = b"SEQRES"
 _NOT_ONE_CHAIN = ("?", ".", "")
 
@@ -63,12 +66,23 @@ def chain_accounts(table: ResidueTable, declared: Mapping[str, Sequence[str]]) -
     return tuple(_chain_account(table, chain, declared) for chain in np.unique(table.chain).tolist())
 
 
-def standard_chain_account(
-    residues: ResidueArrays, declared: Mapping[str, Sequence[str]]
-) -> tuple[ChainAccount, ...]:
-    """The account of a protein of one chain without insertion codes, all residues of standard types."""
-    names = _STANDARD[residues.residue_type].tolist()
-    return (_chain(residues.chains[0], names, residues.number, residues.insertion_code, declared),)
+def standard_chain_account(residues: ResidueArrays, text: bytes) -> tuple[ChainAccount, ...]:
+    """The account of a protein of one chain without insertion codes, all residues of standard types.
+
+    Args:
+        residues: the protein.
+        text: the PDB text it was read from.
+    """
+    names = _STANDARD[residues.residue_type].tobytes()
+    name = residues.chains[0]
+    records = list(_seqres_records(text))
+    is_declared = b"".join([record[19:71] for record in records]).rstrip() == names.rstrip()
+    if is_declared and {record[11:12] for record in records} == {name.encode("latin-1")}:
+        breaks = _breaks(residues.number, residues.insertion_code)
+        return (ChainAccount(name, len(residues), len(residues), (), (), 0, breaks),)
+    declared = pdb_declared(text)
+    found = names.decode().split()
+    return (_chain(name, found, residues.number, residues.insertion_code, declared),)
 
 
 def _chain_account(table: ResidueTable, chain: int, declared: Mapping[str, Sequence[str]]) -> ChainAccount:
@@ -86,12 +100,6 @@ def _chain(
 ) -> ChainAccount:
     wanted = list(declared.get(name, ()))
     missing, mismatched, undeclared = _compare(wanted, found) if wanted else ((), (), 0)
-    step = np.diff(number.astype(np.int64))
-    jumps = np.flatnonzero((step != 1) & ~((step == 0) & (code[1:] != code[:-1])))
-
-    def label(row: int) -> str:
-        return f"{number[row]}{chr(code[row])}".strip()
-
     return ChainAccount(
         name=name,
         residues=len(found),
@@ -99,8 +107,20 @@ def _chain(
         missing=missing,
         mismatched=mismatched,
         undeclared=undeclared,
-        breaks=tuple((label(row), label(row + 1)) for row in jumps.tolist()),
+        breaks=_breaks(number, code),
     )
+
+
+def _breaks(number: NDArray[np.int32], code: NDArray[np.uint8]) -> tuple[tuple[str, str], ...]:
+    step = number[1:] - number[:-1].astype(np.int64)
+    if (step == 1).all():
+        return ()
+    jumps = np.flatnonzero((step != 1) & ~((step == 0) & (code[1:] != code[:-1])))
+
+    def label(row: int) -> str:
+        return f"{number[row]}{chr(code[row])}".strip()
+
+    return tuple((label(row), label(row + 1)) for row in jumps.tolist())
 
 
 def _compare(
@@ -143,15 +163,19 @@ def _aligned(wanted: list[str], found: list[str]) -> Iterator[tuple[int | None, 
 
 def pdb_declared(text: bytes) -> dict[str, list[str]]:
     """Chain identifier -> residue names, from the SEQRES records of PDB text."""
-    text = pdb_header(text)
     declared: dict[str, list[str]] = {}
-    start = text.find(b"\n" + _SEQRES) + 1
-    while text.startswith(_SEQRES, start):
-        end = text.find(b"\n", start) % (len(text) + 1)
-        line = text[start:end].decode("latin-1")
+    for record in _seqres_records(text):
+        line = record.decode("latin-1")
         declared.setdefault(line[11:12].strip(), []).extend(line[19:70].upper().split())
-        start = end + 1
     return declared
+
+
+def _seqres_records(text: bytes) -> Iterator[bytes]:
+    """The lines that follow each other from the first SEQRES record on."""
+    header = pdb_header(text)
+    start = header.find(b"\n" + _SEQRES)
+    lines = header[start + 1 :].split(b"\n") if start >= 0 else []
+    return takewhile(lambda line: line.startswith(_SEQRES), lines)
 
 
 def mmcif_declared(block: gemmi.cif.Block) -> dict[str, list[str]]:

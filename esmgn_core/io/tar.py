@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from esmgn_core.errors import DataError
 
@@ -112,14 +112,13 @@ def _pax(content: bytes) -> dict[str, str]:
 
 
 def _why_not(name: str, kind: bytes, is_cut_off: bool) -> str:
-    path = PurePosixPath(name)
     if is_cut_off:
         return "the archive is cut off inside this member: copy or download it again"
     if kind in _LINKS:
         return "a link, not a file"
     if kind[0] in _KINDS:
         return f"{_KINDS[kind[0]]}, not a file"
-    if path.is_absolute() or ".." in path.parts:
+    if name.startswith("/") or ".." in name.split("/"):
         return "its name points outside of the archive"
     return ""
 

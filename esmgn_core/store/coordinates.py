@@ -9,7 +9,7 @@ their own. Files give three decimals, so this loses nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,28 +62,38 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
     starts = np.repeat(ends - lengths, blocks) + within * BLOCK
     block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(position)))
 
-    present = cast("NDArray[np.bool_]", np.isfinite(position).all(-1))
-    unit = np.rint(position * np.float64(_UNIT))
-    origin = _origins(np.where(present[..., None], unit, np.nan), starts)
-    offset = unit - origin[block][:, None]
-    fits = present & (np.abs(offset) <= _LARGEST).all(-1)
-    offset[~fits] = 0
-    packed = offset.astype(np.int16)
-    packed[~present, 0] = _MISSING
-    packed[present & ~fits, 0] = _ESCAPED
-    escapes = np.flatnonzero(present & ~fits)
-    return Fixed(packed, origin, escapes, position.reshape(-1, 3)[escapes])
-
-
-def _origins(unit: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.int32]:
-    """int32 [K, 3]: the middle of each block, or the median atom of one that is too large."""
-    low = np.fmin.reduceat(np.fmin.reduce(unit, axis=1), starts)
-    high = np.fmax.reduceat(np.fmax.reduce(unit, axis=1), starts)
+    num_atoms = position.shape[1]
+    unit, low, high = _units(position, starts * num_atoms)
+    is_large = (high - low > 2 * _LARGEST).any(-1)
     origin = np.rint((low + high) / 2)
-    ends = np.append(starts[1:], len(unit))
-    for large in np.flatnonzero((high - low > 2 * _LARGEST).any(-1)).tolist():
-        origin[large] = np.rint(np.nanmedian(unit[starts[large] : ends[large]], axis=(0, 1)))
-    return np.clip(origin, -_MAX_ORIGIN, _MAX_ORIGIN).astype(np.int32)
+    for large in np.flatnonzero(is_large).tolist():  # the median atom, which most are near to
+        end = starts[large + 1] if large + 1 < len(starts) else len(position)
+        origin[large] = np.rint(np.nanmedian(unit[starts[large] : end], axis=(0, 1)))
+    origin = np.clip(origin, -_MAX_ORIGIN, _MAX_ORIGIN)
+    offset = unit - np.tile(origin, (1, num_atoms))[block].reshape(position.shape)
+
+    odd = np.flatnonzero(is_large[block] | ~np.isfinite(offset.sum((1, 2))))
+    present = np.isfinite(position[odd]).all(-1)
+    fits = present & (np.abs(offset[odd]) <= _LARGEST).all(-1)
+    offset[odd] = np.where(fits[..., None], offset[odd], 0)
+    packed = offset.astype(np.int16)
+    packed[odd, :, 0] = np.where(fits, packed[odd, :, 0], np.where(present, _ESCAPED, _MISSING))
+    row, atom = np.nonzero(present & ~fits)
+    escapes = odd[row] * num_atoms + atom
+    return Fixed(packed, origin.astype(np.int32), escapes, position[odd[row], atom])
+
+
+def _units(position: NDArray[np.float32], first_atoms: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Whole thousandths, [R, a, 3], NaN for missing atoms; the lowest and highest of each block, [K, 3]."""
+    with np.errstate(over="ignore"):
+        unit: NDArray[Any] = np.rint(position * _UNIT)
+    low, high = (each.reduceat(unit.reshape(-1, 3), first_atoms) for each in (np.minimum, np.maximum))
+    if max(-low.min(), high.max()) < _EXACT / 4:  # not where an atom is missing, and rounded without error
+        return unit, low, high
+    unit = np.rint(position * np.float64(_UNIT))
+    unit[~np.isfinite(unit).all(-1)] = np.nan
+    low, high = (each.reduceat(unit.reshape(-1, 3), first_atoms) for each in (np.fmin, np.fmax))
+    return unit, low, high
 
 
 def decode(

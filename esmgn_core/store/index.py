@@ -17,6 +17,7 @@ from esmgn_core.io.read import Reading
 from esmgn_core.store.sources import Item
 
 _DIGEST = b"columns_sha256"
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 SCHEMA = pa.schema(
     [
@@ -59,7 +60,7 @@ def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, An
         "method": origin.method,
         "organism": origin.organism,
         "sequence_hash": sequence_hash(residues.residue_type),
-        "account": json.dumps(account(reading), separators=(",", ":")),
+        "account": _to_json(account(reading)),
         "reason": None,
     }
 
@@ -68,8 +69,7 @@ def noted(row: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
     """The row with ``notes`` added to its account, if there are any."""
     if not notes:
         return row
-    text = json.dumps({**json.loads(row["account"]), "notes": list(notes)}, separators=(",", ":"))
-    return {**row, "account": text}
+    return {**row, "account": _to_json({**json.loads(row["account"]), "notes": list(notes)})}
 
 
 def refused(item: Item, reason: str, digest: bytes | None = None) -> dict[str, Any]:

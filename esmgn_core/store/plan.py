@@ -154,7 +154,7 @@ def _longer_names(items: Sequence[Item], sources: Sequence[str], taken: frozense
     for item in items:
         place = PurePath(item.long_name)
         inside = place.relative_to(root) if place.is_relative_to(root) and str(place) != root else place
-        bare = inside.with_name(structure_name(Path(inside.name))).as_posix()
+        bare = inside.with_name(structure_name(inside.name)).as_posix()
         candidates[item.long_name] = (bare, inside.as_posix(), item.long_name)
     names = {}
     for level in range(3):

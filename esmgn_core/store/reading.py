@@ -61,7 +61,7 @@ class ItemReader:
         else:
             content = self._content(item)
         digest = sha256(content).digest()
-        reading = read_content(content, Path(item.member or item.source).name)
+        reading = read_content(content, (item.member or item.source).rpartition("/")[2])
         return _one_chain(reading, item.chain) if item.chain else reading, digest
 
     def _content(self, item: Item) -> bytes:

@@ -162,7 +162,7 @@ def _file_items(path: Path, topology: Path | None) -> Iterator[Item]:
         yield from _archive("zip", path, _zip)
     elif is_foldcomp(path.name) or path.with_name(path.name + ".index").is_file():
         for member in foldcomp_entries(path):
-            yield Item("foldcomp", str(path), member, structure_name(Path(member or path.name)))
+            yield Item("foldcomp", str(path), member, structure_name(member or path.name))
     elif lower.endswith(TRAJECTORY_SUFFIXES):
         yield from _trajectory(path, topology)
     else:
@@ -196,7 +196,7 @@ def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) 
     for member, offset, size, reason in entries(path):
         is_twin = ".cif" in member.lower() and _key(member) in with_pdb
         if reason or (is_structure(member) and not is_twin):
-            yield Item(kind, str(path), member, structure_name(Path(member)), offset, size, reason=reason)
+            yield Item(kind, str(path), member, structure_name(member), offset, size, reason=reason)
 
 
 def _is_pdb(name: str) -> bool:
@@ -204,7 +204,8 @@ def _is_pdb(name: str) -> bool:
 
 
 def _key(member: str) -> bytes:
-    return blake2b(str(Path(member).with_name(structure_name(Path(member)))).encode(), digest_size=8).digest()
+    folder, _, name = member.rpartition("/")
+    return blake2b(f"{folder}/{structure_name(name)}".encode(), digest_size=8).digest()
 
 
 def _tar(path: Path) -> Iterator[Entry]:

@@ -67,3 +67,13 @@ def test_further_decimals_are_rounded():
     position = np.full((1, 4, 3), 1.23456, dtype=np.float32)
     _, decoded = round_trip(position, [1])
     assert np.array_equal(decoded, np.full((1, 4, 3), 1.235, dtype=np.float32))
+
+
+def test_a_missing_atom_beside_one_that_escapes_and_one_beyond_all_bounds():
+    position = trace(60, step=1.4)
+    position[25, 2] = np.nan
+    position[26, 3] = 200.0
+    position[50, 0] = np.finfo(np.float32).max
+    fixed, decoded = round_trip(position, [60])
+    assert np.array_equal(decoded, position, equal_nan=True)
+    assert fixed.escape_atom.tolist() == [26 * 4 + 3, 50 * 4]

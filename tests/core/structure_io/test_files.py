@@ -131,6 +131,9 @@ PACKED = gzip.compress(TEXT.encode() * 40, mtime=0)
         (PACKED[:-4], "the gzip stream is cut off"),
         (PACKED[:5], "the gzip stream is cut off"),
         (PACKED[:-8] + bytes(8), "the gzip stream is damaged"),
+        (PACKED[:-8] + bytes(4) + PACKED[-4:], "the gzip stream is damaged"),  # only the checksum differs
+        (PACKED[:-4] + b"\1\0\0\0", "the gzip stream is damaged"),  # only the size differs
+        (PACKED[:-4] + b"\xff\xff\xff\xff", "the gzip stream is damaged"),
         (PACKED[:20] + b"\xff" * 30 + PACKED[50:], "the gzip stream is damaged"),
         (bz2.compress(TEXT.encode()), "unpack it first"),
         (lzma.compress(TEXT.encode()), "unpack it first"),
