@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--only", choices=list(SECTIONS))
     arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", module="mdtraj")  # of headers without a unit cell, thousands of lines
     for name, function in SECTIONS.items():
         if arguments.only in (None, name):
             with tempfile.TemporaryDirectory() as work:

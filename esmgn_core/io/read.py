@@ -13,6 +13,7 @@ import gemmi
 
 from esmgn_core.alphabet import UNKNOWN, decode
 from esmgn_core.errors import StructureError
+from esmgn_core.io.alphafold_cif import read_aligned_mmcif
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import Format, UnreadableError, load_text, structure_name, text_of, unique_names
@@ -28,6 +29,7 @@ from esmgn_core.io.seqres import (
     mmcif_declared,
     pdb_declared,
     standard_chain_account,
+    standard_pdb_account,
 )
 from esmgn_core.io.table import ResidueTable
 
@@ -174,6 +176,9 @@ def read_content(content: bytes, file_name: str) -> Reading:
 def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
     """Like :func:`read_content` for inflated text of known format."""
     if file_format in ("mmcif", "bcif"):
+        aligned = read_aligned_mmcif(text, file_name) if file_format == "mmcif" else None
+        if aligned is not None:
+            return _whole_mmcif(*aligned, text)
         table, num_models, block = read_mmcif(text, is_binary=file_format == "bcif")
         return _reading(
             table,
@@ -186,7 +191,7 @@ def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
         )
     residues = read_by_stride(text, file_name)
     if residues is not None:
-        return _whole(residues, text)
+        return _whole_pdb(residues, text)
     table, num_models = read_pdb(text)
     return _reading(
         table,
@@ -221,14 +226,24 @@ def _reading(
     )
 
 
-def _whole(residues: ResidueArrays, text: bytes) -> Reading:
+def _whole_pdb(residues: ResidueArrays, text: bytes) -> Reading:
     """What was read by stride: every residue is standard and has a CA atom, and nothing was left out."""
     return Reading(
         residues,
         ReadReport("pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}),
         origin=lambda: pdb_origin(text, has_plddt=residues.plddt is not None),
-        chains=lambda: standard_chain_account(residues, text),
+        chains=lambda: standard_pdb_account(residues, text),
         structure=lambda: pdb_structure(text),
+    )
+
+
+def _whole_mmcif(residues: ResidueArrays, block: gemmi.cif.Block, text: bytes) -> Reading:
+    return Reading(
+        residues,
+        ReadReport("mmcif", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}),
+        origin=lambda: mmcif_origin(block, has_plddt=residues.plddt is not None),
+        chains=lambda: standard_chain_account(residues, mmcif_declared(block)),
+        structure=lambda: mmcif_structure(gemmi.cif.read_string(text).sole_block()),
     )
 
 

@@ -66,23 +66,23 @@ def chain_accounts(table: ResidueTable, declared: Mapping[str, Sequence[str]]) -
     return tuple(_chain_account(table, chain, declared) for chain in np.unique(table.chain).tolist())
 
 
-def standard_chain_account(residues: ResidueArrays, text: bytes) -> tuple[ChainAccount, ...]:
-    """The account of a protein of one chain without insertion codes, all residues of standard types.
+def standard_chain_account(
+    residues: ResidueArrays, declared: Mapping[str, Sequence[str]]
+) -> tuple[ChainAccount, ...]:
+    """The account of a protein of one chain without insertion codes, all residues of standard types."""
+    names = _STANDARD[residues.residue_type].tobytes().decode().split()
+    return (_chain(residues.chains[0], names, residues.number, residues.insertion_code, declared),)
 
-    Args:
-        residues: the protein.
-        text: the PDB text it was read from.
-    """
-    names = _STANDARD[residues.residue_type].tobytes()
-    name = residues.chains[0]
+
+def standard_pdb_account(residues: ResidueArrays, text: bytes) -> tuple[ChainAccount, ...]:
+    """The same for a protein read from PDB text, fast where that declares just these residues."""
+    name, names = residues.chains[0], _STANDARD[residues.residue_type].tobytes()
     records = list(_seqres_records(text))
     is_declared = b"".join([record[19:71] for record in records]).rstrip() == names.rstrip()
     if is_declared and {record[11:12] for record in records} == {name.encode("latin-1")}:
         breaks = _breaks(residues.number, residues.insertion_code)
         return (ChainAccount(name, len(residues), len(residues), (), (), 0, breaks),)
-    declared = pdb_declared(text)
-    found = names.decode().split()
-    return (_chain(name, found, residues.number, residues.insertion_code, declared),)
+    return standard_chain_account(residues, pdb_declared(text))
 
 
 def _chain_account(table: ResidueTable, chain: int, declared: Mapping[str, Sequence[str]]) -> ChainAccount:
@@ -180,9 +180,11 @@ def _seqres_records(text: bytes) -> Iterator[bytes]:
 
 def mmcif_declared(block: gemmi.cif.Block) -> dict[str, list[str]]:
     """Author's chain identifier -> residue names, from the polymer sequences of an mmCIF block."""
-    scheme = block.find("_pdbx_poly_seq_scheme.", ["pdb_strand_id", "asym_id", "seq_id", "mon_id"])
-    if len(scheme):
-        return _by_chain((row.str(0), row.str(2), row.str(3)) for row in scheme)
+    items = ("pdb_strand_id", "asym_id", "seq_id", "mon_id")
+    scheme = [list(block.find_values(f"_pdbx_poly_seq_scheme.{item}")) for item in items]
+    if scheme[0] and len({len(column) for column in scheme}) == 1:
+        text = gemmi.cif.as_string
+        return _by_chain((text(row[0]), text(row[2]), text(row[3])) for row in zip(*scheme, strict=True))
     entities: dict[str, list[str]] = {}
     for row in block.find("_entity_poly_seq.", ["entity_id", "mon_id"]):
         entities.setdefault(row.str(0), []).append(row.str(1).upper())

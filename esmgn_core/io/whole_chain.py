@@ -1,0 +1,87 @@
+"""One chain of standard residues, each with N, CA, C and O: what the readers of fixed columns share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmgn_core.alphabet import BACKBONE_ATOMS, encode
+from esmgn_core.io.arrays import NO_CODE, ResidueArrays
+from esmgn_core.io.digits import Fields, Words, are_numbers, thousandths, word
+from esmgn_core.io.plddt import scale_plddt
+from esmgn_core.io.residues import STANDARD_NAMES, classify
+
+_NAMES = np.array(sorted(word(name.encode()) for name in STANDARD_NAMES), dtype=np.uint64)
+_TYPES = np.array(
+    encode("".join(classify(int(name).to_bytes(3, "little").decode(), {})[1] for name in _NAMES)), np.uint8
+)
+
+
+def first_atoms(number: Words, name: Words) -> NDArray[np.int64] | None:
+    """First atom of each residue, told by its number; ``None`` where a name changes inside a residue."""
+    is_start = np.ones(len(number), dtype=np.bool_)
+    is_start[1:] = number[1:] != number[:-1]
+    starts: NDArray[np.int64] = np.flatnonzero(is_start)
+    return None if ((name[1:] != name[:-1]) > is_start[1:]).any() else starts
+
+
+def backbone_atoms(
+    names: Words, starts: NDArray[np.int64], wanted: Sequence[np.unsignedinteger[Any]]
+) -> NDArray[np.int64] | None:
+    """Rows of the atoms ``wanted`` of each residue, [4, n]; ``None`` if a residue has none or two of one."""
+    found = [np.flatnonzero(names == name) for name in wanted]
+    if any(len(rows) != len(starts) for rows in found):
+        return None
+    rows = np.array(found)
+    ends = np.append(starts[1:], len(names))
+    return rows if (rows >= starts).all() and (rows < ends).all() else None
+
+
+def residue_types(names: Words) -> NDArray[np.uint8] | None:
+    """Types of residues with these names of three letters, ``None`` if one is not standard."""
+    place = np.minimum(np.searchsorted(_NAMES, names), len(_NAMES) - 1)
+    return None if (_NAMES[place] != names).any() else _TYPES[place]
+
+
+def whole_chain(
+    residue_type: NDArray[np.uint8], position: Fields, short: Fields, chain: str, *, has_plddt: bool
+) -> ResidueArrays | None:
+    """The protein; ``None`` where residue numbers do not ascend.
+
+    Args:
+        residue_type: uint8 [n].
+        position: x, y and z of the four atoms of each residue, [3, 4, n].
+        short: residue numbers, and B-factors of the CA atoms, [2n]; known to be numbers.
+        chain: identifier.
+        has_plddt: whether the B-factors are pLDDT.
+    """
+    length = len(residue_type)
+    values = thousandths(short)
+    number = values[:length] // 1000
+    if (number[1:] <= number[:-1]).any():
+        return None
+    backbone = np.empty((length, len(BACKBONE_ATOMS), 3), dtype=np.float32)
+    np.divide(thousandths(position), np.float32(1000), out=backbone.T, dtype=np.float32)
+    b_factor = (values[length:] / 1000).astype(np.float32)
+    return ResidueArrays(
+        residue_type=residue_type,
+        backbone=backbone,
+        number=number,
+        insertion_code=np.full(length, NO_CODE, dtype=np.uint8),
+        chain=np.zeros(length, dtype=np.int64),
+        chains=(chain,),
+        plddt=scale_plddt(b_factor) if has_plddt else None,
+    )
+
+
+def short_fields(numbers: Words, factors: Fields) -> Fields | None:
+    """Residue numbers of four characters, and B-factors, as ``whole_chain`` takes them.
+
+    ``None`` if one is not a number.
+    """
+    no_decimals = np.full(len(numbers), word(b".000"), dtype=np.uint32)
+    short = Fields(np.concatenate([numbers, factors.before]), np.concatenate([no_decimals, factors.after]))
+    return short if are_numbers(short) else None
