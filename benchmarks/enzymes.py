@@ -1,12 +1,13 @@
 """Fmax on enzymes by heads on frozen encoders, against two baselines.
 
-    python benchmarks/enzymes.py DATA [--init FOLDER ...] [--seq NAME] [--epochs 60] [--quick]
+    python benchmarks/enzymes.py DATA [--init FOLDER ...] [--random SETTINGS ...] [--epochs 60] [--quick]
 
 DATA holds ``labels/enzyme_backbone_ec.tsv`` (columns ``file``, ``ec``, ``split``; files relative to DATA).
 Two tasks: the first digit of the EC number, and all its four levels as classes of their own. Encoders are
-frozen: a random one, and those of the folders given (runs, or imported weights). Each protein is encoded
-once; features are standardised by the training proteins; a head of two layers is trained on them, its epoch
-chosen on the validation proteins. ``majority`` scores classes by their share among the training proteins;
+frozen: random ones, each with the settings of its ``--random``, and those of the folders given (runs, or
+imported weights). Each protein is encoded once; features are standardised by the training proteins; a head
+of two layers is trained on them, its learning rate and epoch chosen on the validation proteins. So is one on
+``residue counts`` alone, 21 numbers. ``majority`` scores classes by their share among the training proteins;
 ``nearest 3-mers`` by the most similar training protein that has the class (cosine of 3-mer counts).
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.compose import draw_up
 from esmgn_core.configure import configure, parse_assignments
@@ -36,6 +39,8 @@ from esmgn_downstream.multilabel import Multilabel
 TASKS = {"first digit": 1, "four levels": 4}
 SPLITS = ("train", "valid", "test")
 BATCH = 8
+RATES = (1e-4, 1e-3)
+RANDOM = "seq.name=esm2_8m seq.weights=random struct.name=gearnet"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--init", type=Path, action="append", default=[], help="folder with an encoder")
-    parser.add_argument("--seq", default="esm2_8m", help="sequence encoder of the random encoder")
+    parser.add_argument(
+        "--random",
+        action="append",
+        metavar="SETTINGS",
+        help=f"an encoder of random weights, settings as after --set, with spaces between them; '{RANDOM}'",
+    )
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--quick", action="store_true", help="60 proteins, 5 epochs, 100 resamples")
     arguments = parser.parse_args()
@@ -62,8 +72,11 @@ def main() -> None:
             for name, levels in TASKS.items()
         }
     any_dataset = next(iter(datasets.values()))
-    features = {f"{arguments.seq} + gearnet, random": encode(any_dataset, seq=arguments.seq)}
-    features |= {str(path): encode(any_dataset, folder=path) for path in arguments.init}
+    started = time.process_time()
+    features = {"residue counts": counted(any_dataset)}
+    for text in arguments.random or [RANDOM]:
+        features[f"random `{text}`, frozen"] = encode(any_dataset, settings=text.split())
+    features |= {f"`{path}`, frozen": encode(any_dataset, folder=path) for path in arguments.init}
     sizes = " / ".join(str(len(part.indices)) for part in parts(any_dataset).values())
     print(f"{sizes} proteins; test scores with 95 % intervals\n")
     print("| task | classes | scores by | Fmax | AUPR micro |")
@@ -71,11 +84,10 @@ def main() -> None:
     for name, dataset in datasets.items():
         split = parts(dataset)
         rows = {"majority": majority(split), "nearest 3-mers": nearest(dataset, split)}
-        rows |= {
-            f"head on {who}, frozen": head(given, split, epochs=epochs) for who, given in features.items()
-        }
+        rows |= {f"head on {who}": head(given, split, epochs=epochs) for who, given in features.items()}
         for who, scores in rows.items():
             print(f"| {name} | {len(dataset.label_names)} | {who} | {scored(scores, split, resamples)} |")
+    print(f"\n{time.process_time() - started:.0f} s of processor time")
 
 
 def read(data: Path, levels: int, folder: Path, *, quick: bool) -> Table:
@@ -106,12 +118,17 @@ def parts(dataset: Table) -> dict[str, Part]:
     return {name: Part(list(rows), dataset.labels(rows)) for name, rows in indices.items()}
 
 
-def encode(dataset: Table, *, seq: str = "", folder: Path | None = None) -> Tensor:
+def counted(dataset: Table) -> Tensor:
+    """How often each residue type occurs, float32 [P, 21]."""
+    types = (dataset[index].residue_type for index in range(len(dataset)))
+    return torch.stack([each.bincount(minlength=UNKNOWN + 1)[: UNKNOWN + 1].float() for each in types])
+
+
+def encode(dataset: Table, *, settings: list[str] | None = None, folder: Path | None = None) -> Tensor:
     """Protein representations of all proteins, [P, D], by a frozen encoder."""
     registry = discover()
     source = EncoderFolder(folder) if folder else None
-    names = [f"seq.name={seq}", "seq.weights=random", "struct.name=gearnet", "fuse.name=serial"]
-    layer = source.tables() if source else parse_assignments(names)
+    layer = source.tables() if source else parse_assignments(["fuse.name=serial", *(settings or ())])
     blueprint = draw_up(registry, configure(registry, [layer, {"optim": {"seq_lr_scale": 0}}]))
     encoder, graph = blueprint.encoder().eval(), blueprint.graph()
     if source:
@@ -127,20 +144,29 @@ def encode(dataset: Table, *, seq: str = "", folder: Path | None = None) -> Tens
 
 
 def head(features: Tensor, split: dict[str, Part], *, epochs: int) -> Tensor:
-    """Test scores of a head trained on the features, at the epoch with the best validation Fmax."""
-    torch.manual_seed(0)
+    """Test scores of a head trained on the features, at the rate and epoch of the best validation Fmax."""
     known = features[split["train"].indices]
     scale = known.std(0).clamp(min=1e-6)
     inputs = {name: (features[part.indices] - known.mean(0)) / scale for name, part in split.items()}
-    num_targets = split["train"].labels.shape[1]
+    return max(
+        (trained(inputs, split, rate=rate, epochs=epochs) for rate in RATES), key=lambda item: item[0]
+    )[1]
+
+
+def trained(
+    inputs: dict[str, Tensor], split: dict[str, Part], *, rate: float, epochs: int
+) -> tuple[float, Tensor]:
+    """Best validation Fmax, and the test scores of its epoch."""
+    torch.manual_seed(0)
+    (num_known, width), num_targets = inputs["train"].shape, split["train"].labels.shape[1]
     task = Multilabel(
-        Multilabel.Settings(num_layers=2, dropout=0.2), encoder_dim=features.shape[1], num_targets=num_targets
+        Multilabel.Settings(num_layers=2, dropout=0.2), encoder_dim=width, num_targets=num_targets
     )
-    optimizer = torch.optim.Adam(task.parameters(), lr=1e-4, weight_decay=1e-4)
+    optimizer = torch.optim.Adam(task.parameters(), lr=rate, weight_decay=1e-4)
     best, kept = -1.0, torch.zeros_like(split["test"].labels)
     for _ in range(epochs):
         task.train()
-        for rows in torch.randperm(len(known)).split(32):
+        for rows in torch.randperm(num_known).split(32):
             logits = task.head(inputs["train"][rows])
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, split["train"].labels[rows])
             optimizer.zero_grad()
@@ -152,7 +178,7 @@ def head(features: Tensor, split: dict[str, Part], *, epochs: int) -> Tensor:
         score = task.score(valid, split["valid"].labels, torch.arange(len(valid)))["f_max"]
         if score > best:
             best, kept = score, test
-    return kept
+    return best, kept
 
 
 def majority(split: dict[str, Part]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from .conftest import pdb_text
 
 PAGE = (Path(__file__).parents[1] / "docs" / "using.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"\n```(python)?\n(.*?)```", PAGE, flags=re.DOTALL)
+IN_SENTENCES = re.findall(r"`(esmgn [^`]+)`", PAGE)
+PUBLISHED = Path(__file__).parent / "fixtures" / "fusion" / "fusion_series.state.safetensors"
 
 
 @pytest.fixture
@@ -36,8 +39,27 @@ def home(tmp_path: Path, proteins: list[Protein], monkeypatch: pytest.MonkeyPatc
     return tmp_path
 
 
+def test_every_command_of_the_page_is_found() -> None:
+    """None is indented, where the test below would pass it by."""
+    found = [line for language, block in BLOCKS if not language for line in block.strip().splitlines()]
+    assert [line.strip() for line in PAGE.splitlines() if line.strip().startswith("esmgn ")] == found
+
+
+@pytest.fixture
+def viewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra ``viewer`` where it is installed, else a stand-in for its files."""
+    if find_spec("ipymolstar") is None:
+        files = tmp_path / "viewer.js", tmp_path / "viewer.css"
+        for file in files:
+            file.write_text("/* a viewer */")
+        monkeypatch.setattr("esmgn_core.inference.page.viewer_files", lambda: files)
+
+
+@pytest.mark.usefixtures("viewer")
 def test_the_page_does_what_it_says(home: Path, esmgn: Esmgn) -> None:  # noqa: F811
-    assert len(BLOCKS) >= 10
+    for line in IN_SENTENCES:
+        done = esmgn(*shlex.split(line.replace(" FILE ", f" {shlex.quote(str(PUBLISHED))} "))[1:])
+        assert done.status == 0, (line, done.err)
     names: dict[str, object] = {}
     for language, block in BLOCKS:
         if language:
@@ -55,6 +77,8 @@ def test_the_page_does_what_it_says(home: Path, esmgn: Esmgn) -> None:  # noqa: 
         "scan.csv",
         "scan.png",
         "labels_found.csv",
+        "labels_found.html",
+        "weights",
     }
     assert len(names["vectors"]) == 6  # type: ignore[arg-type]
     assert names["first"].number == 1  # type: ignore[attr-defined]

@@ -24,11 +24,8 @@ def proteingym(
     fuse: model_options.Fuse = None,
     graph: model_options.Graph = None,
     changes: model_options.Changes = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Table to write: .csv, .tsv or .json.", show_default=False),
-    ] = None,
-    max_residues: Annotated[int, typer.Option(min=1, help="Residues in one forward pass.")] = 4096,
+    out: model_options.Table = None,
+    max_residues: model_options.MaxResidues = 4096,
     device: model_options.Device = "auto",
 ) -> None:
     """Rank the variants of mutational scans.

@@ -28,6 +28,11 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="A setting of the model. Repeatable."),
 ]
+Table = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Table to write: .csv, .tsv or .json.", show_default=False),
+]
+MaxResidues = Annotated[int, typer.Option(min=1, help="Residues in one forward pass.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 

@@ -38,14 +38,11 @@ def mutate(
     fuse: model_options.Fuse = None,
     graph: model_options.Graph = None,
     changes: model_options.Changes = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Table to write: .csv, .tsv or .json.", show_default=False),
-    ] = None,
+    out: model_options.Table = None,
     picture: Annotated[
         Path | None, typer.Option(help="Heat map to write: .png, .svg or .pdf.", show_default=False)
     ] = None,
-    max_residues: Annotated[int, typer.Option(min=1, help="Residues in one forward pass.")] = 4096,
+    max_residues: model_options.MaxResidues = 4096,
     device: model_options.Device = "auto",
 ) -> None:
     """Score mutations of a protein.

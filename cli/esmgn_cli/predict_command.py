@@ -27,10 +27,7 @@ def predict(
     count: Annotated[
         int, typer.Option("--count", "-k", min=1, help="Labels shown of each protein, besides all predicted.")
     ] = 5,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Table to write: .csv, .tsv or .json.", show_default=False),
-    ] = None,
+    out: model_options.Table = None,
     page: Annotated[
         Path | None, typer.Option("--html", help="Page with 3D structures to write.", show_default=False)
     ] = None,

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
+from esmgn_core.batch import Encoding, TaskOutput
 from esmgn_core.graph import View
 from esmgn_core.metrics import accuracy
-from esmgn_downstream.head import MLP, HeadedTask, HeadSettings, known_labels
+from esmgn_downstream.head import HeadSettings, ProteinTask, known_labels
 
 
-class Classification(HeadedTask):
+class Classification(ProteinTask):
     """Cross-entropy of the class of a protein, whose label is the number of its class.
 
     Source: arXiv 2203.06125, section 5 (fold classification).
@@ -23,21 +23,10 @@ class Classification(HeadedTask):
         """Settings of :class:`Classification`."""
 
     metric = "accuracy"
-    group_size = 1
-    label_dim = 1
 
     def __init__(self, settings: Settings, *, encoder_dim: int, num_targets: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.head = MLP(encoder_dim, num_targets, settings)
-
-    def prepare(self, labels: Tensor) -> None:
-        """Nothing is taken from the labels: all classes weigh the same."""
-
-    def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:  # noqa: ARG002 - part of the contract
-        """Logits float32 [B, T]."""
-        logits: Tensor = self.head(encoding.protein)
-        return logits.float()
+        super().__init__(settings, encoder_dim=encoder_dim, num_targets=num_targets)
+        self.label_dim = 1
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean cross-entropy over the proteins whose class is known, and the accuracy."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from esmgn_core.batch import ProteinBatch
+from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.crop import window_mask
 from esmgn_core.draws import Draws
 from esmgn_core.graph import View
@@ -75,6 +75,26 @@ class HeadedTask(nn.Module):
     def window_starts(self, batch: ProteinBatch, max_length: int) -> Tensor:  # noqa: ARG002 - for subclasses
         """First residue kept of each protein, int64 [B]."""
         return torch.zeros_like(batch.lengths)
+
+
+class ProteinTask(HeadedTask):
+    """A downstream task whose head reads the protein representation, with one output for each target."""
+
+    group_size = 1
+
+    def __init__(self, settings: HeadSettings, *, encoder_dim: int, num_targets: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.label_dim = num_targets
+        self.head = MLP(encoder_dim, num_targets, settings)
+
+    def prepare(self, labels: Tensor) -> None:
+        """Nothing is taken from the labels."""
+
+    def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:  # noqa: ARG002 - part of the contract
+        """Outputs of the head, float32 [B, T]: logits for classes."""
+        outputs: Tensor = self.head(encoding.protein)
+        return outputs.float()
 
 
 def known_labels(batch: ProteinBatch) -> tuple[Tensor, Tensor]:

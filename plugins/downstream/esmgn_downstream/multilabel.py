@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
+from esmgn_core.batch import Encoding, TaskOutput
 from esmgn_core.graph import View
 from esmgn_core.metrics import Sweep, macro_average_precision
-from esmgn_downstream.head import MLP, HeadedTask, HeadSettings, known_labels
+from esmgn_downstream.head import HeadSettings, ProteinTask, known_labels
 
 
-class Multilabel(HeadedTask):
+class Multilabel(ProteinTask):
     """Binary cross-entropy of every class, from the protein representation.
 
     A protein without any class is a training example like others. Predictions are logits.
@@ -26,21 +26,6 @@ class Multilabel(HeadedTask):
         """Settings of :class:`Multilabel`."""
 
     metric = "f_max"
-    group_size = 1
-
-    def __init__(self, settings: Settings, *, encoder_dim: int, num_targets: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.label_dim = num_targets
-        self.head = MLP(encoder_dim, num_targets, settings)
-
-    def prepare(self, labels: Tensor) -> None:
-        """Nothing is taken from the labels: all classes weigh the same."""
-
-    def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:  # noqa: ARG002 - part of the contract
-        """Logits float32 [B, T]."""
-        logits: Tensor = self.head(encoding.protein)
-        return logits.float()
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean binary cross-entropy over all known pairs of protein and class."""

@@ -18,10 +18,10 @@ from esmgn_core.metrics import (
     spearman,
 )
 from esmgn_core.metrics.correlation import MIN_IN_GROUP
-from esmgn_downstream.head import MLP, HeadedTask, HeadSettings, known_labels
+from esmgn_downstream.head import HeadSettings, ProteinTask, known_labels
 
 
-class Regression(HeadedTask):
+class Regression(ProteinTask):
     """Squared error of standardised values, from the protein representation.
 
     Values are standardised by mean and standard deviation of the training labels; predictions are in the
@@ -34,15 +34,11 @@ class Regression(HeadedTask):
         """Settings of :class:`Regression`."""
 
     metric = "spearman"
-    group_size = 1
     mean: Tensor
     std: Tensor
 
     def __init__(self, settings: Settings, *, encoder_dim: int, num_targets: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.label_dim = num_targets
-        self.head = MLP(encoder_dim, num_targets, settings)
+        super().__init__(settings, encoder_dim=encoder_dim, num_targets=num_targets)
         self.register_buffer("mean", torch.zeros(num_targets))
         self.register_buffer("std", torch.ones(num_targets))
 
@@ -54,19 +50,15 @@ class Regression(HeadedTask):
             std = known.std() if len(known) > 1 else torch.zeros(())
             self.std[column] = std if std > 0 else 1.0
 
-    def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:  # noqa: ARG002 - part of the contract
+    def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:
         """Values float32 [B, T]."""
-        return self._standardised(encoding) * self.std + self.mean
-
-    def _standardised(self, encoding: Encoding) -> Tensor:
-        values: Tensor = self.head(encoding.protein)
-        return values.float()
+        return super().predict(encoding, batch) * self.std + self.mean
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean squared error of the known standardised values."""
         (view,), (encoding,) = views, encodings
         labels, known = known_labels(view.batch)
-        error = self._standardised(encoding) - (labels - self.mean) / self.std
+        error = super().predict(encoding, view.batch) - (labels - self.mean) / self.std
         num_known = int(known.sum())
         return TaskOutput((error.square() * known).sum() / max(num_known, 1), num_known)
 
