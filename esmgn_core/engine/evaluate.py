@@ -6,38 +6,26 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from esmgn_core.batch import ProteinBatch, TaskOutput
-from esmgn_core.draws import Draws
+from esmgn_core.batch import TaskOutput
 from esmgn_core.engine.distributed import World
+from esmgn_core.engine.held_out import HeldOut
+from esmgn_core.engine.means import Means
 from esmgn_core.engine.run_folder import RunFolder, write_atomically
 from esmgn_core.engine.state import Progress, load_best
+from esmgn_core.errors import RunError
 from esmgn_core.metrics import interval, resamples
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset, Resampled
 from esmgn_core.settings import TrainTable
 
 Report = dict[str, dict[str, dict[str, float]]]
-
-
-class HeldOut(NamedTuple):
-    """Proteins to predict in one pass.
-
-    Attributes:
-        positions: their places among all that are predicted.
-        batch: the proteins, on the device of the model.
-        draws: their random streams.
-    """
-
-    positions: Sequence[int]
-    batch: ProteinBatch
-    draws: Draws
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,9 +69,26 @@ class Predictions:
         return replace(drawn, groups=drawn.groups * (int(counts.max()) + 1) + again)
 
 
+def evaluate(
+    step: TrainStep, task: DownstreamTask | None, held_out: Iterable[HeldOut], world: World
+) -> tuple[Means, dict[str, float]]:
+    """This process's losses of held-out proteins, and the scores of a downstream task, of all of them."""
+    means = Means()
+    if task is not None:
+        outputs, found, _ = predict_proteins(step, task, held_out, world)
+        for output in outputs:
+            means.add(output)
+        return means, world.from_main(score(task, found) if world.is_main else {})
+    for _, batch, draws, counts in held_out:
+        output = step(batch, draws)
+        if counts:
+            means.add(output)
+    return means, {}
+
+
 def predict_proteins(
     step: TrainStep, task: DownstreamTask, held_out: Iterable[HeldOut], world: World
-) -> tuple[list[TaskOutput], Predictions]:
+) -> tuple[list[TaskOutput], Predictions, list[int]]:
     """Predict proteins of a dataset, shared by all processes, none of them twice.
 
     Args:
@@ -93,24 +98,33 @@ def predict_proteins(
         world: this process among all.
 
     Returns:
-        The losses of this process's share, and the predictions of all, the same on every process.
+        The losses of this process's share; the predictions of all, the same on every process; and the
+        place of each prediction's first protein among those that were asked for.
+
+    Raises:
+        RunError: not one of the proteins could be read.
     """
     size = task.group_size
     outputs, mine = [], []
-    for positions, batch, draws in held_out:
+    for positions, batch, draws, counts in held_out:
         output, values = step.predict(task, batch, draws)
+        if not counts:
+            continue
         outputs.append(output)
         if batch.labels is None:
             raise ValueError(f"the proteins {', '.join(batch.names[:3])} carry no labels")
         mine.append((positions[::size], values.cpu(), batch.labels[::size].cpu(), batch.names[::size]))
     parts = sorted(part for rank in world.gather(_plain(mine)) for part in rank)
+    if not parts:
+        raise RunError("not one held-out protein can be read any more")
     found, labels = (torch.from_numpy(np.concatenate([part[column] for part in parts])) for column in (1, 2))
-    return outputs, Predictions.named(found, labels, [name for part in parts for name in part[3]])
+    places, names = ([item for part in parts for item in part[column]] for column in (0, 3))
+    return outputs, Predictions.named(found, labels, names), places
 
 
 def _plain(parts: list[Any]) -> list[Any]:
-    # Arrays travel between processes without torch's shared memory; the position sorts the parts.
-    return [(places[0], values.numpy(), labels.numpy(), names) for places, values, labels, names in parts]
+    # Arrays travel between processes without torch's shared memory; the places sort the parts.
+    return [(list(places), values.numpy(), labels.numpy(), names) for places, values, labels, names in parts]
 
 
 def score(task: DownstreamTask, found: Predictions) -> dict[str, float]:
@@ -171,12 +185,12 @@ def report_run(
     wanted = sorted({index for indices in sets.values() for index in indices})
     if not wanted:
         return {}
-    _, found = predict_proteins(step, task, held_out(wanted), world)
+    _, found, places = predict_proteins(step, task, held_out(wanted), world)
     if not world.is_main:
         return {}
-    place = {index: row for row, index in enumerate(wanted[:: dataset.group_size])}
+    rows = {wanted[place]: row for row, place in enumerate(places)}
     parts = {
-        name: found.take([place[index] for index in indices[:: dataset.group_size]])
+        name: found.take([rows[index] for index in indices[:: dataset.group_size] if index in rows])
         for name, indices in sets.items()
     }
     report = {name: score_with_intervals(task, part, train.resamples) for name, part in parts.items()}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
 REQUEUE_STATUS = 75
 """Exit status of a run that was told to make room and can go on: EX_TEMPFAIL of sysexits.h."""
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_STOPPING = {signal.SIGTERM: "terminated", signal.SIGUSR1: "preempted", signal.SIGINT: "interrupted"}
+"""Signals that stop a run, the most pressing first, with names for their sums over processes."""
 
 
 class Interruption:
@@ -44,10 +45,19 @@ class Interruption:
         if self._deadline is not None and time.monotonic() >= self._deadline and not self.signal:
             self.signal = signal.SIGUSR1
 
+    def votes(self) -> dict[str, float]:
+        """Which signal this process received, as numbers to be added up over processes."""
+        return {name: float(self.signal == number) for number, name in _STOPPING.items()}
+
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
+
+
+def received_by_any(totals: Mapping[str, float]) -> int:
+    """The signal that any process received, 0 for none, from sums of :meth:`Interruption.votes`."""
+    return next((int(number) for number, name in _STOPPING.items() if totals[name]), 0)
 
 
 def exit_status(number: int) -> int:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import heapq
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from esmgn_core.draws import Draws, SeededDraws
-from esmgn_core.engine.distributed import World
 from esmgn_core.errors import RunError
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.settings import TrainTable
-
-VALIDATION_STEP = 2**63
-"""Step number of the draws for held-out proteins: the same at every pass, used by no training step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,48 +276,6 @@ def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tenso
         )
     found = torch.as_tensor(lengths, dtype=torch.int64)
     return found if most_residues is None else found.clamp(max=most_residues)
-
-
-def held_out_batches(
-    indices: Sequence[int],
-    settings: TrainTable,
-    world: World,
-    lengths: Tensor | None = None,
-    *,
-    group_size: int = 1,
-) -> Iterator[MicroBatch]:
-    """Held-out proteins in batches; every process takes its share, none takes a protein twice.
-
-    Args:
-        indices: the held-out proteins.
-        settings: the run's ``[train]`` table.
-        world: this process among all.
-        lengths: residues that the encoder sees of every protein of the dataset; needed where
-            batches are measured in residues.
-        group_size: neighbours that stay together.
-    """
-    for number, part in enumerate(_held_out_parts(indices, settings, lengths, group_size)):
-        if number % world.size == world.rank:
-            yield MicroBatch(tuple(indices[position] for position in part), tuple(part))
-
-
-def _held_out_parts(
-    indices: Sequence[int], settings: TrainTable, lengths: Tensor | None, group_size: int
-) -> Iterator[range]:
-    """Positions in ``indices`` of each batch."""
-    if lengths is None or settings.residues_per_batch is None:
-        size = max(1, settings.proteins_per_batch // group_size) * group_size
-        yield from (range(first, min(first + size, len(indices))) for first in range(0, len(indices), size))
-        return
-    first, total = 0, 0
-    for position in range(0, len(indices), group_size):
-        residues = int(lengths[torch.as_tensor(indices[position : position + group_size])].sum())
-        total += residues
-        if total > settings.residues_per_batch and position > first:
-            yield range(first, position)
-            first, total = position, residues
-    if indices:
-        yield range(first, len(indices))
 
 
 def _mixed(seed: int, number: int) -> int:

@@ -76,5 +76,5 @@ def beside_adapters(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[st
         for own in [key for key in state if key.startswith(f"{name}.")]:
             state[own.replace(f"{name}.", f"{name}.base_layer.", 1)] = state.pop(own)
         adapters = {key: value for key, value in part.state_dict().items() if key.startswith("lora_")}
-        state |= {f"{name}.{key}": torch.zeros_like(value) for key, value in adapters.items()}
+        state |= {f"{name}.{key}": torch.zeros(value.shape) for key, value in adapters.items()}
     return state

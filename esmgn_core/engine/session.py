@@ -118,7 +118,7 @@ def _run(
             init.fill(step.encoder, registry)
         kept = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else None
         weights = getattr(step.encoder.sequence, "weights_sha256", None)
-        _prepare(step, config, world, is_downstream=downstream is not None)
+        _prepare(step, config, world)
         schedule = build_schedule(
             dataset, config.train, world_size=world.size, most_residues=max_residues(step)
         )
@@ -210,15 +210,13 @@ def _downstream_task(blueprint: Blueprint, encoder_dim: int, dataset: ProteinDat
     return task
 
 
-def _prepare(step: TrainStep, config: RunConfig, world: World, *, is_downstream: bool) -> None:
+def _prepare(step: TrainStep, config: RunConfig, world: World) -> None:
     """What is done to a model once it has the weights it starts from."""
     if config.optim.lora_rank:
         add_adapters(step.encoder, config.optim)
     if config.train.strategy == "fsdp":
         if step.precision is torch.float16:
             raise SettingsError("train.strategy=fsdp does not go with fp16", "use train.precision=bf16")
-        if is_downstream:
-            raise SettingsError("train.strategy=fsdp is for pretext tasks", "use train.strategy=ddp")
         if world.size > 1:
             shard(step, world)
 

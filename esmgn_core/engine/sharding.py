@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from esmgn_core.engine.blocks import repeated_blocks
 from esmgn_core.engine.distributed import World
@@ -35,16 +34,12 @@ def shard(step: TrainStep, world: World) -> None:
     for block in repeated_blocks(step.encoder.get_submodule("sequence")):
         fully_shard(block, mesh=mesh)
     fully_shard(step, mesh=mesh)
+    register_fsdp_forward_method(step, "predict")
 
 
 def is_sharded(module: nn.Module) -> bool:
     """Whether :func:`shard` was applied."""
     return isinstance(module, FSDPModule)
-
-
-def has_shards(module: nn.Module) -> bool:
-    """Whether parameters of a module are shared out."""
-    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
 def synchronise_gradients(step: nn.Module, *, wanted: bool) -> None:
@@ -59,6 +54,13 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state: dict[str, Tensor] = get_model_state_dict(module, options=options)  # type: ignore[assignment]  # torch
         return state
+
+
+def fill_shards(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Fill a module with whole tensors, those of them that are given; every process takes its share."""
+    with _quiet():
+        options = StateDictOptions(full_state_dict=True, strict=False)
+        set_model_state_dict(module, dict(tensors), options=options)
 
 
 def save_shards(folder: Path, learner: Learner, *, left_out: str | None) -> None:

@@ -24,7 +24,13 @@ from esmgn_core.engine.distributed import World
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.lora import beside_adapters, merged
 from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.sharding import has_shards, is_sharded, load_shards, save_shards, whole_state
+from esmgn_core.engine.sharding import (
+    fill_shards,
+    is_sharded,
+    load_shards,
+    save_shards,
+    whole_state,
+)
 from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.model import JointEncoder, TrainStep
 
@@ -145,7 +151,12 @@ def load_best(run: RunFolder, step: TrainStep) -> None:
     Raises:
         WeightsError: a file is missing or damaged, or does not fit.
     """
-    fill_encoder(step.encoder, beside_adapters(step.encoder, load_weights(run.model)), origin=str(run.model))
+    tensors = beside_adapters(step.encoder, load_weights(run.model))
+    if is_sharded(step):
+        fill_shards(step.encoder, tensors)
+        fill_shards(_task(step), load_weights(run.task))
+        return
+    fill_encoder(step.encoder, tensors, origin=str(run.model))
     load_task(run, _task(step))
 
 
@@ -184,8 +195,9 @@ def save_best(run: RunFolder, step: TrainStep, number: int, world: World) -> Non
     Raises:
         CheckpointError: it could not be written; the file that was there is as it was.
     """
-    state = whole_state(step.encoder) if has_shards(step.encoder) else None
-    task = whole_state(_task(step)) if has_shards(_task(step)) else _task(step).state_dict()
+    sharded = is_sharded(step)
+    state = whole_state(step.encoder) if sharded else None
+    task = whole_state(_task(step)) if sharded else _task(step).state_dict()
     with failing_together(world, run):
         if world.is_main:
             metadata = {"step": str(number)}

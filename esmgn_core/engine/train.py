@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,18 +18,11 @@ from esmgn_core.batch import ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.engine.checkpoints import CheckpointError
 from esmgn_core.engine.distributed import World, data_parallel
-from esmgn_core.engine.evaluate import HeldOut, Report, predict_proteins, report_run, score
-from esmgn_core.engine.interruption import Interruption
+from esmgn_core.engine.evaluate import Report, evaluate, report_run
+from esmgn_core.engine.held_out import HeldOutPasses
+from esmgn_core.engine.interruption import Interruption, received_by_any
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import (
-    VALIDATION_STEP,
-    MicroBatch,
-    Schedule,
-    encoded_lengths,
-    held_out_batches,
-    max_residues,
-    seed_step,
-)
+from esmgn_core.engine.loader import Schedule, seed_step
 from esmgn_core.engine.means import Means
 from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.reader import Loaded, Reader, Unreadable
@@ -73,11 +65,13 @@ class Trainer:
     report: Report = field(default_factory=dict)
     _wrapped: nn.Module = field(init=False)
     _reader: Reader = field(init=False)
+    _held_out: HeldOutPasses = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _trained_on: Means = field(init=False, default_factory=Means)
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.dataset, self.train.workers, self._unreadable, self.observers.notice)
+        self._held_out = HeldOutPasses(self._reader, self.learner.step, self.train, self.world)
         self._wrapped = self.learner.step
         self._checkpoints = Checkpoints(self.run, self.learner, self.world, self.train.keep_every)
         if self.world.size > 1 and not is_sharded(self._wrapped):
@@ -127,7 +121,7 @@ class Trainer:
             }
             self.progress.step = number + 1
             finished = self.progress.step == self.schedule.num_steps
-            stop = _signal(totals)
+            stop = received_by_any(totals)
             if validates := finished or self._validates(number):
                 values |= self._validate(means)
             if validates or stop or number == 0 or self.progress.step % self.train.log_every == 0:
@@ -208,7 +202,7 @@ class Trainer:
                 return shortage
             working += time.thread_time() - began
         interruption.check_time()
-        sums = {name: float(interruption.signal == number) for number, name in _STOPS.items()}
+        sums = interruption.votes()
         sums |= {"residues": num_residues, "waiting": waiting, **self._busy(waiting, working)}
         values, totals = means.over(self.world, like=means, **sums)
         if not math.isfinite(values["loss"]):
@@ -275,7 +269,7 @@ class Trainer:
         deciding, logged = train_means["loss"], {}
         with self.learner.evaluating() as step:
             if indices:
-                means, scores = self._evaluate(step, indices)
+                means, scores = evaluate(step, self.downstream, self._held_out(indices), self.world)
                 values, _ = means.over(self.world, like=self._trained_on)
                 deciding = scores[self.downstream.metric] if self.downstream else values["loss"]
                 logged = {f"valid_{name}": value for name, value in (values | scores).items()}
@@ -285,36 +279,6 @@ class Trainer:
                 self._save_best(step)
         self.learner.validated(deciding)
         return logged
-
-    def _evaluate(self, step: TrainStep, indices: Sequence[int]) -> tuple[Means, dict[str, float]]:
-        """This process's share of the losses, and a downstream task's scores, of held-out proteins."""
-        means = Means()
-        if self.downstream:
-            outputs, found = predict_proteins(step, self.downstream, self._held_out(indices), self.world)
-            for output in outputs:
-                means.add(output)
-            return means, self.world.from_main(score(self.downstream, found) if self.world.is_main else {})
-        for positions, batch, draws in self._held_out(indices):
-            output = step(batch, draws)
-            if positions[0] != _IDLE:
-                means.add(output)
-        return means, {}
-
-    def _held_out(self, indices: Sequence[int]) -> Iterator[HeldOut]:
-        """This process's share of some proteins, on its device."""
-        lengths = None
-        if self.train.residues_per_batch is not None:
-            lengths = encoded_lengths(self.dataset, max_residues(self.learner.step))
-        size = self.dataset.group_size
-        parts = [*held_out_batches(indices, self.train, self.world, lengths, group_size=size)]
-        if is_sharded(self.learner.step):
-            # Every process has to take part in every pass; what it runs in vain does not count.
-            first = replace(self.world, rank=0)
-            most = len([*held_out_batches(indices, self.train, first, lengths, group_size=size)])
-            parts += [MicroBatch(tuple(indices[:size]), (_IDLE,) * size)] * (most - len(parts))
-        for part, batch, _ in self._reader.read((part, True) for part in parts):
-            draws = part.draws(self.train.seed, VALIDATION_STEP)
-            yield HeldOut(part.positions, batch.to(self.world.device), draws)
 
     def _save_best(self, step: TrainStep) -> None:
         try:
@@ -358,15 +322,3 @@ class Trainer:
             f"its {len(everywhere)} proteins are listed in {self.run.non_finite}",
             "a smaller optim.lr or optim.clip_norm = 1.0 often helps",
         )
-
-
-_IDLE = 2**62
-"""Position of proteins that a process runs only because the others need it to."""
-
-_STOPS = {signal.SIGTERM: "terminated", signal.SIGUSR1: "preempted", signal.SIGINT: "interrupted"}
-"""Signals that stop a run, the most pressing first, with names for their sums over processes."""
-
-
-def _signal(totals: Mapping[str, float]) -> int:
-    """The signal that any process received, 0 for none."""
-    return next((number for number, name in _STOPS.items() if totals[name]), 0)

@@ -20,7 +20,8 @@ from esmgn_core.configure import configure, parse_assignments, read_run_file
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.encoder_folder import EncoderFolder
-from esmgn_core.engine.evaluate import HeldOut, Predictions, predict_proteins, score_with_intervals
+from esmgn_core.engine.evaluate import Predictions, predict_proteins, score_with_intervals
+from esmgn_core.engine.held_out import HeldOut
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import Outcome, resume_run, start_run
 from esmgn_core.errors import SettingsError
@@ -31,6 +32,7 @@ from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 from esmgn_core.testing import example_proteins
 from esmgn_core.testing.files import write_pdb
+from esmgn_datasets.table import Table
 
 from .processes import Job, run_alone, run_together
 
@@ -150,30 +152,66 @@ def test_a_run_that_missed_its_report_makes_it_up(run: Run) -> None:
     assert resumed.run.results.read_text() == report
 
 
-def test_two_processes_score_as_one(table: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_score_as_one(scored: dict[str, RunFolder], strategy: str) -> None:
     """Of seven held-out proteins none is repeated so that both processes have equally many."""
-    rows = table.read_text().splitlines()
-    odd = table.with_name("odd.csv")
-    kept = [row for row in rows if not row.startswith(tuple(f"single_{seed}" for seed in (1, 2, 4, 5)))]
-    kept = [row for row in kept if not row.startswith(("pair_4", "pair_5"))]
-    odd.write_text("\n".join(kept) + "\n")
-    for world_size in (1, 2):
-        # Adam's usual epsilon makes steps of rounding noise.
-        size = ("optim.eps=0.001", f"train.proteins_per_batch={4 // world_size}")
-        data = ("data.name=csv", f"data.table={odd}", "data.separator=;")
-        job = Job(("downstream.name=multilabel", *data, *size), tmp_path / str(world_size))
-        run_alone(job) if world_size == 1 else run_together([job], world_size=world_size)
-    one, two = (RunFolder(tmp_path / str(world_size)) for world_size in (1, 2))
+    one, two = scored["alone"], scored[strategy]
     with np.load(one.predictions) as first, np.load(two.predictions) as second:
         for name in ("valid", "test"):
             names = first[f"{name}.names"].tolist()
             assert len(set(names)) == len(names) == second[f"{name}.names"].shape[0]
             assert second[f"{name}.names"].tolist() == names
             assert_allclose(second[f"{name}.predictions"], first[f"{name}.predictions"], atol=1e-4)
-    scores = [json.loads(run.results.read_text())["sets"]["test"] for run in (one, two)]
+    records = [json.loads(run.results.read_text()) for run in (one, two)]
+    assert records[0]["step"] == records[1]["step"] < one.read_metrics()[-1]["step"]
+    scores = [record["sets"]["test"] for record in records]
     assert scores[0]["num_predictions"] == scores[1]["num_predictions"] == 7
     for name, values in scores[0]["scores"].items():
         assert scores[1]["scores"][name] == pytest.approx(values, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def scored(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
+    """Runs of one process and of two, with weights in each of them and shared out."""
+    folder = tmp_path_factory.mktemp("scored")
+    rows = table.read_text().splitlines()
+    odd = table.with_name("odd.csv")
+    kept = [row for row in rows if not row.startswith(tuple(f"single_{seed}" for seed in (1, 2, 4, 5)))]
+    kept = [row for row in kept if not row.startswith(("pair_4", "pair_5"))]
+    odd.write_text("\n".join(kept) + "\n")
+    # Adam's usual epsilon makes steps of rounding noise.
+    common = ("downstream.name=multilabel", "data.name=csv", f"data.table={odd}", "data.separator=;")
+    common += ("optim.eps=0.001",)
+    run_alone(Job((*common, "train.proteins_per_batch=4"), folder / "alone"))
+    jobs = [
+        Job((*common, "train.proteins_per_batch=2", f"train.strategy={strategy}"), folder / strategy)
+        for strategy in ("ddp", "fsdp")
+    ]
+    run_together(jobs, world_size=2)
+    return {path.name: RunFolder(path) for path in folder.iterdir()}
+
+
+def test_test_proteins_that_can_no_longer_be_read_are_left_out_of_the_scores(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of one pass, where training would take another protein in their place."""
+    whole = predictions(run("downstream.name=multilabel", out="whole"))
+    lost = set(whole["test.names"][-4:].tolist())
+    original = Table.__getitem__
+
+    def unreadable(self: Table, index: int) -> Protein:
+        protein = original(self, index)
+        if protein.name in lost:
+            raise OSError("it was there yesterday")
+        return protein
+
+    monkeypatch.setattr(Table, "__getitem__", unreadable)
+    outcome = run("downstream.name=multilabel")
+    found = predictions(outcome)
+    assert found["test.names"].tolist() == whole["test.names"][:-4].tolist()
+    assert_allclose(found["test.predictions"], whole["test.predictions"][:-4], atol=1e-6)
+    assert_allclose(found["valid.predictions"], whole["valid.predictions"], atol=1e-6)
+    assert outcome.run.refused.read_text().count("it was there yesterday") == 4
 
 
 def test_features_of_a_frozen_encoder_are_computed_once_for_a_head(
@@ -245,7 +283,8 @@ def test_predictions_of_all_processes_come_once_and_in_order() -> None:
             for places in parts
         ]
         model: Any = SumOfTypes()
-        _, found = predict_proteins(model, model, held_out, Other(torch.device("cpu"), rank, 2))
+        _, found, places = predict_proteins(model, model, held_out, Other(torch.device("cpu"), rank, 2))
+    assert places == [0, 1, 2, 3, 4]
     assert found.names == ("p0", "p1", "p2", "p3", "p4")
     assert found.values.flatten().tolist() == [10, 11, 12, 13, 14]
     assert found.labels.flatten().tolist() == [0, 1, 2, 3, 4]

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from esmgn_core.engine.distributed import World
+from esmgn_core.engine.held_out import held_out_batches
 from esmgn_core.engine.loader import (
     ProteinSchedule,
     ResidueSchedule,
     Schedule,
     encoded_lengths,
-    held_out_batches,
 )
 from esmgn_core.errors import RunError
 from esmgn_core.settings import TrainTable
