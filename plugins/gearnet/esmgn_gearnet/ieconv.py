@@ -76,10 +76,11 @@ class IEConv(nn.Module):
         """The sums of K_e m_e + k_e at each residue, float [N, w]."""
         code, message = functional.pad(code, (0, 1), value=1.0), functional.pad(message, (1, 0), value=1.0)
         first_edge = torch.searchsorted(target, torch.arange(num_residues + 1, device=target.device))
+        first_of = first_edge.tolist()
         weight = self._product_weight()
         updates = [message.new_empty(0, self.hidden_dim)]
         for first, last in self._blocks(num_residues, code.shape[1]):
-            edges = slice(*first_edge[[first, last]].tolist())
+            edges = slice(first_of[first], first_of[last])
             bounds = first_edge[first : last + 1] - edges.start
             # The products of a block are as many as its filters; the backward pass makes them again.
             updates.append(

@@ -62,22 +62,24 @@ class MultiviewContrast(nn.Module):
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """Two views of each protein; targets ``weight`` [B] only where residues of low pLDDT count less."""
-        if not self.settings.crop_length:
+        windows = [self._window(batch, draws) for _ in range(2)]
+        if all(bool(window.all()) for window in windows):
             graph = self.settings.residue_graph(batch, build_graph)
             return self._view(batch, graph, draws), self._view(batch, graph, draws)
-        return self._window(batch, build_graph, draws), self._window(batch, build_graph, draws)
-
-    def _window(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> View:
-        length, skip = self.settings.crop_length, self.settings.reference
-        starts = random_windows(batch.lengths, length, draws, skip_last_start=skip)
-        keep = window_mask(batch, starts, length)
-        if bool(keep.all()):
-            return self._view(batch, self.settings.residue_graph(batch, build_graph), draws)
-        # Neighbours are ranked in the whole protein, but only those of the window's residues are needed.
+        # Neighbours are ranked in the whole protein, but only those of the windows' residues are needed.
         ask = getattr(build_graph, "edges_into", None)
-        graph = build_graph(batch) if ask is None else ask(batch, keep)
+        graph = build_graph(batch) if ask is None else ask(batch, windows[0] | windows[1])
         graph = self.settings.plddt.certain_edges(batch, graph)
-        return self._view(batch.select(keep), graph.select(keep), draws)
+        first, second = (self._view(batch.select(w), graph.select(w), draws) for w in windows)
+        return first, second
+
+    def _window(self, batch: ProteinBatch, draws: Draws) -> Tensor:
+        """Residues of a random window of each protein, bool [N]."""
+        length, skip = self.settings.crop_length, self.settings.reference
+        if not length:
+            return torch.ones_like(batch.residue_type, dtype=torch.bool)
+        starts = random_windows(batch.lengths, length, draws, skip_last_start=skip)
+        return window_mask(batch, starts, length)
 
     def _view(self, batch: ProteinBatch, graph: ResidueGraph, draws: Draws) -> View:
         targets = self.settings.plddt.protein_targets(batch)

@@ -113,7 +113,9 @@ def test_builders_are_asked_only_for_the_edges_into_the_windows(batch, build_gra
     whole, part = (
         task(crop_length=12).views(batch, draw, no_edge_masks(batch)) for draw in (build_graph, Part())
     )
-    assert asked == [int(batch.lengths.clamp(max=12).sum())] * 2
+    [residues] = asked
+    one = int(batch.lengths.clamp(max=12).sum())
+    assert one <= residues <= 2 * one < batch.num_residues
     for first, second in zip(whole, part, strict=True):
         assert torch.equal(first.graph.edge_index, second.graph.edge_index)
 
