@@ -64,7 +64,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--quick", action="store_true", help="60 proteins, 5 epochs, 100 resamples")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     epochs, resamples = (5, 100) if arguments.quick else (arguments.epochs, 1000)
     with tempfile.TemporaryDirectory() as folder:
         datasets = {

@@ -38,6 +38,7 @@ from esmgn_core.registry import Registry
 
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
+_LABELS_SHOWN = 6
 _CURVE_STEPS, _CURVE_WIDTH = 500, 16
 _OF_THE_MACHINE = {"residues_per_second", "memory_gb", "gpu_percent", "slowest_rank", "idle_percent"}
 _NO_COLUMN = {"lr", "loading_percent", *_OF_THE_MACHINE} - {"residues_per_second"}
@@ -81,6 +82,11 @@ class ProgressDisplay:
         """Say where the run is and start the bar."""
         tell(run=str(run.path.absolute()), started=time.time_ns())
         self._console.print(f"run folder {run.path}, {total_steps} steps", highlight=False, soft_wrap=True)
+        if run.labels.is_file():
+            names = run.recorded_labels()[1]
+            more = f" and {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else ""
+            told = f"labels: {', '.join(names[:_LABELS_SHOWN])}{more}"
+            self._console.print(told, highlight=False, soft_wrap=True)
         self._total_steps = total_steps
         self._task = self._bar.add_task("train", total=total_steps, completed=first_step)
         if self._console.is_terminal:
