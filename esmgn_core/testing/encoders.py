@@ -23,6 +23,7 @@ from esmgn_core.testing.claims import (
     state_dict_carries_over,
 )
 from esmgn_core.testing.examples import ExampleGraph, example_batch, example_proteins
+from esmgn_core.testing.simulated import keeps_to_its_device, moved_to_cuda
 
 _PACKING_TOLERANCE = 1e-5
 _BF16_TOLERANCE = 0.1
@@ -69,6 +70,7 @@ def check_encoder(subject: EncoderSubject) -> None:
         _same_seed,
         _state_dict,
         _bfloat16,
+        _other_device,
     )
     subject.claims.check(checks, subject)
 
@@ -178,7 +180,7 @@ def weighted_sum(encoding: Encoding) -> Tensor:
     """
     parts = [encoding.residue.flatten(), encoding.protein.flatten()]
     values = torch.cat(parts)
-    return (values * torch.arange(len(values)).mul(0.7).sin()).sum()
+    return (values * torch.arange(len(values), device=values.device).mul(0.7).sin()).sum()
 
 
 def _same_seed(subject: EncoderSubject) -> None:
@@ -214,3 +216,16 @@ def _bfloat16(subject: EncoderSubject) -> None:
             difference <= _BF16_TOLERANCE,
             f"bfloat16 autocast changes the {name} representations by {difference:.1e} of their size",
         )
+
+
+def _other_device(subject: EncoderSubject) -> None:
+    """Nothing is left on the CPU when module and batch are on a GPU, forwards and backwards."""
+    module = subject.trained().train()
+
+    def run(device: torch.device) -> None:
+        batch = example_batch().to(device)
+        encoding = subject.encode(moved_to_cuda(module), batch, ExampleGraph()(batch))
+        if encoding.residue.requires_grad:
+            weighted_sum(encoding).backward()  # type: ignore[no-untyped-call]  # untyped in torch
+
+    keeps_to_its_device(subject.claims, run)

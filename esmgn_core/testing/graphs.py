@@ -12,6 +12,7 @@ from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.testing.claims import Claims, differences, is_count, snapshot, state_dict_carries_over
 from esmgn_core.testing.examples import example_batch, example_proteins
+from esmgn_core.testing.simulated import keeps_to_its_device, moved_to_cuda
 from esmgn_core.testing.structure import moved_batches
 
 _MAX_TIES = 4
@@ -29,7 +30,16 @@ class GraphSubject:
 
 def check_graph_builder(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """State all claims about a graph builder."""
-    checks = (_valid, _inputs_untouched, _repeatable, _packing, _part, _rigid_motion, _state_dict)
+    checks = (
+        _valid,
+        _inputs_untouched,
+        _repeatable,
+        _packing,
+        _part,
+        _rigid_motion,
+        _state_dict,
+        _other_device,
+    )
     claims.check(checks, GraphSubject(claims, build))
 
 
@@ -137,3 +147,9 @@ def _state_dict(subject: GraphSubject) -> None:
     """A state dict carries everything to a new instance."""
     module = subject.build().eval()
     state_dict_carries_over(subject.claims, module, subject.build, lambda builder: builder(example_batch()))
+
+
+def _other_device(subject: GraphSubject) -> None:
+    """Nothing is left on the CPU when the batch is on a GPU."""
+    builder = subject.build()
+    keeps_to_its_device(subject.claims, lambda device: moved_to_cuda(builder)(example_batch().to(device)))

@@ -31,7 +31,7 @@ def check_structure_encoder(claims: Claims, _component: type, build: Callable[..
 
 def _features(batch: ProteinBatch) -> Tensor:
     """Features [N, 24] that follow from residue types and numbers alone."""
-    width = torch.arange(_INPUT_DIM)
+    width = torch.arange(_INPUT_DIM, device=batch.ptr.device)
     phase = batch.residue_type.unsqueeze(1) * (width + 1) * 0.7 + batch.residue_index.unsqueeze(1) * 0.3
     return torch.sin(phase + width)
 

@@ -24,6 +24,7 @@ from esmgn_core.testing.claims import (
 )
 from esmgn_core.testing.examples import ExampleGraph, example_proteins
 from esmgn_core.testing.graphs import check_graph
+from esmgn_core.testing.simulated import keeps_to_its_device, moved_to_cuda
 from esmgn_core.testing.stand_ins import ExampleStructureEncoder
 
 
@@ -207,6 +208,18 @@ def _bfloat16(subject: TaskSubject) -> None:
     subject.claims.hold(loss.dtype == torch.float32, f"under bfloat16 autocast the loss is {loss.dtype}")
 
 
+def _other_device(subject: TaskSubject) -> None:
+    """Nothing is left on the CPU when batch and encoder are on a GPU."""
+    task, encoder = subject.new().train(), example_encoder()
+
+    def run(device: torch.device) -> None:
+        views = subject.views(moved_to_cuda(task), subject.batch().to(device), range(len(subject.proteins)))
+        loss = task.loss(views, encode(moved_to_cuda(encoder), views)).loss
+        loss.backward()
+
+    keeps_to_its_device(subject.claims, run)
+
+
 TASK_CHECKS = (
     _valid_views,
     _batch_untouched,
@@ -217,5 +230,6 @@ TASK_CHECKS = (
     _gradients,
     _state_dict,
     _bfloat16,
+    _other_device,
 )
 """What holds for pretext and downstream tasks alike."""

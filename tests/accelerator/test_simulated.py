@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from .simulated import CUDA, DeviceMismatchError, moved, simulated_cuda
+from esmgn_core.testing.simulated import CUDA, DeviceMismatchError, moved_to_cuda, simulated_cuda
 
 
 def test_values_and_gradients_are_those_of_the_cpu() -> None:
@@ -15,7 +15,7 @@ def test_values_and_gradients_are_those_of_the_cpu() -> None:
     linear(rows).square().sum().backward()
     expected, linear.weight.grad = linear.weight.grad, None
     with simulated_cuda():
-        moved(linear)(rows.to(CUDA)).square().sum().backward()
+        moved_to_cuda(linear)(rows.to(CUDA)).square().sum().backward()
         found = linear.weight.grad.cpu()
     assert type(found) is torch.Tensor
     torch.testing.assert_close(found, expected)

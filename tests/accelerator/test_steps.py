@@ -17,9 +17,9 @@ from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 from esmgn_core.testing import example_proteins
 from esmgn_core.testing.downstream import labelled_examples
+from esmgn_core.testing.simulated import OnDevice, moved_to_cuda, simulated_cuda
 
 from ..contract.test_components import SMALL
-from .simulated import OnDevice, moved, simulated_cuda
 
 REGISTRY = discover()
 USUAL = {Kind.SEQ: "esm2", Kind.STRUCT: "gearnet", Kind.FUSE: "serial", Kind.PRETEXT: "residue_type"}
@@ -46,7 +46,7 @@ def check_step(step: TrainStep, batch: ProteinBatch) -> None:
     expected = twin(batch, SeededDraws(0, 0, range(len(batch)))).loss
     expected.backward()
     with simulated_cuda() as device:
-        moved(step)
+        moved_to_cuda(step)
         torch.manual_seed(1)
         loss = step(batch.to(device), SeededDraws(0, 0, range(len(batch)))).loss
         loss.backward()
@@ -139,7 +139,7 @@ def test_embedding(struct: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(ModelName(names=names), device="cpu")
     expected = model.embed_batch(example_proteins())
     with simulated_cuda() as device:
-        moved(model.encoder)
+        moved_to_cuda(model.encoder)
         model.device = device
         found = model.embed_batch(example_proteins())
     for ours, theirs in zip(found, expected, strict=True):

@@ -192,6 +192,17 @@ class FailsInBfloat16(Healthy):
         return self.norm(hidden).index_add(0, target, self.relation(graph.relation) * features[source, :1])
 
 
+class HasATableOnTheCPU(Healthy):
+    def residues(self, batch, graph, features):
+        return super().residues(batch, graph, features) + torch.arange(self.output_dim)
+
+
+class RunsOnlyOnRealDevices(Healthy):
+    def residues(self, batch, graph, features):
+        assert not features.is_cuda, "no such kernel"
+        return super().residues(batch, graph, features)
+
+
 class NeedsEdges(Healthy):
     def residues(self, batch, graph, features):
         assert graph.num_relations > graph.relation.max()
@@ -201,6 +212,10 @@ class NeedsEdges(Healthy):
 def test_a_healthy_structure_encoder_passes():
     check_class(Kind.STRUCT, Healthy)
     check_class(Kind.STRUCT, Healthy, hidden_dim=3)
+
+
+def test_what_only_a_gpu_can_run_is_not_judged():
+    check_class(Kind.STRUCT, RunsOnlyOnRealDevices)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +243,10 @@ def test_a_healthy_structure_encoder_passes():
         (IgnoresSeed, r"one seed gives two results: state\.linear\.bias"),
         (HidesState, "some state is not saved"),
         (ReadsAbsolutePosition, "shifting the proteins changes representations"),
+        (
+            HasATableOnTheCPU,
+            r"would fail on a GPU: .* takes tensors of cuda:0, but also \[\(6,\)\] of the CPU",
+        ),
         (ReadsDirection, "turning the proteins changes representations"),
     ],
 )

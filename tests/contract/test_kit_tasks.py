@@ -31,7 +31,8 @@ class Healthy(nn.Module):
         self.head = nn.Linear(encoder_dim, 21)
 
     def chosen(self, batch, draws):
-        return batch.ptr[:-1] + uniform_index(draws, torch.ones(len(batch), dtype=torch.int64), batch.lengths)
+        drawn = uniform_index(draws, torch.ones(len(batch), dtype=torch.int64), batch.lengths)
+        return batch.ptr[:-1] + drawn.to(batch.ptr.device)
 
     def views(self, batch, build_graph, draws):
         residue = self.chosen(batch, draws)
@@ -183,6 +184,11 @@ class LosesPrecision(Healthy):
         return replace(output, loss=output.loss.to(encodings[0].residue.dtype))
 
 
+class LeavesDrawsOnTheCPU(Healthy):
+    def chosen(self, batch, draws):
+        return batch.ptr[:-1] + uniform_index(draws, torch.ones(len(batch), dtype=torch.int64), batch.lengths)
+
+
 def test_a_healthy_pretext_task_passes():
     check_class(Kind.PRETEXT, Healthy)
 
@@ -210,6 +216,10 @@ def test_a_healthy_pretext_task_passes():
         (HasUnusedHead, r"no gradient reaches: second_head\.weight"),
         (LeavesEncoderUntrained, r"no gradient reaches: linear\.weight"),
         (HidesState, "some state is not saved"),
+        (
+            LeavesDrawsOnTheCPU,
+            r"would fail on a GPU: aten\.add\.Tensor takes tensors of cuda:0, but also \[\(5,\)\]",
+        ),
         (LosesPrecision, r"under bfloat16 autocast the loss is torch\.bfloat16"),
     ],
 )

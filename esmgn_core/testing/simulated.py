@@ -7,7 +7,7 @@ memory, autocast) is not simulated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
+
+from esmgn_core.testing.claims import Claims
 
 CUDA = torch.device("cuda", 0)
 
@@ -34,9 +36,9 @@ class DeviceMismatchError(RuntimeError):
 
 
 class OnDevice(Tensor):
-    """A tensor of the simulated device; ``inner`` holds its values."""
+    """A tensor of the simulated device; ``content`` holds its values."""
 
-    inner: Tensor
+    content: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> Self:
@@ -47,37 +49,43 @@ class OnDevice(Tensor):
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
-            device="meta",  # PyTorch's own code must not touch its memory, nor ask for CUDA
+            device=torch.device("meta"),  # PyTorch's own code must not touch its memory, nor ask for CUDA
         )
         return made
 
     def __init__(self, inner: Tensor) -> None:
-        self.inner = inner
+        self.content = inner
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]  # read only for tensors too
+        """The simulated device."""
         return CUDA
 
     @property
-    def is_cuda(self) -> bool:
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        """Yes."""
         return True
 
     @property
-    def is_meta(self) -> bool:
+    def is_meta(self) -> bool:  # type: ignore[override]
+        """No."""
         return False
 
     def tolist(self) -> Any:
-        return self.inner.tolist()
+        """The values; PyTorch has no such method for subclasses."""
+        return self.content.tolist()
 
-    def __repr__(self, **_options: Any) -> str:
-        return f"OnDevice({self.inner})"
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"OnDevice({self.content})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # PyTorch's own stub lacks an argument
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
-class _Factories(TorchDispatchMode):
+class _Factories(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
     """Sees also the calls that make tensors from none."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -91,14 +99,25 @@ def simulated_cuda() -> Iterator[torch.device]:
     torch.cuda._lazy_init = lambda: None
     torch._C._set_only_lift_cpu_tensors(True)
     try:
-        with _Factories():
+        with _Factories():  # type: ignore[no-untyped-call]
             yield CUDA
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
         torch.cuda._lazy_init = initialize
 
 
-def moved(module: nn.Module) -> nn.Module:
+def keeps_to_its_device(claims: Claims, run: Callable[[torch.device], object]) -> None:
+    """A run on the simulated device mixes no tensors of both; nothing else about it is judged."""
+    try:
+        with simulated_cuda() as device:
+            run(device)
+    except DeviceMismatchError as error:
+        claims.hold(False, f"would fail on a GPU: {error}")
+    except Exception:  # noqa: BLE001 - such as a kernel that only a GPU has
+        return
+
+
+def moved_to_cuda(module: nn.Module) -> nn.Module:
     """The module, its parameters and buffers now on the simulated device."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
@@ -120,11 +139,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs = kwargs | {"device": "cpu"}
     elif func in _INDEXING or func is _aten.copy_.default:
         result_is_own = isinstance(args[0], OnDevice)
-    args, kwargs = tree_map_only(OnDevice, lambda tensor: tensor.inner, (args, kwargs))
+    args, kwargs = tree_map_only(OnDevice, lambda tensor: tensor.content, (args, kwargs))
     result = func(*args, **kwargs)
     if not result_is_own:
         return result
-    changed = {id(tensor.inner): tensor for tensor in own}  # operations in place return their input
+    changed = {id(tensor.content): tensor for tensor in own}  # operations in place return their input
     return tree_map_only(Tensor, lambda tensor: _wrapped(tensor, changed), result)
 
 
