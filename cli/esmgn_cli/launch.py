@@ -191,15 +191,27 @@ fi
 
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000)) OMP_NUM_THREADS=1
+export STOPPED="$folder.stopped-$SLURM_JOB_ID"
 
-# srun passes signals on to every process and returns the highest exit status.
-srun bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS exec "$@"' \\
+short="$folder/out_of_memory.json"
+before=$(stat --format=%Y "$short" 2>/dev/null)
+
+# srun passes signals on to every process. One that fails takes the others with it, which would wait for it
+# for minutes; one that was told to stop does not.
+srun --kill-on-bad-exit=1 bash -c '
+    trap : USR1 TERM
+    RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS "$@"
+    status=$?
+    if [ "$status" -eq 75 ]; then touch "$STOPPED"; exit 0; fi
+    exit "$status"' \\
     bash {python} -m esmgn_cli "${{arguments[@]}}"
 status=$?
 
-# 75: saved, and ready to go on.
-if [ "$status" -eq 75 ]; then
+# Saved and ready to go on, or short of memory and ready to take half as much at a time.
+if [ -e "$STOPPED" ] || [ "$before" != "$(stat --format=%Y "$short" 2>/dev/null)" ]; then
+    rm -f "$STOPPED"
     scontrol requeue "$SLURM_JOB_ID"
+    exit 75
 fi
 exit "$status"
 """

@@ -72,43 +72,95 @@ def test_a_run_of_processes_is_saved_by_a_signal_and_leaves_with_the_status_to_r
     assert run.last.is_dir()
 
 
+SHORT = """
+import os
+import torch
+from esmgn_core import ComponentSpec, Kind, hookimpl
+from esmgn_pretext.residue_type import ResidueType
+
+@hookimpl
+def esmgn_components():
+    return [ComponentSpec(Kind.PRETEXT, "short", "short_of_memory:Short", "Does not fit into the second GPU")]
+
+class Short(ResidueType):
+    def loss(self, views, encodings):
+        if self.training and os.environ["RANK"] == "1" and len(views[0].batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().loss(views, encodings)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_processes_that_falls_short_of_memory_starts_itself_again(tmp_path: Path) -> None:
+    """A stranger's task needs more than the second process has, as long as it sees two proteins at a time."""
+    plugin, run = tmp_path / "plugin", RunFolder(tmp_path / "run")
+    (plugin / "short-1.dist-info").mkdir(parents=True)
+    (plugin / "short-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: short\nVersion: 1\n")
+    (plugin / "short-1.dist-info" / "entry_points.txt").write_text("[esmgn]\nshort = short_of_memory\n")
+    (plugin / "short_of_memory.py").write_text(SHORT)
+    command = [sys.executable, "-m", "esmgn_cli", "run", "--processes", "2", "--pretext", "short"]
+    done = subprocess.run(
+        [*command, "--out", str(run.path), *SMALL, "--set", "train.max_steps=3"],
+        env={**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (
+        f"out of memory: going on from the last checkpoint of {run.path} with smaller passes" in done.stderr
+    )
+    assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
+    assert "resumed at step 0 of 3" in run.log_file.read_text()
+
+
 def script(folder: Path, name: str, text: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/bash\n{text}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-@pytest.mark.parametrize("status", [0, 75])
+@pytest.mark.parametrize(
+    ("status", "short", "requeued"),
+    [(0, False, False), (75, False, True), (2, False, False), (2, True, True)],
+    ids=["finished", "preempted", "failed", "out-of-memory"],
+)
 @pytest.mark.parametrize("saved", [False, True])
 def test_the_job_file_starts_resumes_and_requeues(
-    esmgn: Esmgn, tmp_path: Path, status: int, saved: bool
+    esmgn: Esmgn, tmp_path: Path, status: int, short: bool, requeued: bool, saved: bool
 ) -> None:
     """Run with stand-ins for srun, scontrol and Python that say what they were asked."""
     out = tmp_path / "my runs" / "one"
     finished = esmgn("run", "--slurm", "--gpus", 2, "--data", "a b", "--out", out)
     assert (finished.status, finished.err) == (0, "")
     assert "#SBATCH --ntasks-per-node=2 " in finished.out
+    out.mkdir(parents=True)
     if saved:
-        (out / "last").mkdir(parents=True)
+        (out / "last").mkdir()
+        (out / "out_of_memory.json").touch()
+        os.utime(out / "out_of_memory.json", (0, 0))
     stand_ins, said = tmp_path / "bin", tmp_path / "said"
     stand_ins.mkdir()
-    task = 'SLURM_PROCID=$n SLURM_LOCALID=$n SLURM_NTASKS=2 "$@" || status=$?'
-    script(stand_ins, "srun", f"for n in 0 1; do {task}; done; exit $status")
+    task = 'SLURM_PROCID=$n SLURM_LOCALID=$n SLURM_NTASKS=2 "${@:2}" || status=$?'
+    script(stand_ins, "srun", f'echo "srun $1" >> {said}; for n in 0 1; do {task}; done; exit $status')
     script(stand_ins, "scontrol", f'[ "$1" = show ] && echo node1 || echo "scontrol $*" >> {said}')
-    script(
-        stand_ins, "python", f'printf "%s|" $RANK/$WORLD_SIZE "$@" >> {said}; echo >> {said}; exit {status}'
-    )
+    record = f'touch "{out}/out_of_memory.json";' * short
+    say = f'printf "%s|" $RANK/$WORLD_SIZE "$@" >> {said}; echo >> {said}'
+    script(stand_ins, "python", f"{say}; {record} exit {status}")
     job = tmp_path / "job.sh"
     job.write_text(finished.out.replace(sys.executable, str(stand_ins / "python")))
     environment = {"PATH": f"{stand_ins}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
     done = subprocess.run(["bash", str(job)], env=environment, capture_output=True, check=False)
-    assert done.returncode == status
+    assert done.returncode == (75 if requeued else status)
     asked = f"--resume|{out}|" if saved else f"--data|a b|--out|{out}|"
     assert said.read_text().splitlines() == [
+        "srun --kill-on-bad-exit=1",
         f"0/2|-m|esmgn_cli|run|{asked}",
         f"1/2|-m|esmgn_cli|run|{asked}",
-        *["scontrol requeue 7"] * (status == 75),
+        *["scontrol requeue 7"] * requeued,
     ]
+    assert [path.name for path in out.parent.iterdir()] == ["one"]
 
 
 def test_a_job_file_needs_a_run_folder(esmgn: Esmgn) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +21,12 @@ SECONDS = 240
 
 
 class Job(NamedTuple):
-    """A run: its settings in ``--set`` style, its folder, and whether it goes on in it."""
+    """A run: its settings in ``--set`` style, its folder, whether it goes on in it, and what comes before."""
 
     changes: tuple[str, ...]
     out: Path
     resume: bool = False
+    before: Callable[[], None] | None = None
 
 
 def start_together(jobs: Sequence[Job], *, world_size: int) -> list[BaseProcess]:
@@ -65,6 +66,8 @@ def _work(rank: int, world_size: int, jobs: Sequence[Job], ports: Sequence[int])
 
 def run_alone(job: Job) -> None:
     """Run a job in this process."""
+    if job.before:
+        job.before()
     if job.resume:
         from esmgn_core.configure import parse_assignments
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import resume_run
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError
@@ -15,6 +18,7 @@ from esmgn_core.model import TrainStep
 from esmgn_core.registry import discover
 
 from .conftest import Start
+from .processes import SECONDS, Job, run_together, start_together
 
 FITS = 100
 
@@ -67,9 +71,37 @@ def test_a_single_protein_that_does_not_fit_is_named(start: Start, monkeypatch: 
     assert "train.activation_checkpointing" in hints[-1]
 
 
-def test_with_several_processes_the_shortage_is_recorded_for_the_resumed_run(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+def second_process_is_short() -> None:
+    """Of several processes the second has a device on which a pass can have so many residues and no more."""
+    original = TrainStep.forward
+
+    def forward(self: TrainStep, batch: Any, draws: Any) -> Any:
+        if self.training and os.environ["RANK"] == "1" and batch.num_residues > FITS:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(self, batch, draws)
+
+    TrainStep.forward = forward  # type: ignore[method-assign]  # in a process that ends with its run
+
+
+def test_one_process_falls_short_both_end_and_the_resumed_run_takes_half_at_a_time(
+    tmp_path: Path,
 ) -> None:
+    """As under torchrun: the process that waits for the other must not wait for ever."""
+    run = RunFolder(tmp_path / "run")
+    changes = ("train.proteins_per_batch=4", "train.max_steps=3", "data.valid_fraction=0")
+    processes = start_together([Job(changes, run.path, before=second_process_is_short)], world_size=2)
+    for process in processes:
+        process.join(SECONDS)
+    assert [process.exitcode for process in processes] == [1, 1]
+    assert json.loads(run.out_of_memory.read_text())["pieces"] == 2
+    assert run.read_metrics() == []
+    again = Job((), run.path, resume=True, before=second_process_is_short)
+    run_together([again], world_size=2)
+    assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
+    assert torch.load(run.last / "state.pt")["progress"]["pieces"] == 2
+
+
+def test_the_one_that_fell_short_says_how_to_go_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("train.max_steps=1").run
     original = Trainer._cut_passes
 
@@ -83,8 +115,6 @@ def test_with_several_processes_the_shortage_is_recorded_for_the_resumed_run(
     with pytest.raises(RunError) as caught:
         resume_run(discover(), run.path, changes={"train": {"max_steps": 2}})
     assert f"go on from the last checkpoint: esmgn run --resume {run.path}" in str(caught.value)
-    monkeypatch.undo()
-    assert resume_run(discover(), run.path, changes={"train": {"max_steps": 2}}).progress.pieces == 2
 
 
 def test_other_errors_are_not_taken_for_a_shortage(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
