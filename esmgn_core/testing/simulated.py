@@ -75,6 +75,10 @@ class OnDevice(Tensor):
         """The values; PyTorch has no such method for subclasses."""
         return self.content.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Saved as a tensor of the CPU, as which real ones are loaded without a GPU."""
+        return self.content.__reduce_ex__(protocol)  # type: ignore[no-untyped-call]  # untyped in torch
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"OnDevice({self.content})"
 
