@@ -166,12 +166,13 @@ def random_reads(folder: Path, work: Path, _arguments: argparse.Namespace) -> No
     draw = np.random.default_rng(0)
     for layout in (Layout(), Layout("ca")):
         store = repeated(work / layout.atoms, readings(folder), 20_000, layout)
-        lengths, many, single, crops, raw, ca = store.lengths, [], [], [], [], []
+        lengths, few, many, single, crops, raw, ca = store.lengths, [], [], [], [], [], []
         for _ in range(15):
             rows = draw.integers(0, len(store), 500)
-            with cpu() as spent:
-                store.batch(rows)
-            many.append(spent[0] / 500)
+            for size, spent_each in ((64, few), (500, many)):
+                with cpu() as spent:
+                    store.batch(rows[:size])
+                spent_each.append(spent[0] / size)
             with cpu() as spent:
                 for row in rows.tolist():
                     store[row]
@@ -190,6 +191,7 @@ def random_reads(folder: Path, work: Path, _arguments: argparse.Namespace) -> No
         print(f"20,000 proteins, mean {lengths.mean():.0f} residues, atoms '{layout.atoms}', warm:")
         print(f"  one at a time, as stored, not decoded: {1 / statistics.median(raw):,.0f} proteins/s")
         print(f"  one at a time, CA as float32: {1 / statistics.median(ca):,.0f} proteins/s")
+        print(f"  whole proteins as tensors, 64 at once: {1 / statistics.median(few):,.0f} proteins/s")
         print(f"  whole proteins as tensors, 500 at once: {1 / statistics.median(many):,.0f} proteins/s")
         print(f"  one at a time, as tensors: {1 / statistics.median(single):,.0f} proteins/s")
         print(f"  96 crops of 100 residues as a batch: {1e3 * statistics.median(crops):.2f} ms")

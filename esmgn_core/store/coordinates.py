@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 BLOCK = 24
 """Residues that share an origin."""
 
+MISSING = -32768
+"""Stored for x of an atom that is not there."""
+
 _AT_ONCE = 128  # blocks decoded together, in the processor's cache
 _LARGEST = 32766
 _ESCAPED = -32767
-_MISSING = -32768
 _UNIT = np.float32(1000)
 _MAX_ORIGIN = 2**31 - 2**16
 _EXACT = 2**23
@@ -77,7 +79,7 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
     fits = present & (np.abs(offset[odd]) <= _LARGEST).all(-1)
     offset[odd] = np.where(fits[..., None], offset[odd], 0)
     packed = offset.astype(np.int16)
-    packed[odd, :, 0] = np.where(fits, packed[odd, :, 0], np.where(present, _ESCAPED, _MISSING))
+    packed[odd, :, 0] = np.where(fits, packed[odd, :, 0], np.where(present, _ESCAPED, MISSING))
     row, atom = np.nonzero(present & ~fits)
     escapes = odd[row] * num_atoms + atom
     return Fixed(packed, origin.astype(np.int32), escapes, position[odd[row], atom])

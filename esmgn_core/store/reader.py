@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from esmgn_core.store.plan import Plan
 from esmgn_core.store.settings import read_manifest
 from esmgn_core.store.shard import Record, Rows, Shard
 
+_PER_RESIDUE = [item.name for item in fields(Rows) if item.name != "ptr"]
 _GUESSED = 10_000  # names looked through for a similar one
 _ATTEMPTS = 3  # a build may replace its parts while they are being opened
 
@@ -94,7 +96,7 @@ class Store:
             name=name,
             residue_type=torch.from_numpy(rows.residue_type.astype(np.int64)),
             backbone=backbone,
-            atom_mask=torch.from_numpy(~np.isnan(rows.backbone[..., 0])),
+            atom_mask=torch.from_numpy(rows.atom_mask),
             residue_index=torch.from_numpy(rows.number),
             chain_index=torch.from_numpy(rows.chain),
             plddt=None if np.isnan(rows.plddt[0]) else torch.from_numpy(rows.plddt),
@@ -130,7 +132,7 @@ class Store:
         return ProteinBatch(
             residue_type=torch.from_numpy(rows.residue_type.astype(np.int64)),
             backbone=torch.from_numpy(rows.backbone),
-            atom_mask=torch.from_numpy(~np.isnan(rows.backbone[..., 0])),
+            atom_mask=torch.from_numpy(rows.atom_mask),
             residue_index=torch.from_numpy(rows.number),
             chain_index=torch.from_numpy(rows.chain),
             ptr=torch.from_numpy(rows.ptr),
@@ -153,7 +155,7 @@ class Store:
             own = np.flatnonzero(number == shard)
             rows = self._shards[shard].rows(index[own] - self._first[shard], start[own], length[own])
             place = np.concatenate([np.arange(ptr[k], ptr[k + 1]) for k in own])
-            for name in ("residue_type", "backbone", "number", "insertion_code", "chain", "plddt"):
+            for name in _PER_RESIDUE:
                 part = getattr(rows, name)
                 gathered.setdefault(name, np.empty((ptr[-1], *part.shape[1:]), dtype=part.dtype))[place] = (
                     part

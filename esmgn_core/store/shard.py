@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.store.columns import Array, ColumnFile, write_columns
-from esmgn_core.store.coordinates import BLOCK, decode, encode, num_blocks
+from esmgn_core.store.coordinates import BLOCK, MISSING, decode, encode, num_blocks
 from esmgn_core.store.settings import Layout
 
 _CHUNK = 1 << 15  # residues encoded together
@@ -148,6 +148,7 @@ class Rows:
         ptr: int64 [B + 1].
         residue_type: uint8 [N].
         backbone: float32 [N, 4, 3] in angstrom, NaN where an atom is missing or not stored.
+        atom_mask: bool [N, 4], True where the atom is there.
         number: int64 [N], residue numbers.
         insertion_code: uint8 [N].
         chain: int64 [N].
@@ -157,6 +158,7 @@ class Rows:
     ptr: NDArray[np.int64]
     residue_type: NDArray[np.uint8]
     backbone: NDArray[np.float32]
+    atom_mask: NDArray[np.bool_]
     number: NDArray[np.int64]
     insertion_code: NDArray[np.uint8]
     chain: NDArray[np.int64]
@@ -272,10 +274,12 @@ class Shard:
         """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
         first = self.residue_ptr[index] + start
         number, chain, code = self._numbers(index, start, length)
+        backbone, atom_mask = self._backbone(index, start, length)
         return Rows(
             ptr=_ptr(length),
             residue_type=_taken(self.columns["residue_type"], first, length),
-            backbone=self._backbone(index, start, length),
+            backbone=backbone,
+            atom_mask=atom_mask,
             number=number,
             insertion_code=code,
             chain=chain,
@@ -294,19 +298,23 @@ class Shard:
 
     def _backbone(
         self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         stored = _taken(self.columns["position"], self.residue_ptr[index] + start, length)
-        if stored.dtype != np.float32:
+        if is_fixed := stored.dtype != np.float32:
+            present = stored[..., 0] != MISSING
             first = start // BLOCK
             used = -(-(start + length) // BLOCK) - first
             origin = _taken(self.columns["origin"], self._block_ptr[index] + first, used)
             stored = decode(stored, origin, _block_sizes(start, length, used))
             self._put_escapes(stored, index, start, length)
+        if not is_fixed:
+            present = ~np.isnan(stored[..., 0])
         if stored.shape[1] == len(BACKBONE_ATOMS):
-            return stored
+            return stored, present
         backbone = np.full((len(stored), len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
-        backbone[:, CA] = stored[:, 0]
-        return backbone
+        atom_mask = np.zeros(backbone.shape[:2], dtype=np.bool_)
+        backbone[:, CA], atom_mask[:, CA] = stored[:, 0], present[:, 0]
+        return backbone, atom_mask
 
     def _put_escapes(
         self,
@@ -331,6 +339,14 @@ class Shard:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
         """Residue number, chain and insertion code, [N] each."""
         count = self.columns["num_runs"][index].astype(np.int64)
+        if (count == 1).all():  # as in every prediction
+            run = self._run_ptr[index]
+            first_number = self.columns["run_number"][run] + start - _ptr(length)[:-1]
+            number = np.repeat(first_number, length)
+            number += np.arange(len(number))
+            of_chain = self.columns["run_chain"][run]
+            chain = np.repeat(of_chain.astype(np.int64), length) if of_chain.any() else np.zeros_like(number)
+            return number, chain, np.repeat(self.columns["run_code"][run], length)
         run_ptr = _ptr(count)
         owner = np.repeat(np.arange(len(index)), count)
         run = np.arange(run_ptr[-1]) + (self._run_ptr[index] - run_ptr[:-1])[owner]
