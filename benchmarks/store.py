@@ -30,6 +30,7 @@ from isal import igzip
 
 from esmgn_core.io.read import Reading, read_content
 from esmgn_core.store import BuildOptions, Layout, Store, build
+from esmgn_core.store.annotate import annotate
 from esmgn_core.store.build import SHARDS
 from esmgn_core.store.index import SCHEMA, accepted
 from esmgn_core.store.pack import pack
@@ -195,6 +196,20 @@ def random_reads(folder: Path, work: Path, _arguments: argparse.Namespace) -> No
         print(f"  whole proteins as tensors, 500 at once: {1 / statistics.median(many):,.0f} proteins/s")
         print(f"  one at a time, as tensors: {1 / statistics.median(single):,.0f} proteins/s")
         print(f"  96 crops of 100 residues as a batch: {1e3 * statistics.median(crops):.2f} ms")
+
+
+@section
+def annotations(folder: Path, _work: Path, _arguments: argparse.Namespace) -> None:
+    found = sorted(readings(folder), key=lambda reading: len(reading.residues))
+    annotate(found[0], Layout(secondary_structure=True, exposure=True))  # imports mdtraj
+    for reading in found[:: max(1, len(found) // 8)]:
+        spent = []
+        for column in ("secondary_structure", "exposure"):
+            layout = Layout(**{column: True})
+            with cpu() as one:
+                annotate(reading, layout)
+            spent.append(f"{column} {1e3 * one[0]:.1f} ms")
+        print(f"  {len(reading.residues)} residues: {', '.join(spent)}")
 
 
 @section

@@ -17,6 +17,15 @@ NUM_RESIDUE_FEATURES = 21
 BACKBONE_ATOMS = ("N", "CA", "C", "O")
 CA = BACKBONE_ATOMS.index("CA")
 
+SECONDARY_STATES = "HBEGITS-"
+"""States of DSSP: alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend, loop."""
+
+THREE_STATES = "HEC"
+"""Helix, strand, coil."""
+
+EIGHT_TO_THREE = tuple(THREE_STATES.index("HEEHHCCC"[state]) for state in range(len(SECONDARY_STATES)))
+"""State of DSSP -> one of three: all helices are helix, bridges are strand, the rest is coil."""
+
 _LETTERS = AMINO_ACIDS + "X#"
 _CODES = {letter: code for code, letter in enumerate(AMINO_ACIDS)}
 

@@ -35,6 +35,9 @@ class Protein:
         insertion_code: uint8 [n], ASCII code of the insertion code, 32 (space) for none.
         chains: chain identifiers as in the file.
         labels: float32 [T], NaN = unknown, or ``None``.
+        features: further values of each residue by name, float32 [n], NaN = unknown.
+            ``secondary_structure`` holds the place in :data:`esmgn_core.alphabet.SECONDARY_STATES`,
+            ``exposure`` square angstrom.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Protein:
     insertion_code: Tensor | None = None
     chains: tuple[str, ...] = ("A",)
     labels: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.residue_type.shape[0]
@@ -71,6 +75,8 @@ class ProteinBatch:
         names: B names.
         plddt: float32 [N] in 0-100, NaN for proteins without; ``None`` if no protein has any.
         labels: float32 [B, T], NaN = unknown; ``None`` if the proteins carry none.
+        features: further values of each residue by name, float32 [N], NaN = unknown; those that every
+            protein has. See :class:`Protein`.
     """
 
     residue_type: Tensor
@@ -82,6 +88,7 @@ class ProteinBatch:
     names: tuple[str, ...]
     plddt: Tensor | None = None
     labels: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def from_proteins(cls, proteins: Sequence[Protein]) -> Self:
@@ -105,6 +112,13 @@ class ProteinBatch:
             names=tuple(protein.name for protein in proteins),
             plddt=plddt,
             labels=torch.stack(labels) if labels else None,
+            features={
+                name: torch.cat([protein.features[name] for protein in proteins])
+                for name in proteins[0].features
+                if all(name in protein.features for protein in proteins)
+            }
+            if proteins
+            else {},
         )
 
     def __len__(self) -> int:
@@ -166,6 +180,7 @@ class ProteinBatch:
             chain_index=self.chain_index[keep],
             plddt=None if self.plddt is None else self.plddt[keep],
             ptr=kept[self.ptr],
+            features={name: values[keep] for name, values in self.features.items()},
         )
 
     def replace(self, **changes: Any) -> Self:
@@ -179,7 +194,10 @@ class ProteinBatch:
             for item in fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)
         }
-        return replace(self, **moved)
+        features = {
+            name: value.to(device, non_blocking=non_blocking) for name, value in self.features.items()
+        }
+        return replace(self, **moved, features=features)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from esmgn_core.errors import PluginError, SettingsError
 from esmgn_core.model import JointEncoder
 from esmgn_core.protocols import DownstreamTask, GraphBuilder, LabelledDataset, PretextTask, ProteinDataset
 from esmgn_core.registry import Registry
+from esmgn_core.residue_inputs import check_features, inputs_dim
 from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
 from esmgn_core.spec import ComponentSpec, Kind
 
@@ -51,9 +52,12 @@ class Blueprint:
         num_relations = self.build(Kind.GRAPH).num_relations
         sequence = self.build(Kind.SEQ)
         input_dim = self._structure_input_dim(sequence.output_dim)
-        structure = self.build(Kind.STRUCT, input_dim=input_dim, num_relations=num_relations)
+        residue_features = self.config.inputs.residue
+        structure = self.build(
+            Kind.STRUCT, input_dim=input_dim + inputs_dim(residue_features), num_relations=num_relations
+        )
         fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
-        encoder = JointEncoder(sequence, structure, fuser, self.config.length)
+        encoder = JointEncoder(sequence, structure, fuser, self.config.length, residue_features)
         if self.config.optim.seq_lr_scale == 0:
             encoder.freeze_sequence()
         return encoder
@@ -108,8 +112,13 @@ class Blueprint:
         return task
 
     def dataset(self) -> ProteinDataset:
-        """Build the dataset."""
+        """Build the dataset.
+
+        Raises:
+            DataError: its proteins lack a feature that the structure encoder takes.
+        """
         dataset: ProteinDataset = self.build(Kind.DATA)
+        check_features(self.config.inputs.residue, getattr(dataset, "residue_features", ()))
         return dataset
 
     def resolved(self) -> RunConfig:

@@ -18,6 +18,7 @@ from esmgn_core.registry import Registry
 from esmgn_core.settings import (
     CacheTable,
     ComponentSettings,
+    InputsTable,
     LengthTable,
     OptimTable,
     RunConfig,
@@ -43,6 +44,7 @@ TASKS = (Kind.PRETEXT, Kind.DOWNSTREAM)
 
 ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {
     "cache": CacheTable,
+    "inputs": InputsTable,
     "length": LengthTable,
     "optim": OptimTable,
     "train": TrainTable,

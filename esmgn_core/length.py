@@ -211,6 +211,7 @@ def _gathered(batch: ProteinBatch, windows: _Windows) -> ProteinBatch:
         residue_index=batch.residue_index[row],
         chain_index=batch.chain_index[row],
         plddt=None if batch.plddt is None else batch.plddt[row],
+        features={name: values[row] for name, values in batch.features.items()},
         ptr=windows.ptr,
         names=tuple(batch.names[number] for number in windows.protein.tolist()),
         labels=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -21,6 +22,7 @@ from esmgn_core.protocols import (
     SequenceEncoder,
     StructureEncoder,
 )
+from esmgn_core.residue_inputs import WithInputs
 from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
@@ -37,6 +39,8 @@ class JointEncoder(nn.Module):
         structure: the structure encoder.
         fuser: wires them.
         length: what happens to long sequences.
+        residue_features: names of features that the structure encoder takes besides, see
+            :func:`esmgn_core.residue_inputs.residue_inputs`.
     """
 
     sequence: SequenceEncoder
@@ -49,12 +53,14 @@ class JointEncoder(nn.Module):
         structure: StructureEncoder,
         fuser: Fuser,
         length: LengthTable = LengthTable(),  # noqa: B008 - frozen
+        residue_features: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.length = LengthPolicy(length, joins_chains=getattr(sequence, "joins_chains", False))
         self.sequence = sequence
         self.structure = structure
         self.fuser = fuser
+        self.residue_features = tuple(residue_features)
         self.output_dim = fuser.output_dim
         self.sequence_frozen = False
         self.features: FeatureCache | None = None
@@ -116,7 +122,10 @@ class JointEncoder(nn.Module):
             graph: the residue graph of the batch.
             sequence: stands in for the sequence encoder, such as a :class:`SequenceOnce` of it.
         """
-        return self.fuser(batch, graph, sequence or self.reader(batch), self.structure)
+        structure = self.structure
+        if self.residue_features:
+            structure = WithInputs(structure, self.residue_features)
+        return self.fuser(batch, graph, sequence or self.reader(batch), structure)
 
 
 class SequenceOnce:

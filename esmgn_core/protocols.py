@@ -183,7 +183,9 @@ class ProteinDataset(Component, Protocol):
     A dataset that reads files may have an attribute ``refused``, a sequence of
     :class:`esmgn_core.io.Refusal`: the files left out, each with its reason. One
     that knows the lengths of its proteins without reading them may have an attribute ``lengths``, a
-    sequence of ``len(dataset)`` integers; ``train.residues_per_batch`` needs it. One that reads
+    sequence of ``len(dataset)`` integers; ``train.residues_per_batch`` needs it. One whose proteins all
+    have further features names them in an attribute ``residue_features``; ``inputs.residue`` needs
+    it. One that reads
     many proteins faster than one by one may have a method ``batch(indices)``, which gives what
     :meth:`ProteinBatch.from_proteins` would make of them.
 

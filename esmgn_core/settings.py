@@ -176,6 +176,14 @@ class LengthTable(ComponentSettings):
         return self
 
 
+class InputsTable(ComponentSettings):
+    """Table ``[inputs]``: what the structure encoder takes beside what the fuser gives it."""
+
+    residue: tuple[str, ...] = ()
+    """Features of each residue that the data have: of a store ``secondary_structure`` (states of DSSP),
+    ``secondary_structure_3`` (helix, strand, coil) and ``exposure``."""
+
+
 class CacheTable(ComponentSettings):
     """Table ``[cache]``: outputs of a frozen sequence encoder, computed once and kept on disk."""
 
@@ -204,6 +212,7 @@ class RunConfig(BaseModel):
     downstream: ComponentTable | None = None
     data: ComponentTable
     cache: CacheTable = CacheTable()
+    inputs: InputsTable = InputsTable()
     length: LengthTable = LengthTable()
     optim: OptimTable = OptimTable()
     train: TrainTable = TrainTable()

@@ -191,11 +191,12 @@ def report(
 ) -> None:
     """Print what became of all files, and write a page with pictures."""
     from esmgn_core.store import Store
-    from esmgn_core.store.report import reasons, totals, write_report
+    from esmgn_core.store.report import annotation_totals, reasons, totals, write_report
 
     opened = Store(store)
     page = store / "report.html" if out is None else out
-    typer.echo(table([(label, f"{number:,}") for label, number in totals(opened)], indent=""))
+    lines = [*totals(opened), *annotation_totals(opened)]
+    typer.echo(table([(label, f"{number:,}") for label, number in lines], indent=""))
     for reason, number in reasons(opened):
         typer.echo(f"refused {number:,}: {reason}")
     write_report(opened, page)
@@ -329,6 +330,7 @@ def _summary(path: Path) -> None:
         ("residues", f"{residues:,}"),
         ("refused", f"{num_refused:,}"),
         ("keeps", f"atoms '{store.layout.atoms}', coordinates '{store.layout.coordinates}'"),
+        ("features", ", ".join(store.layout.annotations) or "none"),
         ("size", f"{columns / 1e6:,.1f} MB and {index / 1e6:,.1f} MB of index"),
     ]
     if residues:

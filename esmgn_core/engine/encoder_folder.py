@@ -40,7 +40,7 @@ class EncoderFolder:
     def tables(self) -> Tables:
         """The tables of the run file that describe the encoder."""
         tables = read_run_file(self.config)
-        return {name: tables[name] for name in (*ENCODER_KINDS, "length") if name in tables}
+        return {name: tables[name] for name in (*ENCODER_KINDS, "inputs", "length") if name in tables}
 
     def run_config(self, registry: Registry) -> RunConfig:
         """The encoder's configuration."""

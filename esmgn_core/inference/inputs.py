@@ -159,7 +159,10 @@ def _store(path: Path) -> Store:
 
 
 def _protein_bytes(protein: Protein) -> bytes:
-    tensors = (protein.residue_type, protein.backbone, protein.residue_index, protein.chain_index)
+    tensors = (
+        *(protein.residue_type, protein.backbone, protein.residue_index, protein.chain_index),
+        *(protein.features[name] for name in sorted(protein.features)),
+    )
     return b"".join(tensor.numpy().tobytes() for tensor in tensors)
 
 

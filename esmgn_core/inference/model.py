@@ -196,6 +196,7 @@ class Model:
         kinds = [kind for kind in ENCODER_KINDS if not self.sequence_only or kind is Kind.SEQ]
         facts = {
             "tables": {kind.value: config[kind.value] for kind in kinds},
+            "inputs": config.get("inputs"),
             "length": config.get("length"),
             "folder": folder.sha256() if folder else None,
             "sequence": getattr(self.sequence, "weights_sha256", None),

@@ -43,10 +43,8 @@ def read_pdb(text: bytes) -> tuple[ResidueTable, int]:
 
 
 def pdb_structure(text: bytes) -> gemmi.Structure:
-    """All atoms of PDB text, the parts of each chain joined."""
-    structure = _parse(text)
-    structure.merge_chain_parts()
-    return structure
+    """All atoms of PDB text. What TER records divide stays apart, also chains of one name."""
+    return _parse(text, split_chain_on_ter=True)
 
 
 def _parse(text: bytes, *, split_chain_on_ter: bool = False) -> gemmi.Structure:

@@ -14,15 +14,14 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import AMINO_ACIDS, BACKBONE_ATOMS
+from esmgn_core.alphabet import AMINO_ACIDS, BACKBONE_ATOMS, CA, SECONDARY_STATES
 from esmgn_core.io.arrays import ResidueArrays
 
-SECONDARY_STATES = "HBEGITS-"
-"""States of DSSP: alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend, loop."""
 UNKNOWN_STATE = len(SECONDARY_STATES)
 """Code of a residue that lacks one of N, CA, C, O."""
 
 _NM_PER_ANGSTROM = 0.1
+_ONE_PLACE = 5e-4  # angstrom
 _NUM_HEAVY = (5, 11, 8, 8, 6, 9, 9, 4, 10, 8, 8, 9, 8, 11, 7, 6, 7, 14, 12, 7)
 _HEAVY_ATOMS = dict(zip("ARNDCQEGHILKMFPSTWYV", _NUM_HEAVY, strict=True))
 _WHOLE = np.array([_HEAVY_ATOMS[letter] for letter in AMINO_ACIDS] + [4])
@@ -55,10 +54,13 @@ def exposure(residues: ResidueArrays, structure: gemmi.Structure) -> NDArray[np.
 
     Raises:
         LookupError: a residue is not in the structure, or mdtraj has no radius for an element.
+        ValueError: two atoms stand at one place.
     """
     import mdtraj
 
     atoms = list(_atoms(residues, structure))
+    if _share_a_place(np.array([place for *_, place in atoms])):  # mdtraj would end the process
+        raise ValueError("two atoms stand at one place")
     count = np.bincount([row for row, *_ in atoms], minlength=len(residues))
     area = mdtraj.shrake_rupley(_trajectory(residues, atoms), mode="residue")[0] / _NM_PER_ANGSTROM**2
     whole = count >= _WHOLE[np.minimum(residues.residue_type, len(_WHOLE) - 1)]
@@ -67,19 +69,42 @@ def exposure(residues: ResidueArrays, structure: gemmi.Structure) -> NDArray[np.
 
 def _atoms(residues: ResidueArrays, structure: gemmi.Structure) -> Iterable[Atom]:
     """Heavy atoms of the residues, of alternatives those that come first."""
-    found: dict[tuple[str, int | None, str], gemmi.Residue] = {}
+    found: dict[tuple[str, int | None, str], list[gemmi.Residue]] = {}
     for chain in structure[0]:
         for residue in chain:
             if "CA" in residue:
-                found.setdefault((chain.name, residue.seqid.num, residue.seqid.icode), residue)
+                found.setdefault((chain.name, residue.seqid.num, residue.seqid.icode), []).append(residue)
     for row in range(len(residues)):
         code = chr(residues.insertion_code[row])
         key = (residues.chains[residues.chain[row]], int(residues.number[row]), code)
         taken: set[str] = set()
-        for atom in found[key]:
+        for atom in _nearest(found[key], residues.backbone[row, CA]):
             if atom.name not in taken and not atom.element.is_hydrogen:
                 taken.add(atom.name)
                 yield row, atom.name, atom.element.name, tuple(atom.pos.tolist())
+
+
+def _nearest(copies: list[gemmi.Residue], ca: NDArray[np.float32]) -> gemmi.Residue:
+    """Of residues that share chain, number and insertion code, the one whose CA atom is meant.
+
+    Chains may share a name, and alternatives of a residue their number.
+    """
+    if len(copies) == 1:
+        return copies[0]
+    place = gemmi.Position(*ca.tolist())
+    return min(copies, key=lambda residue: min(atom.pos.dist(place) for atom in residue["CA"]))
+
+
+def _share_a_place(position: NDArray[np.float64]) -> bool:
+    """Whether two atoms, float64 [n, 3], are closer than rounding tells apart."""
+    ordered = position[np.argsort(position[:, 0])]
+    for step in range(1, len(ordered)):
+        apart = np.abs(ordered[step:] - ordered[:-step])
+        if (apart.max(1) < _ONE_PLACE).any():
+            return True
+        if (apart[:, 0] >= _ONE_PLACE).all():
+            return False
+    return False
 
 
 def _trajectory(residues: ResidueArrays, atoms: Iterable[Atom]) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from esmgn_core.alphabet import EIGHT_TO_THREE, SECONDARY_STATES, THREE_STATES
 from esmgn_core.io.read import Reading
-from esmgn_core.io.surface import SECONDARY_STATES, UNKNOWN_STATE, exposure, secondary_structure
+from esmgn_core.io.surface import UNKNOWN_STATE, exposure, secondary_structure
 from esmgn_core.store.columns import Array
 from esmgn_core.store.settings import Layout
 
@@ -40,9 +41,15 @@ def annotate(reading: Reading, layout: Layout) -> tuple[dict[str, Array], list[s
     return columns, notes
 
 
-def states(column: Array) -> str:
-    """Stored secondary structure as letters, ``?`` where it is unknown."""
-    return "".join((SECONDARY_STATES + "?")[code] for code in column.tolist())
+def states(column: Array, *, three: bool = False) -> str:
+    """Stored secondary structure as letters of DSSP, ``?`` where it is unknown.
+
+    Args:
+        column: as it is stored.
+        three: as H, E and C instead: all helices are helix, bridges are strand, the rest is coil.
+    """
+    letters = "".join(THREE_STATES[code] for code in EIGHT_TO_THREE) if three else SECONDARY_STATES
+    return "".join((letters + "?")[code] for code in column.tolist())
 
 
 def areas(column: Array) -> NDArray[np.float32]:
@@ -50,3 +57,12 @@ def areas(column: Array) -> NDArray[np.float32]:
     area = column.astype(np.float32) * np.float32(_STEP)
     area[column == _NO_AREA] = np.nan
     return area
+
+
+def feature(name: str, column: Array) -> NDArray[np.float32]:
+    """A stored column as ``ProteinBatch.features`` holds it, float32 [n], NaN where it is unknown."""
+    if name == "exposure":
+        return areas(column)
+    state = column.astype(np.float32)
+    state[column == UNKNOWN_STATE] = np.nan
+    return state

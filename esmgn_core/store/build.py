@@ -190,8 +190,8 @@ def _absolute(source: str) -> str:
 
 
 def _described(layout: Layout) -> str:
-    columns = [name for name in ("secondary_structure", "exposure") if getattr(layout, name)]
-    return ", ".join((f"atoms '{layout.atoms}' and coordinates '{layout.coordinates}'", *columns))
+    kept = f"atoms '{layout.atoms}' and coordinates '{layout.coordinates}'"
+    return ", ".join((kept, *layout.annotations))
 
 
 def _contents(store: Path) -> tuple[set[tuple[str, ...]], list[str]]:

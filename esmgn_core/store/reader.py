@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, did_you_mean
+from esmgn_core.store.annotate import feature
 from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
 from esmgn_core.store.columns import Array
 from esmgn_core.store.index import SCHEMA, columns_digest
@@ -27,7 +28,8 @@ from esmgn_core.store.plan import Plan
 from esmgn_core.store.settings import read_manifest
 from esmgn_core.store.shard import Record, Rows, Shard
 
-_PER_RESIDUE = [item.name for item in fields(Rows) if item.name != "ptr"]
+_PER_RESIDUE = [item.name for item in fields(Rows) if item.name not in ("ptr", "annotations")]
+_PIECE = 1 << 22  # residues looked at together
 _GUESSED = 10_000  # names looked through for a similar one
 _ATTEMPTS = 3  # a build may replace its parts while they are being opened
 
@@ -102,6 +104,7 @@ class Store:
             plddt=None if np.isnan(rows.plddt[0]) else torch.from_numpy(rows.plddt),
             insertion_code=torch.from_numpy(rows.insertion_code),
             chains=chains,
+            features=_features(rows),
         )
 
     def batch(
@@ -138,6 +141,7 @@ class Store:
             ptr=torch.from_numpy(rows.ptr),
             names=tuple(names),
             plddt=None if np.isnan(rows.plddt).all() else torch.from_numpy(rows.plddt),
+            features=_features(rows),
         )
 
     def _gathered(
@@ -155,12 +159,13 @@ class Store:
             own = np.flatnonzero(number == shard)
             rows = self._shards[shard].rows(index[own] - self._first[shard], start[own], length[own])
             place = np.concatenate([np.arange(ptr[k], ptr[k + 1]) for k in own])
-            for name in _PER_RESIDUE:
-                part = getattr(rows, name)
+            parts = {name: getattr(rows, name) for name in _PER_RESIDUE}
+            for name, part in {**parts, **rows.annotations}.items():
                 gathered.setdefault(name, np.empty((ptr[-1], *part.shape[1:]), dtype=part.dtype))[place] = (
                     part
                 )
-        return Rows(ptr=ptr, **gathered)
+        annotations = {name: gathered.pop(name) for name in self.layout.annotations}
+        return Rows(ptr=ptr, annotations=annotations, **gathered)
 
     @cached_property
     def names(self) -> list[str]:
@@ -192,7 +197,13 @@ class Store:
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         shard, within = self._shards[number], index - int(self._first[number])
         start, end = shard.residue_ptr[within : within + 2].tolist()
-        return shard.columns[name][start:end] if getattr(self.layout, name) else None
+        return shard.columns[name][start:end] if name in self.layout.annotations else None
+
+    def annotation(self, name: str) -> Iterator[Array]:
+        """A further column of all proteins, as it is kept, in pieces; none if the store lacks it."""
+        for shard in self._shards if name in self.layout.annotations else ():
+            column = shard.columns[name]
+            yield from (column[first : first + _PIECE] for first in range(0, len(column), _PIECE))
 
     def residue_types(self) -> Iterator[NDArray[np.uint8]]:
         """Residue types of each protein, uint8 [n], in order."""
@@ -243,6 +254,10 @@ class Store:
         paths = [shard.path for shard in self._shards]
         sizes = [(path.stat().st_size, path.with_suffix(INDEX_SUFFIX).stat().st_size) for path in paths]
         return sum(size for size, _ in sizes), sum(size for _, size in sizes)
+
+
+def _features(rows: Rows) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(feature(name, column)) for name, column in rows.annotations.items()}
 
 
 def _opened(path: Path) -> list[Shard]:

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from esmgn_core.alphabet import AMINO_ACIDS
+from esmgn_core.alphabet import AMINO_ACIDS, EIGHT_TO_THREE, SECONDARY_STATES
 from esmgn_core.errors import DataError
+from esmgn_core.io.surface import UNKNOWN_STATE
+from esmgn_core.store.annotate import areas
 from esmgn_core.store.reader import Store
 
 _INK, _FILL, _SOFT = "#24333f", "#3a7ca5", "#c8d5de"
 _PLDDT_BANDS = ((50, "#ef8354"), (70, "#f4c95d"), (90, "#6fb1d6"), (101, "#1f5f99"))
 """Upper ends and colours of the bands AlphaFold DB uses."""
+_STATE_COLOURS = ("#b5485d", "#d9a441", "#7f98a8")
+"""Of helix, strand and coil."""
 
 _REASONS = 12
 _STYLE = """
@@ -68,6 +72,31 @@ def _count(account: dict[str, Any], counts: Counter[str]) -> None:
     counts["files with several models, the first read"] += "models" in account
     for kind, number in account.get("left_out", {}).items():
         counts[f"left out: {kind}"] += number
+
+
+def annotation_totals(store: Store) -> list[tuple[str, int]]:
+    """Residues in helices, strands and coil, and of unknown state or exposure; empty without columns."""
+    lines: list[tuple[str, int]] = []
+    if "secondary_structure" in store.layout.annotations:
+        states = _state_counts(store)
+        for number, label in enumerate(("helix (H, G, I)", "strand (E, B)", "coil (T, S, -)")):
+            of_three = [
+                count for count, three in zip(states, EIGHT_TO_THREE, strict=False) if three == number
+            ]
+            lines.append((f"residues in {label}", sum(of_three)))
+        lines.append(("residues of unknown secondary structure", states[-1]))
+    if "exposure" in store.layout.annotations:
+        unknown = sum(int(np.isnan(areas(piece)).sum()) for piece in store.annotation("exposure"))
+        lines.append(("residues of unknown exposure", unknown))
+    return lines
+
+
+def _state_counts(store: Store) -> list[int]:
+    """Residues in each state of DSSP, and of unknown state."""
+    pieces = [
+        np.bincount(piece, minlength=UNKNOWN_STATE + 1) for piece in store.annotation("secondary_structure")
+    ]
+    return [int(count) for count in sum(pieces, np.zeros(UNKNOWN_STATE + 1, dtype=np.int64))]
 
 
 def reasons(store: Store) -> list[tuple[str, int]]:
@@ -129,6 +158,12 @@ def _plots(store: Store) -> list[str]:
     if np.isfinite(resolution).any():
         drawn.append(_figure("Resolution, angstrom", lambda axes: _histogram(axes, resolution, 24)))
     drawn.append(_figure("Composition, % of residues", lambda axes: _composition(axes, counts)))
+    if "secondary_structure" in store.layout.annotations:
+        drawn.append(
+            _figure("Secondary structure, % of residues", lambda axes: _states(axes, _state_counts(store)))
+        )
+    if "exposure" in store.layout.annotations:
+        drawn.append(_figure("Exposure of residues, square angstrom", lambda axes: _exposures(axes, store)))
     if refused := reasons(store)[:_REASONS]:
         drawn.append(_figure("Reasons for refusal", lambda axes: _bars(axes, refused)))
     return [svg for svg in drawn if svg]
@@ -196,6 +231,22 @@ def _composition(axes: Any, counts: Any) -> None:
     order = np.argsort(-share, kind="stable")
     axes.bar([letters[row] for row in order], share[order], color=_FILL)
     axes.margins(x=0.01)
+
+
+def _states(axes: Any, counts: Sequence[int]) -> None:
+    labels = [*SECONDARY_STATES, "unknown"]
+    colours = [_STATE_COLOURS[state] for state in EIGHT_TO_THREE] + [_SOFT]
+    axes.bar(labels, 100 * np.array(counts) / max(1, sum(counts)), color=colours)
+    axes.margins(x=0.01)
+
+
+def _exposures(axes: Any, store: Store) -> None:
+    edges = np.arange(0, 310, 10)
+    counts = np.zeros(len(edges) - 1, dtype=np.int64)
+    for piece in store.annotation("exposure"):
+        counts += np.histogram(areas(piece), edges)[0]
+    axes.stairs(counts, edges, fill=True, color=_FILL)
+    axes.set_ylabel("residues", color=_INK)
 
 
 def _bars(axes: Any, rows: Sequence[tuple[str, int]]) -> None:

@@ -37,6 +37,11 @@ class Layout:
     exposure: bool = False
 
     @property
+    def annotations(self) -> tuple[str, ...]:
+        """Names of the optional columns that there are."""
+        return tuple(name for name in ("secondary_structure", "exposure") if getattr(self, name))
+
+    @property
     def atom_slice(self) -> slice:
         """Which of N, CA, C, O are kept."""
         return slice(CA, CA + 1) if self.atoms == "ca" else slice(len(BACKBONE_ATOMS))

@@ -34,6 +34,7 @@ PER_RUN = ("run_start", "run_number", "run_chain", "run_code")
 PER_ESCAPE = ("escape_atom", "escape_position")
 PER_BYTE = ("text",)
 
+_ANNOTATIONS = {"secondary_structure": np.uint8, "exposure": np.uint16}
 _PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
 
 
@@ -84,9 +85,8 @@ class ShardBuilder:
             "residue_type": _joined([residues.residue_type for residues in proteins], np.uint8),
             "plddt": _joined([self._plddt(residues) for residues in proteins], self._layout.plddt_dtype),
         }
-        for name, dtype in (("secondary_structure", np.uint8), ("exposure", np.uint16)):
-            if getattr(self._layout, name):
-                encoded[name] = _joined([more[name] for *_, more in self._waiting], dtype)
+        for name in self._layout.annotations:
+            encoded[name] = _joined([more[name] for *_, more in self._waiting], _ANNOTATIONS[name])
         dtypes: tuple[Any, ...] = (np.int32, np.int32, np.uint16, np.uint8)
         for name, dtype, column in zip(PER_RUN, dtypes, range(4), strict=True):
             encoded[name] = _joined([run[column] for run in runs], dtype)
@@ -153,6 +153,7 @@ class Rows:
         insertion_code: uint8 [N].
         chain: int64 [N].
         plddt: float32 [N], NaN for proteins without.
+        annotations: optional columns of the store by name, [N], as they are kept.
     """
 
     ptr: NDArray[np.int64]
@@ -163,6 +164,7 @@ class Rows:
     insertion_code: NDArray[np.uint8]
     chain: NDArray[np.int64]
     plddt: NDArray[np.float32]
+    annotations: Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,11 @@ class Shard:
             insertion_code=code,
             chain=chain,
             plddt=self._plddt(_taken(self.columns["plddt"], first, length)),
+            annotations={
+                name: _taken(self.columns[name], first, length)
+                for name in _ANNOTATIONS
+                if name in self.columns
+            },
         )
 
     def _plddt(self, stored: Array) -> NDArray[np.float32]:

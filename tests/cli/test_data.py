@@ -122,3 +122,46 @@ def test_a_store_is_trained_on(esmgn: Esmgn, folder: Path, tmp_path: Path):
     result = esmgn("run", "--data", tmp_path / "store", *flags, *small, "--out", tmp_path / "run")
     assert result.status == 0, result.err
     assert f'path = "{tmp_path / "store"}"' in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_secondary_structure_and_exposure_are_kept_shown_and_trained_on(
+    esmgn: Esmgn, folder: Path, tmp_path: Path
+):
+    for copy, protein in enumerate(example_proteins(seed=3)):
+        (folder / f"copy{copy}.pdb").write_text(pdb_text(replace(protein, name=f"copy{copy}")))
+    store, run = tmp_path / "store", tmp_path / "run"
+    flags = ("--secondary-structure", "--exposure", "--workers", 1)
+    built = esmgn("data", "build", folder, "-o", store, *flags)
+    assert built.status == 0, built.err
+    assert "features  secondary_structure, exposure" in esmgn("data", "info", store).out
+    told = esmgn("data", "report", store).out
+    assert all(f"\nresidues in {kind}" in told for kind in ("helix", "strand", "coil"))
+    page = (store / "report.html").read_text()
+    assert "Secondary structure, % of residues" in page
+    assert "Exposure of residues, square angstrom" in page
+
+    encoder = ("--seq", "onehot", "--struct", "gearnet", "--fuse", "serial", "--pretext", "residue_type")
+    small = ("--set", "struct.num_layers=1", "--set", "struct.hidden_dim=8", "--set", "train.max_steps=1")
+    inputs = ("--set", 'inputs.residue=["secondary_structure_3", "exposure"]')
+    trained = esmgn("run", "--data", store, *encoder, *small, *inputs, "--out", run)
+    assert trained.status == 0, trained.err
+    assert '"secondary_structure_3"' in (run / "config.toml").read_text()
+    embedded = esmgn("embed", store, "--model", run, "--out", tmp_path / "of_store.safetensors")
+    assert embedded.status == 0, embedded.err
+    from_files = esmgn("embed", folder, "--model", run, "--out", tmp_path / "of_files.safetensors")
+    assert from_files.status == 2
+    refused = (tmp_path / "of_files.safetensors.refused.tsv").read_text()
+    assert "takes 'secondary_structure_3' of each residue (inputs.residue)" in refused
+
+
+def test_a_run_on_a_store_without_the_feature_says_how_to_get_it(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    esmgn("data", "build", folder, "-o", tmp_path / "store", "--workers", 1)
+    result = esmgn(
+        "run", "--data", tmp_path / "store", "--set", 'inputs.residue=["exposure"]', "--seq", "onehot"
+    )
+    assert result.status == 2
+    assert result.err == (
+        "error: the structure encoder takes 'exposure' of each residue (inputs.residue), "
+        "and the proteins have no such features\n"
+        "  build a store that keeps it: esmgn data build SOURCE... -o STORE --exposure\n"
+    )

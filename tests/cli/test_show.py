@@ -10,7 +10,14 @@ from pydantic import Field
 
 from esmgn_cli.settings_text import settings_text
 from esmgn_core.registry import discover
-from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable, OptimTable, TrainTable
+from esmgn_core.settings import (
+    CacheTable,
+    ComponentSettings,
+    InputsTable,
+    LengthTable,
+    OptimTable,
+    TrainTable,
+)
 from esmgn_core.spec import Kind
 
 from ..conftest import PluginHost
@@ -121,7 +128,13 @@ def test_a_recipe_is_shown_with_its_tables(esmgn: Esmgn) -> None:
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("cache", CacheTable), ("length", LengthTable), ("optim", OptimTable), ("train", TrainTable)],
+    [
+        ("cache", CacheTable),
+        ("inputs", InputsTable),
+        ("length", LengthTable),
+        ("optim", OptimTable),
+        ("train", TrainTable),
+    ],
 )
 def test_the_engines_tables_are_shown(esmgn: Esmgn, name: str, model: type[ComponentSettings]) -> None:
     out = esmgn("show", name).out

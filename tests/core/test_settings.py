@@ -13,6 +13,7 @@ from esmgn_core.errors import SettingsError
 from esmgn_core.settings import (
     ComponentSettings,
     ComponentTable,
+    InputsTable,
     LengthTable,
     OptimTable,
     RunConfig,
@@ -115,7 +116,7 @@ def test_words_that_are_no_paths_stay() -> None:
     assert Settings(weights="random").weights == "random"
 
 
-@pytest.mark.parametrize("model", [LengthTable, OptimTable, TrainTable])
+@pytest.mark.parametrize("model", [InputsTable, LengthTable, OptimTable, TrainTable])
 def test_every_engine_setting_has_a_default_and_a_description(model: type[ComponentSettings]) -> None:
     model()
     assert all(field.description for field in model.model_fields.values())
@@ -156,7 +157,7 @@ def test_where_settings_were_written_is_no_part_of_the_run() -> None:
 
 
 def test_there_is_a_table_for_every_kind() -> None:
-    assert {*RunConfig.model_fields} == {*Kind, "cache", "length", "optim", "train", "written_in"}
+    assert {*RunConfig.model_fields} == {*Kind, "cache", "inputs", "length", "optim", "train", "written_in"}
 
 
 def test_a_components_table_keeps_its_settings_beside_its_name() -> None:

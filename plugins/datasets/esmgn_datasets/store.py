@@ -25,6 +25,7 @@ class StoreDataset:
 
     Attributes:
         lengths: int64 [P], residues of each protein, known without reading any.
+        residue_features: names of the features of its proteins.
 
     Raises:
         SettingsError: no path is set.
@@ -71,6 +72,7 @@ class StoreDataset:
             held = ~held
         self._splits = {"train": np.flatnonzero(~held), "valid": np.flatnonzero(held)}
         self.lengths: NDArray[np.int64] = self._store.lengths[self._rows]
+        self.residue_features = self._store.layout.annotations
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -245,4 +245,5 @@ def _chain(protein: Protein, chain: str, path: Path) -> Protein | Refusal:
         plddt=None if protein.plddt is None else protein.plddt[rows],
         insertion_code=None if protein.insertion_code is None else protein.insertion_code[rows],
         chains=(chain,),
+        features={name: values[rows] for name, values in protein.features.items()},
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esmgn_core.store import Layout
+from esmgn_core.store import BuildOptions, Layout, Store, build
 from esmgn_core.store.annotate import areas, states
+from esmgn_core.store.merge import merge_stores
 
 STRUCTURES = Path(__file__).parents[4] / "shared" / "data" / "structures"
 BOTH = Layout(secondary_structure=True, exposure=True)
@@ -76,3 +77,125 @@ def test_a_protein_that_mdtraj_fails_on_is_kept_and_says_so(folder, make, monkey
     assert set(states(store.column("secondary_structure", 0))) == {"?"}
     account = json.loads(store.index(["account"]).column("account")[0].as_py())
     assert account["notes"] == ["secondary structure unknown: ValueError: no such luck"]
+
+
+@needs_files
+@pytest.mark.parametrize("file", FILES[:3])
+def test_three_states_are_those_mdtraj_makes_of_eight(file, make):
+    import mdtraj
+
+    store = make(STRUCTURES / file, layout=BOTH)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = mdtraj.load(str(STRUCTURES / file))[0]
+    simple = "".join(mdtraj.compute_dssp(loaded)[0].tolist()).replace("NA", "")
+    assert states(store.column("secondary_structure", 0), three=True).replace("?", "") == simple
+
+
+def columns(store):
+    """What is kept of each protein, by name."""
+    return {
+        name: (store.column("secondary_structure", row).tolist(), store.column("exposure", row).tolist())
+        for row, name in enumerate(store.names)
+    }
+
+
+@pytest.fixture
+def glycines(tmp_path):
+    """Glycines, whose exposure needs no side chains."""
+    folder = tmp_path / "peptides"
+    folder.mkdir()
+    for number in range(3):
+        lines = [
+            f"ATOM  {4 * row + slot:>5}  {name:<3} GLY A{row + 1:>4}    "
+            f"{3.1 * row + 0.6 * slot:8.3f}{number + (row % 2) * 1.9 + 0.4 * slot:8.3f}{0.7 * slot:8.3f}"
+            f"  1.00 50.00           {name[0]}  \n"
+            for row in range(6 + number)
+            for slot, name in enumerate(("N", "CA", "C", "O"))
+        ]
+        (folder / f"peptide{number}.pdb").write_text("".join(lines) + "TER\nEND\n")
+    return folder
+
+
+def test_a_protein_and_a_batch_carry_the_columns_as_features(glycines, make):
+    store = make(glycines, layout=BOTH)
+    batch = store.batch([2, 0], np.array([1, 0]), np.array([4, 3]))
+    for name in ("secondary_structure", "exposure"):
+        whole = [store[row].features[name].numpy() for row in (2, 0)]
+        np.testing.assert_array_equal(batch.features[name], [*whole[0][1:5], *whole[1][:3]])
+    area = store[0].features["exposure"].numpy()
+    np.testing.assert_array_equal(area, areas(store.column("exposure", 0)))
+    assert np.isfinite(area).all()
+    assert len(set(area.tolist())) > 1
+
+
+def test_columns_survive_appending_merging_and_several_shards(glycines, make, tmp_path):
+    files = sorted(glycines.iterdir())
+    whole = columns(make(*files, layout=BOTH, name="whole"))
+    make(files[0], layout=BOTH, name="first")
+    appended = make(*files[1:], append=True, name="first")
+    assert columns(appended) == whole
+    assert appended.batch([2, 0]).features.keys() == {"secondary_structure", "exposure"}
+    one, two = make(files[0], layout=BOTH, name="one"), make(*files[1:], layout=BOTH, name="two")
+    merge_stores([one.path, two.path], tmp_path / "merged")
+    merged = Store(tmp_path / "merged")
+    assert columns(merged) == whole
+    spanning = merged.batch([2, 0, 1]).features["exposure"].tolist()
+    assert spanning == [area for row in (2, 0, 1) for area in areas(merged.column("exposure", row)).tolist()]
+
+
+def test_a_resumed_build_has_the_columns_of_an_undisturbed_one(glycines, make, tmp_path, monkeypatch):
+    whole = make(glycines, layout=BOTH, name="whole")
+    compute, calls = mdtraj_dssp(), []
+
+    def stop(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return compute(*arguments, **options)
+
+    monkeypatch.setattr("mdtraj.compute_dssp", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build([str(glycines)], tmp_path / "stopped", BuildOptions(layout=BOTH))
+    resumed = make(name="stopped")
+    assert resumed.is_finished
+    assert columns(resumed) == columns(whole)
+
+
+def mdtraj_dssp():
+    import mdtraj
+
+    return mdtraj.compute_dssp
+
+
+def test_chains_that_share_a_name_and_their_numbers_have_areas_of_their_own(glycines, make, tmp_path):
+    """Of two copies only the second lies against a third chain, which covers some of its surface."""
+
+    def moved(text, chain, shift):
+        lines = [line for line in text.splitlines() if line.startswith("ATOM")]
+        atoms = [
+            f"{line[:21]}{chain}{line[22:46]}{float(line[46:54]) + shift:8.3f}{line[54:]}" for line in lines
+        ]
+        return "\n".join(atoms) + "\nTER\n"
+
+    text = (glycines / "peptide0.pdb").read_text()
+    for name, chains in (("blank", "   "), ("named", "ABC")):
+        shifts = zip(chains, (0, 40, 44), strict=True)
+        (tmp_path / f"{name}.pdb").write_text("".join(moved(text, *shift) for shift in shifts) + "END\n")
+    blank, named = (make(tmp_path / f"{name}.pdb", layout=BOTH, name=name) for name in ("blank", "named"))
+    assert blank[0].chains == ("", "", "")
+    [area], [same] = ([areas(store.column("exposure", 0))] for store in (blank, named))
+    assert area.tolist() == same.tolist()
+    alone, covered, _ = np.split(area, 3)
+    assert covered.sum() < 0.95 * alone.sum()
+
+
+def test_atoms_at_one_place_cost_the_exposure_not_the_process(glycines, make):
+    file = glycines / "peptide0.pdb"
+    lines = file.read_text().splitlines(keepends=True)
+    lines[7] = lines[7][:30] + lines[6][30:54] + lines[7][54:]  # O where C is
+    file.write_text("".join(lines))
+    store = make(file, layout=BOTH)
+    assert np.isnan(areas(store.column("exposure", 0))).all()
+    account = json.loads(store.index(["account"]).column("account")[0].as_py())
+    assert account["notes"] == ["exposure unknown: ValueError: two atoms stand at one place"]
