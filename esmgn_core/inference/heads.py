@@ -92,12 +92,12 @@ def _with_its_head(model: Model) -> tuple[LanguageModel, bool]:
         raise _no_head(model.name, error.message) from error
     if model.folder and getattr(whole, "weights_sha256", None) is None:
         raise _no_head(model.name, "its sequence encoder started from random weights, without such a head")
-    state = model.sequence.state_dict()
-    trained_on = any(
-        not torch.equal(tensor.cpu(), whole.state_dict()[name]) for name, tensor in state.items()
-    )
+    state, published = model.sequence.state_dict(), whole.state_dict()
+    changed = any(not torch.equal(tensor.cpu(), published[name]) for name, tensor in state.items())
     whole.load_state_dict(state, strict=False)
-    return whole.requires_grad_(requires_grad=False).eval().to(model.device), trained_on
+    return whole.requires_grad_(requires_grad=False).eval().to(
+        model.device
+    ), changed and model.folder is not None
 
 
 def _no_head(name: ModelName, reason: str) -> SettingsError:

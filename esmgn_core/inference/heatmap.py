@@ -47,10 +47,10 @@ def draw_heatmap(
     colors = CenteredNorm(neutral, spread)
     width = 1.8 + 0.135 * min(len(residues), _PER_LINE)
     figure = Figure(figsize=(max(width, 5.5), 1.3 + 3.2 * len(lines)), layout="constrained")
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
     axes = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
     images = [_draw_line(axis, line, residues, grid, colors) for line, axis in zip(lines, axes, strict=True)]
-    axes[0].set_title(subtitle, fontsize=8, color="0.35")
+    axes[0].set_title(subtitle, loc="left", fontsize=8, color="0.35")
     bar = figure.colorbar(
         images[0], ax=list(axes), shrink=0.9, pad=0.01, aspect=30 * len(lines), extend="both"
     )

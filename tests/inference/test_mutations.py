@@ -102,6 +102,13 @@ def other(letter: str) -> str:
     return "A" if letter != "A" else "G"
 
 
+@pytest.mark.parametrize("seq", ["esm1", "protbert"])
+def test_a_language_model_that_nobody_trained_is_called_by_its_name(seq: str) -> None:
+    size = ("seq.num_layers=2", "seq.embed_dim=32", "seq.attention_heads=4", "seq.weights=random")
+    name = ModelName(names={"seq": seq}, changes=size)
+    assert load_scorer(name, device="cpu").described == f"language model {seq} (sequence only)"
+
+
 def test_without_such_a_run_the_language_model_scores_and_says_so(proteins: list[Protein]) -> None:
     scorer = load_scorer(
         ModelName(names={"seq": "esm2_tiny", "struct": "gearnet", "fuse": "serial"}), device="cpu"
