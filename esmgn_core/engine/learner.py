@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.distributed.tensor import DTensor
 
 from esmgn_core.engine.average import Average
 from esmgn_core.engine.optim import build_optimizer
@@ -36,7 +37,7 @@ class Learner:
         device = next(step.parameters()).device
         self.step = step
         self._clip_norm = settings.clip_norm
-        self._optimizer = build_optimizer(step, settings, fused=device.type == "cuda")
+        self._optimizer = build_optimizer(step, settings)
         self._rate = LearningRate(
             self._optimizer, settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch
         )
@@ -52,14 +53,24 @@ class Learner:
         """Add the gradient of ``loss`` to those of the step."""
         torch.autograd.backward(self._scaler.scale(loss))
 
-    def finish(self, factor: float) -> None:
-        """Change the weights by the gradients of the step, times ``factor``."""
+    def finish(self, divisor: float) -> None:
+        """Change the weights by the gradients of the step, divided by ``divisor`` and clipped.
+
+        The division is left to the optimiser's kernel, which reads every gradient anyway.
+        """
         self._scaler.unscale_(self._optimizer)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        if gradients := [p.grad for p in parameters if p.grad is not None]:
-            torch._foreach_mul_(gradients, factor)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        scale = torch.full((), divisor, device=parameters[0].device)
         if self._clip_norm:
-            nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+            norm = nn.utils.get_total_norm(gradients)
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+            scale = scale.maximum(norm / self._clip_norm)
+        if self._scaler.is_enabled() and gradients:
+            # Not all versions of torch leave a loss scaler's optimiser a scale of its own.
+            torch._foreach_div_(gradients, scale)
+        else:
+            self._optimizer.grad_scale = scale  # type: ignore[attr-defined]
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if self._average:

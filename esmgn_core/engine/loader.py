@@ -284,5 +284,9 @@ def _mixed(seed: int, number: int) -> int:
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed torch's own generators (dropout) for one step of one process."""
-    torch.manual_seed(_mixed(_mixed(seed, step), rank))
+    """Seed torch's own generators (dropout) for one step of one process: of the CPU and of its GPU."""
+    number = _mixed(_mixed(seed, step), rank)
+    # Not torch.manual_seed: without a GPU it notes the whole call stack for one that may come.
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
+        torch.cuda.manual_seed(number)

@@ -12,24 +12,26 @@ from esmgn_core.settings import OptimTable
 Group = dict[str, object]
 
 
-def build_optimizer(step: TrainStep, settings: OptimTable, *, fused: bool = False) -> Optimizer:
+def build_optimizer(step: TrainStep, settings: OptimTable) -> Optimizer:
     """The optimiser over every trained parameter; a frozen sequence encoder is left out.
+
+    It is a fused one: one kernel goes over all parameters once, and divides their gradients by
+    ``optimizer.grad_scale`` on the way, if that is set.
 
     Args:
         step: encoder and task.
         settings: the run's ``[optim]`` table.
-        fused: one kernel for all parameters; the same formula.
     """
     sequence = step.encoder.get_submodule("sequence")
     in_sequence = set(map(id, sequence.parameters()))
     others = [parameter for parameter in _trained(step) if id(parameter) not in in_sequence]
     groups: list[Group] = [{"params": others, "lr": settings.lr}, *_sequence_groups(sequence, settings)]
     groups = [group for group in groups if group["params"]]
-    decay, kernel = settings.weight_decay, fused or None
+    decay = settings.weight_decay
     if settings.optimizer == "sgd":
-        return SGD(groups, settings.lr, momentum=settings.momentum, weight_decay=decay, fused=kernel)
+        return SGD(groups, settings.lr, momentum=settings.momentum, weight_decay=decay, fused=True)
     make = Adam if settings.optimizer == "adam" else AdamW
-    return make(groups, settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=decay, fused=kernel)
+    return make(groups, settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=decay, fused=True)
 
 
 def _sequence_groups(sequence: nn.Module, settings: OptimTable) -> list[Group]:

@@ -208,7 +208,7 @@ class Trainer:
         if not math.isfinite(values["loss"]):
             self._stop_non_finite(number, names, values["loss"])
         self._trained_on = means
-        self.learner.finish(self.world.size / (totals["num_samples"] or 1.0))
+        self.learner.finish((totals["num_samples"] or 1.0) / self.world.size)
         if totals["left_out"]:
             values["left_out"] = totals["left_out"]
         return {**values, "lr": rate}, totals

@@ -13,6 +13,7 @@ from esmgn_core.compose import draw_up
 from esmgn_core.configure import configure
 from esmgn_core.engine.average import Average
 from esmgn_core.engine.distributed import autocast_dtype, numerics
+from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.lora import add_adapters, merged
 from esmgn_core.engine.optim import build_optimizer
 from esmgn_core.engine.session import resume_run
@@ -41,6 +42,37 @@ def train_step(*changes: str) -> TrainStep:
     blueprint = draw_up(discover(), small_config(*changes))
     encoder = blueprint.encoder()
     return TrainStep(encoder, blueprint.task(encoder.output_dim), blueprint.graph())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("clip_norm", [0.0, 0.05, 1e6])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_step_divides_and_clips_gradients_as_torch_does(
+    optimizer: str, clip_norm: float, precision: str
+) -> None:
+    """Against torch's plain optimisers and its clipping, over two steps; with a loss scaler and without."""
+    names = (f"optim.optimizer={optimizer}", f"optim.clip_norm={clip_norm}", "optim.weight_decay=0.1")
+    config = small_config(*names, "optim.lr=0.01")
+    ours, theirs = train_step(*names), train_step(*names)
+    theirs.load_state_dict(ours.state_dict())
+    ours.precision = autocast_dtype(precision, torch.device("cpu"))
+    learner = Learner(ours, config.optim, num_steps=2, steps_per_epoch=1)
+    plain = build_optimizer(theirs, config.optim)
+    plain.param_groups[0]["fused"] = plain.param_groups[1]["fused"] = False
+    for number in range(2):
+        learner.start(number)
+        generator = torch.Generator().manual_seed(number)
+        loss = torch.zeros(())
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.grad = torch.randn(other.shape, generator=generator)
+            loss = loss + (mine * other.grad * 8).sum()
+        learner.backward(loss)
+        learner.finish(8.0)
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), clip_norm)
+        plain.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ RUNS["cross_reference"] = (
     "fuse.readout=attention",
     "struct.readout=attention",
 )
-RUNS["sharded"] = ("optim.seq_lr_scale=0.5", "struct.readout=attention", "train.strategy=fsdp")
+RUNS["clipped"] = ("optim.seq_lr_scale=0.5", "optim.clip_norm=0.05")
+RUNS["sharded"] = ("struct.readout=attention", "train.strategy=fsdp", *RUNS["clipped"])
 # Without a block of its own everything is shared out at once.
 RUNS["sharded_root"] = ("seq.name=onehot", "train.strategy=fsdp")
 PROTEINS_ALONE = ("pretext.name=multiview_contrast", *RUNS["cross_reference"], "train.max_steps=2")
