@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import pairwise
 from typing import Any
 
 import esmgn_core
+from esmgn_cli.report_chart import TRAIN, VALID, Line, Points, chart
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.errors import shown
 
-Points = Sequence[tuple[float, float]]
-
-_WIDTH, _HEIGHT = 520, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 30
-_MOST_POINTS = 400
-_SMOOTHING = 0.9
-_COLORS = ("var(--train)", "var(--valid)")
+_EXACT = {"lr", "memory_gb"}
+"""Curves without noise."""
+_OF_THE_MACHINE = (
+    "residues_per_second",
+    "loading_percent",
+    "memory_gb",
+    "gpu_percent",
+    "slowest_rank",
+    "idle_percent",
+)
 
 
 def report_page(item: RunSummary) -> str:
     """The page."""
-    curves = item.curves()
+    curves = {name: points for name, points in item.curves().items() if not name.startswith("test_")}
+    machine = {name: curves[name] for name in _OF_THE_MACHINE if name in curves}
+    learned = {name: points for name, points in curves.items() if name not in machine}
     sections = [
-        ("Curves", _charts(curves)),
+        ("Scores", _scores(item.results)),
+        ("Learning", _charts(learned)),
+        ("Speed and memory", _charts(machine)),
         ("Where it ran", _environment(item.environment)),
         ("Data", _data(item)),
         ("Configuration", _config(item.config)),
@@ -43,7 +49,10 @@ def report_page(item: RunSummary) -> str:
 
 
 def _tiles(item: RunSummary, curves: Mapping[str, Points]) -> str:
-    facts = [("state", item.state), ("steps", f"{item.steps:,}")]
+    facts = [("state", item.state)]
+    if (metric := item.results.get("metric", "")) and f"valid_{metric}" in curves:
+        step, value = max(curves[f"valid_{metric}"], key=lambda point: point[1])
+        facts.append((f"best held-out {_spoken(metric)}", f"{value:.4f} <small>at step {step:,.0f}</small>"))
     for name in ("valid_loss", "loss"):
         if name in curves:
             step, value = min(curves[name], key=lambda point: point[1])
@@ -55,117 +64,60 @@ def _tiles(item: RunSummary, curves: Mapping[str, Points]) -> str:
     return "".join(f"<div class=tile><span>{name}</span><b>{value}</b></div>" for name, value in facts)
 
 
-def _charts(curves: Mapping[str, Points]) -> str:
-    names = [name for name in curves if not name.startswith("valid_")]
-    names += [
-        name for name in curves if name.startswith("valid_") and name.removeprefix("valid_") not in curves
-    ]
-    charts = []
-    for name in names:
-        lines = [("training", curves[name])]
-        if f"valid_{name}" in curves:
-            lines.append(("held out", curves[f"valid_{name}"]))
-        charts.append(
-            f"<figure><figcaption>{escape(_spoken(name))}{_legend(lines)}</figcaption>{chart(lines)}</figure>"
-        )
-    return f"<div class=charts>{''.join(charts)}</div>"
-
-
-def _legend(lines: Sequence[tuple[str, Points]]) -> str:
-    if len(lines) < 2:
+def _scores(results: Mapping[str, Any]) -> str:
+    """A row for each score, a column for each set of proteins."""
+    sets: Mapping[str, Any] = results.get("sets", {})
+    if not sets:
         return ""
-    keys = (
-        f'<i style="background:{color}"></i>{label}'
-        for (label, _), color in zip(lines, _COLORS, strict=False)
+    heads = "".join(
+        f"<th>{escape(_set_name(name))} <small>{found['num_predictions']:,} predictions</small></th>"
+        for name, found in sets.items()
     )
+    names = dict.fromkeys(name for found in sets.values() for name in found["scores"])
+    rows = "".join(
+        f"<tr><th>{escape(_spoken(name))}</th>"
+        + "".join(f"<td>{_score(found['scores'].get(name, {}))}</td>" for found in sets.values())
+        + "</tr>"
+        for name in names
+    )
+    return f"<table class=scores><tr><th></th>{heads}</tr>{rows}</table>"
+
+
+def _set_name(name: str) -> str:
+    return "held out" if name == "valid" else name.replace("_", " ")
+
+
+def _score(numbers: Mapping[str, float | None]) -> str:
+    if numbers.get("value") is None:
+        return "not defined"
+    low, high = numbers.get("low"), numbers.get("high")
+    between = "" if low is None or high is None else f" <small>{low:.3f} to {high:.3f}</small>"
+    return f"{numbers['value']:.4f}{between}"
+
+
+def _charts(curves: Mapping[str, Points]) -> str:
+    """A chart for each value that changes, with its held-out values if there are any."""
+    charts = []
+    for name in dict.fromkeys(name.removeprefix("valid_") for name in curves):
+        lines = [
+            Line(label, curves[key], color, noisy=key == name and name not in _EXACT)
+            for key, label, color in ((name, "training", TRAIN), (f"valid_{name}", "held out", VALID))
+            if key in curves
+        ]
+        if len({value for line in lines for _, value in line.points}) < 2:
+            continue
+        caption = f"{escape(_spoken(name))}{_legend(lines)}"
+        drawn = chart(lines, from_zero=name in _OF_THE_MACHINE)
+        charts.append(f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>")
+    return f"<div class=charts>{''.join(charts)}</div>" if charts else ""
+
+
+def _legend(lines: Sequence[Line]) -> str:
+    """What the colours mean, where they are not those of training alone."""
+    if [line.label for line in lines] == ["training"]:
+        return ""
+    keys = (f'<i style="background:{line.color}"></i>{line.label}' for line in lines)
     return f"<span class=legend>{' '.join(keys)}</span>"
-
-
-def chart(lines: Sequence[tuple[str, Points]]) -> str:
-    """Lines over steps, as SVG; a long one is drawn pale with its running mean above it."""
-    points = [point for _, line in lines for point in line]
-    (x_low, x_high), (y_low, y_high) = (
-        _span([x for x, _ in points]),
-        _span([y for _, y in points], margin=0.06),
-    )
-
-    def place(point: tuple[float, float]) -> str:
-        x = _LEFT + (point[0] - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
-        y = _HEIGHT - _BOTTOM - (point[1] - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
-        return f"{x:.1f},{y:.1f}"
-
-    parts = [*_grid(x_low, x_high, y_low, y_high, place)]
-    for (label, line), color in zip(lines, _COLORS, strict=False):
-        thin = _thinned(line)
-        noisy = label == "training" and len(thin) > 30
-        if noisy:
-            parts.append(_path(map(place, thin), color, "pale"))
-            thin = _smoothed(thin)
-        parts.append(_path(map(place, thin), color, "line"))
-        if len(thin) <= 30:
-            parts += [_dot(place(point), color) for point in thin]
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
-
-
-def _grid(x_low: float, x_high: float, y_low: float, y_high: float, place: Any) -> Iterator[str]:
-    for tick in _ticks(y_low, y_high, 4):
-        y = place((x_low, tick)).partition(",")[2]
-        yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" class="grid"/>'
-        yield f'<text x="{_LEFT - 8}" y="{y}" dy="0.32em" text-anchor="end">{_number(tick)}</text>'
-    for tick in _ticks(x_low, x_high, 6):
-        if tick == int(tick):
-            x = place((tick, y_low)).partition(",")[0]
-            yield f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{tick:,.0f}</text>'
-
-
-def _path(places: Any, color: str, kind: str) -> str:
-    return f'<polyline points="{" ".join(places)}" class="{kind}" style="stroke:{color}"/>'
-
-
-def _dot(place: str, color: str) -> str:
-    x, _, y = place.partition(",")
-    return f'<circle cx="{x}" cy="{y}" r="2.6" style="fill:{color}"/>'
-
-
-def _thinned(line: Points) -> list[tuple[float, float]]:
-    """At most so many points, each the mean of its neighbours."""
-    count = min(len(line), _MOST_POINTS)
-    cuts = [round(number * len(line) / count) for number in range(count + 1)]
-    groups = [line[a:b] for a, b in pairwise(cuts)]
-    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
-
-
-def _smoothed(line: Points) -> list[tuple[float, float]]:
-    smooth, total, weight = [], 0.0, 0.0
-    for x, y in line:
-        total, weight = _SMOOTHING * total + y, _SMOOTHING * weight + 1
-        smooth.append((x, total / weight))
-    return smooth
-
-
-def _span(values: Sequence[float], margin: float = 0.0) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    if low == high:
-        pad = abs(low) * 0.1 or 1.0
-        return low - pad, high + pad
-    return low - margin * (high - low), high + margin * (high - low)
-
-
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers between ``low`` and ``high``, about ``count`` of them.
-
-    >>> _ticks(0.13, 0.87, 4)
-    [0.2, 0.4, 0.6, 0.8]
-    """
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough * 0.99)
-    first = math.ceil(low / step)
-    return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _spoken(name: str) -> str:
@@ -174,6 +126,9 @@ def _spoken(name: str) -> str:
         "loading_percent": "waiting for data, percent of a step",
         "slowest_rank": "slowest process",
         "idle_percent": "waiting for the slowest process, percent",
+        "f_max": "Fmax",
+        "aupr_micro": "AUPR micro",
+        "aupr_macro": "AUPR macro",
     }
     name = words.get(name, name)
     return name.replace("valid_", "held-out ").replace("_", " ")
@@ -251,7 +206,7 @@ p.parts { color: var(--soft); margin: 2px 0 20px; }
 .tile small { font-size: 12px; font-weight: 400; color: var(--soft); }
 section { background: var(--paper); border: 1px solid var(--rule); border-radius: 12px; padding: 20px 22px;
   margin-bottom: 20px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(440px, 1fr)); gap: 22px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr)); gap: 22px; }
 figure { margin: 0; }
 figcaption { font-size: 13px; font-weight: 600; margin-bottom: 2px; display: flex;
   justify-content: space-between; }
@@ -267,6 +222,9 @@ th, td { text-align: left; vertical-align: top; padding: 3px 14px 3px 0; border-
   overflow-wrap: anywhere; }
 tr:first-child th, tr:first-child td { border-top: 0; }
 th { font-weight: 500; color: var(--soft); white-space: nowrap; width: 1%; }
+table.scores { width: auto; }
+.scores td, .scores th { padding: 5px 28px 5px 0; font-variant-numeric: tabular-nums; width: auto; }
+.scores small { color: var(--soft); font-weight: 400; }
 .columns { columns: 2 420px; column-gap: 36px; }
 .columns div { break-inside: avoid; margin-bottom: 18px; }
 pre { font-size: 12px; line-height: 1.45; margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }

@@ -26,6 +26,7 @@ class RunSummary:
         environment: what it depended on.
         lines: the logged steps.
         state: the last thing its log says, such as ``finished at step 100``.
+        results: scores of a downstream run, as in ``results.json``; empty if there are none.
     """
 
     run: RunFolder
@@ -33,6 +34,7 @@ class RunSummary:
     environment: Mapping[str, Any]
     lines: Sequence[Mapping[str, float]]
     state: str
+    results: Mapping[str, Any]
 
     @classmethod
     def of(cls, path: Path) -> RunSummary:
@@ -50,11 +52,8 @@ class RunSummary:
             ) from error
         except tomllib.TOMLDecodeError as error:
             raise RunError(f"{run.config} is damaged: {error}") from error
-        try:
-            environment = json.loads(run.environment.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            environment = {}
-        return cls(run, config, environment, run.read_metrics(), _last_state(run))
+        environment, results = _record(run.environment), _record(run.results)
+        return cls(run, config, environment, run.read_metrics(), _last_state(run), results)
 
     @property
     def name(self) -> str:
@@ -119,6 +118,15 @@ def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """A JSON file; empty if it is missing or damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _last_state(run: RunFolder) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
 
-from esmgn_cli.report_page import chart
+from esmgn_cli.report_chart import Line, chart
 from esmgn_core.engine.run_folder import RunFolder
 
 from .conftest import Esmgn
@@ -30,7 +32,7 @@ def recorded(path: Path, losses: list[float], lr: float = 0.001) -> RunFolder:
     run = RunFolder(path)
     run.config.write_text(tomli_w.dumps({**CONFIG, "optim": {"lr": lr}}))
     for step, loss in enumerate(losses, start=1):
-        run.append_metrics(step, {"loss": loss, "residues_per_second": 100.0})
+        run.append_metrics(step, {"loss": loss, "residues_per_second": 100.0 + step})
     run.append_metrics(len(losses) + 1, {"loss": losses[-1], "valid_loss": losses[-1] + 0.1})
     run.log("3 training proteins, 1 held out, 2 files refused")
     run.log(f"finished at step {len(losses) + 1}")
@@ -97,9 +99,33 @@ def test_a_report_has_curves_and_records_and_loads_nothing(esmgn: Esmgn, tmp_pat
     assert {"a <run>", "x<y>.pdb", "no CA atoms", "held out", "lowest held-out loss"} <= set(page.texts)
 
 
+def test_the_report_of_a_downstream_run_has_a_table_of_scores_and_draws_what_changes(
+    esmgn: Esmgn, tmp_path: Path
+) -> None:
+    """No curve of test scores, which are logged once, nor of a learning rate that stays the same."""
+    run = recorded(tmp_path / "down", [3.0, 2.5, 2.0])
+    for step, (f_max, loss) in enumerate(((0.4, 2.0), (0.7, 1.5), (0.6, 1.0)), start=1):
+        run.append_metrics(step, {"lr": 0.1, "loss": loss, "valid_f_max": f_max})
+    run.append_metrics(3, {"test_f_max": 0.5})
+    scores = {"f_max": {"value": 0.7, "low": 0.61, "high": 0.79}, "rank": {"value": None}}
+    found: dict[str, Any] = {"valid": {"num_predictions": 1200, "scores": scores}}
+    found["test_30"] = {"num_predictions": 7, "scores": {"f_max": {"value": 0.5}}}
+    run.results.write_text(json.dumps({"step": 2, "metric": "f_max", "sets": found}))
+    esmgn("report", run.path)
+    page = Page()
+    page.feed((run.path / "report.html").read_text())
+    texts = " ".join(filter(None, page.texts))
+    assert "held out 1,200 predictions test 30 7 predictions" in texts
+    assert "Fmax 0.7000 0.610 to 0.790 0.5000" in texts
+    assert "rank not defined" in texts
+    assert "best held-out Fmax 0.7000 at step 2" in texts
+    assert "learning rate" not in texts.partition("Where it ran")[0]
+    assert "test f max" not in texts
+
+
 def test_a_curve_runs_from_left_to_right_and_small_values_are_low() -> None:
     [path] = re.findall(
-        r'<polyline points="([^"]+)" class="line"', chart([("held out", [(0, 3.0), (9, 1.0)])])
+        r'<polyline points="([^"]+)" class="line"', chart([Line("held out", [(0, 3.0), (9, 1.0)], "red")])
     )
     (x1, y1), (x2, y2) = (tuple(map(float, point.split(","))) for point in path.split())
     assert x1 < x2
