@@ -8,11 +8,11 @@ import shlex
 import shutil
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import typer
 from rich.console import Console, RenderableType
@@ -39,10 +39,35 @@ from esmgn_core.registry import Registry
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
 _LABELS_SHOWN = 6
-_CURVE_STEPS, _CURVE_WIDTH = 500, 16
+_CURVE_POINTS, _CURVE_WIDTH = 64, 16
 _OF_THE_MACHINE = {"residues_per_second", "memory_gb", "gpu_percent", "slowest_rank", "idle_percent"}
 _NO_COLUMN = {"lr", "loading_percent", *_OF_THE_MACHINE} - {"residues_per_second"}
 _UNSAID = {"epoch", "lr", "loading_percent"}
+
+
+class _Curve:
+    """All of a run, however long: at most so many points, each the mean of equally many steps."""
+
+    def __init__(self) -> None:
+        self._means: list[float] = []
+        self._open: list[float] = []
+        self._steps_per_point = 1
+
+    def add(self, value: float) -> None:
+        """Take in the value of a step; one that is not finite is left out."""
+        if not math.isfinite(value):
+            return
+        self._open.append(value)
+        if len(self._open) == self._steps_per_point:
+            self._means.append(fmean(self._open))
+            self._open.clear()
+        if len(self._means) == _CURVE_POINTS:
+            self._means = [fmean(pair) for pair in zip(self._means[::2], self._means[1::2], strict=True)]
+            self._steps_per_point *= 2
+
+    def __str__(self) -> str:
+        points = self._means or self._open
+        return sparkline(points, min(points), max(points), _CURVE_WIDTH) if points else ""
 
 
 class _Bar(Progress):
@@ -65,7 +90,7 @@ class ProgressDisplay:
         self._console = console
         self._last_line = float("-inf")
         self._total_steps = 0
-        self._losses: deque[float] = deque(maxlen=_CURVE_STEPS)
+        self._losses = _Curve()
         self._held_out: dict[str, float] = {}
         self._bar = _Bar(
             TextColumn("step"),
@@ -99,10 +124,8 @@ class ProgressDisplay:
         latest = {name: value for name, value in {**values, **self._held_out}.items() if name not in _UNSAID}
         machine = _listed({name: value for name, value in latest.items() if name in _OF_THE_MACHINE})
         learned = _listed({name: value for name, value in latest.items() if name not in _OF_THE_MACHINE})
-        self._losses.append(values.get("loss", float("nan")))
-        kept = [loss for loss in self._losses if math.isfinite(loss)]
-        curve = sparkline(kept, min(kept), max(kept), _CURVE_WIDTH) if kept else ""
-        self._bar.curve, self._bar.values, self._bar.machine = curve, learned, machine
+        self._losses.add(values.get("loss", math.nan))
+        self._bar.curve, self._bar.values, self._bar.machine = str(self._losses), learned, machine
         self._bar.update(self._task, completed=step)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if not self._console.is_terminal and (due or step == self._total_steps):

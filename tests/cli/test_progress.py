@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from esmgn_cli.progress import _print_losses, _program
+from esmgn_cli.progress import _Curve, _print_losses, _program
 
 
 def rows(capsys: pytest.CaptureFixture[str], lines: list[dict[str, float]]) -> list[list[str]]:
@@ -23,6 +25,18 @@ def test_rows_are_means_over_the_steps_since_the_row_before(capsys: pytest.Captu
 def test_every_step_of_a_short_run_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[dict[str, float]] = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "valid_loss": 2.5}]
     assert rows(capsys, lines)[1:] == [["1", "3.0000"], ["2", "2.0000", "2.5000"]]
+
+
+def test_the_curve_shows_all_of_a_long_run() -> None:
+    """A loss that falls to a half in 10,000 steps, with a step that failed."""
+    curve = _Curve()
+    for step in range(10_000):
+        curve.add(math.nan if step == 77 else 2.0 - step / 10_000)
+    drawn = str(curve)
+    assert len(drawn) == 16
+    assert drawn == "".join(sorted(drawn, reverse=True))
+    assert (drawn[0], drawn[-1]) == ("█", "▁")
+    assert drawn[8] in "▄▅"
 
 
 def test_a_run_without_a_step_prints_no_table(capsys: pytest.CaptureFixture[str]) -> None:
