@@ -29,7 +29,7 @@ LIBRARIES = {"light": {"pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
 ON_REQUEST = {
     "esmgn_core": {"esmgn_core.inference.model"},
     "esmgn_core.io.arrays": {"esmgn_core.batch"},
-    "esmgn_core.store": {"esmgn_core.store.reader"},
+    "esmgn_core.store.reader": {"esmgn_core.store.tensors"},
 }
 """What brings torch and waits: for ``esmgn_core.load``, and for those who read a store or a file as tensors;
 the processes that build stores do neither."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ SHARD_RESIDUES = 1 << 27
 """Residues of a shard at which the next one begins: 3.5 GB of backbones."""
 
 _PARTS, _PLAN = "parts", "plan"
+_MAX_OPEN = 128  # files
 
 
 def pack(parts: Sequence[Path], folder: Path, plan: str) -> None:
@@ -62,20 +64,20 @@ def _groups(parts: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def _writer(paths: Sequence[Path], metadata: dict[str, str]) -> Callable[[Path], None]:
-    names = Shard(paths[0]).columns
-    columns = {name: _Column(paths, name) for name in names}
+    opened = lru_cache(_MAX_OPEN)(Shard)
+    columns = {name: _Column(paths, name, opened) for name in opened(paths[0]).columns}
     return lambda path: write_columns(path, columns, metadata)
 
 
 def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
-    return (pq.read_table(path.with_suffix(INDEX_SUFFIX)) for path in paths)
+    return (pq.read_table(path.with_suffix(INDEX_SUFFIX), use_threads=False) for path in paths)
 
 
 class _Column:
-    """One column of several files, opened one after another, as often as asked."""
+    """One column of several files, gone through as often as asked."""
 
-    def __init__(self, paths: Sequence[Path], name: str) -> None:
-        self._paths, self._name = paths, name
+    def __init__(self, paths: Sequence[Path], name: str, opened: Callable[[Path], Shard]) -> None:
+        self._paths, self._name, self._opened = paths, name, opened
 
     def __iter__(self) -> Iterator[Array]:
-        return (Shard(path).columns[self._name] for path in self._paths)
+        return (self._opened(path).columns[self._name] for path in self._paths)

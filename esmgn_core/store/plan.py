@@ -180,10 +180,11 @@ def _write(path: Path, metadata: Mapping[str, str], items: Iterable[Item]) -> di
     try:
         with pa.OSFile(str(body), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
             iterator = iter(items)
-            while rows := [asdict(item) for item in islice(iterator, _BATCH)]:
-                digest.update(repr(rows).encode())
-                num_items += len(rows)
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
+            while chunk := list(islice(iterator, _BATCH)):
+                columns = {name: [getattr(item, name) for item in chunk] for name in _SCHEMA.names}
+                digest.update(repr(columns).encode())
+                num_items += len(chunk)
+                writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=_SCHEMA))
     except BaseException:
         body.unlink(missing_ok=True)
         raise

@@ -8,17 +8,14 @@ from dataclasses import fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
-from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, did_you_mean
-from esmgn_core.store.annotate import feature
 from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
 from esmgn_core.store.columns import Array
 from esmgn_core.store.index import SCHEMA, columns_digest
@@ -27,6 +24,9 @@ from esmgn_core.store.parts import INDEX_SUFFIX, file_digest
 from esmgn_core.store.plan import Plan
 from esmgn_core.store.settings import read_manifest
 from esmgn_core.store.shard import Record, Rows, Shard
+
+if TYPE_CHECKING:
+    from esmgn_core.batch import Protein, ProteinBatch
 
 _PER_RESIDUE = [item.name for item in fields(Rows) if item.name not in ("ptr", "annotations")]
 _PIECE = 1 << 22  # residues looked at together
@@ -89,23 +89,13 @@ class Store:
         return shard.ca(within)
 
     def __getitem__(self, index: int) -> Protein:
+        from esmgn_core.store.tensors import protein_of  # here: what needs no proteins starts without torch
+
         shard, within = self._place(index)
         one = np.array([within])
         rows = shard.rows(one, np.zeros(1, dtype=np.int64), shard.lengths[one].astype(np.int64))
         name, chains = shard.texts(within)
-        backbone = torch.from_numpy(rows.backbone)
-        return Protein(
-            name=name,
-            residue_type=torch.from_numpy(rows.residue_type.astype(np.int64)),
-            backbone=backbone,
-            atom_mask=torch.from_numpy(rows.atom_mask),
-            residue_index=torch.from_numpy(rows.number),
-            chain_index=torch.from_numpy(rows.chain),
-            plddt=None if np.isnan(rows.plddt[0]) else torch.from_numpy(rows.plddt),
-            insertion_code=torch.from_numpy(rows.insertion_code),
-            chains=chains,
-            features=_features(rows),
-        )
+        return protein_of(rows, name, chains)
 
     def batch(
         self,
@@ -120,6 +110,8 @@ class Store:
             start: int64 [B], first residue of each stretch; 0 if not given.
             length: int64 [B], residues of each stretch; all of the protein if not given.
         """
+        from esmgn_core.store.tensors import batch_of
+
         index = np.asarray(indices, dtype=np.int64)
         start = np.zeros(len(index), dtype=np.int64) if start is None else start
         length = self.lengths[index] - start if length is None else length
@@ -132,17 +124,7 @@ class Store:
             rows = self._gathered(index, start, length, number, used)
             places = zip(number.tolist(), (index - self._first[number]).tolist(), strict=True)
             names = [self._shards[shard].texts(place)[0] for shard, place in places]
-        return ProteinBatch(
-            residue_type=torch.from_numpy(rows.residue_type.astype(np.int64)),
-            backbone=torch.from_numpy(rows.backbone),
-            atom_mask=torch.from_numpy(rows.atom_mask),
-            residue_index=torch.from_numpy(rows.number),
-            chain_index=torch.from_numpy(rows.chain),
-            ptr=torch.from_numpy(rows.ptr),
-            names=tuple(names),
-            plddt=None if np.isnan(rows.plddt).all() else torch.from_numpy(rows.plddt),
-            features=_features(rows),
-        )
+        return batch_of(rows, names)
 
     def _gathered(
         self,
@@ -254,10 +236,6 @@ class Store:
         paths = [shard.path for shard in self._shards]
         sizes = [(path.stat().st_size, path.with_suffix(INDEX_SUFFIX).stat().st_size) for path in paths]
         return sum(size for size, _ in sizes), sum(size for _, size in sizes)
-
-
-def _features(rows: Rows) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(feature(name, column)) for name, column in rows.annotations.items()}
 
 
 def _opened(path: Path) -> list[Shard]:

@@ -160,9 +160,11 @@ def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path):
     assert len(store) + len(reasons) + 1 == len(list(many.iterdir()))
 
 
-def test_processes_that_build_start_without_torch():
+@pytest.mark.parametrize("module", ["workers", "reader", "report", "merge", "splits"])
+def test_what_needs_no_tensors_starts_without_torch(module):
+    """Processes that build, and the program that looks into a store."""
     heavy = "{'torch', 'mdtraj', 'scipy', 'matplotlib'}"
-    code = f"import sys, esmgn_core.store.workers; print(*{heavy} & sys.modules.keys())"
+    code = f"import sys, esmgn_core.store.{module}; print(*{heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
