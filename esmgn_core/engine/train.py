@@ -6,18 +6,11 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-
-from esmgn_core.batch import ProteinBatch, TaskOutput
-from esmgn_core.draws import Draws
 from esmgn_core.engine.checkpoints import CheckpointError
-from esmgn_core.engine.distributed import World, data_parallel
+from esmgn_core.engine.distributed import World
 from esmgn_core.engine.evaluate import Report, evaluate, report_run
 from esmgn_core.engine.held_out import HeldOutPasses
 from esmgn_core.engine.interruption import Interruption, received_by_any
@@ -25,9 +18,9 @@ from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import Schedule, seed_step
 from esmgn_core.engine.means import Means
 from esmgn_core.engine.observers import Observers
+from esmgn_core.engine.passes import Passes
 from esmgn_core.engine.reader import Loaded, Reader, Unreadable
 from esmgn_core.engine.run_folder import RunFolder, write_atomically
-from esmgn_core.engine.sharding import is_sharded, synchronise_gradients
 from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
 from esmgn_core.engine.usage import balance, usage
@@ -63,7 +56,7 @@ class Trainer:
     progress: Progress = field(default_factory=Progress)
     downstream: DownstreamTask | None = None
     report: Report = field(default_factory=dict)
-    _wrapped: nn.Module = field(init=False)
+    _passes: Passes = field(init=False)
     _reader: Reader = field(init=False)
     _held_out: HeldOutPasses = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
@@ -72,10 +65,8 @@ class Trainer:
     def __post_init__(self) -> None:
         self._reader = Reader(self.dataset, self.train.workers, self._unreadable, self.observers.notice)
         self._held_out = HeldOutPasses(self._reader, self.learner.step, self.train, self.world)
-        self._wrapped = self.learner.step
+        self._passes = Passes(self.learner, self.world)
         self._checkpoints = Checkpoints(self.run, self.learner, self.world, self.train.keep_every)
-        if self.world.size > 1 and not is_sharded(self._wrapped):
-            self._wrapped = data_parallel(self._wrapped)
 
     def fit(self) -> int:
         """Train to the end, or to the step in which a signal arrived.
@@ -185,7 +176,7 @@ class Trainer:
     def _train_step(
         self, number: int, loaded: Iterator[Loaded], interruption: Interruption
     ) -> tuple[dict[str, float], dict[str, float]] | ShortageError:
-        self._wrapped.train()
+        self._passes.begin()
         seed_step(self.train.seed, number, self.world.rank)
         means, num_residues, waiting, working = Means(), 0, 0.0, 0.0
         names: list[str] = []
@@ -198,7 +189,7 @@ class Trainer:
             num_residues += batch.num_residues
             began = time.thread_time()
             # Returned, not raised: a traceback would keep the tensors of the failed pass.
-            if shortage := self._pass(batch, part.draws(self.train.seed, number), means, last=last):
+            if shortage := self._passes.run(batch, part.draws(self.train.seed, number), means, last=last):
                 return shortage
             working += time.thread_time() - began
         interruption.check_time()
@@ -220,44 +211,6 @@ class Trainer:
         """
         seconds = waiting + (working if self.world.device.type == "cpu" else 0.0)
         return {f"busy_{rank}": seconds * (rank == self.world.rank) for rank in range(self.world.size)}
-
-    def _pass(self, batch: ProteinBatch, draws: Draws, means: Means, *, last: bool) -> ShortageError | None:
-        """One forward and backward pass; what was short if it did not fit into memory."""
-        try:
-            with self._synchronised(last=last):
-                output: TaskOutput = self._wrapped(batch.to(self.world.device), draws)
-                self.learner.backward(self._summed(output))
-        except (RuntimeError, MemoryError) as error:
-            if shortage := ShortageError.of(batch, error):
-                return shortage
-            raise
-        means.add(output)
-        return None
-
-    def _summed(self, output: TaskOutput) -> Tensor:
-        """The sum over predictions of this process.
-
-        :meth:`Learner.finish` divides it by their number over all passes and processes, which is
-        not known before. The parts of a combined task differ in their numbers, so that each is
-        brought to the number of proteins first, by the numbers of all processes in this pass.
-        """
-        if not output.parts:
-            return output.loss * output.num_samples
-        parts = list(output.parts.values())
-        numbers = [output.num_samples, *(part.output.num_samples for part in parts)]
-        own = torch.tensor(numbers, dtype=torch.float64)
-        num_proteins, *counts = self.world.sum(own.to(self.world.device)).tolist()
-        shares = [
-            part.output.loss * (part.weight * part.output.num_samples * num_proteins / (count or 1.0))
-            for part, count in zip(parts, counts, strict=True)
-        ]
-        return torch.stack(shares).sum()
-
-    def _synchronised(self, *, last: bool) -> AbstractContextManager[None]:
-        synchronise_gradients(self._wrapped, wanted=last)
-        if isinstance(self._wrapped, DistributedDataParallel) and not last:
-            return self._wrapped.no_sync()
-        return nullcontext()
 
     def _validate(self, train_means: Mapping[str, float]) -> dict[str, float]:
         """Means and scores over the held-out proteins; keeps the model if it is the best so far.
