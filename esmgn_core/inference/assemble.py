@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Assembled:
         chosen = [places[key] for key in keys if key in places]
         self.records: list[Record] = [record for record, _ in chosen]
         self._places = [place for _, place in chosen]
-        self._open: dict[Any, Any] = {}
+        self._open: tuple[Path, Any] | None = None
         self.vectors = [name for name in (PROTEIN, RESIDUE) if level in (name, "both")]
         self.proteins: dict[str, Array] = {
             "name": np.array([record.name for record in self.records], dtype=str),
@@ -83,9 +84,10 @@ class Assembled:
             yield first, np.concatenate(waiting)
 
     def _slice(self, part: Part, name: str, start: int, rows: int) -> Array:
-        if part.path not in self._open:
-            self._open[part.path] = safe_open(part.path, "np")
-        array: Array = self._open[part.path].get_slice(name)[start : start + rows]
+        # One file at a time: what was read of a mapped file counts as memory of the process.
+        if self._open is None or self._open[0] != part.path:
+            self._open = part.path, safe_open(part.path, "np")
+        array: Array = self._open[1].get_slice(name)[start : start + rows]
         return array
 
     def _residue_columns(self) -> dict[str, Array]:

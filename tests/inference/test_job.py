@@ -13,7 +13,8 @@ import pytest
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import EsmgnError, RunError, SettingsError, StructureError
-from esmgn_core.inference import job
+from esmgn_core.inference import assemble, job
+from esmgn_core.inference.assemble import Assembled
 from esmgn_core.inference.job import Options, Summary, embed_files, refused_file
 from esmgn_core.inference.model import Model, load_model
 from esmgn_core.inference.stored import read_proteins
@@ -189,6 +190,27 @@ def test_a_sequence_encoder_reads_the_sequence_of_a_structure(
     embed_files(SEQUENCE, [fasta], tmp_path / "sequence.npz", NPZ)
     first, second = load(tmp_path / "structure.npz"), load(tmp_path / "sequence.npz")
     assert np.array_equal(first["residue"], second["residue"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is mapped")
+def test_one_part_at_a_time_is_in_memory(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of a job does not grow with its inputs."""
+    mapped: list[int] = []
+
+    def reading(content: Assembled, path: Path, *_: object) -> None:
+        parts = path.with_name(f"{path.name}.parts")
+        assert len([*parts.glob("*.safetensors")]) == 6
+        for name in content.vectors:
+            for _ in content.blocks(name):
+                files = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+                mapped.append(sum(file.startswith(str(parts)) for file in files))
+
+    monkeypatch.setattr(job, "write_embeddings", reading)
+    monkeypatch.setattr(assemble, "_ROWS_AT_ONCE", 1)
+    run(folder, tmp_path / "out.npz", max_residues=1)
+    assert max(mapped) == 1
 
 
 def test_proteins_alone_take_no_room_for_residues(folder: Path, tmp_path: Path) -> None:
