@@ -298,7 +298,10 @@ def merge(
 def fetch(
     what: Annotated[
         str,
-        typer.Argument(help="alphafold_v1, or a file of PDB ids or UniProt accessions.", show_default=False),
+        typer.Argument(
+            help="alphafold_v1, alphafold_latest, or a file of PDB ids or UniProt accessions.",
+            show_default=False,
+        ),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.", show_default=False)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import time
@@ -14,9 +15,12 @@ from esmgn_core.download import DownloadError, download
 from esmgn_core.errors import DataError, did_you_mean
 
 _AFDB_ARCHIVES = "https://ftp.ebi.ac.uk/pub/databases/alphafold/v2/{}.tar"
+_AFDB_LIST = "https://ftp.ebi.ac.uk/pub/databases/alphafold/download_metadata.json"
+_AFDB_LATEST = "https://ftp.ebi.ac.uk/pub/databases/alphafold/latest/{}.tar"
 _AFDB_ENTRY = "https://alphafold.ebi.ac.uk/files/AF-{}-F1-model_v{}.pdb"
 _RCSB_ENTRY = "https://files.rcsb.org/download/{}.cif.gz"
-_AFDB_VERSION = 4
+_AFDB_VERSIONS = (6, 4)
+"""Versions of an entry of AlphaFold DB that are asked for, one after another."""
 _PAUSE = 0.1
 """Seconds between entries, so as not to burden the servers."""
 
@@ -29,12 +33,14 @@ _ACCESSION = re.compile(
 class Archive(NamedTuple):
     """A proteome of AlphaFold DB.
 
-    ``num_structures`` is what its download page said in 2021; counted again when a store is built.
+    ``num_structures`` is what the server said of it, in 2021 for the v2 files; counted again when a store
+    is built. Of what the server lists as its latest files there is a size in bytes, and no checksum.
     """
 
     name: str
     md5: str
     num_structures: int
+    size: int = 0
 
 
 ALPHAFOLD_V1 = (
@@ -63,6 +69,8 @@ ALPHAFOLD_V1 = (
 """The 21 proteomes ESM-GearNet pre-trains on; "v1" is the set, its code downloads the v2 files."""
 
 SETS = {"alphafold_v1": ALPHAFOLD_V1}
+LATEST = "alphafold_latest"
+"""The name of all proteomes of the version of AlphaFold DB that its server lists today."""
 
 
 def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Iterator[str]:
@@ -71,16 +79,17 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
     Each archive goes into a folder of its own. What is there already is not downloaded again.
 
     Args:
-        what: a name of ``SETS``, or a file with a PDB id or a UniProt accession in each line.
+        what: a name of ``SETS``, ``LATEST``, or a file with a PDB id or a UniProt accession in each line.
         folder: where the files go.
         only: of a set, the archives that have one of these texts in their names.
 
     Raises:
         DataError: the name is unknown, a line is no identifier, there is no network to be used, or an archive
-            cannot be had or has another checksum.
+            cannot be had or has another checksum or size.
     """
-    if what in SETS:
-        chosen = [a for a in SETS[what] if not only or any(text in a.name for text in only)]
+    if what in (*SETS, LATEST):
+        archives = SETS[what] if what in SETS else _listed(folder)
+        chosen = [a for a in archives if not only or any(text in a.name for text in only)]
         if not chosen:
             raise DataError(f"no archive of {what} has {', '.join(only)} in its name")
         for archive in chosen:
@@ -88,58 +97,89 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
         return
     path = Path(what).expanduser()
     if not path.is_file():
-        hints = (*did_you_mean(what, SETS), f"available: {', '.join(SETS)}, or a file of identifiers")
+        hints = (
+            *did_you_mean(what, (*SETS, LATEST)),
+            f"available: {', '.join((*SETS, LATEST))}, or a file of identifiers",
+        )
         raise DataError(f"no such set or file: {what}", *hints)
     entries = list(dict.fromkeys(_entries(path)))
     failed = {}
-    for name, url in entries:
-        target = folder / name
-        if target.exists():
+    for candidates in entries:
+        if any((folder / name).exists() for name, _ in candidates):
             continue
-        if reason := _fetch_entry(url, target):
-            failed[name] = reason
-        time.sleep(_PAUSE)
+        if reason := _fetch_first(candidates, folder):
+            failed[candidates[-1][0]] = reason
     yield f"{len(entries) - len(failed)} of {len(entries)} entries in {folder}"
     yield from (f"{name}: {reason}" for name, reason in failed.items())
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str]]:
-    """File name and address of each entry of a list; of ``1ABC-A`` the entry 1ABC."""
+def _listed(folder: Path) -> list[Archive]:
+    """The proteomes that the server lists today; the list stays beside them."""
+    target = folder / "download_metadata.json"
+    try:
+        _download(_AFDB_LIST, target)
+        return [
+            Archive(
+                item["archive_name"].removesuffix(".tar"),
+                md5="",
+                num_structures=int(item["num_predicted_structures"]),
+                size=int(item["size_bytes"]),
+            )
+            for item in json.loads(target.read_bytes())
+            if item.get("type", "proteome") == "proteome"
+        ]
+    except DownloadError as error:
+        raise DataError(f"cannot download {_AFDB_LIST}: {error}", "type the command again") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"the list of AlphaFold DB has another form than before: {type(error).__name__}: {error}",
+            f"look at {target}",
+            "the set alphafold_v1 needs no list",
+        ) from error
+
+
+def _entries(path: Path) -> Iterator[tuple[tuple[str, str], ...]]:
+    """File names and addresses that each entry of a list may have; of ``1ABC-A`` the entry 1ABC."""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name = re.split(r"[\s,_-]", line.strip())[0]
         if _PDB_ID.fullmatch(name):
-            yield f"{name.lower()}.cif.gz", _RCSB_ENTRY.format(name.upper())
+            yield ((f"{name.lower()}.cif.gz", _RCSB_ENTRY.format(name.upper())),)
         elif _ACCESSION.fullmatch(name):
-            url = _AFDB_ENTRY.format(name.upper(), _AFDB_VERSION)
-            yield url.rpartition("/")[2], url
+            urls = [_AFDB_ENTRY.format(name.upper(), version) for version in _AFDB_VERSIONS]
+            yield tuple((url.rpartition("/")[2], url) for url in urls)
         else:
             raise DataError(f"{path}, line {number}: '{name}' is neither a PDB id nor a UniProt accession")
 
 
-def _fetch_entry(url: str, target: Path) -> str:
-    """Download one entry; the reason if it cannot be had."""
-    try:
-        _download(url, target)
-    except DownloadError as error:
-        return str(error)
-    return ""
+def _fetch_first(candidates: Sequence[tuple[str, str]], folder: Path) -> str:
+    """Download the first of these files that there is; the reason if none can be had."""
+    reason = ""
+    for name, url in candidates:
+        time.sleep(_PAUSE)
+        try:
+            _download(url, folder / name)
+        except DownloadError as error:
+            reason = str(error)
+        else:
+            return ""
+    return reason
 
 
 def _fetch_archive(archive: Archive, folder: Path) -> str:
     target = folder / f"{archive.name}.tar"
     if target.exists():
         return f"{target}: there already"
-    url = _AFDB_ARCHIVES.format(archive.name)
+    url = (_AFDB_LATEST if archive.size else _AFDB_ARCHIVES).format(archive.name)
     try:
-        _download(url, target, archive.md5)
+        _download(url, target, archive.md5, archive.size)
     except DownloadError as error:
         raise DataError(f"cannot download {url}: {error}", "type the command again to go on") from error
     return f"{target}: {archive.num_structures:,} structures expected"
 
 
-def _download(url: str, target: Path, md5: str = "") -> None:
+def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
     """Download into a file beside ``target``, check it, and put it in place."""
     if os.environ.get("ESMGN_OFFLINE", "") not in ("", "0"):
         raise DataError(f"{url} is not here, and ESMGN_OFFLINE is set")
@@ -150,6 +190,9 @@ def _download(url: str, target: Path, md5: str = "") -> None:
         if md5 and (found := _md5(part)) != md5:
             part.unlink()
             raise DownloadError(f"the file has the MD5 checksum {found}, expected {md5}")
+        if size and (found_size := part.stat().st_size) != size:
+            part.unlink()
+            raise DownloadError(f"the file has {found_size:,} bytes, expected {size:,}")
         part.replace(target)
     except OSError as error:
         raise DataError(f"cannot write {part}: {error.strerror}", "make room, then type it again") from error

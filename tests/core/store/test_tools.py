@@ -194,6 +194,8 @@ def server(tmp_path, proteins, monkeypatch):
         address = f"http://127.0.0.1:{running.server_port}"
         for name, form in (
             ("_AFDB_ARCHIVES", "{}.tar"),
+            ("_AFDB_LATEST", "{}.tar"),
+            ("_AFDB_LIST", "download_metadata.json"),
             ("_RCSB_ENTRY", "{}.cif.gz"),
             ("_AFDB_ENTRY", "AF-{}-F1-model_v{}.pdb"),
         ):
@@ -226,6 +228,37 @@ def test_an_archive_with_another_checksum_is_not_kept(tmp_path, monkeypatch):
     assert list((tmp_path / "out").rglob("*.tar*")) == []
 
 
+LISTED = {"archive_name": "SMALL.tar", "num_predicted_structures": 3, "size_bytes": 10, "type": "proteome"}
+
+
+def test_the_latest_proteomes_are_those_the_server_lists(server, tmp_path):
+    other = {**LISTED, "archive_name": "swissprot_cif_v4.tar", "type": "swissprot"}
+    (server / "download_metadata.json").write_text(json.dumps([LISTED, other]))
+    [line] = fetch.fetch_structures(fetch.LATEST, tmp_path / "out")
+    assert line.endswith("SMALL.tar: 3 structures expected")
+    assert (tmp_path / "out" / "SMALL" / "SMALL.tar").read_bytes() == b"an archive"
+
+
+def test_an_archive_of_another_size_than_listed_is_not_kept(server, tmp_path):
+    (server / "download_metadata.json").write_text(json.dumps([{**LISTED, "size_bytes": 11}]))
+    with pytest.raises(DataError, match="the file has 10 bytes, expected 11"):
+        list(fetch.fetch_structures(fetch.LATEST, tmp_path / "out"))
+    assert list((tmp_path / "out").rglob("*.tar*")) == []
+
+
+@pytest.mark.parametrize("content", ["<html>", "[{}]", '{"a": 1}', "[3]"])
+def test_a_list_of_another_form_is_one_message(server, tmp_path, content):
+    (server / "download_metadata.json").write_text(content)
+    with pytest.raises(DataError, match="the list of AlphaFold DB has another form than before"):
+        list(fetch.fetch_structures(fetch.LATEST, tmp_path / "out"))
+
+
+def test_a_server_without_the_list_is_named(server, tmp_path):
+    assert not (server / "download_metadata.json").exists()
+    with pytest.raises(DataError, match=r"cannot download .*download_metadata\.json: HTTP 404"):
+        list(fetch.fetch_structures(fetch.LATEST, tmp_path / "out"))
+
+
 @pytest.mark.usefixtures("server")
 def test_entries_are_downloaded_by_id_and_accession_and_the_missing_are_named(tmp_path):
     (tmp_path / "ids.txt").write_text("1abc-A\n# a comment\nP12345\n9xyz\n")
@@ -233,6 +266,17 @@ def test_entries_are_downloaded_by_id_and_accession_and_the_missing_are_named(tm
     assert lines == [f"2 of 3 entries in {tmp_path / 'out'}", "9xyz.cif.gz: HTTP 404 File not found"]
     found = {path.name for path in (tmp_path / "out").iterdir()}
     assert found == {"1abc.cif.gz", "AF-P12345-F1-model_v4.pdb"}
+
+
+def test_the_newest_version_of_an_entry_is_taken_and_none_asked_for_twice(server, tmp_path):
+    (tmp_path / "ids.txt").write_text("P12345\n")
+    (server / "AF-P12345-F1-model_v6.pdb").write_text("newer")
+    for _ in range(2):
+        assert list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out")) == [
+            f"1 of 1 entries in {tmp_path / 'out'}"
+        ]
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["AF-P12345-F1-model_v6.pdb"]
+        (server / "AF-P12345-F1-model_v6.pdb").unlink(missing_ok=True)
 
 
 def test_a_line_that_is_no_identifier_is_named(tmp_path):
