@@ -274,22 +274,20 @@ class Shard:
 
     def rows(self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]) -> Rows:
         """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
-        first = self.residue_ptr[index] + start
+        places = _places(self.residue_ptr[index] + start, length)
         number, chain, code = self._numbers(index, start, length)
-        backbone, atom_mask = self._backbone(index, start, length)
+        backbone, atom_mask = self._backbone(places, index, start, length)
         return Rows(
             ptr=_ptr(length),
-            residue_type=_taken(self.columns["residue_type"], first, length),
+            residue_type=_taken(self.columns["residue_type"], places),
             backbone=backbone,
             atom_mask=atom_mask,
             number=number,
             insertion_code=code,
             chain=chain,
-            plddt=self._plddt(_taken(self.columns["plddt"], first, length)),
+            plddt=self._plddt(_taken(self.columns["plddt"], places)),
             annotations={
-                name: _taken(self.columns[name], first, length)
-                for name in _ANNOTATIONS
-                if name in self.columns
+                name: _taken(self.columns[name], places) for name in _ANNOTATIONS if name in self.columns
             },
         )
 
@@ -304,14 +302,18 @@ class Shard:
         return plddt
 
     def _backbone(
-        self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
+        self,
+        places: list[slice],
+        index: NDArray[np.int64],
+        start: NDArray[np.int64],
+        length: NDArray[np.int64],
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        stored = _taken(self.columns["position"], self.residue_ptr[index] + start, length)
+        stored = _taken(self.columns["position"], places)
         if is_fixed := stored.dtype != np.float32:
             present = stored[..., 0] != MISSING
             first = start // BLOCK
             used = -(-(start + length) // BLOCK) - first
-            origin = _taken(self.columns["origin"], self._block_ptr[index] + first, used)
+            origin = _taken(self.columns["origin"], _places(self._block_ptr[index] + first, used))
             stored = decode(stored, origin, _block_sizes(start, length, used))
             self._put_escapes(stored, index, start, length)
         if not is_fixed:
@@ -334,12 +336,12 @@ class Shard:
         if not len(escaped):
             return
         index, count = index[escaped], self.columns["num_escapes"][index[escaped]].astype(np.int64)
-        first, owner = self._escape_ptr[index], np.repeat(escaped, count)
+        places, owner = _places(self._escape_ptr[index], count), np.repeat(escaped, count)
         num_atoms = position.shape[1]
-        atom = _taken(self.columns["escape_atom"], first, count) - start[owner] * num_atoms
+        atom = _taken(self.columns["escape_atom"], places) - start[owner] * num_atoms
         inside = (atom >= 0) & (atom < length[owner] * num_atoms)
         place = (atom + _ptr(length)[owner] * num_atoms)[inside]
-        position.reshape(-1, 3)[place] = _taken(self.columns["escape_position"], first, count)[inside]
+        position.reshape(-1, 3)[place] = _taken(self.columns["escape_position"], places)[inside]
 
     def _numbers(
         self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
@@ -382,10 +384,13 @@ def _block_sizes(
     return size
 
 
-def _taken(column: Array, start: NDArray[np.int64], length: NDArray[np.int64]) -> Array:
+def _places(start: NDArray[np.int64], length: NDArray[np.int64]) -> list[slice]:
+    return list(map(slice, start.tolist(), (start + length).tolist()))
+
+
+def _taken(column: Array, places: list[slice]) -> Array:
     """Stretches of a column, one after another."""
-    places = zip(start.tolist(), (start + length).tolist(), strict=True)
-    return np.concatenate([column[:0], *(column[first:end] for first, end in places)])
+    return np.concatenate([column[:0], *map(column.__getitem__, places)])
 
 
 def _ptr(counts: NDArray[Any]) -> NDArray[np.int64]:
