@@ -64,13 +64,16 @@ def run_processes(number: int, *, on_cpu: bool) -> int:
             said = _read(report)
         run = said.get("run")
         if not (status and run and _fell_short(Path(run), said)):
+            if status and run and "status" not in said and (Path(run) / "last").is_dir():
+                hint = f"go on from its last checkpoint: esmgn run --resume {shlex.quote(run)}"
+                typer.echo(f"the main process of the run was killed\n  {hint}", err=True)
             return int(said.get("status") or status)
         typer.echo(f"out of memory: going on from the last checkpoint of {run} with smaller passes", err=True)
         arguments = ["run", "--resume", run]
 
 
 def _torchrun(number: int, arguments: Sequence[str], report: Path) -> int:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [sys.executable, "-m", "esmgn_cli.torchrun", "--standalone"]
     command += ["--nproc-per-node", str(number), "-m", "esmgn_cli", *arguments]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, _REPORT: str(report)}
     # A session of its own: Ctrl-C on the terminal reaches this process alone.

@@ -86,6 +86,13 @@ def joined_world(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
+def lost_contact(error: BaseException) -> bool:
+    """Whether an error says that another process of the run does not answer any more."""
+    text = str(error)
+    gloo = "gloo" in text and ("by peer" in text or "imed out" in text)
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and gloo)
+
+
 def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
     """The device for a name from the settings.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from esmgn_core.engine.checkpoints import CheckpointError
-from esmgn_core.engine.distributed import World
+from esmgn_core.engine.distributed import World, lost_contact
 from esmgn_core.engine.evaluate import Report, evaluate, report_run
 from esmgn_core.engine.held_out import HeldOutPasses
 from esmgn_core.engine.interruption import Interruption, received_by_any
@@ -24,10 +24,13 @@ from esmgn_core.engine.run_folder import RunFolder, write_atomically
 from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
 from esmgn_core.engine.usage import balance, usage
-from esmgn_core.errors import RunError
+from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, ProteinDataset
 from esmgn_core.settings import TrainTable
+
+_REASON = 160
+"""Characters of a reason in the log."""
 
 
 @dataclass(slots=True)
@@ -75,7 +78,7 @@ class Trainer:
             0, or the number of the signal that stopped the run after saving it.
 
         Raises:
-            RunError: the loss is not finite.
+            RunError: the loss is not finite, or another process ended.
         """
         interruption = Interruption(self.train.time_limit and 60 * self.train.time_limit)
         first, error = self.progress.step, None
@@ -91,9 +94,27 @@ class Trainer:
                 return received
         except BaseException as caught:
             error = caught
+            self._log_failure(caught)
+            if lost_contact(caught):
+                raise RunError(
+                    f"step {self.progress.step + 1}: another process of the run ended",
+                    f"go on from the last checkpoint: esmgn run --resume {self.run.path}",
+                ) from caught
             raise
         finally:
             self.observers.tell("run_finished", error=error)
+
+    def _log_failure(self, error: BaseException) -> None:
+        """Why the run ended, for those who list runs; what other processes say has their number."""
+        reason = " ".join(f"{type(error).__name__} {error}".split())
+        if lost_contact(error):
+            self.run.log(f"process {self.world.rank} lost contact to another: {reason}")
+            reason = "another process of the run ended"
+        elif isinstance(error, EsmgnError):
+            reason = error.message
+        if self.world.is_main or not lost_contact(error):
+            number = "" if self.world.is_main else f"process {self.world.rank}: "
+            self.run.log(f"failed: {number}{reason[:_REASON]}")
 
     def _loop(self, interruption: Interruption) -> int:
         loaded = self._loaded_from(self.progress.step)

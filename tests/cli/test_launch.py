@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from esmgn_cli import launch
 from esmgn_core.engine.run_folder import RunFolder
 
 from .conftest import Esmgn
@@ -113,6 +116,27 @@ def test_a_run_of_processes_that_falls_short_of_memory_starts_itself_again(tmp_p
     )
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
     assert "resumed at step 0 of 3" in run.log_file.read_text()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_killed_main_process_leaves_the_command_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cannot say so itself; the other processes do not know whether it did."""
+    run = tmp_path / "my run"
+    (run / "last").mkdir(parents=True)
+
+    def killed(number: int, arguments: Sequence[str], report: Path) -> int:  # noqa: ARG001
+        report.write_text(json.dumps({"run": str(run), "started": 0, "pid": 1}))
+        return 1
+
+    monkeypatch.setattr(launch, "_torchrun", killed)
+    monkeypatch.setattr(sys, "argv", ["esmgn", "run", "--processes", "2"])
+    assert launch.run_processes(2, on_cpu=True) == 1
+    assert capsys.readouterr().err == (
+        "the main process of the run was killed\n"
+        f"  go on from its last checkpoint: esmgn run --resume '{run}'\n"
+    )
 
 
 def script(folder: Path, name: str, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -63,6 +64,8 @@ def test_a_run_that_lost_one_of_two_processes_goes_on_in_one(start: Start, tmp_p
     whole = start(*changes, "train.proteins_per_batch=4", out="whole").run
     job = Job((*changes, "train.proteins_per_batch=2"), tmp_path / "killed")
     kill_after(job, 4, world_size=2, victims=slice(1, 2), wait=0.05)
+    log = RunFolder(job.out).log_file.read_text()
+    assert re.search(r"process 0 lost contact to another: RuntimeError .*\n.*  failed: another process", log)
     alone = parse_assignments(["train.proteins_per_batch=4"])
     resumed = resume_run(discover(), job.out, changes=alone).run
     one, other = (load_file(run.last / "model.safetensors") for run in (whole, resumed))

@@ -19,6 +19,7 @@ from esmgn_core import hookimpl
 from esmgn_core.configure import configure, read_run_file
 from esmgn_core.engine import train as train_module
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.engine.session import resume_run, start_run
 from esmgn_core.errors import RunError, SettingsError, WeightsError
 from esmgn_core.registry import discover
@@ -210,6 +211,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_proteins(
     assert 1 < len(record["proteins"]) <= 4
     assert all(name.startswith("sample-") for name in record["proteins"])
     assert "non_finite.json" in str(caught.value)
+    assert RunSummary.of(tmp_path / "run").state.startswith("failed: the loss of step ")
 
 
 def test_proteins_a_task_left_out_are_counted_in_the_log(
