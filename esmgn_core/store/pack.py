@@ -18,6 +18,7 @@ SHARD_RESIDUES = 1 << 27
 
 _PARTS, _PLAN = "parts", "plan"
 _MAX_OPEN = 128  # files
+_ROW_GROUP = 1 << 14  # rows
 
 
 def pack(parts: Sequence[Path], folder: Path, plan: str) -> None:
@@ -70,7 +71,15 @@ def _writer(paths: Sequence[Path], metadata: dict[str, str]) -> Callable[[Path],
 
 
 def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
-    return (pq.read_table(path.with_suffix(INDEX_SUFFIX), use_threads=False) for path in paths)
+    """Rows of the indices, joined into row groups of some size."""
+    waiting: list[pa.Table] = []
+    for path in paths:
+        waiting.append(pq.ParquetFile(path.with_suffix(INDEX_SUFFIX)).read(use_threads=False))
+        if sum(map(len, waiting)) >= _ROW_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 class _Column:
