@@ -10,6 +10,7 @@ alternating. Options: --members of the archive, --files of the memory test, --on
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import multiprocessing
 import os
@@ -25,13 +26,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from isal import igzip
 
+from esmgn_core.io import read
 from esmgn_core.io.read import Reading, read_content
-from esmgn_core.store import BuildOptions, Layout, Store, build
+from esmgn_core.store import BuildOptions, Layout, Store, build, parts
+from esmgn_core.store import reading as items
 from esmgn_core.store.annotate import annotate
 from esmgn_core.store.build import SHARDS
 from esmgn_core.store.index import SCHEMA, accepted
@@ -110,6 +114,40 @@ def tar_to_store(folder: Path, work: Path, arguments: argparse.Namespace) -> Non
     print(f"  {1e3 * mine:.2f} ms each, {1 / mine:.0f} structures/s on one core")
     print(f"  extract, gunzip, mdtraj.load: {1e3 * other:.1f} ms each")
     print(f"  ratio of neighbouring rounds: median {statistics.median(ratios):.0f} of {ratios}")
+
+
+@section
+def stages(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
+    """Where the time of ``tar_to_store`` goes: each stage timed inside a whole build."""
+    archive = make_tar(folder, work / "set.tar", arguments.members)
+    seconds: dict[str, float] = {}
+
+    def timed(what: str, owner: Any, name: str) -> None:
+        inner = getattr(owner, name)
+
+        def outer(*values: Any, **named: Any) -> Any:
+            with cpu() as spent:
+                result = inner(*values, **named)
+            seconds[what] = seconds.get(what, 0) + spent[0]
+            return result
+
+        setattr(owner, name, outer)
+
+    builds = importlib.import_module("esmgn_core.store.build")
+    timed("find the members, write the plan", builds, "_planned")
+    timed("join the parts", builds, "_finish")
+    timed("SHA-256 of the member", items, "sha256")
+    timed("inflate, recognise", read, "text_of")
+    timed("take apart the columns of the lines", read, "read_by_stride")
+    timed("row of the index, account", parts, "accepted")
+    timed("encode the columns", ShardBuilder, "_flush")
+    timed("write the parts (and encode the last of each)", parts, "commit")
+    with cpu() as total:
+        build([str(archive)], work / "store", BuildOptions())
+    seconds["everything else"] = total[0] - sum(seconds.values())
+    for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        print(f"  {1e3 * spent / arguments.members:.2f} ms  {what}")
+    print(f"  {1e3 * total[0] / arguments.members:.2f} ms  in all")
 
 
 @section
