@@ -45,15 +45,17 @@ def test_a_folder_is_embedded_and_what_was_written_is_said(
 
 
 SLOW_PROGRAM = """
-import time
+import signal, time
 from esmgn_cli.__main__ import main
 from esmgn_core.inference.model import Model
 
 embed_batch = Model.embed_batch
 Model.embed_batch = lambda model, proteins: time.sleep(0.5) or embed_batch(model, proteins)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
-"""``esmgn`` with so much time between its passes that a signal comes before the last one."""
+"""``esmgn`` with so much time between its passes that a signal comes before the last one, and with the
+handler that Python leaves out where it starts in the background of a shell."""
 
 
 def test_after_ctrl_c_the_same_command_computes_the_rest_only(
