@@ -36,7 +36,8 @@ def runs(
 
     found = find_runs(folder)
     if not found:
-        typer.echo(f"no runs in {folder}; start one: esmgn run --recipe quickstart")
+        typer.echo(f"no runs in the folder {folder}; those of another: esmgn runs --in FOLDER")
+        typer.echo("start one: esmgn run --recipe quickstart")
         return
     rows = [("run", "steps", "best", "state", "parts")]
     for item in found:

@@ -55,7 +55,10 @@ def test_runs_are_listed_with_their_best_loss(esmgn: Esmgn, tmp_path: Path) -> N
 
 
 def test_no_runs_name_the_next_command(esmgn: Esmgn, tmp_path: Path) -> None:
-    assert "start one: esmgn run --recipe quickstart" in esmgn("runs", "--in", tmp_path).out
+    assert esmgn("runs", "--in", tmp_path).out.splitlines() == [
+        f"no runs in the folder {tmp_path}; those of another: esmgn runs --in FOLDER",
+        "start one: esmgn run --recipe quickstart",
+    ]
 
 
 def test_a_comparison_shows_only_settings_that_differ_and_both_curves(esmgn: Esmgn, tmp_path: Path) -> None:
