@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from esmgn_cli.launch import tell
+from esmgn_cli.render import OF_THE_MACHINE
 from esmgn_cli.runs_command import sparkline
 from esmgn_core import hookimpl
 from esmgn_core.engine.evaluate import Report
@@ -40,8 +41,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
 _LABELS_SHOWN = 6
 _CURVE_POINTS, _CURVE_WIDTH = 64, 16
-_OF_THE_MACHINE = {"residues_per_second", "memory_gb", "gpu_percent", "slowest_rank", "idle_percent"}
-_NO_COLUMN = {"lr", "loading_percent", *_OF_THE_MACHINE} - {"residues_per_second"}
+_NO_COLUMN = {"lr", *OF_THE_MACHINE} - {"residues_per_second"}
 _UNSAID = {"epoch", "lr", "loading_percent"}
 
 
@@ -122,8 +122,8 @@ class ProgressDisplay:
         """Move the bar, or print a line every few seconds."""
         self._held_out |= {name: value for name, value in values.items() if name.startswith("valid_")}
         latest = {name: value for name, value in {**values, **self._held_out}.items() if name not in _UNSAID}
-        machine = _listed({name: value for name, value in latest.items() if name in _OF_THE_MACHINE})
-        learned = _listed({name: value for name, value in latest.items() if name not in _OF_THE_MACHINE})
+        machine = _listed({name: value for name, value in latest.items() if name in OF_THE_MACHINE})
+        learned = _listed({name: value for name, value in latest.items() if name not in OF_THE_MACHINE})
         self._losses.add(values.get("loss", math.nan))
         self._bar.curve, self._bar.values, self._bar.machine = str(self._losses), learned, machine
         self._bar.update(self._task, completed=step)

@@ -6,6 +6,16 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
+OF_THE_MACHINE = (
+    "residues_per_second",
+    "loading_percent",
+    "memory_gb",
+    "gpu_percent",
+    "slowest_rank",
+    "idle_percent",
+)
+"""Names of the logged values that say how a run does, not what it learns."""
+
 _NARROWEST, _WIDEST = 60, 100
 
 

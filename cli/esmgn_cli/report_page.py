@@ -7,26 +7,19 @@ from html import escape
 from typing import Any
 
 import esmgn_core
+from esmgn_cli.render import OF_THE_MACHINE
 from esmgn_cli.report_chart import TRAIN, VALID, Line, Points, chart
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.errors import shown
 
 _EXACT = {"lr", "memory_gb"}
 """Curves without noise."""
-_OF_THE_MACHINE = (
-    "residues_per_second",
-    "loading_percent",
-    "memory_gb",
-    "gpu_percent",
-    "slowest_rank",
-    "idle_percent",
-)
 
 
 def report_page(item: RunSummary) -> str:
     """The page."""
     curves = {name: points for name, points in item.curves().items() if not name.startswith("test_")}
-    machine = {name: curves[name] for name in _OF_THE_MACHINE if name in curves}
+    machine = {name: curves[name] for name in OF_THE_MACHINE if name in curves}
     learned = {name: points for name, points in curves.items() if name not in machine}
     sections = [
         ("Scores", _scores(item.results)),
@@ -107,7 +100,7 @@ def _charts(curves: Mapping[str, Points]) -> str:
         if len({value for line in lines for _, value in line.points}) < 2:
             continue
         caption = f"{escape(_spoken(name))}{_legend(lines)}"
-        drawn = chart(lines, from_zero=name in _OF_THE_MACHINE)
+        drawn = chart(lines, from_zero=name in OF_THE_MACHINE)
         charts.append(f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>")
     return f"<div class=charts>{''.join(charts)}</div>" if charts else ""
 

@@ -8,20 +8,12 @@ from typing import Annotated
 
 import typer
 
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import OF_THE_MACHINE, line_width, table
 from esmgn_core.errors import RunError, shown
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
-_NOT_COMPARED = {
-    "lr",
-    "residues_per_second",
-    "loading_percent",
-    "memory_gb",
-    "gpu_percent",
-    "slowest_rank",
-    "idle_percent",
-}
+_NOT_COMPARED = {"lr", *OF_THE_MACHINE}
 
 
 def runs(

@@ -95,9 +95,8 @@ def _with_its_head(model: Model) -> tuple[LanguageModel, bool]:
     state, published = model.sequence.state_dict(), whole.state_dict()
     changed = any(not torch.equal(tensor.cpu(), published[name]) for name, tensor in state.items())
     whole.load_state_dict(state, strict=False)
-    return whole.requires_grad_(requires_grad=False).eval().to(
-        model.device
-    ), changed and model.folder is not None
+    whole.requires_grad_(requires_grad=False).eval().to(model.device)
+    return whole, changed and model.folder is not None
 
 
 def _no_head(name: ModelName, reason: str) -> SettingsError:

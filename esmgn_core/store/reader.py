@@ -175,9 +175,11 @@ class Store:
         Args:
             name: ``secondary_structure`` or ``exposure``.
             index: which protein.
+
+        Raises:
+            IndexError: there is no such protein.
         """
-        number = int(np.searchsorted(self._first, index, side="right")) - 1
-        shard, within = self._shards[number], index - int(self._first[number])
+        shard, within = self._place(index)
         start, end = shard.residue_ptr[within : within + 2].tolist()
         return shard.columns[name][start:end] if name in self.layout.annotations else None
 

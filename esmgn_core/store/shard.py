@@ -309,15 +309,15 @@ class Shard:
         length: NDArray[np.int64],
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         stored = _taken(self.columns["position"], places)
-        if is_fixed := stored.dtype != np.float32:
+        if stored.dtype == np.float32:
+            present = ~np.isnan(stored[..., 0])
+        else:
             present = stored[..., 0] != MISSING
             first = start // BLOCK
             used = -(-(start + length) // BLOCK) - first
             origin = _taken(self.columns["origin"], _places(self._block_ptr[index] + first, used))
             stored = decode(stored, origin, _block_sizes(start, length, used))
             self._put_escapes(stored, index, start, length)
-        if not is_fixed:
-            present = ~np.isnan(stored[..., 0])
         if stored.shape[1] == len(BACKBONE_ATOMS):
             return stored, present
         backbone = np.full((len(stored), len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import tarfile
-from collections.abc import Mapping
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from esmgn_core.io.write import pdb_text
 from esmgn_core.store import Store
 from esmgn_core.testing import example_proteins
 
+from ..core.store.conftest import tar
 from .conftest import Esmgn
 
 MODELS = Path(__file__).parents[3] / "shared" / "data" / "structures" / "afdb"
@@ -24,15 +22,6 @@ SMALL = (
     *("--seq", "onehot", "--struct", "gearnet", "--fuse", "serial", "--pretext", "residue_type"),
     *("--set", "struct.num_layers=1", "--set", "struct.hidden_dim=8", "--set", "train.max_steps=2"),
 )
-
-
-def archive(path: Path, files: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, fileobj=BytesIO(content))
-    return path
 
 
 def made_up() -> dict[str, bytes]:
@@ -52,10 +41,10 @@ def made_up() -> dict[str, bytes]:
     return files
 
 
-def built_and_trained(esmgn: Esmgn, files: Mapping[str, bytes], folder: Path) -> Store:
-    tar = archive(folder / "UP000002311_559292_YEAST_v2.tar", files)
+def built_and_trained(esmgn: Esmgn, files: dict[str, bytes], folder: Path) -> Store:
+    archive = tar(folder / "UP000002311_559292_YEAST_v2.tar", files)
     store = folder / "store"
-    built = esmgn("data", "build", tar, "-o", store, "--workers", 1)
+    built = esmgn("data", "build", archive, "-o", store, "--workers", 1)
     assert built.status == 0, built.err
     trained = esmgn("run", "--data", store, *SMALL, "--out", folder / "run")
     assert trained.status == 0, trained.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,11 @@ from isal import igzip
 
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
-from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.pdb import read_pdb
 from esmgn_core.io.plddt import pdb_has_plddt
 from esmgn_core.io.read import rows_of_protein
+
+from .oracle import check_changed_at_random, same
 
 STRUCTURES = Path(__file__).parents[4] / "shared" / "data" / "structures"
 real = pytest.mark.skipif(not STRUCTURES.is_dir(), reason=f"needs the structure files in {STRUCTURES}")
@@ -38,15 +38,6 @@ def by_gemmi(text, name):
     return ResidueArrays.from_table(
         table.take(rows_of_protein(table).kept), has_plddt=pdb_has_plddt(text, name)
     )
-
-
-def same(one, two):
-    assert one.chains == two.chains
-    for name in ("residue_type", "backbone", "number", "insertion_code", "chain", "plddt"):
-        ours, theirs = getattr(one, name), getattr(two, name)
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            assert np.array_equal(ours, theirs, equal_nan=name == "backbone"), name
 
 
 def test_a_model_of_alphafold_is_read():
@@ -83,20 +74,13 @@ def test_any_other_text_is_left_to_gemmi(old, new):
 
 
 def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
-    draw = random.Random(1)  # noqa: S311
-    text, read = model(12), 0
-    for _ in range(1500):
-        changed = bytearray(text)
-        for _ in range(draw.choice((1, 1, 2))):
-            changed[draw.randrange(len(changed))] = draw.choice(b" -.0123456789ABCNOTER\n")
-        residues = read_by_stride(bytes(changed), "x.pdb")
-        if residues is not None:
-            read += 1
-            try:
-                same(residues, by_gemmi(bytes(changed), "x.pdb"))
-            except UnreadableError as error:
-                pytest.fail(f"gemmi refuses what was read: {error}")
-    assert 0 < read < 1500
+    check_changed_at_random(
+        model(12),
+        b" -.0123456789ABCNOTER\n",
+        1500,
+        lambda text: read_by_stride(text, "x.pdb"),
+        lambda text: by_gemmi(text, "x.pdb"),
+    )
 
 
 @real
