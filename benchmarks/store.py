@@ -238,9 +238,11 @@ def random_reads(folder: Path, work: Path, _arguments: argparse.Namespace) -> No
         for _ in range(15):
             rows = draw.integers(0, len(store), 500)
             for size, spent_each in ((64, few), (500, many)):
+                batches = draw.integers(0, len(store), (3200 // size, size))
                 with cpu() as spent:
-                    store.batch(rows[:size])
-                spent_each.append(spent[0] / size)
+                    for batch in batches:
+                        store.batch(batch)
+                spent_each.append(spent[0] / batches.size)
             with cpu() as spent:
                 for row in rows.tolist():
                     store[row]

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 BLOCK = 24
 """Residues that share an origin."""
 
-MISSING = -32768
-"""Stored for x of an atom that is not there."""
-
 _AT_ONCE = 128  # blocks decoded together, in the processor's cache
 _LARGEST = 32766
+_MISSING = -32768  # stored for x of an atom that is not there
 _ESCAPED = -32767
 _UNIT = np.float32(1000)
 _MAX_ORIGIN = 2**31 - 2**16
@@ -79,7 +77,7 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
     fits = present & (np.abs(offset[odd]) <= _LARGEST).all(-1)
     offset[odd] = np.where(fits[..., None], offset[odd], 0)
     packed = offset.astype(np.int16)
-    packed[odd, :, 0] = np.where(fits, packed[odd, :, 0], np.where(present, _ESCAPED, MISSING))
+    packed[odd, :, 0] = np.where(fits, packed[odd, :, 0], np.where(present, _ESCAPED, _MISSING))
     row, atom = np.nonzero(present & ~fits)
     escapes = odd[row] * num_atoms + atom
     return Fixed(packed, origin.astype(np.int32), escapes, position[odd[row], atom])
@@ -100,8 +98,8 @@ def _units(position: NDArray[np.float32], first_atoms: NDArray[np.int64]) -> tup
 
 def decode(
     offset: NDArray[np.int16], origin: NDArray[np.int32], count: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Coordinates, float32 [n, a, 3] in angstrom.
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Coordinates, float32 [n, a, 3] in angstrom, and which atoms are there, bool [n, a].
 
     Missing and escaped atoms are NaN. The nearest float32 to the decimal number comes out, which is what
     reading the file gave.
@@ -128,6 +126,6 @@ def decode(
         else:
             position[rows] = (total + offset[rows]).astype(np.float32) / _UNIT
         start = rows.stop
-    if (flags := offset[..., 0]).size and flags.min() <= _ESCAPED:
-        position[flags <= _ESCAPED] = np.nan
-    return position
+    flags = np.ascontiguousarray(offset[..., 0])
+    position.reshape(-1, 3)[np.flatnonzero(flags <= _ESCAPED)] = np.nan
+    return position, flags != _MISSING

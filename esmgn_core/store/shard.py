@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.store.columns import Array, ColumnFile, write_columns
-from esmgn_core.store.coordinates import BLOCK, MISSING, decode, encode, num_blocks
+from esmgn_core.store.coordinates import BLOCK, decode, encode, num_blocks
 from esmgn_core.store.settings import Layout
 
 _CHUNK = 1 << 15  # residues encoded together
@@ -146,7 +146,7 @@ class Rows:
 
     Attributes:
         ptr: int64 [B + 1].
-        residue_type: uint8 [N].
+        residue_type: int64 [N].
         backbone: float32 [N, 4, 3] in angstrom, NaN where an atom is missing or not stored.
         atom_mask: bool [N, 4], True where the atom is there.
         number: int64 [N], residue numbers.
@@ -157,7 +157,7 @@ class Rows:
     """
 
     ptr: NDArray[np.int64]
-    residue_type: NDArray[np.uint8]
+    residue_type: NDArray[np.int64]
     backbone: NDArray[np.float32]
     atom_mask: NDArray[np.bool_]
     number: NDArray[np.int64]
@@ -279,26 +279,27 @@ class Shard:
         backbone, atom_mask = self._backbone(places, index, start, length)
         return Rows(
             ptr=_ptr(length),
-            residue_type=_taken(self.columns["residue_type"], places),
+            residue_type=_taken(self.columns["residue_type"], places, np.int64),
             backbone=backbone,
             atom_mask=atom_mask,
             number=number,
             insertion_code=code,
             chain=chain,
-            plddt=self._plddt(_taken(self.columns["plddt"], places)),
+            plddt=self._plddt(places),
             annotations={
                 name: _taken(self.columns[name], places) for name in _ANNOTATIONS if name in self.columns
             },
         )
 
-    def _plddt(self, stored: Array) -> NDArray[np.float32]:
-        plddt = stored.astype(np.float32)
+    def _plddt(self, places: list[slice]) -> NDArray[np.float32]:
+        stored = self.columns["plddt"]
+        plddt: NDArray[np.float32] = _taken(stored, places, np.float32)
+        none = np.flatnonzero(plddt == np.iinfo(stored.dtype).max)
         if stored.dtype == np.uint8:
             plddt *= np.float32(_PLDDT_STEP[stored.dtype])
         else:
             plddt /= np.float32(100)  # the nearest float32 to the decimal number
-        if stored.size and stored.max() == (none := np.iinfo(stored.dtype).max):
-            plddt[stored == none] = np.nan
+        plddt[none] = np.nan
         return plddt
 
     def _backbone(
@@ -312,11 +313,10 @@ class Shard:
         if stored.dtype == np.float32:
             present = ~np.isnan(stored[..., 0])
         else:
-            present = stored[..., 0] != MISSING
             first = start // BLOCK
             used = -(-(start + length) // BLOCK) - first
             origin = _taken(self.columns["origin"], _places(self._block_ptr[index] + first, used))
-            stored = decode(stored, origin, _block_sizes(start, length, used))
+            stored, present = decode(stored, origin, _block_sizes(start, length, used))
             self._put_escapes(stored, index, start, length)
         if stored.shape[1] == len(BACKBONE_ATOMS):
             return stored, present
@@ -388,9 +388,10 @@ def _places(start: NDArray[np.int64], length: NDArray[np.int64]) -> list[slice]:
     return list(map(slice, start.tolist(), (start + length).tolist()))
 
 
-def _taken(column: Array, places: list[slice]) -> Array:
-    """Stretches of a column, one after another."""
-    return np.concatenate([column[:0], *map(column.__getitem__, places)])
+def _taken(column: Array, places: list[slice], dtype: Any = None) -> Array:
+    """Stretches of a column, one after another, as they are stored or as ``dtype``."""
+    pieces = [column[:0], *map(column.__getitem__, places)]
+    return np.concatenate(pieces, dtype=dtype or column.dtype, casting="unsafe")
 
 
 def _ptr(counts: NDArray[Any]) -> NDArray[np.int64]:

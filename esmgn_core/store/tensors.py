@@ -37,7 +37,7 @@ def batch_of(rows: Rows, names: Sequence[str]) -> ProteinBatch:
 def _shared(rows: Rows) -> dict[str, Any]:
     columns = rows.annotations.items()
     return {
-        "residue_type": torch.from_numpy(rows.residue_type.astype(np.int64)),
+        "residue_type": torch.from_numpy(rows.residue_type),
         "backbone": torch.from_numpy(rows.backbone),
         "atom_mask": torch.from_numpy(rows.atom_mask),
         "residue_index": torch.from_numpy(rows.number),

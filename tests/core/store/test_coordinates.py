@@ -13,7 +13,8 @@ def round_trip(position, lengths):
     fixed = encode(position, lengths)
     rows = np.concatenate([np.arange(n) // BLOCK for n in lengths])
     count = np.concatenate([np.bincount(rows_of) for rows_of in np.split(rows, np.cumsum(lengths)[:-1])])
-    decoded = decode(fixed.offset, fixed.origin, count)
+    decoded, present = decode(fixed.offset, fixed.origin, count)
+    assert np.array_equal(present, ~np.isnan(position).any(-1))
     decoded.reshape(-1, 3)[fixed.escape_atom] = fixed.escape_position
     return fixed, decoded
 
