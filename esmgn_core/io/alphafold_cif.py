@@ -18,7 +18,7 @@ from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.digits import Fields, Words, are_numbers, word
 from esmgn_core.io.plddt import mmcif_has_plddt
-from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, residue_types, short_fields, whole_chain
+from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, joined, residue_types, whole_chain
 
 _ITEMS = re.compile(rb"\nloop_ *\n((?:_atom_site\.\w+ *\n)+)(?=ATOM )")
 _CONSTANT = (
@@ -33,7 +33,7 @@ _PASSED_OVER = re.compile(r"id|occupancy|pdbx_sifts_xref_db_\w+")
 _WITH_MEANING = b"\"'#_$[;"  # what may begin a quotation, a comment, a name or a text
 _SPACE = ord(" ")
 _SPACES = np.uint64(word(b" " * 8))
-_ATOMS = tuple(np.uint64(word(f"{name:<8}".encode())) for name in BACKBONE_ATOMS)
+_ATOMS = np.array([word(f"{name:<8}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint64)
 _ELEMENTS = np.array([[word(f"{name[0]:<8}".encode())] for name in BACKBONE_ATOMS], dtype=np.uint64)
 _AFTER_NAME = np.uint64(word(b"     ") << 24)
 
@@ -55,13 +55,12 @@ def read_aligned_mmcif(text: bytes, file_name: str) -> tuple[ResidueArrays, gemm
         return None
     position = _halves(np.stack([table.right_aligned(item, atoms) for item in _COORDINATES]))
     factors = _halves(table.right_aligned("B_iso_or_equiv", atoms[CA], decimals=2))
-    short = short_fields(_halves(number[starts]).after, factors)
-    if short is None or not _are_integers(number[starts]) or not are_numbers(position):
+    fields = joined(position, _halves(number[starts]).after, factors)
+    if not _are_integers(number[starts]) or not are_numbers(fields):
         return None
     residues = whole_chain(
         residue_type,
-        position,
-        short,
+        fields,
         table.first("auth_asym_id"),
         has_plddt=mmcif_has_plddt(block, file_name),
     )

@@ -6,82 +6,89 @@ leaves any other text to gemmi, so that both give the same protein or the same r
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
 from esmgn_core.io.digits import Fields, Words, are_numbers, word
 from esmgn_core.io.plddt import pdb_has_plddt
-from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, residue_types, short_fields, whole_chain
+from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, joined, residue_types, whole_chain
 
 _LINE = 81
-_ATOMS = tuple(np.uint32(word(f" {name:<3}".encode())) for name in BACKBONE_ATOMS)
+_RECORD, _SPACES = np.uint64(word(b"ATOM  \0\0")), np.uint32(word(b"    "))
+_NEWLINE = ord("\n")
+_ATOMS = np.array([word(f" {name:<3}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint32)
 
 
-def read_by_stride(text: bytes, file_name: str) -> ResidueArrays | None:
-    """The protein in PDB text of that form, ``None`` for any other text."""
-    first = 0 if text.startswith(b"ATOM  ") else text.find(b"\nATOM  ") + 1
+def read_by_stride(text: bytes, header: bytes, file_name: str) -> ResidueArrays | None:
+    """The protein in PDB text of that form, ``None`` for any other text.
+
+    Args:
+        text: the file.
+        header: see :func:`esmgn_core.io.plddt.pdb_header`.
+        file_name: its name, which may say that it is a prediction.
+    """
+    first = text.find(b"ATOM  ", len(header) - 1, len(header) + 6)
     end = text.rfind(b"\nATOM  ") + 1 + _LINE
     num_atoms = (end - first) // _LINE
-    if end == _LINE or (end - first) % _LINE or end > len(text):
+    if first < 0 or num_atoms < 2 or (end - first) % _LINE or end > len(text):
         return None
-    lines = np.frombuffer(text, np.uint8, end - first, first)
-    if np.count_nonzero(lines == ord("\n")) != num_atoms or not _alone(text, first, end):
+    if not _alone(header, text[end:]):
         return None
 
     def words(column: int, dtype: str = "<u4") -> Words:
         return np.ndarray(num_atoms, dtype, text, first + column, (_LINE,))
 
     middle = words(16, "<u8").copy()
-    if not _same_form(words, middle):
+    if not _same_form(np.frombuffer(text, np.uint8, end - first, first), words, middle):
         return None
-    number, name = words(22), middle >> np.uint64(8) & np.uint64(0xFFFFFF)
-    starts = first_atoms(number, name)
+    number = words(22).copy()
+    starts = first_atoms(number, middle)
     if starts is None:
         return None
-    atoms, residue_type = backbone_atoms(words(12).copy(), starts, _ATOMS), residue_types(name[starts])
+    atoms = backbone_atoms(words(12).copy(), starts, _ATOMS)
+    residue_type = residue_types(middle[starts] >> np.uint64(8) & np.uint64(0xFFFFFF))
     if atoms is None or residue_type is None:
         return None
 
     def coordinates(column: int) -> Words:
-        return np.ndarray((3, num_atoms), "<u4", text, first + column, (8, _LINE)).copy()
+        return np.ndarray((3, num_atoms), "<u4", text, first + column, (8, _LINE))
 
-    fields = Fields(coordinates(30), coordinates(34))
-    short = short_fields(number[starts], _factors(words(59)[atoms[CA]], words(63)[atoms[CA]]))
-    if short is None or not are_numbers(fields):
+    factors = _factors(words(59)[atoms[CA]], words(63)[atoms[CA]])
+    fields = joined(Fields(coordinates(30), coordinates(34)), number[starts], factors)
+    if not are_numbers(fields):
         return None
-    return whole_chain(
-        residue_type,
-        Fields(*(half.take(atoms, axis=1) for half in fields)),
-        short,
-        chr(text[first + 21]),
-        has_plddt=pdb_has_plddt(text[: first + 6], file_name),
-    )
+
+    def kept(half: Words) -> Words:
+        position = half[: 3 * num_atoms].reshape(3, num_atoms).take(atoms, axis=1)
+        return np.append(position, half[3 * num_atoms :])
+
+    has_plddt = pdb_has_plddt(header, file_name)
+    return whole_chain(residue_type, Fields(*map(kept, fields)), chr(text[first + 21]), has_plddt=has_plddt)
 
 
-def _alone(text: bytes, first: int, end: int) -> bool:
+def _alone(header: bytes, rest: bytes) -> bool:
     """Whether nothing before and after the atoms has a say in how they are read."""
-    header, rest = text[:first], text[end:]
-    models = header.count(b"\nMODEL ") + header.startswith(b"MODEL ")
-    several = models > 1 or b"\nMODEL " in rest or rest.count(b"ENDMDL") > 1
+    several = header.count(b"\nMODEL ") > 1 or b"\nMODEL " in rest or rest.count(b"ENDMDL") > 1
     # Records that end the first model early, name parents of residues, or hold further atoms.
-    special = (b"HETATM", b"\nMODRES", b"\nEND", b"\nTER", b"\nATOM")
-    if several or header.startswith(b"ATOM") or any(record in header for record in special):
-        return False
-    return not (b"HETATM" in rest or b"\nATOM" in rest or rest.startswith(b"ATOM"))
+    special = any(record in header for record in (b"\nMODRES", b"\nEND", b"\nTER"))
+    return not (several or special or b"HETATM" in rest or b"\nATOM" in rest or rest.startswith(b"ATOM"))
 
 
-def _same_form(words: Any, middle: Words) -> bool:
+def _same_form(characters: NDArray[np.uint8], words: Callable[..., Words], middle: Words) -> bool:
     """One chain, no alternate locations and no insertion codes, every line an ATOM record."""
-    record = words(0, "<u8") & np.uint64(0xFFFFFFFFFFFF)
-    around_name = middle & np.uint64(0xFFFF000000FF)  # altloc, the column before the chain, the chain
-    same = (around_name == around_name[0]).all() and (record == np.uint64(word(b"ATOM  "))).all()
-    altloc, before, chain = (int(around_name[0]) >> shift & 0xFF for shift in (0, 32, 40))
-    spaces = words(26) == np.uint32(word(b"    "))
-    spaces &= words(80, "u1") == np.uint8(ord("\n"))
-    return bool(same and altloc == before == NO_CODE < chain and spaces.all())
+    unlike = np.bitwise_or.reduce(words(0, "<u8") ^ _RECORD) & np.uint64(0xFFFFFFFFFFFF)
+    if unlike or np.bitwise_or.reduce(words(26) ^ _SPACES) or characters[_LINE - 1 :: _LINE].max() > _NEWLINE:
+        return False
+    if characters.reshape(-1, _LINE)[:, :-1].min() <= _NEWLINE:  # a line within a line
+        return False
+    around_name = np.uint64(0xFFFF000000FF)  # altloc, the column before the chain, the chain
+    same = (np.bitwise_or.reduce(middle) ^ np.bitwise_and.reduce(middle)) & around_name
+    altloc, before, chain = (int(middle[0]) >> shift & 0xFF for shift in (0, 32, 40))
+    return not same and altloc == before == NO_CODE < chain
 
 
 def _factors(before: Words, after: Words) -> Fields:

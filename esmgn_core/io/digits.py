@@ -26,44 +26,57 @@ class Fields(NamedTuple):
     after: Words
 
 
+_ZEROS = np.uint32(word(b"0000"))
+_NO_DECIMALS = np.uint32(word(b".000"))
+_HEADS = tuple(
+    np.uint32(word(head.encode()) ^ word(b"0" * len(head))) for head in (" ", "  ", "   ", "-", " -", "  -")
+)
+_ONLY_MINUS = np.uint32(0x0D0D0D0D)  # bits of a minus that a blank has not
+_HIGHEST_BITS = np.uint32(0x80808080)
+
+
 def are_numbers(fields: Fields) -> bool:
     """Whether all fields look like ``'-123.456'``: blanks, a sign, digits, one point before three digits."""
     heads, _ = _digits(fields.before)
     fine = heads == np.uint32(0)
     for head in _HEADS:
-        fine |= heads == np.uint32(head)
+        fine |= heads == head
     # The point is zero now, and three characters are 0-9: no byte plus these reaches 128.
-    fine &= ((fields.after ^ _NO_DECIMALS) + np.uint32(0x7676767F)) & np.uint32(0x80808080) == np.uint32(0)
-    return bool(fine.all())
+    after = fields.after ^ _NO_DECIMALS
+    after += np.uint32(0x7676767F)
+    return bool(fine.all() and not np.bitwise_or.reduce(after, axis=None) & _HIGHEST_BITS)
 
 
 def thousandths(fields: Fields) -> NDArray[np.int32]:
     """The numbers of such fields, times thousand."""
-    heads, before = _digits(fields.before)
-    value = _four_digits(before) * np.uint32(1000) + _four_digits(fields.after ^ _NO_DECIMALS)
-    is_negative = heads & _ONLY_MINUS != np.uint32(0)
+    heads, digits = _digits(fields.before)
+    value = _four_digits(digits)
+    value *= np.uint32(1000)
+    value += _four_digits(fields.after ^ _NO_DECIMALS)
+    heads &= _ONLY_MINUS
     signed: NDArray[np.int32] = value.view(np.int32)
-    return np.negative(signed, out=signed, where=is_negative)
-
-
-_ZEROS = np.uint32(word(b"0000"))
-_NO_DECIMALS = np.uint32(word(b".000"))
-_MINUS, _BLANK = word(b"-") ^ word(b"0"), word(b" ") ^ word(b"0")
-_HEADS = (
-    *(_BLANK, _BLANK | _BLANK << 8, _BLANK | _BLANK << 8 | _BLANK << 16),
-    *(_MINUS, _BLANK | _MINUS << 8, _BLANK | _BLANK << 8 | _MINUS << 16),
-)
-_ONLY_MINUS = np.uint32(0x0D0D0D0D)  # bits of a minus that a blank has not
+    return np.negative(signed, out=signed, where=heads != np.uint32(0))
 
 
 def _digits(before: Words) -> tuple[Words, Words]:
     """Characters that are no digits, and digits as 0-9; zero in the place of the others."""
-    characters = before ^ _ZEROS
-    other = (characters + np.uint32(0x76767676)) & np.uint32(0x80808080)
-    heads = (other >> np.uint32(7)) * np.uint32(0xFF) & characters
-    return heads, characters ^ heads
+    digits = before ^ _ZEROS
+    heads = digits + np.uint32(0x76767676)
+    heads &= _HIGHEST_BITS
+    heads >>= np.uint32(7)
+    heads *= np.uint32(0xFF)
+    heads &= digits
+    digits ^= heads
+    return heads, digits
 
 
 def _four_digits(digits: Words) -> Words:
-    pairs = (digits * np.uint32(10) + (digits >> np.uint32(8))) & np.uint32(0x00FF00FF)
-    return pairs * np.uint32(100) + (pairs >> np.uint32(16)) & np.uint32(0xFFFF)
+    """The number in each, of four digits; ``digits`` is written over."""
+    digits *= np.uint32(
+        10 << 8 | 1
+    )  # in the second and fourth byte: ten times the digit before, and the digit
+    digits >>= np.uint32(8)
+    digits &= np.uint32(0x00FF00FF)
+    digits *= np.uint32(100 << 16 | 1)
+    digits >>= np.uint32(16)
+    return digits

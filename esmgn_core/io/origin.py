@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import gemmi
 
-from esmgn_core.io.plddt import pdb_header
-
 PREDICTED = "predicted"
 """Method of a model that carries pLDDT."""
 
@@ -38,9 +36,8 @@ class Origin:
     organism: str = ""
 
 
-def pdb_origin(text: bytes, *, has_plddt: bool) -> Origin:
-    """Origin from the header of PDB text."""
-    header = pdb_header(text)
+def pdb_origin(header: bytes, *, has_plddt: bool) -> Origin:
+    """Origin from the header of PDB text, see :func:`esmgn_core.io.plddt.pdb_header`."""
     method = _METHOD.search(header)
     resolution = _RESOLUTION.search(header)
     source = " ".join(line.decode("latin-1").strip() for line in _SOURCE.findall(header))

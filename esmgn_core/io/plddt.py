@@ -32,9 +32,8 @@ def pdb_header(text: bytes) -> bytes:
     return b"\n" + (text[: first_atom.start()] if first_atom else text)
 
 
-def pdb_has_plddt(text: bytes, file_name: str) -> bool:
-    """Whether PDB text of a file with this name carries pLDDT as B-factors."""
-    header = pdb_header(text)
+def pdb_has_plddt(header: bytes, file_name: str) -> bool:
+    """Whether PDB text with this header, of a file with this name, carries pLDDT as B-factors."""
     if _EXPERIMENT.search(header):
         return False
     if _PARENT.search(header):  # in a CASP submission the column may hold an error estimate instead

@@ -20,7 +20,7 @@ from esmgn_core.io.files import Format, UnreadableError, load_text, structure_na
 from esmgn_core.io.mmcif import mmcif_structure, read_mmcif
 from esmgn_core.io.origin import Origin, mmcif_origin, pdb_origin
 from esmgn_core.io.pdb import pdb_structure, read_pdb
-from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt
+from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt, pdb_header
 from esmgn_core.io.polymer import ProteinRows, is_coarse_grained, protein_rows
 from esmgn_core.io.residues import STANDARD_NAMES, ResidueClass
 from esmgn_core.io.seqres import (
@@ -189,17 +189,18 @@ def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
             origin=lambda has_plddt: mmcif_origin(block, has_plddt=has_plddt),
             structure=lambda: mmcif_structure(block),
         )
-    residues = read_by_stride(text, file_name)
+    header = pdb_header(text)
+    residues = read_by_stride(text, header, file_name)
     if residues is not None:
-        return _whole_pdb(residues, text)
+        return _whole_pdb(residues, header, text)
     table, num_models = read_pdb(text)
     return _reading(
         table,
         file_format,
         num_models,
-        has_plddt=pdb_has_plddt(text, file_name),
-        declared=lambda: pdb_declared(text),
-        origin=lambda has_plddt: pdb_origin(text, has_plddt=has_plddt),
+        has_plddt=pdb_has_plddt(header, file_name),
+        declared=lambda: pdb_declared(header),
+        origin=lambda has_plddt: pdb_origin(header, has_plddt=has_plddt),
         structure=lambda: pdb_structure(text),
     )
 
@@ -226,13 +227,13 @@ def _reading(
     )
 
 
-def _whole_pdb(residues: ResidueArrays, text: bytes) -> Reading:
+def _whole_pdb(residues: ResidueArrays, header: bytes, text: bytes) -> Reading:
     """What was read by stride: every residue is standard and has a CA atom, and nothing was left out."""
     return Reading(
         residues,
         ReadReport("pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}),
-        origin=lambda: pdb_origin(text, has_plddt=residues.plddt is not None),
-        chains=lambda: standard_pdb_account(residues, text),
+        origin=lambda: pdb_origin(header, has_plddt=residues.plddt is not None),
+        chains=lambda: standard_pdb_account(residues, header),
         structure=lambda: pdb_structure(text),
     )
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.io.arrays import ResidueArrays
-from esmgn_core.io.plddt import pdb_header
 from esmgn_core.io.table import ResidueTable
 
 _STANDARD = np.array(
     [f"{gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)} ".encode() for letter in AMINO_ACIDS]
 )
 _SEQRES = b"SEQRES"
+_LINE = 81
 _NOT_ONE_CHAIN = ("?", ".", "")
 
 
@@ -74,15 +74,24 @@ def standard_chain_account(
     return (_chain(residues.chains[0], names, residues.number, residues.insertion_code, declared),)
 
 
-def standard_pdb_account(residues: ResidueArrays, text: bytes) -> tuple[ChainAccount, ...]:
+def standard_pdb_account(residues: ResidueArrays, header: bytes) -> tuple[ChainAccount, ...]:
     """The same for a protein read from PDB text, fast where that declares just these residues."""
-    name, names = residues.chains[0], _STANDARD[residues.residue_type].tobytes()
-    records = list(_seqres_records(text))
-    is_declared = b"".join([record[19:71] for record in records]).rstrip() == names.rstrip()
-    if is_declared and {record[11:12] for record in records} == {name.encode("latin-1")}:
+    name = residues.chains[0]
+    if _declares(header, _STANDARD[residues.residue_type].tobytes(), name.encode("latin-1")):
         breaks = _breaks(residues.number, residues.insertion_code)
         return (ChainAccount(name, len(residues), len(residues), (), (), 0, breaks),)
-    return standard_chain_account(residues, pdb_declared(text))
+    return standard_chain_account(residues, pdb_declared(header))
+
+
+def _declares(header: bytes, names: bytes, chain: bytes) -> bool:
+    """Whether the SEQRES records are lines of 80 columns that name these residues, four characters each."""
+    start, end = header.find(b"\nSEQRES"), header.rfind(b"\nSEQRES") + _LINE
+    if start < 0 or (end - start) % _LINE or end > len(header):
+        return False
+    lines = np.frombuffer(header, np.uint8, end - start, start).reshape(-1, _LINE)
+    same = (lines[:, :7] == lines[0, :7]).all() and (lines[:, 12] == ord(chain)).all()
+    is_whole = np.count_nonzero(lines < ord(" ")) == len(lines)
+    return bool(same and is_whole and lines[:, 20:72].tobytes().rstrip() == names.rstrip())
 
 
 def _chain_account(table: ResidueTable, chain: int, declared: Mapping[str, Sequence[str]]) -> ChainAccount:
@@ -161,18 +170,17 @@ def _aligned(wanted: list[str], found: list[str]) -> Iterator[tuple[int | None, 
         number = ""
 
 
-def pdb_declared(text: bytes) -> dict[str, list[str]]:
-    """Chain identifier -> residue names, from the SEQRES records of PDB text."""
+def pdb_declared(header: bytes) -> dict[str, list[str]]:
+    """Chain identifier -> residue names, from the SEQRES records of the header of PDB text."""
     declared: dict[str, list[str]] = {}
-    for record in _seqres_records(text):
+    for record in _seqres_records(header):
         line = record.decode("latin-1")
         declared.setdefault(line[11:12].strip(), []).extend(line[19:70].upper().split())
     return declared
 
 
-def _seqres_records(text: bytes) -> Iterator[bytes]:
+def _seqres_records(header: bytes) -> Iterator[bytes]:
     """The lines that follow each other from the first SEQRES record on."""
-    header = pdb_header(text)
     start = header.find(b"\n" + _SEQRES)
     lines = header[start + 1 :].split(b"\n") if start >= 0 else []
     return takewhile(lambda line: line.startswith(_SEQRES), lines)

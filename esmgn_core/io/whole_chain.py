@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, encode
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
-from esmgn_core.io.digits import Fields, Words, are_numbers, thousandths, word
+from esmgn_core.io.digits import Fields, Words, thousandths, word
 from esmgn_core.io.plddt import scale_plddt
 from esmgn_core.io.residues import STANDARD_NAMES, classify
 
@@ -23,21 +22,24 @@ _TYPES = np.array(
 def first_atoms(number: Words, name: Words) -> NDArray[np.int64] | None:
     """First atom of each residue, told by its number; ``None`` where a name changes inside a residue."""
     is_start = np.ones(len(number), dtype=np.bool_)
-    is_start[1:] = number[1:] != number[:-1]
+    np.not_equal(number[1:], number[:-1], out=is_start[1:])
     starts: NDArray[np.int64] = np.flatnonzero(is_start)
     return None if ((name[1:] != name[:-1]) > is_start[1:]).any() else starts
 
 
 def backbone_atoms(
-    names: Words, starts: NDArray[np.int64], wanted: Sequence[np.unsignedinteger[Any]]
+    names: Words, starts: NDArray[np.int64], wanted: NDArray[np.unsignedinteger[Any]]
 ) -> NDArray[np.int64] | None:
-    """Rows of the atoms ``wanted`` of each residue, [4, n]; ``None`` if a residue has none or two of one."""
-    found = [np.flatnonzero(names == name) for name in wanted]
-    if any(len(rows) != len(starts) for rows in found):
+    """Rows of the atoms ``wanted`` of each residue, [4, n]; ``None`` if they are not there once, in order."""
+    is_wanted = names == wanted[0]
+    for name in wanted[1:]:
+        is_wanted |= names == name
+    rows: NDArray[np.int64] = np.flatnonzero(is_wanted)
+    if len(rows) != len(wanted) * len(starts):
         return None
-    rows = np.array(found)
-    ends = np.append(starts[1:], len(names))
-    return rows if (rows >= starts).all() and (rows < ends).all() else None
+    rows = rows.reshape(-1, len(wanted))
+    inside = (rows[:, 0] >= starts).all() and (rows[:-1, -1] < starts[1:]).all()
+    return np.ascontiguousarray(rows.T) if inside and (names[rows] == wanted).all() else None
 
 
 def residue_types(names: Words) -> NDArray[np.uint8] | None:
@@ -47,25 +49,24 @@ def residue_types(names: Words) -> NDArray[np.uint8] | None:
 
 
 def whole_chain(
-    residue_type: NDArray[np.uint8], position: Fields, short: Fields, chain: str, *, has_plddt: bool
+    residue_type: NDArray[np.uint8], fields: Fields, chain: str, *, has_plddt: bool
 ) -> ResidueArrays | None:
     """The protein; ``None`` where residue numbers do not ascend.
 
     Args:
         residue_type: uint8 [n].
-        position: x, y and z of the four atoms of each residue, [3, 4, n].
-        short: residue numbers, and B-factors of the CA atoms, [2n]; known to be numbers.
+        fields: x, y and z of the four atoms of each residue, [3, 4, n], then residue numbers and B-factors of
+            the CA atoms, [n] each, all end to end; known to be numbers.
         chain: identifier.
         has_plddt: whether the B-factors are pLDDT.
     """
     length = len(residue_type)
-    values = thousandths(short)
-    number = values[:length] // 1000
+    values = thousandths(fields).reshape(-1, length)
+    number, b_factor = values[-2] // 1000, (values[-1] / 1000).astype(np.float32)
     if (number[1:] <= number[:-1]).any():
         return None
     backbone = np.empty((length, len(BACKBONE_ATOMS), 3), dtype=np.float32)
-    np.divide(thousandths(position), np.float32(1000), out=backbone.T, dtype=np.float32)
-    b_factor = (values[length:] / 1000).astype(np.float32)
+    np.divide(values[:-2].reshape(3, -1, length), np.float32(1000), out=backbone.T, dtype=np.float32)
     return ResidueArrays(
         residue_type=residue_type,
         backbone=backbone,
@@ -77,11 +78,10 @@ def whole_chain(
     )
 
 
-def short_fields(numbers: Words, factors: Fields) -> Fields | None:
-    """Residue numbers of four characters, and B-factors, as ``whole_chain`` takes them.
-
-    ``None`` if one is not a number.
-    """
+def joined(position: Fields, numbers: Words, factors: Fields) -> Fields:
+    """Coordinates, residue numbers of four characters and B-factors, [n] both, laid end to end."""
     no_decimals = np.full(len(numbers), word(b".000"), dtype=np.uint32)
-    short = Fields(np.concatenate([numbers, factors.before]), np.concatenate([no_decimals, factors.after]))
-    return short if are_numbers(short) else None
+    return Fields(
+        np.concatenate([position.before.ravel(), numbers, factors.before]),
+        np.concatenate([position.after.ravel(), no_decimals, factors.after]),
+    )

@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ _MAX_HEADER = 100_000_000
 Array = NDArray[Any]
 
 
-def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: Mapping[str, str]) -> None:
+def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: Mapping[str, str]) -> str:
     """Write columns, each given as pieces to be laid end to end, and flush them to the disk.
 
     The pieces are gone through twice: for the shapes, then for the bytes.
+
+    Returns:
+        SHA-256 of what was written, 64 hexadecimal digits.
 
     Raises:
         OSError: the file cannot be written; it is left as it is then.
@@ -46,15 +50,21 @@ def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: 
         header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    digest = sha256()
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+
+        def write(content: bytes | memoryview) -> None:
+            digest.update(content)
+            file.write(content)
+
+        write(len(text).to_bytes(8, "little") + text)
         for name in order:
             for piece in columns[name]:
-                file.write(
-                    np.ascontiguousarray(piece, dtype=forms[name][0]).data.cast("B") if piece.size else b""
-                )
+                if piece.size:
+                    write(np.ascontiguousarray(piece, dtype=forms[name][0]).data.cast("B"))
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def _dtype(name: str) -> np.dtype[Any]:

@@ -60,7 +60,7 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
     ends = np.cumsum(lengths)
     within = np.arange(blocks.sum()) - np.repeat(np.cumsum(blocks) - blocks, blocks)
     starts = np.repeat(ends - lengths, blocks) + within * BLOCK
-    block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(position)))
+    rows = np.diff(starts, append=len(position))
 
     num_atoms = position.shape[1]
     unit, low, high = _units(position, starts * num_atoms)
@@ -70,9 +70,10 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
         end = starts[large + 1] if large + 1 < len(starts) else len(position)
         origin[large] = np.rint(np.nanmedian(unit[starts[large] : end], axis=(0, 1)))
     origin = np.clip(origin, -_MAX_ORIGIN, _MAX_ORIGIN)
-    offset = unit - np.tile(origin, (1, num_atoms))[block].reshape(position.shape)
+    each_atom = np.tile(origin, (1, num_atoms))
+    offset = unit - np.repeat(each_atom, rows, axis=0).reshape(position.shape)
 
-    odd = np.flatnonzero(is_large[block] | ~np.isfinite(offset.sum((1, 2))))
+    odd = np.flatnonzero(np.repeat(is_large, rows) | ~np.isfinite(np.einsum("rac->r", offset)))
     present = np.isfinite(position[odd]).all(-1)
     fits = present & (np.abs(offset[odd]) <= _LARGEST).all(-1)
     offset[odd] = np.where(fits[..., None], offset[odd], 0)

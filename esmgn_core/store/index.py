@@ -115,20 +115,21 @@ def sequence_hash(residue_type: np.ndarray[Any, np.dtype[np.uint8]]) -> int:
     return int.from_bytes(blake2b(residue_type.tobytes(), digest_size=8).digest(), "big", signed=True)
 
 
-def write_index(path: Path, tables: Iterable[pa.Table], digest: str) -> None:
+def write_index(path: Path, tables: Iterable[pa.Table], digest: str, compression: str) -> None:
     """Write tables of rows, each a row group, and flush them to the disk.
 
     Args:
         path: the file.
         tables: the rows.
         digest: SHA-256 of the columns that belong to them.
+        compression: ``zstd`` for what stays; ``none`` for what is soon read again.
 
     Raises:
         OSError: the file cannot be written.
     """
     schema = SCHEMA.with_metadata({_DIGEST: digest})
     with path.open("wb") as file:
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(file, schema, compression=compression) as writer:
             for table in tables:
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
         file.flush()

@@ -64,7 +64,7 @@ def _groups(parts: Sequence[Path]) -> Iterator[list[Path]]:
         yield group
 
 
-def _writer(paths: Sequence[Path], metadata: dict[str, str]) -> Callable[[Path], None]:
+def _writer(paths: Sequence[Path], metadata: dict[str, str]) -> Callable[[Path], str]:
     opened = lru_cache(_MAX_OPEN)(Shard)
     columns = {name: _Column(paths, name, opened) for name in opened(paths[0]).columns}
     return lambda path: write_columns(path, columns, metadata)

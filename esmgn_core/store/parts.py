@@ -81,11 +81,26 @@ def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_:
             builder.add(item.name, reading.residues, columns)
             rows.append(noted(row, notes))
     progress(task.part.size, num_refused)
-    commit(task.folder, f"{task.part.number:06d}", builder.write, [pa.Table.from_pylist(rows, schema=SCHEMA)])
+    index = [pa.Table.from_pylist(rows, schema=SCHEMA)]
+    commit(task.folder, f"{task.part.number:06d}", builder.write, index, compression="none")
 
 
-def commit(folder: Path, stem: str, write: Callable[[Path], None], index: Iterable[pa.Table]) -> None:
+def commit(
+    folder: Path,
+    stem: str,
+    write: Callable[[Path], str],
+    index: Iterable[pa.Table],
+    *,
+    compression: str = "zstd",
+) -> None:
     """Write columns and index under names of their own, then put both in place, the columns last.
+
+    Args:
+        folder: where.
+        stem: their common name.
+        write: writes the columns and returns their SHA-256.
+        index: see :func:`esmgn_core.store.index.write_index`.
+        compression: of the index.
 
     Raises:
         OSError: they cannot be written.
@@ -93,9 +108,7 @@ def commit(folder: Path, stem: str, write: Callable[[Path], None], index: Iterab
     columns, table = (folder / f"{stem}{suffix}" for suffix in (COLUMNS_SUFFIX, INDEX_SUFFIX))
     partial = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in (columns, table)}
     try:
-        write(partial[columns])
-        digest = file_digest(partial[columns])
-        write_index(partial[table], index, digest)
+        write_index(partial[table], index, write(partial[columns]), compression)
         partial[table].replace(table)
         partial[columns].replace(columns)
     finally:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import mmap
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ class ItemReader:
 
     _open: ExitStack = field(default_factory=ExitStack)
     _source: str = ""
-    _archive: mmap.mmap | zipfile.ZipFile | Atom3DRecords | None = None
+    _archive: FileIO | zipfile.ZipFile | Atom3DRecords | None = None
 
     def __enter__(self) -> ItemReader:
         return self
@@ -69,8 +69,9 @@ class ItemReader:
             if item.kind == "file":
                 return Path(item.source).read_bytes()
             archive = self._opened(item)
-            if isinstance(archive, mmap.mmap):
-                return archive[item.offset : item.offset + item.size]
+            if isinstance(archive, FileIO):
+                archive.seek(item.offset)
+                return archive.read(item.size)
             assert isinstance(archive, zipfile.ZipFile)  # noqa: S101 - for the type checker
             if item.size > _MAX_MEMBER:
                 raise UnreadableError(f"inflates to more than {_MAX_MEMBER >> 20} MiB: no structure file")
@@ -87,13 +88,11 @@ class ItemReader:
             reason = getattr(error, "strerror", None) or error
             raise UnreadableError(f"cannot be opened: {reason}") from error
 
-    def _opened(self, item: Item) -> mmap.mmap | zipfile.ZipFile | Atom3DRecords:
+    def _opened(self, item: Item) -> FileIO | zipfile.ZipFile | Atom3DRecords:
         if self._archive is None or self._source != item.source:
             self._open.close()
             if item.kind == "tar":
-                with Path(item.source).open("rb") as file:
-                    self._archive = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                    self._open.enter_context(self._archive)
+                self._archive = self._open.enter_context(FileIO(item.source))
             elif item.kind == "zip":
                 self._archive = self._open.enter_context(zipfile.ZipFile(item.source))
             else:

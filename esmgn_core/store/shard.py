@@ -58,14 +58,17 @@ class ShardBuilder:
         if self._num_waiting >= _CHUNK:
             self._flush()
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path) -> str:
         """Write all proteins.
+
+        Returns:
+            SHA-256 of the file.
 
         Raises:
             OSError: the file cannot be written.
         """
         self._flush()
-        write_columns(path, self._pieces, metadata={"format": "esmgn-store-shard"})
+        return write_columns(path, self._pieces, metadata={"format": "esmgn-store-shard"})
 
     def _flush(self) -> None:
         for name, piece in self._encoded().items():

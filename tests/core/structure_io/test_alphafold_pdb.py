@@ -11,7 +11,7 @@ from isal import igzip
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.pdb import read_pdb
-from esmgn_core.io.plddt import pdb_has_plddt
+from esmgn_core.io.plddt import pdb_has_plddt, pdb_header
 from esmgn_core.io.read import rows_of_protein
 
 from .oracle import check_changed_at_random, same
@@ -33,15 +33,19 @@ def model(length=4, header="TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR X (Y
     return f"{header:<80}\nMODEL        1{'':66}\n{''.join(atoms)}TER{'':77}\nENDMDL{'':74}\nEND\n".encode()
 
 
+def by_stride(text, name):
+    return read_by_stride(text, pdb_header(text), name)
+
+
 def by_gemmi(text, name):
     table, _ = read_pdb(text)
     return ResidueArrays.from_table(
-        table.take(rows_of_protein(table).kept), has_plddt=pdb_has_plddt(text, name)
+        table.take(rows_of_protein(table).kept), has_plddt=pdb_has_plddt(pdb_header(text), name)
     )
 
 
 def test_a_model_of_alphafold_is_read():
-    residues = read_by_stride(model(), "x.pdb")
+    residues = by_stride(model(), "x.pdb")
     assert residues.sequence == "AAAA"
     assert residues.plddt.tolist() == [90.25] * 4
     assert residues.backbone[1, 2].tolist() == [np.float32(3.8), 1.5, np.float32(-0.003)]
@@ -70,7 +74,7 @@ def test_a_model_of_alphafold_is_read():
 def test_any_other_text_is_left_to_gemmi(old, new):
     text = model()
     assert old in text
-    assert read_by_stride(text.replace(old, new), "x.pdb") is None
+    assert by_stride(text.replace(old, new), "x.pdb") is None
 
 
 def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
@@ -78,7 +82,7 @@ def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
         model(12),
         b" -.0123456789ABCNOTER\n",
         1500,
-        lambda text: read_by_stride(text, "x.pdb"),
+        lambda text: by_stride(text, "x.pdb"),
         lambda text: by_gemmi(text, "x.pdb"),
     )
 
@@ -92,7 +96,7 @@ def test_real_files_read_by_stride_are_those_that_gemmi_reads():
             text = igzip.decompress(path.read_bytes())
         except (EOFError, OSError):
             continue
-        residues = read_by_stride(text, path.name)
+        residues = by_stride(text, path.name)
         if residues is not None:
             read[path.parent.name] = read.get(path.parent.name, 0) + 1
             same(residues, by_gemmi(text, path.name))
