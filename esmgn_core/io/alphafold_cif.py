@@ -58,13 +58,11 @@ def read_aligned_mmcif(text: bytes, file_name: str) -> tuple[ResidueArrays, gemm
     fields = joined(position, _halves(number[starts]).after, factors)
     if not _are_integers(number[starts]) or not are_numbers(fields):
         return None
-    residues = whole_chain(
-        residue_type,
-        fields,
-        table.first("auth_asym_id"),
-        has_plddt=mmcif_has_plddt(block, file_name),
-    )
-    return None if residues is None else (residues, block)
+    chain = whole_chain(residue_type, fields)
+    if chain is None:
+        return None
+    has_plddt = mmcif_has_plddt(block, file_name)
+    return chain.protein(table.first("auth_asym_id"), has_plddt=has_plddt), block
 
 
 @dataclass(frozen=True, slots=True)

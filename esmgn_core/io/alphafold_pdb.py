@@ -1,12 +1,15 @@
 """PDB text whose atoms stand in lines of 80 columns, one chain of standard residues: read by stride.
 
 This is the form of all PDB files of AlphaFold DB. The reader checks everything it relies on and
-leaves any other text to gemmi, so that both give the same protein or the same refusal.
+leaves any other text to gemmi, so that both give the same protein or the same refusal. The lines are read
+by arrays, and in a process that reads many files by a compiled loop where numba is installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +18,20 @@ from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
 from esmgn_core.io.digits import Fields, Words, are_numbers, word
 from esmgn_core.io.plddt import pdb_has_plddt
-from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, joined, residue_types, whole_chain
+from esmgn_core.io.whole_chain import (
+    WholeChain,
+    backbone_atoms,
+    first_atoms,
+    joined,
+    residue_types,
+    whole_chain,
+)
 
 _LINE = 81
 _RECORD, _SPACES = np.uint64(word(b"ATOM  \0\0")), np.uint32(word(b"    "))
-_NEWLINE = ord("\n")
+_NEWLINE = np.uint8(ord("\n"))
+_MANY = 1000  # files, after which compiling a loop, or loading a compiled one, pays
+_files = count(1)
 _ATOMS = np.array([word(f" {name:<3}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint32)
 
 
@@ -38,12 +50,39 @@ def read_by_stride(text: bytes, header: bytes, file_name: str) -> ResidueArrays 
         return None
     if not _alone(header, text[end:]):
         return None
+    loop = _loop() if next(_files) > _MANY else None
+    chain = (loop or _read_lines)(text, first, num_atoms)
+    if chain is None:
+        return None
+    return chain.protein(chr(text[first + 21]), has_plddt=pdb_has_plddt(header, file_name))
+
+
+@cache
+def _loop() -> Callable[[bytes, int, int], WholeChain | None] | None:
+    """What reads the lines faster, where numba is installed."""
+    try:
+        from esmgn_core.io.alphafold_loop import read_lines
+    except ImportError:
+        return None
+    return read_lines
+
+
+def _alone(header: bytes, rest: bytes) -> bool:
+    """Whether nothing before and after the atoms has a say in how they are read."""
+    several = header.count(b"\nMODEL ") > 1 or b"\nMODEL " in rest or rest.count(b"ENDMDL") > 1
+    # Records that end the first model early, name parents of residues, or hold further atoms.
+    special = any(record in header for record in (b"\nMODRES", b"\nEND", b"\nTER"))
+    return not (several or special or b"HETATM" in rest or b"\nATOM" in rest or rest.startswith(b"ATOM"))
+
+
+def _read_lines(text: bytes, first: int, num_atoms: int) -> WholeChain | None:
+    """The chain in the lines from ``first`` on; ``None`` if one is not of the expected form."""
 
     def words(column: int, dtype: str = "<u4") -> Words:
         return np.ndarray(num_atoms, dtype, text, first + column, (_LINE,))
 
     middle = words(16, "<u8").copy()
-    if not _same_form(np.frombuffer(text, np.uint8, end - first, first), words, middle):
+    if not _same_form(np.frombuffer(text, np.uint8, num_atoms * _LINE, first), words, middle):
         return None
     number = words(22).copy()
     starts = first_atoms(number, middle)
@@ -66,22 +105,13 @@ def read_by_stride(text: bytes, header: bytes, file_name: str) -> ResidueArrays 
         position = half[: 3 * num_atoms].reshape(3, num_atoms).take(atoms, axis=1)
         return np.append(position, half[3 * num_atoms :])
 
-    has_plddt = pdb_has_plddt(header, file_name)
-    return whole_chain(residue_type, Fields(*map(kept, fields)), chr(text[first + 21]), has_plddt=has_plddt)
-
-
-def _alone(header: bytes, rest: bytes) -> bool:
-    """Whether nothing before and after the atoms has a say in how they are read."""
-    several = header.count(b"\nMODEL ") > 1 or b"\nMODEL " in rest or rest.count(b"ENDMDL") > 1
-    # Records that end the first model early, name parents of residues, or hold further atoms.
-    special = any(record in header for record in (b"\nMODRES", b"\nEND", b"\nTER"))
-    return not (several or special or b"HETATM" in rest or b"\nATOM" in rest or rest.startswith(b"ATOM"))
+    return whole_chain(residue_type, Fields(*map(kept, fields)))
 
 
 def _same_form(characters: NDArray[np.uint8], words: Callable[..., Words], middle: Words) -> bool:
     """One chain, no alternate locations and no insertion codes, every line an ATOM record."""
     unlike = np.bitwise_or.reduce(words(0, "<u8") ^ _RECORD) & np.uint64(0xFFFFFFFFFFFF)
-    if unlike or np.bitwise_or.reduce(words(26) ^ _SPACES) or characters[_LINE - 1 :: _LINE].max() > _NEWLINE:
+    if unlike or np.bitwise_or.reduce(words(26) ^ _SPACES) or (words(80, "u1") != _NEWLINE).any():
         return False
     if characters.reshape(-1, _LINE)[:, :-1].min() <= _NEWLINE:  # a line within a line
         return False

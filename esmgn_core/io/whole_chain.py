@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,12 @@ from esmgn_core.io.digits import Fields, Words, thousandths, word
 from esmgn_core.io.plddt import scale_plddt
 from esmgn_core.io.residues import STANDARD_NAMES, classify
 
-_NAMES = np.array(sorted(word(name.encode()) for name in STANDARD_NAMES), dtype=np.uint64)
-_TYPES = np.array(
-    encode("".join(classify(int(name).to_bytes(3, "little").decode(), {})[1] for name in _NAMES)), np.uint8
-)
+STANDARD_WORDS = np.array(sorted(word(name.encode()) for name in STANDARD_NAMES), dtype=np.uint64)
+"""Names of the standard residues as integers, ascending, uint64 [20]."""
+
+_letters = "".join(classify(int(name).to_bytes(3, "little").decode(), {})[1] for name in STANDARD_WORDS)
+STANDARD_TYPES = np.array(encode(_letters), dtype=np.uint8)
+"""Their types, uint8 [20]."""
 
 
 def first_atoms(number: Words, name: Words) -> NDArray[np.int64] | None:
@@ -44,21 +46,46 @@ def backbone_atoms(
 
 def residue_types(names: Words) -> NDArray[np.uint8] | None:
     """Types of residues with these names of three letters, ``None`` if one is not standard."""
-    place = np.minimum(np.searchsorted(_NAMES, names), len(_NAMES) - 1)
-    return None if (_NAMES[place] != names).any() else _TYPES[place]
+    place = np.minimum(np.searchsorted(STANDARD_WORDS, names), len(STANDARD_WORDS) - 1)
+    return None if (STANDARD_WORDS[place] != names).any() else STANDARD_TYPES[place]
 
 
-def whole_chain(
-    residue_type: NDArray[np.uint8], fields: Fields, chain: str, *, has_plddt: bool
-) -> ResidueArrays | None:
-    """The protein; ``None`` where residue numbers do not ascend.
+class WholeChain(NamedTuple):
+    """What readers of fixed columns give of a chain of ``n`` residues.
+
+    Attributes:
+        residue_type: uint8 [n].
+        number: int32 [n], ascending residue numbers.
+        backbone: float32 [n, 4, 3] in angstrom.
+        b_factor: float32 [n], of the CA atoms.
+    """
+
+    residue_type: NDArray[np.uint8]
+    number: NDArray[np.int32]
+    backbone: NDArray[np.float32]
+    b_factor: NDArray[np.float32]
+
+    def protein(self, chain: str, *, has_plddt: bool) -> ResidueArrays:
+        """The protein, of a chain of this name; ``has_plddt`` says whether the B-factors are pLDDT."""
+        length = len(self.residue_type)
+        return ResidueArrays(
+            residue_type=self.residue_type,
+            backbone=self.backbone,
+            number=self.number,
+            insertion_code=np.full(length, NO_CODE, dtype=np.uint8),
+            chain=np.zeros(length, dtype=np.int64),
+            chains=(chain,),
+            plddt=scale_plddt(self.b_factor) if has_plddt else None,
+        )
+
+
+def whole_chain(residue_type: NDArray[np.uint8], fields: Fields) -> WholeChain | None:
+    """The chain; ``None`` where residue numbers do not ascend.
 
     Args:
         residue_type: uint8 [n].
         fields: x, y and z of the four atoms of each residue, [3, 4, n], then residue numbers and B-factors of
             the CA atoms, [n] each, all end to end; known to be numbers.
-        chain: identifier.
-        has_plddt: whether the B-factors are pLDDT.
     """
     length = len(residue_type)
     values = thousandths(fields).reshape(-1, length)
@@ -67,15 +94,7 @@ def whole_chain(
         return None
     backbone = np.empty((length, len(BACKBONE_ATOMS), 3), dtype=np.float32)
     np.divide(values[:-2].reshape(3, -1, length), np.float32(1000), out=backbone.T, dtype=np.float32)
-    return ResidueArrays(
-        residue_type=residue_type,
-        backbone=backbone,
-        number=number,
-        insertion_code=np.full(length, NO_CODE, dtype=np.uint8),
-        chain=np.zeros(length, dtype=np.int64),
-        chains=(chain,),
-        plddt=scale_plddt(b_factor) if has_plddt else None,
-    )
+    return WholeChain(residue_type, number, backbone, b_factor)
 
 
 def joined(position: Fields, numbers: Words, factors: Fields) -> Fields:

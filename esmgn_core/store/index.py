@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from esmgn_core.io.arrays import NO_CODE
 from esmgn_core.io.read import Reading
 from esmgn_core.store.sources import Item
 
@@ -100,7 +101,7 @@ def account(reading: Reading) -> dict[str, Any]:
     if report.num_models > 1:
         values["models"] = report.num_models
     counts: Mapping[str, Any] = {
-        "insertion_codes": int((residues.insertion_code != ord(" ")).sum()),
+        "insertion_codes": int(np.count_nonzero(residues.insertion_code != NO_CODE)),
         "alternates": report.alternates,
         "without_ca": report.without_ca,
         "left_out": dict(report.left_out_kinds),

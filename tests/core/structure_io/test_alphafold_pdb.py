@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from isal import igzip
 
+from esmgn_core.io import alphafold_pdb
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.pdb import read_pdb
@@ -20,6 +22,15 @@ STRUCTURES = Path(__file__).parents[4] / "shared" / "data" / "structures"
 real = pytest.mark.skipif(not STRUCTURES.is_dir(), reason=f"needs the structure files in {STRUCTURES}")
 
 LINE = "ATOM  {:>5}  {:<3} {} A{:>4}    {:8.3f}{:8.3f}{:8.3f}  1.00{:6.2f}           {}  \n"
+
+
+@pytest.fixture(params=["arrays", "loop"], autouse=True)
+def way(request, monkeypatch):
+    """Both ways to read the lines."""
+    if request.param == "loop":
+        pytest.importorskip("numba", reason="the compiled loop needs the extra 'fast'")
+    monkeypatch.setattr(alphafold_pdb, "_MANY", 0 if request.param == "loop" else sys.maxsize)
+    return request.param
 
 
 def model(length=4, header="TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR X (Y)"):
@@ -69,6 +80,12 @@ def test_a_model_of_alphafold_is_read():
         (b"TER ", b"ATOM"),
         (b"ENDMDL", b"MODEL "),
         (b" 90.25", b" 9O.25"),
+        (b"A   3 ", b"A   3\t"),
+        (b"C  \nATOM", b"C  \tATOM"),  # two lines in one
+        (b"  1.00 90.25", b"  1\n00 90.25"),  # a line in two
+        (b"  -0.003", b"  -0. 03"),
+        (b"  -0.003", b"  0-.003"),
+        (b"  -0.003", b"  \r0.003"),
     ],
 )
 def test_any_other_text_is_left_to_gemmi(old, new):
@@ -85,6 +102,25 @@ def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
         lambda text: by_stride(text, "x.pdb"),
         lambda text: by_gemmi(text, "x.pdb"),
     )
+
+
+def test_a_process_that_reads_many_files_compiles_a_loop(way, monkeypatch):
+    monkeypatch.setattr(alphafold_pdb, "_MANY", 2)
+    monkeypatch.setattr(alphafold_pdb, "_files", iter(range(1, 9)))
+    loops = []
+    monkeypatch.setattr(alphafold_pdb, "_loop", lambda: loops.append(way))
+    for _ in range(4):
+        assert by_stride(model(), "x.pdb").sequence == "AAAA"
+    assert len(loops) == 2, "asked for from the third file on"
+
+
+def test_without_numba_the_arrays_go_on(monkeypatch):
+    monkeypatch.setattr(alphafold_pdb, "_MANY", 0)
+    monkeypatch.setitem(sys.modules, "esmgn_core.io.alphafold_loop", None)
+    alphafold_pdb._loop.cache_clear()
+    assert by_stride(model(), "x.pdb").sequence == "AAAA"
+    assert alphafold_pdb._loop() is None
+    alphafold_pdb._loop.cache_clear()
 
 
 @real
