@@ -68,10 +68,10 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
     origin = np.rint((low + high) / 2)
     for large in np.flatnonzero(is_large).tolist():  # the median atom, which most are near to
         end = starts[large + 1] if large + 1 < len(starts) else len(position)
-        origin[large] = np.rint(np.nanmedian(unit[starts[large] : end], axis=(0, 1)))
+        origin[large] = _median(unit[starts[large] : end].reshape(-1, 3))
     origin = np.clip(origin, -_MAX_ORIGIN, _MAX_ORIGIN)
     each_atom = np.tile(origin, (1, num_atoms))
-    offset = unit - np.repeat(each_atom, rows, axis=0).reshape(position.shape)
+    offset = np.subtract(unit, np.repeat(each_atom, rows, axis=0).reshape(position.shape), out=unit)
 
     odd = np.flatnonzero(np.repeat(is_large, rows) | ~np.isfinite(np.einsum("rac->r", offset)))
     present = np.isfinite(position[odd]).all(-1)
@@ -84,10 +84,18 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
     return Fixed(packed, origin.astype(np.int32), escapes, position[odd[row], atom])
 
 
+def _median(unit: NDArray[Any]) -> NDArray[Any]:
+    """The whole number in the middle of x, y and z of the atoms that are there, [3]."""
+    ordered = np.sort(unit[~np.isnan(unit[:, 0])], axis=0)
+    middle: NDArray[Any] = np.rint((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
+    return middle
+
+
 def _units(position: NDArray[np.float32], first_atoms: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
     """Whole thousandths, [R, a, 3], NaN for missing atoms; the lowest and highest of each block, [K, 3]."""
     with np.errstate(over="ignore"):
-        unit: NDArray[Any] = np.rint(position * _UNIT)
+        unit: NDArray[Any] = position * _UNIT
+        np.rint(unit, out=unit)
     low, high = (each.reduceat(unit.reshape(-1, 3), first_atoms) for each in (np.minimum, np.maximum))
     if max(-low.min(), high.max()) < _EXACT / 4:  # not where an atom is missing, and rounded without error
         return unit, low, high

@@ -18,7 +18,7 @@ from esmgn_core.store.index import SCHEMA, accepted, noted, refused, write_index
 from esmgn_core.store.plan import Part, Plan
 from esmgn_core.store.reading import ItemReader
 from esmgn_core.store.settings import Layout
-from esmgn_core.store.shard import ShardBuilder
+from esmgn_core.store.shard_builder import ShardBuilder
 
 COLUMNS_SUFFIX, INDEX_SUFFIX = ".safetensors", ".parquet"
 

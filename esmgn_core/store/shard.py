@@ -1,4 +1,4 @@
-"""Many proteins in one file of columns: how they are laid out, written, and gathered again.
+"""Many proteins in one file of columns: how they are laid out, and gathered again.
 
 Per protein: ``length``, ``num_runs``, ``num_escapes``, ``num_bytes`` (of its text). Per residue:
 ``residue_type``, ``plddt``, ``position`` (offsets, or float32 coordinates) and, if the store has them,
@@ -10,7 +10,7 @@ positions count from the protein they belong to, so that shards are joined by la
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,127 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
-from esmgn_core.io.arrays import ResidueArrays
-from esmgn_core.store.columns import Array, ColumnFile, write_columns
-from esmgn_core.store.coordinates import BLOCK, decode, encode, num_blocks
-from esmgn_core.store.settings import Layout
+from esmgn_core.store.columns import Array, ColumnFile
+from esmgn_core.store.coordinates import BLOCK, decode, num_blocks
 
-_CHUNK = 1 << 15  # residues encoded together
-
-PER_PROTEIN = ("length", "num_runs", "num_escapes", "num_bytes")
-PER_RESIDUE = ("residue_type", "plddt", "position")
-PER_BLOCK = ("origin",)
-PER_RUN = ("run_start", "run_number", "run_chain", "run_code")
-PER_ESCAPE = ("escape_atom", "escape_position")
-PER_BYTE = ("text",)
-
-_ANNOTATIONS = {"secondary_structure": np.uint8, "exposure": np.uint16}
-_PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
-
-
-class ShardBuilder:
-    """Takes proteins one by one and writes them as a shard.
-
-    Args:
-        layout: which atoms and in which form.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._pieces: dict[str, list[Array]] = {}
-        self._waiting: list[tuple[str, ResidueArrays, Mapping[str, Array]]] = []
-        self._num_waiting = 0
-
-    def add(self, name: str, residues: ResidueArrays, more: Mapping[str, Array] | None = None) -> None:
-        """Add one protein, with more columns of one value a residue: those that the layout names."""
-        self._waiting.append((name, residues, more or {}))
-        self._num_waiting += len(residues)
-        if self._num_waiting >= _CHUNK:
-            self._flush()
-
-    def write(self, path: Path) -> str:
-        """Write all proteins.
-
-        Returns:
-            SHA-256 of the file.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        self._flush()
-        return write_columns(path, self._pieces, metadata={"format": "esmgn-store-shard"})
-
-    def _flush(self) -> None:
-        for name, piece in self._encoded().items():
-            self._pieces.setdefault(name, []).append(piece)
-        self._waiting, self._num_waiting = [], 0
-
-    def _encoded(self) -> dict[str, Array]:
-        proteins = [residues for _, residues, _ in self._waiting]
-        texts = ["\0".join((name, *residues.chains)).encode() for name, residues, _ in self._waiting]
-        runs = [_runs(residues) for residues in proteins]
-        lengths = np.array([len(residues) for residues in proteins], dtype=np.int64)
-        encoded: dict[str, Array] = {
-            "length": lengths.astype(np.int32),
-            "num_runs": np.array([len(run[0]) for run in runs], dtype=np.int32),
-            "num_bytes": np.array([len(text) for text in texts], dtype=np.int32),
-            "text": np.frombuffer(b"".join(texts), dtype=np.uint8),
-            "residue_type": _joined([residues.residue_type for residues in proteins], np.uint8),
-            "plddt": _joined([self._plddt(residues) for residues in proteins], self._layout.plddt_dtype),
-        }
-        for name in self._layout.annotations:
-            encoded[name] = _joined([more[name] for *_, more in self._waiting], _ANNOTATIONS[name])
-        dtypes: tuple[Any, ...] = (np.int32, np.int32, np.uint16, np.uint8)
-        for name, dtype, column in zip(PER_RUN, dtypes, range(4), strict=True):
-            encoded[name] = _joined([run[column] for run in runs], dtype)
-        atoms = self._layout.atom_slice
-        shape = len(BACKBONE_ATOMS[atoms]), 3
-        position = _joined([residues.backbone[:, atoms] for residues in proteins], np.float32, shape)
-        return {**encoded, **self._positions(position, lengths)}
-
-    def _positions(self, position: NDArray[np.float32], lengths: NDArray[np.int64]) -> dict[str, Array]:
-        if self._layout.coordinates == "float32":
-            return {"position": position, "num_escapes": np.zeros(len(lengths), dtype=np.int32)}
-        if not len(lengths):
-            position = np.zeros((0, *position.shape[1:]), dtype=np.float32)
-            empty = np.zeros((0, 3))
-            return {
-                "position": position.astype(np.int16),
-                "origin": empty.astype(np.int32),
-                "num_escapes": np.zeros(0, dtype=np.int32),
-                "escape_atom": np.zeros(0, dtype=np.int32),
-                "escape_position": empty.astype(np.float32),
-            }
-        fixed = encode(position, lengths)
-        first_atom = (np.cumsum(lengths) - lengths) * position.shape[1]
-        owner = np.searchsorted(first_atom, fixed.escape_atom, side="right") - 1
-        return {
-            "position": fixed.offset,
-            "origin": fixed.origin,
-            "num_escapes": np.bincount(owner, minlength=len(lengths)).astype(np.int32),
-            "escape_atom": (fixed.escape_atom - first_atom[owner]).astype(np.int32),
-            "escape_position": fixed.escape_position,
-        }
-
-    def _plddt(self, residues: ResidueArrays) -> Array:
-        dtype = self._layout.plddt_dtype
-        if residues.plddt is None:
-            return np.full(len(residues), np.iinfo(dtype).max, dtype=dtype)
-        stored: Array = np.rint(residues.plddt / _PLDDT_STEP[dtype]).astype(dtype)
-        return stored
-
-
-def _joined(pieces: Sequence[Array], dtype: Any, shape: tuple[int, ...] = ()) -> Array:
-    return np.concatenate(pieces) if pieces else np.zeros((0, *shape), dtype=dtype)
-
-
-def _runs(residues: ResidueArrays) -> tuple[Array, Array, Array, Array]:
-    """Start, first number, chain and insertion code of each run of consecutive residues."""
-    new = np.ones(len(residues), dtype=np.bool_)
-    number, chain, code = residues.number, residues.chain, residues.insertion_code
-    new[1:] = (number[1:] != number[:-1] + np.int32(1)) | (chain[1:] != chain[:-1]) | (code[1:] != code[:-1])
-    starts = np.flatnonzero(new)
-    return starts.astype(np.int32), number[starts], chain[starts].astype(np.uint16), code[starts]
+_REQUIRED = {
+    *("length", "num_runs", "num_escapes", "num_bytes", "residue_type", "plddt", "position"),
+    *("run_start", "run_number", "run_chain", "run_code", "text"),
+}
+ANNOTATIONS = {"secondary_structure": np.uint8, "exposure": np.uint16}
+PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +87,7 @@ class Shard:
         self.path = path
         self.columns = file.columns
         self.metadata = file.metadata
-        missing = {*PER_PROTEIN, *PER_RESIDUE, *PER_RUN, *PER_BYTE} - self.columns.keys()
+        missing = _REQUIRED - self.columns.keys()
         if missing:
             raise ValueError(f"not a shard of a store: no column {', '.join(sorted(missing))}")
 
@@ -290,7 +178,7 @@ class Shard:
             chain=chain,
             plddt=self._plddt(places),
             annotations={
-                name: _taken(self.columns[name], places) for name in _ANNOTATIONS if name in self.columns
+                name: _taken(self.columns[name], places) for name in ANNOTATIONS if name in self.columns
             },
         )
 
@@ -299,7 +187,7 @@ class Shard:
         plddt: NDArray[np.float32] = _taken(stored, places, np.float32)
         none = np.flatnonzero(plddt == np.iinfo(stored.dtype).max)
         if stored.dtype == np.uint8:
-            plddt *= np.float32(_PLDDT_STEP[stored.dtype])
+            plddt *= np.float32(PLDDT_STEP[stored.dtype])
         else:
             plddt /= np.float32(100)  # the nearest float32 to the decimal number
         plddt[none] = np.nan
