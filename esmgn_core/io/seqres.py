@@ -76,22 +76,27 @@ def standard_chain_account(
 
 def standard_pdb_account(residues: ResidueArrays, header: bytes) -> tuple[ChainAccount, ...]:
     """The same for a protein read from PDB text, fast where that declares just these residues."""
-    name = residues.chains[0]
-    if _declares(header, _STANDARD[residues.residue_type].tobytes(), name.encode("latin-1")):
-        breaks = _breaks(residues.number, residues.insertion_code)
-        return (ChainAccount(name, len(residues), len(residues), (), (), 0, breaks),)
-    return standard_chain_account(residues, pdb_declared(header))
+    name, length, number = residues.chains[0], len(residues), residues.number
+    if not _declares(header, _STANDARD[residues.residue_type].tobytes(), name.encode("latin-1")):
+        return standard_chain_account(residues, pdb_declared(header))
+    is_whole = number[-1] - number[0] == length - 1  # numbers ascend
+    breaks = () if is_whole else _breaks(number, residues.insertion_code)
+    return (ChainAccount(name, length, length, (), (), 0, breaks),)
 
 
 def _declares(header: bytes, names: bytes, chain: bytes) -> bool:
     """Whether the SEQRES records are lines of 80 columns that name these residues, four characters each."""
     start, end = header.find(b"\nSEQRES"), header.rfind(b"\nSEQRES") + _LINE
-    if start < 0 or (end - start) % _LINE or end > len(header):
-        return False
-    lines = np.frombuffer(header, np.uint8, end - start, start).reshape(-1, _LINE)
-    same = (lines[:, :7] == lines[0, :7]).all() and (lines[:, 12] == ord(chain)).all()
-    is_whole = np.count_nonzero(lines < ord(" ")) == len(lines)
-    return bool(same and is_whole and lines[:, 20:72].tobytes().rstrip() == names.rstrip())
+    count = (end - start) // _LINE
+    records = header[start:end]
+    return (
+        start >= 0
+        and len(records) == count * _LINE
+        and records[::_LINE] == b"\n" * count
+        and records.count(b"\n") == records.count(b"\nSEQRES") == count
+        and records[12::_LINE] == chain * count
+        and b"".join([records[k : k + 52] for k in range(20, len(records), _LINE)]).rstrip() == names.rstrip()
+    )
 
 
 def _chain_account(table: ResidueTable, chain: int, declared: Mapping[str, Sequence[str]]) -> ChainAccount:

@@ -47,6 +47,7 @@ packed or not. ``sequence_hash`` is the same for the same sequence. ``account`` 
 def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, Any]:
     """The row of a protein."""
     residues, origin = reading.residues, reading.origin()
+    plddt = residues.plddt
     return {
         "name": item.name,
         "source": item.source,
@@ -56,7 +57,7 @@ def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, An
         "length": len(residues),
         "chains": " ".join(residues.chains),
         "num_chains": len(residues.chains),
-        "mean_plddt": None if residues.plddt is None else float(residues.plddt.mean()),
+        "mean_plddt": None if plddt is None else float(plddt.sum() / np.float32(len(plddt))),
         "resolution": origin.resolution,
         "method": origin.method,
         "organism": origin.organism,
