@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
+from esmgn_core.manifest import STORE_MANIFEST
 from esmgn_core.registry import Registry
 from esmgn_core.settings import (
     CacheTable,
@@ -50,9 +51,6 @@ ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {
     "train": TrainTable,
 }
 """Tables of a run file that belong to no component."""
-
-STORE_MANIFEST = "store.json"
-"""File that makes a folder a store of proteins."""
 
 _FOLDER, _STORE = "folder", "store"
 

@@ -21,7 +21,7 @@ from esmgn_core.store.parts import COLUMNS_SUFFIX, INDEX_SUFFIX, PartTask
 from esmgn_core.store.plan import Plan, write_plan
 from esmgn_core.store.settings import Layout, is_store, read_manifest, write_manifest
 from esmgn_core.store.sources import find_items
-from esmgn_core.store.workers import Progress, cannot_write, run_parts
+from esmgn_core.store.workers import Progress, cannot_write, prepare, run_parts
 
 BUILDING, PARTS, PLAN, SHARDS = "building", "parts", "plan.arrow", "shards"
 
@@ -90,6 +90,8 @@ def build(
     """
     try:
         with _locked(store, options):
+            if executor is None and options.workers > 1:
+                prepare()
             plan = _planned(sources, store, options)
             if plan is None:
                 return BuildReport(0, 0)

@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _METADATA = "__metadata__"
 _MAX_HEADER = 100_000_000
+_LARGE = 1 << 25  # bytes, from which hashing them takes a thread of its own
 
 Array = NDArray[Any]
 
@@ -51,10 +53,13 @@ def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: 
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = sha256()
-    with path.open("wb") as file:
+    with ThreadPoolExecutor(1) as beside, path.open("wb") as file:
 
         def write(content: bytes | memoryview) -> None:
-            digest.update(content)
+            if end > _LARGE:  # two processors share the work
+                beside.submit(digest.update, content)
+            else:
+                digest.update(content)
             file.write(content)
 
         write(len(text).to_bytes(8, "little") + text)

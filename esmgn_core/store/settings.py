@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
-from esmgn_core.configure import STORE_MANIFEST
 from esmgn_core.errors import DataError
+from esmgn_core.manifest import STORE_MANIFEST
 
 FORMAT = "esmgn-store"
 VERSION = 1

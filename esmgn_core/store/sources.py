@@ -6,7 +6,6 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 
 from esmgn_core.errors import DataError, StructureError
@@ -191,21 +190,38 @@ def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
 
 
 def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) -> Iterator[Item]:
-    """Items of an archive; a ``.cif`` with a ``.pdb`` twin is passed over: PDB reads faster."""
-    with_pdb = {_key(name) for name, *_ in entries(path) if _is_pdb(name)}
-    for member, offset, size, reason in entries(path):
-        is_twin = ".cif" in member.lower() and _key(member) in with_pdb
-        if reason or (is_structure(member) and not is_twin):
-            yield Item(kind, str(path), member, structure_name(member), offset, size, reason=reason)
+    """Items of an archive; a ``.cif`` with a ``.pdb`` twin is passed over: PDB reads faster.
+
+    Other ``.cif`` follow after the rest, by a second walk that most archives do not need.
+    """
+    with_pdb: set[int] = set()
+    has_cif = False
+    for entry in entries(path):
+        member, _, _, reason = entry
+        if not reason and ".cif" in member.lower():
+            has_cif = True
+        elif reason or is_structure(member):
+            if _is_pdb(member):
+                with_pdb.add(_key(member))
+            yield _member(kind, path, entry)
+    for entry in entries(path) if has_cif else ():
+        member, _, _, reason = entry
+        if not reason and ".cif" in member.lower() and is_structure(member) and _key(member) not in with_pdb:
+            yield _member(kind, path, entry)
+
+
+def _member(kind: str, path: Path, entry: Entry) -> Item:
+    member, offset, size, reason = entry
+    return Item(kind, str(path), member, structure_name(member), offset, size, reason=reason)
 
 
 def _is_pdb(name: str) -> bool:
     return name.lower().removesuffix(".gz").endswith(".pdb")
 
 
-def _key(member: str) -> bytes:
+def _key(member: str) -> int:
     folder, _, name = member.rpartition("/")
-    return blake2b(f"{folder}/{structure_name(name)}".encode(), digest_size=8).digest()
+    return hash(f"{folder}/{structure_name(name)}")
 
 
 def _tar(path: Path) -> Iterator[Entry]:

@@ -8,6 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any
@@ -90,13 +91,23 @@ def cannot_write(path: object, error: OSError) -> DataError:
     )
 
 
+def prepare() -> Any:
+    """How processes are started: not by fork, since this one may have threads.
+
+    Where there is one, the server that they are copies of is started too: it imports the reader once for all
+    while this process finds out what there is to do.
+    """
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([_PRELOAD])
+        forkserver.ensure_running()
+    return context
+
+
 class _Team:
     def __init__(self, waiting: deque[PartTask], size: int, report: Callable[[Progress], None]) -> None:
-        # Not by fork: this process may have threads. The server imports the reader once, for all.
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            self._context.set_forkserver_preload([_PRELOAD])
+        self._context = prepare()
         self._waiting = waiting
         self._size = size
         self._report = report
@@ -138,8 +149,10 @@ class _Team:
         except (EOFError, ConnectionResetError):
             self._mourn(worker)
             return
-        if error is not None:
+        if isinstance(error, OSError):
             raise cannot_write(worker.task.folder, error) from error
+        if error is not None:
+            raise error
         self._items += worker.task.part.size
         self._refused += worker.counters[_REFUSED]
         if self._waiting:
@@ -189,6 +202,8 @@ def _work(connection: Connection, counters: Any) -> None:
             build_part(task, progress)
         except OSError as error:
             connection.send(OSError(error.errno, error.strerror or str(error)))
+        except DataError as error:
+            connection.send(DataError(error.message, *error.hints))
         else:
             connection.send(None)
 

@@ -18,6 +18,7 @@ from esmgn_core.io import read_protein
 from esmgn_core.io.write import pdb_text
 from esmgn_core.store import BuildOptions, Layout, Store, build
 from esmgn_core.store.filters import Filters
+from esmgn_core.store.index import columns_digest
 
 from .conftest import tar, zipped
 
@@ -242,6 +243,15 @@ def test_a_changed_byte_is_found(folder, make):
     content[-1] ^= 1
     file.write_bytes(content)
     assert Store(store.path).problems() == [f"{file}: the bytes are not those that were written"]
+
+
+def test_the_hash_of_a_large_file_is_that_of_a_small_one(folder, make, monkeypatch):
+    small = make(folder, name="small")
+    monkeypatch.setattr("esmgn_core.store.columns._LARGE", 0)
+    large = make(folder, name="large")
+    assert large.problems() == []
+    digests = [columns_digest(store.path / "shards" / "00000.parquet") for store in (small, large)]
+    assert digests[0] == digests[1]
 
 
 def test_a_cut_off_shard_is_named(folder, make):

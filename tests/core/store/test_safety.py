@@ -160,6 +160,15 @@ def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path):
     assert len(store) + len(reasons) + 1 == len(list(many.iterdir()))
 
 
+def test_a_plan_that_cannot_be_read_costs_no_file(many, tmp_path):
+    tasks: list[PartTask] = []
+    build([str(many)], tmp_path / "store", BuildOptions(), executor=lambda todo, _: tasks.extend(todo))
+    tasks[0].plan.write_bytes(b"cut off")
+    with pytest.raises(DataError, match=r"cannot read .*plan\.arrow"):
+        run_parts(tasks, 2)
+    assert not any((tmp_path / "store").rglob("*.safetensors"))
+
+
 @pytest.mark.parametrize("module", ["workers", "reader", "report", "merge", "splits"])
 def test_what_needs_no_tensors_starts_without_torch(module):
     """Processes that build, and the program that looks into a store."""
