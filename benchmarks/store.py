@@ -169,18 +169,24 @@ def stages(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
     builds = importlib.import_module("esmgn_core.store.build")
     timed("find the members, write the plan", builds, "_planned")
     timed("join the parts", builds, "_finish")
+    timed("read the member", items.ItemReader, "_content")
     timed("SHA-256 of the member", items, "sha256")
     timed("inflate, recognise", read, "text_of")
     timed("take apart the columns of the lines", read, "read_by_stride")
     timed("row of the index, account", parts, "accepted")
     timed("encode the columns", ShardBuilder, "_flush")
     timed("write the parts (and encode the last of each)", parts, "commit")
-    with cpu() as total:
-        build([str(archive)], work / "store", BuildOptions())
-    seconds["everything else"] = total[0] - sum(seconds.values())
-    for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
-        print(f"  {1e3 * spent / arguments.members:.2f} ms  {what}")
-    print(f"  {1e3 * total[0] / arguments.members:.2f} ms  in all")
+    for way in WAYS:
+        with read_by(way):
+            readings(folder)  # compiles the loop, or loads it
+            seconds.clear()
+            with cpu() as total:
+                build([str(archive)], work / way, BuildOptions())
+        seconds["everything else"] = total[0] - sum(seconds.values())
+        print(f"lines read by {way}:")
+        for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+            print(f"  {1e3 * spent / arguments.members:.2f} ms  {what}")
+        print(f"  {1e3 * total[0] / arguments.members:.2f} ms  in all")
 
 
 @section
