@@ -21,18 +21,19 @@ LIGHT = {
     "esmgn_core",
     *(
         f"esmgn_core.{name}"
-        for name in ("alphabet", "errors", "hooks", "presets", "registry", "spec", "splits")
+        for name in ("alphabet", "errors", "hooks", "manifest", "presets", "registry", "spec", "splits")
     ),
 }
 MIDDLE = {"esmgn_core.configure", "esmgn_core.settings"}
 LIBRARIES = {"light": {"pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
 ON_REQUEST = {
     "esmgn_core": {"esmgn_core.inference.model"},
+    "esmgn_core.io.alphafold_pdb": {"esmgn_core.io.alphafold_loop"},
     "esmgn_core.io.arrays": {"esmgn_core.batch"},
     "esmgn_core.store.reader": {"esmgn_core.store.tensors"},
 }
 """What brings torch and waits: for ``esmgn_core.load``, and for those who read a store or a file as tensors;
-the processes that build stores do neither."""
+the processes that build stores do neither. One brings numba, which need not be installed."""
 LATE_MODULES = {
     "esmgn_cli.report_chart",
     "esmgn_cli.report_page",
@@ -161,7 +162,7 @@ def test_a_plugin_is_declared_by_light_modules(plugin: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) != "esmgn_cli"))
 def test_own_packages_are_imported_at_the_top(module: str) -> None:
-    """Only the program may wait with an import until a command needs it, and a few that would bring torch."""
+    """Only the program may wait with an import until a command needs it, and a few that would bring torch or numba."""
     late = {found.module for found in imports(MODULES[module]) if found.late and is_own(found.module)}
     assert late == ON_REQUEST.get(module, set())
 
