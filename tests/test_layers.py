@@ -162,7 +162,7 @@ def test_a_plugin_is_declared_by_light_modules(plugin: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) != "esmgn_cli"))
 def test_own_packages_are_imported_at_the_top(module: str) -> None:
-    """Only the program may wait with an import until a command needs it, and a few that would bring torch or numba."""
+    """Only the program may wait with an import until a command needs it, and those that would bring much."""
     late = {found.module for found in imports(MODULES[module]) if found.late and is_own(found.module)}
     assert late == ON_REQUEST.get(module, set())
 
