@@ -34,10 +34,10 @@ import pyarrow as pa
 from isal import igzip
 
 from esmgn_core.io import alphafold_pdb, read
+from esmgn_core.io.annotate import ANNOTATIONS, annotate
 from esmgn_core.io.read import Reading, read_content
 from esmgn_core.store import BuildOptions, Layout, Store, build, parts
 from esmgn_core.store import reading as items
-from esmgn_core.store.annotate import annotate
 from esmgn_core.store.build import SHARDS
 from esmgn_core.store.index import SCHEMA, accepted
 from esmgn_core.store.pack import pack
@@ -309,13 +309,12 @@ def random_reads(folder: Path, work: Path, _arguments: argparse.Namespace) -> No
 @section
 def annotations(folder: Path, _work: Path, _arguments: argparse.Namespace) -> None:
     found = sorted(readings(folder), key=lambda reading: len(reading.residues))
-    annotate(found[0], Layout(secondary_structure=True, exposure=True))  # imports mdtraj
+    annotate(found[0].residues, found[0].structure, ANNOTATIONS)  # imports mdtraj
     for reading in found[:: max(1, len(found) // 8)]:
         spent = []
-        for column in ("secondary_structure", "exposure"):
-            layout = Layout(**{column: True})
+        for column in ANNOTATIONS:
             with cpu() as one:
-                annotate(reading, layout)
+                annotate(reading.residues, reading.structure, [column])
             spent.append(f"{column} {1e3 * one[0]:.1f} ms")
         print(f"  {len(reading.residues)} residues: {', '.join(spent)}")
 

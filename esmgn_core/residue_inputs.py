@@ -16,9 +16,9 @@ from esmgn_core.alphabet import EIGHT_TO_THREE, SECONDARY_STATES, THREE_STATES
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.io.annotate import EXPOSURE, SECONDARY_STRUCTURE
 from esmgn_core.protocols import StructureEncoder
 
-SECONDARY_STRUCTURE, EXPOSURE = "secondary_structure", "exposure"
 _THREE = f"{SECONDARY_STRUCTURE}_3"
 _COLUMNS = {_THREE: SECONDARY_STRUCTURE}
 _STATES = {SECONDARY_STRUCTURE: len(SECONDARY_STATES), _THREE: len(THREE_STATES)}
@@ -33,6 +33,15 @@ def inputs_dim(names: Iterable[str]) -> int:
     10
     """
     return sum(_STATES.get(name, 2) for name in names)
+
+
+def columns_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The features of proteins that the inputs ``names`` are made of.
+
+    >>> columns_of(["secondary_structure_3", "exposure"])
+    ('secondary_structure', 'exposure')
+    """
+    return tuple(dict.fromkeys(_COLUMNS.get(name, name) for name in names))
 
 
 def residue_inputs(batch: ProteinBatch, names: Sequence[str]) -> Tensor:

@@ -151,8 +151,8 @@ def show(
     """
     import json
 
+    from esmgn_core.io.annotate import areas, states
     from esmgn_core.store import Store
-    from esmgn_core.store.annotate import areas, states
 
     opened = Store(store)
     row = opened.find(name)

@@ -75,9 +75,7 @@ def mutate(
     variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)
     name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
     with model_options.bar("scoring") as report:
-        scan = scan_variants(
-            name, addresses.protein, variants, device=device, max_residues=max_residues, progress=report
-        )
+        scan = scan_variants(name, file, variants, device=device, max_residues=max_residues, progress=report)
     model_options.warn_of_random(scan.random_parts)
     typer.echo(f"scored by: {scan.scored_by}")
     _print(scan, everything=everything)

@@ -53,7 +53,7 @@ def predict(
         viewer_files()
     run = find_run(task)
     predictor = Predictor(run, device=device)
-    inputs = find_inputs(paths, sequence_only=False)
+    inputs = find_inputs(paths, sequence_only=False, features=predictor.model.features)
     found: list[tuple[Protein, list[Prediction]]] = []
     refused: list[Refusal] = []
     with model_options.bar("predicting") as report:

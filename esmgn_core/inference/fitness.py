@@ -13,7 +13,6 @@ from esmgn_core.inference.assays import Assay, Change, Measurements, read_measur
 from esmgn_core.inference.heads import Scorer
 from esmgn_core.inference.inputs import protein_of_sequence
 from esmgn_core.inference.mutations import masked_log_probabilities
-from esmgn_core.io import read_protein
 from esmgn_core.metrics import spearman
 
 Progress = Callable[[int, int], None]
@@ -85,7 +84,7 @@ def _protein(scorer: Scorer, assay: Assay, measured: Measurements) -> tuple[Prot
             raise RunError("neither a structure nor a sequence of the wild type beside the table")
         protein = protein_of_sequence(assay.name, assay.sequence)
     else:
-        protein = read_protein(assay.structure)
+        protein = scorer.read(assay.structure)
     rows = dict(_aligned(assay.sequence, protein))
     wrong = [
         change

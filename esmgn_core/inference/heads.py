@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from esmgn_core.batch import ProteinBatch
+from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.compose import Blueprint, build_component, draw_up
 from esmgn_core.configure import configure, read_run_file
 from esmgn_core.engine.encoder_folder import EncoderFolder
@@ -43,6 +44,10 @@ class Scorer:
         """Parts with random weights among those that give the scores."""
         parts = self.model.random_parts
         return parts if self.head is not None else tuple(part for part in parts if part == "sequence encoder")
+
+    def read(self, path: Path) -> Protein:
+        """The protein in a structure file, see :meth:`esmgn_core.inference.model.Model.read`."""
+        return self.model.read(path)
 
     def logits(self, batch: ProteinBatch) -> Tensor:
         """Logits float32 [N, 20] over the amino acids for each residue of a batch."""

@@ -31,12 +31,14 @@ class Input:
         path: the file it is in.
         sequence: one-letter sequence of a FASTA record; ``None`` for a structure file.
         row: number of the protein in the store ``path``; ``None`` for a file.
+        features: what to compute of a structure file besides, see :func:`esmgn_core.io.read_structure`.
     """
 
     name: str
     path: Path
     sequence: str | None = None
     row: int | None = None
+    features: tuple[str, ...] = ()
 
     def key(self) -> str:
         """SHA-256 over name and content: what a result is found by again."""
@@ -53,7 +55,7 @@ class Input:
         if self.row is not None:
             return replace(_store(self.path)[self.row], name=self.name)
         try:
-            return read_protein(self.path, name=self.name)
+            return read_protein(self.path, name=self.name, features=self.features)
         except StructureError as error:
             return Refusal(self.path, error.message.removeprefix(f"cannot read {self.path}: "))
 
@@ -79,12 +81,13 @@ def protein_of_sequence(name: str, sequence: str) -> Protein:
     )
 
 
-def find_inputs(paths: Sequence[Path], *, sequence_only: bool) -> list[Input]:
+def find_inputs(paths: Sequence[Path], *, sequence_only: bool, features: tuple[str, ...] = ()) -> list[Input]:
     """Everything below ``paths``, each under a name of its own.
 
     Args:
         paths: structure files, folders searched for them, stores, FASTA files.
         sequence_only: whether sequences without structures can be embedded.
+        features: of residues, which structure files are to be read with.
 
     Raises:
         StructureError: a path does not exist, nothing is found, or there are FASTA files for a model
@@ -106,7 +109,9 @@ def find_inputs(paths: Sequence[Path], *, sequence_only: bool) -> list[Input]:
         raise StructureError(
             f"no structure files in {places}", "looked for PDB and mmCIF files by their ending"
         )
-    inputs = [Input(name, path) for name, path in zip(unique_names(files), files, strict=True)]
+    inputs = [
+        Input(name, path, features=features) for name, path in zip(unique_names(files), files, strict=True)
+    ]
     inputs += [Input(name, path, sequence) for path, name, sequence in records]
     inputs += [Input(name, path, row=row) for path, row, name in stored]
     return list(_uniquely_named(inputs))

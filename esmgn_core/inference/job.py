@@ -116,7 +116,7 @@ def embed_files(
         EsmgnError: no input, no such model, no protein in any input, or a file in the way.
     """
     model = load_model(name, device=options.devices[0], precision=options.precision)
-    inputs = find_inputs(paths, sequence_only=model.sequence_only)
+    inputs = find_inputs(paths, sequence_only=model.sequence_only, features=model.features)
     keyed = [(item, item.key()) for item in inputs]
     about = {"fingerprint": model.fingerprint, "level": options.level}
     digest = hashlib.sha256(json.dumps([about, [key for _, key in keyed]]).encode()).hexdigest()

@@ -28,6 +28,7 @@ from esmgn_core.length import LengthPolicy
 from esmgn_core.model import JointEncoder
 from esmgn_core.protocols import GraphBuilder
 from esmgn_core.registry import Registry, discover
+from esmgn_core.residue_inputs import columns_of
 from esmgn_core.spec import Kind
 
 
@@ -70,6 +71,7 @@ class Model:
         output_dim: width of its representations.
         random_parts: parts whose weights nobody trained, in words; empty for trained models.
         fingerprint: SHA-256 over weights and settings; equal for models that give equal embeddings.
+        features: of residues that it takes besides, by name.
         device: where it runs.
     """
 
@@ -86,6 +88,7 @@ class Model:
         self.name, self.blueprint, self.device = name, blueprint, device
         self.folder = folder
         self.sequence_only = _sequence_only(name, folder)
+        self.features = () if self.sequence_only else columns_of(blueprint.config.inputs.residue)
         self._build_graph: GraphBuilder | None = None
         self.encoder: Any
         if self.sequence_only:
@@ -164,6 +167,14 @@ class Model:
             return nullcontext()
         return torch.autocast(self.device.type, self._autocast)
 
+    def read(self, path: str | os.PathLike[str]) -> Protein:
+        """The protein in a structure file, with the features of residues that the model takes.
+
+        Raises:
+            StructureError: the file cannot be read or holds no protein, or lacks what a feature is made of.
+        """
+        return read_protein(path, features=self.features)
+
     def embed(self, source: str | os.PathLike[str] | Protein) -> Embedding:
         """The embedding of a structure file, or of a protein that was read before.
 
@@ -177,13 +188,13 @@ class Model:
                 f"{source} is a folder, expected a file", "for all files in it: model.embed_many([...])"
             )
         else:
-            protein = read_protein(source)
+            protein = self.read(source)
         (embedding,) = self.embed_batch([protein])
         return embedding
 
     def embed_many(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedding | Refusal]:
         """For each structure file, also of folders, its embedding or the reason why it has none."""
-        for result in iter_structures(find_structures(paths)):
+        for result in iter_structures(find_structures(paths), features=self.features):
             yield result if isinstance(result, Refusal) else self.embed(result)
 
     def embed_batch(self, proteins: list[Protein]) -> list[Embedding]:

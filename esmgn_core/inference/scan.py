@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esmgn_core.batch import Protein
 from esmgn_core.inference.heads import load_scorer
 from esmgn_core.inference.model import ModelName
 from esmgn_core.inference.mutations import score_variants
@@ -41,7 +40,7 @@ class Scan:
 
 def scan_variants(
     name: ModelName,
-    protein: Protein,
+    file: Path,
     variants: Sequence[Variant],
     *,
     device: str = "auto",
@@ -50,11 +49,20 @@ def scan_variants(
 ) -> Scan:
     """Score variants: by the head of a run on pairs where the model is one, else by masked marginals.
 
+    Args:
+        name: the model.
+        file: a structure file.
+        variants: of the protein in it.
+        device: where the model runs.
+        max_residues: residues read together at most.
+        progress: called with how many are done, and how many there are.
+
     Raises:
-        EsmgnError: there is no such model, or it has no head for it.
+        EsmgnError: there is no such model, or it has no head for it, or the file cannot be read.
     """
     if name.folder is not None and is_paired_run(Path(name.folder)):
         predictor = Predictor(Path(name.folder), device=device)
+        protein = predictor.model.read(file)
         pairs = score_pairs(predictor, protein, variants, max_residues=max_residues, progress=progress)
         return Scan(
             scored_by=f"head of {name.folder} on pairs of wild type and mutant",
@@ -65,6 +73,7 @@ def scan_variants(
             neutral=0.5,
         )
     scorer = load_scorer(name, device=device)
+    protein = scorer.read(file)
     scored = score_variants(scorer, protein, variants, max_residues=max_residues, progress=progress)
     return Scan(
         scored_by=scorer.described,

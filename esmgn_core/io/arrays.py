@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,8 @@ class ResidueArrays:
             plddt=scale_plddt(table.ca_b_factor) if has_plddt else None,
         )
 
-    def protein(self, name: str) -> Protein:
-        """The same as tensors."""
+    def protein(self, name: str, features: Mapping[str, NDArray[np.float32]] | None = None) -> Protein:
+        """The same as tensors, with further values of each residue, float32 [n], NaN = unknown."""
         import torch  # here: processes that build stores start without it
 
         from esmgn_core.batch import Protein
@@ -80,4 +81,5 @@ class ResidueArrays:
             plddt=None if self.plddt is None else torch.from_numpy(self.plddt),
             insertion_code=torch.from_numpy(self.insertion_code),
             chains=self.chains,
+            features={feature: torch.from_numpy(values) for feature, values in (features or {}).items()},
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from esmgn_core.alphabet import UNKNOWN, decode
 from esmgn_core.errors import StructureError
 from esmgn_core.io.alphafold_cif import read_aligned_mmcif
 from esmgn_core.io.alphafold_pdb import read_by_stride
+from esmgn_core.io.annotate import annotate, feature
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import Format, UnreadableError, load_text, structure_name, text_of, unique_names
 from esmgn_core.io.mmcif import mmcif_structure, read_mmcif
@@ -90,12 +91,16 @@ class Refusal:
     reason: str
 
 
-def read_protein(path: str | os.PathLike[str], *, name: str | None = None) -> Protein:
+def read_protein(
+    path: str | os.PathLike[str], *, name: str | None = None, features: Collection[str] = ()
+) -> Protein:
     """The protein in a structure file, see :func:`read_structure`."""
-    return read_structure(path, name=name)[0]
+    return read_structure(path, name=name, features=features)[0]
 
 
-def read_structure(path: str | os.PathLike[str], *, name: str | None = None) -> tuple[Protein, ReadReport]:
+def read_structure(
+    path: str | os.PathLike[str], *, name: str | None = None, features: Collection[str] = ()
+) -> tuple[Protein, ReadReport]:
     """Read the first model of a PDB, mmCIF or BinaryCIF file, gzipped or not.
 
     The format is found by content. All protein chains of the model make up one protein, with the
@@ -108,26 +113,29 @@ def read_structure(path: str | os.PathLike[str], *, name: str | None = None) -> 
     Args:
         path: the file.
         name: name of the protein; the file name without ``.pdb.gz`` and the like by default.
+        features: what to compute of each residue besides, as a store does: ``secondary_structure``,
+            ``exposure``; other names are passed over.
 
     Raises:
-        StructureError: the file cannot be read or holds no protein; the message says why.
+        StructureError: the file cannot be read, holds no protein, or a feature cannot be computed; the
+            message says why.
     """
     path = Path(path)
     try:
-        return _read(path, structure_name(path) if name is None else name)
+        return _read(path, structure_name(path) if name is None else name, features)
     except UnreadableError as error:
         raise StructureError(f"cannot read {path}: {error}") from error
 
 
-def iter_structures(paths: Sequence[Path]) -> Iterator[Protein | Refusal]:
+def iter_structures(paths: Sequence[Path], *, features: Collection[str] = ()) -> Iterator[Protein | Refusal]:
     """For each file in turn its protein, or the reason why it has none.
 
     Proteins are named after their files; where two files would give one name, see
-    :func:`esmgn_core.io.files.unique_names`.
+    :func:`esmgn_core.io.files.unique_names`. ``features`` are those of :func:`read_structure`.
     """
     for path, name in zip(paths, unique_names(paths), strict=True):
         try:
-            yield _read(path, name)[0]
+            yield _read(path, name, features)[0]
         except UnreadableError as error:
             yield Refusal(path, str(error))
 
@@ -155,9 +163,13 @@ def read_structures(paths: Sequence[Path], *, progress: bool = False) -> tuple[l
     return proteins, refusals
 
 
-def _read(path: Path, name: str) -> tuple[Protein, ReadReport]:
+def _read(path: Path, name: str, features: Collection[str]) -> tuple[Protein, ReadReport]:
     reading = read_text(*load_text(path), path.name)
-    return reading.residues.protein(name), reading.report
+    columns, notes = annotate(reading.residues, reading.structure, features)
+    if notes:
+        raise UnreadableError("; ".join(notes))
+    values = {feature_name: feature(feature_name, column) for feature_name, column in columns.items()}
+    return reading.residues.protein(name, values), reading.report
 
 
 def read_content(content: bytes, file_name: str) -> Reading:

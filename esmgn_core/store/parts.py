@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from esmgn_core.io.annotate import annotate
 from esmgn_core.io.files import UnreadableError
-from esmgn_core.store.annotate import annotate
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.index import SCHEMA, accepted, noted, refused, write_index
 from esmgn_core.store.plan import Part, Plan
@@ -77,7 +77,7 @@ def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_:
                 rows.append(refused(item, f"the reader failed: {type(error).__name__}: {error}", digest))
                 num_refused += 1
                 continue
-            columns, notes = annotate(reading, task.layout)
+            columns, notes = annotate(reading.residues, reading.structure, task.layout.annotations)
             builder.add(item.name, reading.residues, columns)
             rows.append(noted(row, notes))
     progress(task.part.size, num_refused)

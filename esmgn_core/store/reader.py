@@ -170,7 +170,7 @@ class Store:
             raise DataError(f"no protein '{name}' in {self.path}", *hints) from None
 
     def column(self, name: str, index: int) -> Array | None:
-        """A further column of one protein as it is kept, see :mod:`esmgn_core.store.annotate`, or ``None``.
+        """A further column of one protein as it is kept, see :mod:`esmgn_core.io.annotate`, or ``None``.
 
         Args:
             name: ``secondary_structure`` or ``exposure``.

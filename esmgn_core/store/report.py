@@ -14,8 +14,8 @@ import numpy as np
 
 from esmgn_core.alphabet import AMINO_ACIDS, EIGHT_TO_THREE, SECONDARY_STATES
 from esmgn_core.errors import DataError
+from esmgn_core.io.annotate import areas
 from esmgn_core.io.surface import UNKNOWN_STATE
-from esmgn_core.store.annotate import areas
 from esmgn_core.store.reader import Store
 
 _INK, _FILL, _SOFT = "#24333f", "#3a7ca5", "#c8d5de"

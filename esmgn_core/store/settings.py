@@ -11,6 +11,7 @@ import numpy as np
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.errors import DataError
+from esmgn_core.io.annotate import ANNOTATIONS
 from esmgn_core.manifest import STORE_MANIFEST
 
 FORMAT = "esmgn-store"
@@ -39,7 +40,7 @@ class Layout:
     @property
     def annotations(self) -> tuple[str, ...]:
         """Names of the optional columns that there are."""
-        return tuple(name for name in ("secondary_structure", "exposure") if getattr(self, name))
+        return tuple(name for name in ANNOTATIONS if getattr(self, name))
 
     @property
     def atom_slice(self) -> slice:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
+from esmgn_core.io.annotate import ANNOTATIONS
 from esmgn_core.store.columns import Array, ColumnFile
 from esmgn_core.store.coordinates import BLOCK, decode, num_blocks
 
@@ -27,7 +28,6 @@ _REQUIRED = {
     *("length", "num_runs", "num_escapes", "num_bytes", "residue_type", "plddt", "position"),
     *("run_start", "run_number", "run_chain", "run_code", "text"),
 }
-ANNOTATIONS = {"secondary_structure": np.uint8, "exposure": np.uint16}
 PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS
+from esmgn_core.io.annotate import ANNOTATIONS
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.store.columns import Array, write_columns
 from esmgn_core.store.coordinates import encode
 from esmgn_core.store.settings import Layout
-from esmgn_core.store.shard import ANNOTATIONS, PLDDT_STEP
+from esmgn_core.store.shard import PLDDT_STEP
 
 _CHUNK = 1 << 14  # residues encoded together
 

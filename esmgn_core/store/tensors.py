@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.store.annotate import feature
+from esmgn_core.io.annotate import feature
 from esmgn_core.store.shard import Rows
 
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from esmgn_core.inference.model import ModelName, load_model
 from esmgn_core.io.write import pdb_text
 from esmgn_core.testing import example_proteins
 
@@ -146,12 +149,21 @@ def test_secondary_structure_and_exposure_are_kept_shown_and_trained_on(
     trained = esmgn("run", "--data", store, *encoder, *small, *inputs, "--out", run)
     assert trained.status == 0, trained.err
     assert '"secondary_structure_3"' in (run / "config.toml").read_text()
-    embedded = esmgn("embed", store, "--model", run, "--out", tmp_path / "of_store.safetensors")
-    assert embedded.status == 0, embedded.err
-    from_files = esmgn("embed", folder, "--model", run, "--out", tmp_path / "of_files.safetensors")
-    assert from_files.status == 2
-    refused = (tmp_path / "of_files.safetensors.refused.tsv").read_text()
-    assert "takes 'secondary_structure_3' of each residue (inputs.residue)" in refused
+    of_store, of_files = tmp_path / "of_store.safetensors", tmp_path / "of_files.safetensors"
+    for source, out in ((store, of_store), (folder, of_files)):
+        embedded = esmgn("embed", source, "--model", run, "--out", out)
+        assert embedded.status == 0, embedded.err
+    ours, theirs = load_file(of_store), load_file(of_files)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ("residue", "protein"))
+    file = folder / "copy0.pdb"
+    scanned = esmgn("mutate", file, "--all", "--model", run)
+    assert scanned.status == 0, scanned.err
+    unknown = torch.full((len(example_proteins(seed=3)[0]),), torch.nan)
+    model = load_model(ModelName(folder=str(run)))
+    protein = model.read(file)
+    assert protein.features.keys() == {"secondary_structure", "exposure"}
+    none = replace(protein, features=dict.fromkeys(protein.features, unknown))
+    assert not torch.equal(model.embed(protein).residue, model.embed(none).residue), "they are not looked at"
 
 
 def test_a_run_on_a_store_without_the_feature_says_how_to_get_it(esmgn: Esmgn, folder: Path, tmp_path: Path):

@@ -16,6 +16,7 @@ from esmgn_core.errors import RunError
 from esmgn_core.inference.assays import find_assays, read_measurements
 from esmgn_core.inference.fitness import correlate
 from esmgn_core.inference.heads import Scorer, load_scorer
+from esmgn_core.io import read_protein
 
 from ..conftest import pdb_text
 from .conftest import DATA, SEQUENCE
@@ -28,6 +29,9 @@ class Oracle(Scorer):
 
     def __init__(self) -> None:
         super().__init__(None, torch.nn.Identity(), "an oracle")  # type: ignore[arg-type]
+
+    def read(self, path: Path) -> Protein:
+        return read_protein(path)
 
     def logits(self, batch: ProteinBatch) -> torch.Tensor:
         masked = batch.residue_type == MASKED

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from esmgn_core.io.annotate import areas, states
 from esmgn_core.store import BuildOptions, Layout, Store, build
-from esmgn_core.store.annotate import areas, states
 from esmgn_core.store.merge import merge_stores
 
 STRUCTURES = Path(__file__).parents[4] / "shared" / "data" / "structures"

@@ -1,43 +1,58 @@
-"""Optional columns of a store, one value a residue: what is computed, and how it is kept."""
+"""Features of residues that are computed from a structure: what they are, and how a store keeps them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from typing import Any
+
+import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import EIGHT_TO_THREE, SECONDARY_STATES, THREE_STATES
-from esmgn_core.io.read import Reading
+from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.surface import UNKNOWN_STATE, exposure, secondary_structure
-from esmgn_core.store.columns import Array
-from esmgn_core.store.settings import Layout
+
+Array = NDArray[Any]
+
+SECONDARY_STRUCTURE, EXPOSURE = "secondary_structure", "exposure"
+ANNOTATIONS = {SECONDARY_STRUCTURE: np.dtype(np.uint8), EXPOSURE: np.dtype(np.uint16)}
+"""Names of the features, and the types they are kept in."""
 
 _STEP = 0.01  # square angstrom
 _NO_AREA = np.iinfo(np.uint16).max
 _FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 
 
-def annotate(reading: Reading, layout: Layout) -> tuple[dict[str, Array], list[str]]:
-    """The columns that ``layout`` asks for, as they are kept, and what could not be computed, in words."""
+def annotate(
+    residues: ResidueArrays, structure: Callable[[], gemmi.Structure] | None, names: Collection[str]
+) -> tuple[dict[str, Array], list[str]]:
+    """Features of a protein as a store keeps them, and what could not be computed, in words.
+
+    Args:
+        residues: the protein.
+        structure: parses all atoms of its file; ``None`` where there are none.
+        names: those of :data:`ANNOTATIONS` that are wanted.
+    """
     columns: dict[str, Array] = {}
     notes = []
-    residues = reading.residues
-    if layout.secondary_structure:
+    if SECONDARY_STRUCTURE in names:
         try:
-            columns["secondary_structure"] = secondary_structure(residues)
+            columns[SECONDARY_STRUCTURE] = secondary_structure(residues)
         except _FAILURES as error:
-            columns["secondary_structure"] = np.full(len(residues), UNKNOWN_STATE, dtype=np.uint8)
+            columns[SECONDARY_STRUCTURE] = np.full(len(residues), UNKNOWN_STATE, dtype=np.uint8)
             notes.append(f"secondary structure unknown: {type(error).__name__}: {error}")
-    if layout.exposure:
+    if EXPOSURE in names:
         area = np.full(len(residues), np.nan, dtype=np.float32)
         try:
-            if reading.structure is None:
+            if structure is None:
                 notes.append("exposure unknown: side chains are not read from this kind of source")
             else:
-                area = exposure(residues, reading.structure())
+                area = exposure(residues, structure())
         except _FAILURES as error:
             notes.append(f"exposure unknown: {type(error).__name__}: {error}")
         stored = np.rint(np.nan_to_num(area, nan=_NO_AREA * _STEP) / _STEP).clip(0, _NO_AREA)
-        columns["exposure"] = stored.astype(np.uint16)
+        columns[EXPOSURE] = stored.astype(np.uint16)
     return columns, notes
 
 
@@ -61,7 +76,7 @@ def areas(column: Array) -> NDArray[np.float32]:
 
 def feature(name: str, column: Array) -> NDArray[np.float32]:
     """A stored column as ``ProteinBatch.features`` holds it, float32 [n], NaN where it is unknown."""
-    if name == "exposure":
+    if name == EXPOSURE:
         return areas(column)
     state = column.astype(np.float32)
     state[column == UNKNOWN_STATE] = np.nan
