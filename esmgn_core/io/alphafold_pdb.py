@@ -32,6 +32,8 @@ _RECORD, _SPACES = np.uint64(word(b"ATOM  \0\0")), np.uint32(word(b"    "))
 _NEWLINE = np.uint8(ord("\n"))
 _MANY = 1000  # files, after which compiling a loop, or loading a compiled one, pays
 _files = count(1)
+_NUMBERS = f"{'   0.000' * 3}  1.00  0.00"
+_SAMPLE = "".join(f"ATOM      1  {name:<3} GLY A   1    {_NUMBERS:<50}\n" for name in BACKBONE_ATOMS).encode()
 _ATOMS = np.array([word(f" {name:<3}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint32)
 
 
@@ -59,10 +61,13 @@ def read_by_stride(text: bytes, header: bytes, file_name: str) -> ResidueArrays 
 
 @cache
 def _loop() -> Callable[[bytes, int, int], WholeChain | None] | None:
-    """What reads the lines faster, where numba is installed."""
+    """What reads the lines faster, where there is a numba that compiles it."""
     try:
         from esmgn_core.io.alphafold_loop import read_lines
-    except ImportError:
+
+        if read_lines(_SAMPLE, 0, len(BACKBONE_ATOMS)) is None:
+            return None
+    except Exception:  # noqa: BLE001 - none, none that goes with this Python or NumPy, or told not to compile
         return None
     return read_lines
 

@@ -114,13 +114,33 @@ def test_a_process_that_reads_many_files_compiles_a_loop(way, monkeypatch):
     assert len(loops) == 2, "asked for from the third file on"
 
 
-def test_without_numba_the_arrays_go_on(monkeypatch):
-    monkeypatch.setattr(alphafold_pdb, "_MANY", 0)
+def loop_is_not_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, "esmgn_core.io.alphafold_loop", None)
+
+
+def loop_does_not_compile(monkeypatch):
+    loop = pytest.importorskip("esmgn_core.io.alphafold_loop", reason="the loop needs the extra 'fast'")
+    monkeypatch.setattr(loop, "_same_form", numba_error)
+
+
+def numba_error(*_):
+    raise RuntimeError("cannot determine the type")
+
+
+@pytest.mark.parametrize("fail", [loop_is_not_imported, loop_does_not_compile])
+def test_without_numba_the_arrays_go_on(fail, monkeypatch):
+    fail(monkeypatch)
+    monkeypatch.setattr(alphafold_pdb, "_MANY", 0)
     alphafold_pdb._loop.cache_clear()
     assert by_stride(model(), "x.pdb").sequence == "AAAA"
     assert alphafold_pdb._loop() is None
     alphafold_pdb._loop.cache_clear()
+
+
+def test_with_numba_there_is_a_loop():
+    pytest.importorskip("numba", reason="the compiled loop needs the extra 'fast'")
+    alphafold_pdb._loop.cache_clear()
+    assert alphafold_pdb._loop() is not None
 
 
 @real
