@@ -1,6 +1,7 @@
 """Numbers in text of fixed columns, many at once: eight characters are two integers of 32 bits.
 
-Text is ASCII here, so that sums of the bytes of an integer never carry.
+Text is ASCII here (:func:`esmgn_core.io.files.text_of` sees to that), so that sums of the bytes of an integer
+never carry.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ class Fields(NamedTuple):
 
 _ZEROS = np.uint32(word(b"0000"))
 _NO_DECIMALS = np.uint32(word(b".000"))
-_HEADS = tuple(
-    np.uint32(word(head.encode()) ^ word(b"0" * len(head))) for head in (" ", "  ", "   ", "-", " -", "  -")
-)
+HEADS = tuple(word(head) ^ word(b"0" * len(head)) for head in (b" ", b"  ", b"   ", b"-", b" -", b"  -"))
+"""What may stand before the first digit of a field, each character combined with that of a zero."""
+
+_HEADS = tuple(map(np.uint32, HEADS))
 _ONLY_MINUS = np.uint32(0x0D0D0D0D)  # bits of a minus that a blank has not
 _HIGHEST_BITS = np.uint32(0x80808080)
 
@@ -72,9 +74,8 @@ def _digits(before: Words) -> tuple[Words, Words]:
 
 def _four_digits(digits: Words) -> Words:
     """The number in each, of four digits; ``digits`` is written over."""
-    digits *= np.uint32(
-        10 << 8 | 1
-    )  # in the second and fourth byte: ten times the digit before, and the digit
+    # The second and the fourth byte become ten times the digit before, plus the digit.
+    digits *= np.uint32(10 << 8 | 1)
     digits >>= np.uint32(8)
     digits &= np.uint32(0x00FF00FF)
     digits *= np.uint32(100 << 16 | 1)

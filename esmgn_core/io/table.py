@@ -83,11 +83,16 @@ class ResidueTable:
 
 
 def residue_table(structure: gemmi.Structure) -> ResidueTable:
-    """Read the first model of a structure, which has at least one atom, into arrays.
+    """Read the first model of a structure into arrays.
 
     Of alternate locations one conformer is read, see :func:`choose_conformers`; residues of different
     types under one number that are alternatives of each other (microheterogeneity) are one residue.
+
+    Raises:
+        UnreadableError: there are no atoms in it.
     """
+    if not (len(structure) and structure[0].count_atom_sites()):
+        raise UnreadableError("no atoms in the first model")
     chains = tuple(chain.name for chain in structure[0])
     sizes = [chain.count_atom_sites() for chain in structure[0]]
     flat = _flatten(structure)

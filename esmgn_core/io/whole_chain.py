@@ -65,6 +65,10 @@ class WholeChain(NamedTuple):
     backbone: NDArray[np.float32]
     b_factor: NDArray[np.float32]
 
+    def equals(self, other: WholeChain) -> bool:
+        """Whether all columns are the same."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self._fields)
+
     def protein(self, chain: str, *, has_plddt: bool) -> ResidueArrays:
         """The protein, of a chain of this name; ``has_plddt`` says whether the B-factors are pLDDT."""
         length = len(self.residue_type)

@@ -13,7 +13,7 @@ from esmgn_core.io.files import UnreadableError
 
 
 def same(one: ResidueArrays, two: ResidueArrays) -> None:
-    """Assert that two proteins are equal to the last bit."""
+    """Assert that two proteins are equal, coordinates to the last bit but for the sign of zero."""
     assert one.chains == two.chains
     for name in ("residue_type", "backbone", "number", "insertion_code", "chain", "plddt"):
         ours, theirs = getattr(one, name), getattr(two, name)

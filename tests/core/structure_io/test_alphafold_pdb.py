@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
 from isal import igzip
@@ -12,9 +13,10 @@ from isal import igzip
 from esmgn_core.io import alphafold_pdb
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.pdb import read_pdb
 from esmgn_core.io.plddt import pdb_has_plddt, pdb_header
-from esmgn_core.io.read import rows_of_protein
+from esmgn_core.io.read import read_content, rows_of_protein
 
 from .oracle import check_changed_at_random, same
 
@@ -22,6 +24,7 @@ STRUCTURES = Path(__file__).parents[4] / "shared" / "data" / "structures"
 real = pytest.mark.skipif(not STRUCTURES.is_dir(), reason=f"needs the structure files in {STRUCTURES}")
 
 LINE = "ATOM  {:>5}  {:<3} {} A{:>4}    {:8.3f}{:8.3f}{:8.3f}  1.00{:6.2f}           {}  \n"
+NAMES = [gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA) for letter in "ARNDCQEGHILKMFPSTWYV"]
 
 
 @pytest.fixture(params=["arrays", "loop"], autouse=True)
@@ -30,13 +33,17 @@ def way(request, monkeypatch):
     if request.param == "loop":
         pytest.importorskip("numba", reason="the compiled loop needs the extra 'fast'")
     monkeypatch.setattr(alphafold_pdb, "_MANY", 0 if request.param == "loop" else sys.maxsize)
-    return request.param
+    loop = alphafold_pdb._loop
+    loop.cache_clear()
+    yield request.param
+    loop.cache_clear()
 
 
-def model(length=4, header="TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR X (Y)"):
+def model(length=4, header="TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR X (Y)", first=1):
     atoms = [
         LINE.format(
-            4 * row + slot, name, "ALA", row + 1, 3.8 * row, slot - 1.5, -0.001 * slot, 90.25, name[0]
+            *(4 * row + slot, name, NAMES[row % 20], row + first),
+            *(3.8 * row, slot - 1.5, -0.001 * slot, 90.25 + row, name[0]),
         )
         for row in range(length)
         for slot, name in enumerate(("N", "CA", "C", "O"), 1)
@@ -57,27 +64,68 @@ def by_gemmi(text, name):
 
 def test_a_model_of_alphafold_is_read():
     residues = by_stride(model(), "x.pdb")
-    assert residues.sequence == "AAAA"
-    assert residues.plddt.tolist() == [90.25] * 4
+    assert residues.sequence == "ARND"
+    assert residues.plddt.tolist() == [90.25, 91.25, 92.25, 93.25]
     assert residues.backbone[1, 2].tolist() == [np.float32(3.8), 1.5, np.float32(-0.003)]
     same(residues, by_gemmi(model(), "x.pdb"))
+
+
+@pytest.mark.parametrize("first", [-3, 0, 9980])
+def test_all_residues_and_numbers_are_read(first):
+    text = model(20, header="HEADER", first=first)
+    residues = by_stride(text, "x.pdb")
+    assert residues.sequence == "ARNDCQEGHILKMFPSTWYV"
+    assert residues.number.tolist() == list(range(first, first + 20))
+    same(residues, by_gemmi(text, "x.pdb"))
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"ALA A   2", b"MSE A   2"),  # a residue that is not standard
-        (b"ALA A   2", b"AALAA   2"),
-        (b"ALA A   2", b"ALA B   2"),  # a second chain
-        (b"  CA  ALA A   3", b"  CB  ALA A   3"),  # a residue without CA
+        (b" 90.25", b"100.00"),
+        (b" 90.25", b"  0.00"),
+        (b" 90.25", b"-99.99"),
+        (b"   3.800", b"-999.999"),
+        (b"   3.800", b"9999.999"),
+        (b"   3.800", b"0003.800"),
+        (b"ARG A   2", b"ARG A0002"),
+        (b"END\n", b"CONECT    1    2\nMASTER\nEND"),
+        (b"MODEL        1", b"DBREF  XXXX A 1"),
+    ],
+)
+def test_whatever_fills_the_columns_is_read(old, new):
+    text = model()
+    assert old in text
+    changed = text.replace(old, new)
+    same(by_stride(changed, "x.pdb"), by_gemmi(changed, "x.pdb"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"ARG A   2", b"MSE A   2"),  # a residue that is not standard
+        (b" ARG A   2", b"AARG A   2"),
+        (b"ARG A   2", b"ARG B   2"),  # a second chain
+        (b"  CA  ASN A   3", b"  CB  ASN A   3"),  # a residue without CA
         (b"   3.800", b"   3,800"),
         (b"   3.800", b"********"),
         (b"   3.800", b"  3.800 "),
-        (b"ALA A   3 ", b"ALA A   3A"),  # an insertion code
-        (b"ALA A   4", b"ALA A   2"),  # numbers that go back
+        (b"ASN A   3 ", b"ASN A   3A"),  # an insertion code
+        (b"ASP A   4", b"ASP A   2"),  # numbers that go back
         (b"  O   ALA A   1", b"  C   ALA A   1"),  # an atom twice
         (b"ATOM      6", b"HETATM    6"),
         (b"TER ", b"ATOM"),
+        (b"TER ", b"atom"),
+        (b"TER ", b"HETA"),
+        (b"TER ", b"ANISOU"),
+        (b"ENDMDL", b"model "),
+        (b"MODEL        1", b"end           "),
+        (b"MODEL        1", b"model        1"),
+        (b"MODEL        1", b"MODEL\t       1"),
+        (b"MODEL        1", b"hetatm       1"),
+        (b"MODEL        1", b"ANISOU       1"),
+        (b"MODEL        1", b"DBREF2       1"),
+        (b"MODEL        1", b"data_x       1"),
         (b"ENDMDL", b"MODEL "),
         (b" 90.25", b" 9O.25"),
         (b"A   3 ", b"A   3\t"),
@@ -92,6 +140,12 @@ def test_any_other_text_is_left_to_gemmi(old, new):
     text = model()
     assert old in text
     assert by_stride(text.replace(old, new), "x.pdb") is None
+
+
+@pytest.mark.parametrize("record", [b"end           ", b"DBREF2       1"])
+def test_a_header_after_which_gemmi_sees_no_atoms_is_a_reason(record):
+    with pytest.raises(UnreadableError, match="no atoms in the first model"):
+        read_content(model().replace(b"MODEL        1", record), "x.pdb")
 
 
 def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
@@ -110,7 +164,7 @@ def test_a_process_that_reads_many_files_compiles_a_loop(way, monkeypatch):
     loops = []
     monkeypatch.setattr(alphafold_pdb, "_loop", lambda: loops.append(way))
     for _ in range(4):
-        assert by_stride(model(), "x.pdb").sequence == "AAAA"
+        assert by_stride(model(), "x.pdb").sequence == "ARND"
     assert len(loops) == 2, "asked for from the third file on"
 
 
@@ -131,16 +185,16 @@ def numba_error(*_):
 def test_without_numba_the_arrays_go_on(fail, monkeypatch):
     fail(monkeypatch)
     monkeypatch.setattr(alphafold_pdb, "_MANY", 0)
-    alphafold_pdb._loop.cache_clear()
-    assert by_stride(model(), "x.pdb").sequence == "AAAA"
+    assert by_stride(model(), "x.pdb").sequence == "ARND"
     assert alphafold_pdb._loop() is None
-    alphafold_pdb._loop.cache_clear()
 
 
-def test_with_numba_there_is_a_loop():
-    pytest.importorskip("numba", reason="the compiled loop needs the extra 'fast'")
+def test_with_numba_there_is_a_loop(monkeypatch):
+    loop = pytest.importorskip("esmgn_core.io.alphafold_loop", reason="the loop needs the extra 'fast'")
+    assert alphafold_pdb._loop() is loop.read_lines
     alphafold_pdb._loop.cache_clear()
-    assert alphafold_pdb._loop() is not None
+    monkeypatch.setattr(loop, "STANDARD_TYPES", loop.STANDARD_TYPES[::-1].copy())
+    assert alphafold_pdb._loop() is None, "a loop that reads otherwise than the arrays"
 
 
 @real
