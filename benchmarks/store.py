@@ -77,6 +77,8 @@ def read_by(way: str) -> Iterator[None]:
     """The lines of AlphaFold PDB files by arrays, or from the first on by the loop of the extra ``fast``."""
     many = alphafold_pdb._MANY
     alphafold_pdb._MANY = sys.maxsize if way == "arrays" else 0
+    if way != "arrays" and not alphafold_pdb._loop():
+        raise SystemExit("numba does not compile the loop here")
     try:
         yield
     finally:

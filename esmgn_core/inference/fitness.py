@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
-from esmgn_core.errors import RunError
+from esmgn_core.errors import RunError, StructureError
 from esmgn_core.inference.assays import Assay, Change, Measurements, read_measurements
 from esmgn_core.inference.heads import Scorer
 from esmgn_core.inference.inputs import protein_of_sequence
@@ -44,7 +44,7 @@ def correlate(
     try:
         measured = read_measurements(assay)
         protein, rows = _protein(scorer, assay, measured)
-    except RunError as error:
+    except (RunError, StructureError) as error:
         return Correlation(assay.name, 0, 0, float("nan"), error.message)
     wanted = sorted({rows[p] for changes in measured.variants for _, p, _ in changes if p in rows})
     number = {row: index for index, row in enumerate(wanted)}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.alphabet import EIGHT_TO_THREE, SECONDARY_STATES, THREE_STATES
 from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.surface import UNKNOWN_STATE, exposure, secondary_structure
 
 Array = NDArray[Any]
@@ -21,7 +22,10 @@ ANNOTATIONS = {SECONDARY_STRUCTURE: np.dtype(np.uint8), EXPOSURE: np.dtype(np.ui
 
 _STEP = 0.01  # square angstrom
 _NO_AREA = np.iinfo(np.uint16).max
-_FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+_FAILURES = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError),
+    UnreadableError,  # of all models, where the first alone was read
+)
 
 
 def annotate(

@@ -90,7 +90,7 @@ def build(
     """
     try:
         with _locked(store, options):
-            if executor is None and options.workers > 1:
+            if executor is None and options.workers > 1 and all(map(os.path.exists, sources)):
                 prepare()
             plan = _planned(sources, store, options)
             if plan is None:

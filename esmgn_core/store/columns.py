@@ -45,22 +45,24 @@ def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: 
     # Wide types first: then every column starts at a multiple of its own size.
     order = sorted(forms, key=lambda name: -forms[name][0].itemsize)
     header: dict[str, Any] = {_METADATA: dict(metadata)}
-    end = 0
+    size = 0
     for name in order:
         dtype, shape = forms[name]
-        start, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+        start, size = size, size + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [start, size]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = sha256()
     with ThreadPoolExecutor(1) as beside, path.open("wb") as file:
 
         def write(content: bytes | memoryview) -> None:
-            if end > _LARGE:  # two processors share the work
-                beside.submit(digest.update, content)
-            else:
+            if size < _LARGE:
                 digest.update(content)
+                file.write(content)
+                return
+            hashing = beside.submit(digest.update, content)  # two processors share the work
             file.write(content)
+            hashing.result()
 
         write(len(text).to_bytes(8, "little") + text)
         for name in order:

@@ -57,6 +57,7 @@ def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, An
         "length": len(residues),
         "chains": " ".join(residues.chains),
         "num_chains": len(residues.chains),
+        # As mean() has it, without the Python of that.
         "mean_plddt": None if plddt is None else float(plddt.sum() / np.float32(len(plddt))),
         "resolution": origin.resolution,
         "method": origin.method,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
-from io import FileIO
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ class ItemReader:
 
     _open: ExitStack = field(default_factory=ExitStack)
     _source: str = ""
-    _archive: FileIO | zipfile.ZipFile | Atom3DRecords | None = None
+    _archive: BufferedReader | zipfile.ZipFile | Atom3DRecords | None = None
 
     def __enter__(self) -> ItemReader:
         return self
@@ -69,7 +69,7 @@ class ItemReader:
             if item.kind == "file":
                 return Path(item.source).read_bytes()
             archive = self._opened(item)
-            if isinstance(archive, FileIO):
+            if isinstance(archive, BufferedReader):
                 archive.seek(item.offset)
                 return archive.read(item.size)
             assert isinstance(archive, zipfile.ZipFile)  # noqa: S101 - for the type checker
@@ -88,11 +88,11 @@ class ItemReader:
             reason = getattr(error, "strerror", None) or error
             raise UnreadableError(f"cannot be opened: {reason}") from error
 
-    def _opened(self, item: Item) -> FileIO | zipfile.ZipFile | Atom3DRecords:
+    def _opened(self, item: Item) -> BufferedReader | zipfile.ZipFile | Atom3DRecords:
         if self._archive is None or self._source != item.source:
             self._open.close()
             if item.kind == "tar":
-                self._archive = self._open.enter_context(FileIO(item.source))
+                self._archive = self._open.enter_context(Path(item.source).open("rb"))  # noqa: SIM115 - it does
             elif item.kind == "zip":
                 self._archive = self._open.enter_context(zipfile.ZipFile(item.source))
             else:

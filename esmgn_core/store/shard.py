@@ -29,6 +29,7 @@ _REQUIRED = {
     *("run_start", "run_number", "run_chain", "run_code", "text"),
 }
 PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
+"""What one step of stored pLDDT is, for the types it is stored in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ def find_items(
 ) -> Iterator[Item]:
     """The items in the sources, in a fixed order: as given, sorted within each folder.
 
+    In an archive ``.cif`` members come last.
+
     Args:
         sources: files, folders (searched with all folders inside), archives, globs, ATOM3D folders,
             Foldcomp databases, trajectories.
@@ -198,7 +200,7 @@ def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) 
     has_cif = False
     for entry in entries(path):
         member, _, _, reason = entry
-        if not reason and ".cif" in member.lower():
+        if not reason and _is_cif(member):
             has_cif = True
         elif reason or is_structure(member):
             if _is_pdb(member):
@@ -206,7 +208,7 @@ def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) 
             yield _member(kind, path, entry)
     for entry in entries(path) if has_cif else ():
         member, _, _, reason = entry
-        if not reason and ".cif" in member.lower() and is_structure(member) and _key(member) not in with_pdb:
+        if not reason and _is_cif(member) and _key(member) not in with_pdb:
             yield _member(kind, path, entry)
 
 
@@ -217,6 +219,10 @@ def _member(kind: str, path: Path, entry: Entry) -> Item:
 
 def _is_pdb(name: str) -> bool:
     return name.lower().removesuffix(".gz").endswith(".pdb")
+
+
+def _is_cif(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith(".cif")
 
 
 def _key(member: str) -> int:

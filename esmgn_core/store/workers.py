@@ -101,7 +101,12 @@ def prepare() -> Any:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload([_PRELOAD])
-        forkserver.ensure_running()
+        # Ctrl-C reaches the server too; while it imports, Python's answer would be a traceback.
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
     return context
 
 

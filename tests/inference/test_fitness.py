@@ -93,6 +93,8 @@ def test_a_structure_of_another_protein_is_told(tmp_path: Path, proteins: list[P
     result = correlate(Oracle(), assay, max_residues=4096)
     assert math.isnan(result.spearman)
     assert "do not fit" in result.problem
+    (tmp_path / "SCAN" / "structure.pdb").write_text("")
+    assert "the file is empty" in correlate(Oracle(), assay, max_residues=4096).problem
 
 
 def test_sequences_come_from_the_reference_file(tmp_path: Path, proteins: list[Protein]) -> None:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from esmgn_core.errors import StructureError
+from esmgn_core.inference.inputs import find_inputs
+from esmgn_core.io import Refusal, read_protein
 from esmgn_core.io.annotate import areas, states
 from esmgn_core.store import BuildOptions, Layout, Store, build
 from esmgn_core.store.merge import merge_stores
@@ -199,3 +203,39 @@ def test_atoms_at_one_place_cost_the_exposure_not_the_process(glycines, make):
     assert np.isnan(areas(store.column("exposure", 0))).all()
     account = json.loads(store.index(["account"]).column("account")[0].as_py())
     assert account["notes"] == ["exposure unknown: ValueError: two atoms stand at one place"]
+
+
+def test_a_broken_further_model_costs_the_exposure_not_the_build(glycines, make):
+    file = glycines / "peptide0.pdb"
+    atoms = "".join(line for line in file.read_text().splitlines(keepends=True) if line.startswith("ATOM"))
+    file.write_text(
+        f"MODEL        1\n{atoms}ENDMDL\nMODEL        2\n{atoms}MODEL        3\n{atoms}ENDMDL\nEND\n"
+    )
+    store = make(file, layout=BOTH)
+    assert np.isnan(areas(store.column("exposure", 0))).all()
+    [note] = json.loads(store.index(["account"]).column("account")[0].as_py())["notes"]
+    assert note.startswith("exposure unknown: UnreadableError: ")
+
+
+def test_a_bare_file_is_read_with_the_features_of_a_store(glycines, make):
+    file = glycines / "peptide0.pdb"
+    stored = make(file, layout=BOTH)[0].features
+    read = read_protein(file, features=("secondary_structure", "exposure", "of somebody else")).features
+    assert read.keys() == stored.keys()
+    for name in read:
+        assert torch.equal(read[name].nan_to_num(-1), stored[name].nan_to_num(-1)), name
+    assert read["exposure"].isfinite().all()
+    assert read_protein(file).features == {}
+
+
+def test_a_bare_file_is_refused_where_a_feature_cannot_be_computed(glycines):
+    file = glycines / "peptide0.pdb"
+    lines = file.read_text().splitlines(keepends=True)
+    lines[7] = lines[7][:30] + lines[6][30:54] + lines[7][54:]  # O where C is
+    file.write_text("".join(lines))
+    with pytest.raises(StructureError, match=r"peptide0\.pdb: exposure unknown: .* at one place"):
+        read_protein(file, features=["exposure"])
+    [item] = find_inputs([file], sequence_only=False, features=("exposure",))
+    assert isinstance(item.read(), Refusal)
+    [item] = find_inputs([file], sequence_only=False, features=("secondary_structure",))
+    assert item.read().features.keys() == {"secondary_structure"}

@@ -144,6 +144,15 @@ def test_of_twins_in_an_archive_the_pdb_is_read(tmp_path, make, proteins):
     assert reasons(store) == {}
 
 
+def test_twins_are_told_by_their_endings_alone(tmp_path, make, proteins):
+    content = zipped(proteins[0])
+    files = {"my.cif/a.pdb.gz": content, "my.cif/a.cif.gz": b"never read"}
+    files |= {"b.cif.pdb.gz": content, "b.cif.cif.gz": b"never read"}
+    store = make(tar(tmp_path / "set.tar", files))
+    assert store.names == ["a", "b.cif"]
+    assert reasons(store) == {}
+
+
 def test_a_zip_is_read(tmp_path, make, proteins):
     with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for protein in proteins:
