@@ -47,7 +47,8 @@ def build(
         typer.Option("--exposure", help="Keep the solvent-accessible surface of each residue, by mdtraj."),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Processes; as many as there are processors.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Processes; as many as there are processors.", show_default=False),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to a finished store.")] = False,
     share: Annotated[
@@ -112,7 +113,8 @@ def build(
         return
     if not report.planned:
         typer.echo(f"nothing new: {out} has it all")
-    _summary(out)
+    if not _summary(out):
+        raise typer.Exit(1)
     typer.echo(f"\ntrain on it: esmgn run --data {place}\nsee it: esmgn data report {place}")
 
 
@@ -321,7 +323,8 @@ def fetch(
     typer.echo(f"build a store of it: esmgn data build {shlex.quote(str(out))} -o STORE")
 
 
-def _summary(path: Path) -> None:
+def _summary(path: Path) -> int:
+    """Print what is in a store; the number of its proteins."""
     from esmgn_core.store import Store
 
     store = Store(path)
@@ -343,6 +346,7 @@ def _summary(path: Path) -> None:
         typer.echo(f"reasons: esmgn data list {shlex.quote(str(path))} --refused")
     if not store.is_finished:
         typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(path))}")
+    return len(store)
 
 
 def _layout(

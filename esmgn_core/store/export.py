@@ -9,6 +9,8 @@ from esmgn_core.errors import DataError
 from esmgn_core.io.write import mmcif_text, pdb_text
 from esmgn_core.store.reader import Store
 
+_SHOWN = 10
+
 
 def export_structures(store: Store, names: Sequence[str] | None, folder: Path, form: str) -> int:
     """Write proteins as files, one each, named after them.
@@ -23,18 +25,33 @@ def export_structures(store: Store, names: Sequence[str] | None, folder: Path, f
         Number of files.
 
     Raises:
-        DataError: a name is unknown, a protein does not fit the format, or a file cannot be written.
+        DataError: a name is unknown or a file cannot be written; or some proteins do not fit the format: all
+            others are written then.
     """
     rows = range(len(store)) if names is None else [store.find(name) for name in names]
+    left_out = []
     for row in rows:
         protein = store[row]
-        text = mmcif_text(protein) if form == "cif" else pdb_text(protein)
         path = folder / f"{protein.name.lstrip('/')}.{form}"
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"the name '{protein.name}' points outside of {folder}")
+            left_out.append(f"'{protein.name}' points outside of {folder}")
+            continue
+        try:
+            text = mmcif_text(protein) if form == "cif" else pdb_text(protein)
+        except DataError as error:
+            left_out.append(error.message)
+            continue
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror}") from error
+    if left_out:
+        other = "pdb" if form == "cif" else "cif"
+        raise DataError(
+            f"{len(left_out)} of {len(rows)} proteins are not written, the others are in {folder}",
+            *left_out[:_SHOWN],
+            *([f"and {len(left_out) - _SHOWN} more"] if len(left_out) > _SHOWN else []),
+            f"write them in the other format: esmgn data export {store.path} NAME... -o DIR --format {other}",
+        )
     return len(rows)

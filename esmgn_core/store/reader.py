@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -46,10 +47,10 @@ class Store:
         DataError: there is no store, it is damaged, or this version cannot read it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.layout = read_manifest(path)
-        self._shards = _opened(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.layout = read_manifest(self.path)
+        self._shards = _opened(self.path)
         self._first = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])])
         self._starts: list[int] = self._first.tolist()
 

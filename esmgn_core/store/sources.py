@@ -74,18 +74,21 @@ def find_items(
     Raises:
         DataError: a source does not exist, or an archive cannot be opened.
     """
-    for source in sources:
-        for path in _paths(source):
-            for item in _items(path, topology):
-                yield from _chosen(item, chains)
+    items = (item for source in sources for path in _paths(source) for item in _items(path, topology))
+    return items if chains is None else _chosen(items, chains)
 
 
-def _chosen(item: Item, chains: ChainList | None) -> Iterator[Item]:
-    if chains is None:
-        yield item
-        return
-    for chain, name in chains.get(item.name.lower(), {}).items():
-        yield replace(item, chain=chain, name=name)
+def _chosen(items: Iterable[Item], chains: ChainList) -> Iterator[Item]:
+    """Listed chains of the items; where there are some, those that no item has with the reason."""
+    found: set[str] = set()
+    for item in items:
+        entry = item.name.lower()
+        if entry in chains:
+            found.add(entry)
+            yield from (replace(item, chain=chain, name=name) for chain, name in chains[entry].items())
+    for entry in sorted(chains.keys() - found) if found else ():
+        for chain, name in chains[entry].items():
+            yield Item("file", entry, name=name, chain=chain, reason="no file of this name")
 
 
 def _paths(source: str) -> list[Path]:
@@ -192,9 +195,9 @@ def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
 
 
 def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) -> Iterator[Item]:
-    """Items of an archive; a ``.cif`` with a ``.pdb`` twin is passed over: PDB reads faster.
+    """Items of an archive; a ``.cif`` with a ``.pdb`` twin is not read: PDB reads faster.
 
-    Other ``.cif`` follow after the rest, by a second walk that most archives do not need.
+    ``.cif`` follow after the rest, by a second walk that most archives do not need.
     """
     with_pdb: set[int] = set()
     has_cif = False
@@ -208,8 +211,12 @@ def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) 
             yield _member(kind, path, entry)
     for entry in entries(path) if has_cif else ():
         member, _, _, reason = entry
-        if not reason and _is_cif(member) and _key(member) not in with_pdb:
-            yield _member(kind, path, entry)
+        if reason or not _is_cif(member):
+            continue
+        item = _member(kind, path, entry)
+        if _key(member) in with_pdb:
+            item = replace(item, name=member.rpartition("/")[2], reason="its .pdb twin is read instead")
+        yield item
 
 
 def _member(kind: str, path: Path, entry: Entry) -> Item:

@@ -203,14 +203,17 @@ def _work(connection: Connection, counters: Any) -> None:
             os._exit(1)
 
     for task in _received(connection):
+        answer: Exception | None = None
         try:
             build_part(task, progress)
         except OSError as error:
-            connection.send(OSError(error.errno, error.strerror or str(error)))
+            answer = OSError(error.errno, error.strerror or str(error))
         except DataError as error:
-            connection.send(DataError(error.message, *error.hints))
-        else:
-            connection.send(None)
+            answer = DataError(error.message, *error.hints)
+        try:
+            connection.send(answer)
+        except OSError:  # nobody listens any more
+            return
 
 
 def _received(connection: Connection) -> Iterator[PartTask]:

@@ -93,11 +93,15 @@ def test_wrong_flags_are_named(esmgn: Esmgn, folder: Path, tmp_path: Path, flags
 
 
 def test_single_chains_are_taken_by_a_list(esmgn: Esmgn, folder: Path, tmp_path: Path):
-    (tmp_path / "chains.txt").write_text("Two_Chains-B\n")
+    (tmp_path / "chains.txt").write_text("Two_Chains-B\n9XXX-A\n")
     result = esmgn("data", "build", folder, "-o", tmp_path / "store", "--chains", tmp_path / "chains.txt")
     assert result.status == 0, result.err
     lines = esmgn("data", "list", tmp_path / "store").out.splitlines()
     assert lines[1].split("\t")[:3] == ["Two_Chains-B", "23", "B"]
+    refused = esmgn("data", "list", tmp_path / "store", "--refused").out.splitlines()
+    assert [(line.split("\t")[0], line.split("\t")[-1]) for line in refused[1:]] == [
+        ("9XXX-A", "no file of this name")
+    ]
 
 
 def test_an_interrupted_build_says_how_to_go_on_and_keeps_its_layout(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from esmgn_core.errors import DataError
-from esmgn_core.io.write import pdb_text
+from esmgn_core.io.write import mmcif_text, pdb_text
 from esmgn_core.store import Store, fetch
 from esmgn_core.store.export import export_structures
 from esmgn_core.store.merge import merge_stores
@@ -115,6 +115,19 @@ def test_sequences_are_written_as_fasta(store, tmp_path, proteins):
     lines = (tmp_path / "all.fasta").read_text().splitlines()
     sequences = dict(zip((line[1:] for line in lines[::2]), lines[1::2], strict=True))
     assert sequences == {"copy": proteins[2].sequence, **{p.name: p.sequence for p in proteins}}
+
+
+def test_what_does_not_fit_the_format_keeps_nobody_from_being_exported(make, tmp_path, proteins):
+    (tmp_path / "in").mkdir()
+    for protein in proteins:
+        (tmp_path / "in" / f"{protein.name}.cif").write_text(mmcif_text(protein))
+    odd = replace(proteins[2], name="odd", chains=("LONG",))
+    (tmp_path / "in" / "odd.cif").write_text(mmcif_text(odd))
+    store = make(tmp_path / "in")
+    with pytest.raises(DataError, match=f"1 of {len(proteins) + 1} proteins are not written") as error:
+        export_structures(store, None, tmp_path / "out", "pdb")
+    assert error.value.hints[0] == "'odd' does not fit the PDB format: chain 'LONG'"
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {protein.name for protein in proteins}
 
 
 @pytest.mark.parametrize("form", ["pdb", "cif"])
