@@ -60,22 +60,22 @@ def residue_inputs(batch: ProteinBatch, names: Sequence[str]) -> Tensor:
 
 
 def check_features(names: Sequence[str], there: Iterable[str]) -> None:
-    """Raise for the first of ``names`` that the data do not have.
+    """Raise for those of ``names`` that the data do not have.
 
     Raises:
         DataError: it says what there is, and how to get the rest.
     """
     there = list(there)
-    for name in names:
-        column = _COLUMNS.get(name, name)
-        if column not in there:
-            flag = _FLAGS.get(column)
-            build = f"build a store that keeps it: esmgn data build SOURCE... -o STORE {flag}"
-            raise DataError(
-                f"the structure encoder takes '{name}' of each residue (inputs.residue), "
-                f"and the proteins have {' and '.join(map(repr, there)) or 'no such features'}",
-                *((build,) if flag else did_you_mean(name, [*_FLAGS, _THREE])),
-            )
+    missing = [name for name in names if _COLUMNS.get(name, name) not in there]
+    if not missing:
+        return
+    flags = [_FLAGS[column] for column in columns_of(missing) if column in _FLAGS]
+    build = f"build a store that keeps it: esmgn data build SOURCE... -o STORE {' '.join(flags)}"
+    raise DataError(
+        f"the structure encoder takes {' and '.join(map(repr, missing))} of each residue (inputs.residue), "
+        f"and the proteins have {' and '.join(map(repr, there)) or 'no such features'}",
+        *((build,) if flags else did_you_mean(missing[0], [*_FLAGS, _THREE])),
+    )
 
 
 def _columns(name: str, values: Tensor) -> Tensor:

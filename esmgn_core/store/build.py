@@ -151,11 +151,11 @@ def _planned(sources: Sequence[str], store: Path, options: BuildOptions) -> Plan
     if not is_store(store):
         write_manifest(store, options.layout or Layout())
     plan = Plan(file)
-    if sources and (tuple(map(_absolute, sources)), options.filters) != (plan.sources, plan.filters):
-        raise DataError(
-            f"{store} is being built from {', '.join(plan.sources)} (filters: {plan.filters})",
-            f"finish that first: esmgn data build -o {store}",
-        )
+    hint = f"finish that first: esmgn data build -o {store}"
+    if sources and tuple(map(_absolute, sources)) != plan.sources:
+        raise DataError(f"{store} is being built from {', '.join(plan.sources)}", hint)
+    if sources and options.filters != plan.filters:
+        raise DataError(f"{store} is being built with {plan.filters.options()}", hint)
     return plan
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -24,6 +24,15 @@ class Filters:
     min_plddt: float = 0.0
     max_resolution: float = 0.0
     max_chains: int = 0
+
+    def options(self) -> str:
+        """The options of ``esmgn data build`` that say the same; ``no filters`` for none."""
+        given = [
+            f"--{item.name.replace('_', '-')} {getattr(self, item.name):g}"
+            for item in fields(self)
+            if getattr(self, item.name) != item.default
+        ]
+        return " ".join(given) or "no filters"
 
     def reason(self, row: Mapping[str, Any]) -> str:
         """Why a protein with this row of the index is left out; empty if it is not."""

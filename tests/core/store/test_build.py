@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -174,6 +175,22 @@ def test_filters_refuse_with_the_reason(folder, make):
     assert found["long"] == "120 residues, more than --max-length 100"
     assert found["two_chains"] == "2 chains, more than --max-chains 1"
     assert found["predicted"].endswith("less than --min-plddt 101")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sources": ["pair.pdb"]}, r"is being built from \S*structures$"),
+        ({"filters": Filters()}, "is being built with --min-length 3 --min-plddt 0.5$"),
+    ],
+)
+def test_a_build_in_hand_says_what_it_is_built_of(folder, tmp_path, changed, message):
+    filters = Filters(min_length=3, min_plddt=0.5)
+    build([str(folder)], tmp_path / "store", BuildOptions(filters=filters), executor=lambda *_: None)
+    sources = [str(folder / name) for name in changed.pop("sources", [""])]
+    with pytest.raises(DataError) as error:
+        build(sources, tmp_path / "store", BuildOptions(**{"filters": filters, **changed}))
+    assert re.search(message, error.value.message)
 
 
 def test_the_index_says_where_a_protein_comes_from(folder, make):
