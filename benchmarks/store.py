@@ -276,6 +276,8 @@ def random_reads(folder: Path, work: Path, _arguments: argparse.Namespace) -> No
     for layout in (Layout(), Layout("ca")):
         store = repeated(work / layout.atoms, readings(folder), 20_000, layout)
         lengths, few, many, single, crops, raw, ca = store.lengths, [], [], [], [], [], []
+        for first in range(0, len(store), 500):  # warm: every page is in memory and mapped
+            store.batch(range(first, first + 500))
         for _ in range(15):
             rows = draw.integers(0, len(store), 500)
             for size, spent_each in ((64, few), (500, many)):
