@@ -206,7 +206,7 @@ def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) 
         if not reason and _is_cif(member):
             has_cif = True
         elif reason or is_structure(member):
-            if _is_pdb(member):
+            if _is_pdb(member) and not reason:
                 with_pdb.add(_key(member))
             yield _member(kind, path, entry)
     for entry in entries(path) if has_cif else ():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import tarfile
 import zipfile
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,20 @@ def test_of_twins_in_an_archive_the_pdb_is_read(tmp_path, make, proteins):
     store = make(tar(tmp_path / "set.tar", files))
     assert store.names == ["x-model", "y"]
     assert reasons(store) == {"x-model.cif.gz": "its .pdb twin is read instead"}
+
+
+def test_the_twin_of_a_pdb_that_cannot_be_read_is_read(tmp_path, make, proteins):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        link = tarfile.TarInfo("x.pdb.gz")
+        link.type, link.linkname = tarfile.SYMTYPE, "elsewhere"
+        archive.addfile(link)
+        content = zipped(proteins[0])
+        member = tarfile.TarInfo("x.cif.gz")
+        member.size = len(content)
+        archive.addfile(member, BytesIO(content))
+    store = make(tmp_path / "set.tar")
+    assert len(store) == 1
+    assert set(reasons(store).values()) == {"a link, not a file"}
 
 
 def test_twins_are_told_by_their_endings_alone(tmp_path, make, proteins):
