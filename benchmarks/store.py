@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import io
 import multiprocessing
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -30,21 +28,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from isal import igzip
+from repeated import make_tar, readings, repeated
 
 from esmgn_core.io import alphafold_pdb, read
 from esmgn_core.io.annotate import ANNOTATIONS, annotate
-from esmgn_core.io.read import Reading, read_content
+from esmgn_core.io.read import read_content
 from esmgn_core.store import BuildOptions, Layout, Store, build, parts
 from esmgn_core.store import reading as items
 from esmgn_core.store.build import SHARDS
-from esmgn_core.store.index import SCHEMA, accepted
 from esmgn_core.store.pack import pack
-from esmgn_core.store.parts import commit
 from esmgn_core.store.settings import write_manifest
 from esmgn_core.store.shard_builder import ShardBuilder
-from esmgn_core.store.sources import Item
 
 SECTIONS: dict[str, Callable[[Path, Path, argparse.Namespace], None]] = {}
 
@@ -74,7 +69,7 @@ WAYS = ("arrays", "a compiled loop") if importlib.util.find_spec("numba") else (
 
 @contextmanager
 def read_by(way: str) -> Iterator[None]:
-    """The lines of AlphaFold PDB files by arrays, or from the first on by the loop of the extra ``fast``."""
+    """The lines of AlphaFold PDB files by arrays, or all by the loop of the extra ``fast``, loaded before."""
     many = alphafold_pdb._MANY
     alphafold_pdb._MANY = sys.maxsize if way == "arrays" else 0
     if way != "arrays" and not alphafold_pdb._loop():
@@ -91,16 +86,6 @@ def cpu() -> Iterator[list[float]]:
     start = time.process_time()
     yield spent
     spent.append(time.process_time() - start)
-
-
-def make_tar(folder: Path, path: Path, members: int) -> Path:
-    files = [file.read_bytes() for file in sorted(folder.glob("*.pdb.gz"))]
-    with tarfile.open(path, "w") as archive:
-        for number in range(members):
-            member = tarfile.TarInfo(f"AF-Q{number:05d}-F1-model_v4.pdb.gz")
-            member.size = len(files[number % len(files)])
-            archive.addfile(member, io.BytesIO(files[number % len(files)]))
-    return path
 
 
 MDTRAJ = """
@@ -131,9 +116,6 @@ def tar_to_store(folder: Path, work: Path, arguments: argparse.Namespace) -> Non
     files = sorted(folder.glob("*.pdb.gz"))
     ours: dict[str, list[float]] = {way: [] for way in WAYS}
     theirs = []
-    for way in WAYS:
-        with read_by(way):
-            readings(folder)  # compiles the loop, or loads it
     for round_ in range(5):
         for way in WAYS:
             with read_by(way), cpu() as spent:
@@ -179,11 +161,9 @@ def stages(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
     timed("encode the columns", ShardBuilder, "_flush")
     timed("write the parts (and encode the last of each)", parts, "commit")
     for way in WAYS:
-        with read_by(way):
-            readings(folder)  # compiles the loop, or loads it
-            seconds.clear()
-            with cpu() as total:
-                build([str(archive)], work / way, BuildOptions())
+        seconds.clear()
+        with read_by(way), cpu() as total:
+            build([str(archive)], work / way, BuildOptions())
         seconds["everything else"] = total[0] - sum(seconds.values())
         print(f"lines read by {way}:")
         for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
@@ -246,28 +226,6 @@ def watched(process: subprocess.Popen[bytes]) -> dict[int, float]:
                     seconds[int(file.parent.name)] = ticks / os.sysconf("SC_CLK_TCK")
         time.sleep(0.05)
     return seconds
-
-
-def readings(folder: Path) -> list[Reading]:
-    return [read_content(file.read_bytes(), file.name) for file in sorted(folder.glob("*.pdb.gz"))]
-
-
-def repeated(path: Path, found: list[Reading], count: int, layout: Layout | None = None) -> Store:
-    """A store of ``count`` proteins made by repeating some, without files."""
-    layout = layout or Layout()
-    (path / SHARDS).mkdir(parents=True)
-    builder, rows = ShardBuilder(layout), []
-    for number in range(count):
-        reading = found[number % len(found)]
-        name = f"AF-Q{number:06d}-F1-model_v4"
-        if number < len(found):
-            rows.append(accepted(Item("file", name, name=name), reading, b"0" * 32))
-        else:
-            rows.append({**rows[number % len(found)], "name": name, "source": name})
-        builder.add(name, reading.residues)
-    commit(path / SHARDS, "00000", builder.write, [pa.Table.from_pylist(rows, schema=SCHEMA)])
-    write_manifest(path, layout)
-    return Store(path)
 
 
 @section

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,9 +17,9 @@ from esmgn_core.store.chains import ChainList
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.pack import pack, packed_parts, shard_files
 from esmgn_core.store.parts import COLUMNS_SUFFIX, INDEX_SUFFIX, PartTask
-from esmgn_core.store.plan import Plan, write_plan
+from esmgn_core.store.plan import MIN_PART, Plan, write_plan
 from esmgn_core.store.settings import Layout, is_store, read_manifest, write_manifest
-from esmgn_core.store.sources import find_items
+from esmgn_core.store.sources import Item, find_items
 from esmgn_core.store.workers import Progress, cannot_write, prepare, run_parts
 
 BUILDING, PARTS, PLAN, SHARDS = "building", "parts", "plan.arrow", "shards"
@@ -90,9 +89,8 @@ def build(
     """
     try:
         with _locked(store, options):
-            if executor is None and options.workers > 1 and all(map(os.path.exists, sources)):
-                prepare()
-            plan = _planned(sources, store, options)
+            several = prepare if executor is None and options.workers > 1 else _nothing
+            plan = _planned(sources, store, options, several)
             if plan is None:
                 return BuildReport(0, 0)
             tasks = _tasks(plan, store, options)
@@ -138,15 +136,24 @@ def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _planned(sources: Sequence[str], store: Path, options: BuildOptions) -> Plan | None:
-    """The plan to go on with, or a new one; ``None`` if there is nothing to do."""
+def _nothing() -> None:
+    pass
+
+
+def _planned(
+    sources: Sequence[str], store: Path, options: BuildOptions, several: Callable[[], object]
+) -> Plan | None:
+    """The plan to go on with, or a new one; ``None`` if there is nothing to do.
+
+    ``several`` is called as soon as it is known that a new one has several parts.
+    """
     if is_store(store):
         layout = read_manifest(store)
         if options.layout not in (None, layout):
             raise DataError(f"{store} holds {_described(layout)}", "build another store for another layout")
     file = store / BUILDING / PLAN
     with FileLock(store / BUILDING / "lock-of-plan"):  # machines that share the work begin together
-        if not file.exists() and not _write_plan(file, sources, store, options):
+        if not file.exists() and not _write_plan(file, sources, store, options, several):
             return None
     if not is_store(store):
         write_manifest(store, options.layout or Layout())
@@ -159,7 +166,13 @@ def _planned(sources: Sequence[str], store: Path, options: BuildOptions) -> Plan
     return plan
 
 
-def _write_plan(file: Path, sources: Sequence[str], store: Path, options: BuildOptions) -> bool:
+def _write_plan(
+    file: Path,
+    sources: Sequence[str],
+    store: Path,
+    options: BuildOptions,
+    several: Callable[[], object],
+) -> bool:
     """Make a new plan; False if the store has everything already."""
     finished = bool(shard_files(store / SHARDS))
     if not sources and finished:
@@ -171,10 +184,18 @@ def _write_plan(file: Path, sources: Sequence[str], store: Path, options: BuildO
     if finished and not options.append:
         raise DataError(f"{store} is finished", "add to it: --append; or choose another place: -o STORE")
     known, names = _contents(store)
+
+    def find() -> Iterator[Item]:
+        items = find_items(sources, topology=options.topology, chains=options.chains)
+        for number, item in enumerate(items):
+            if number == MIN_PART:
+                several()
+            yield item
+
     count = write_plan(
         file,
         [_absolute(source) for source in sources],
-        partial(find_items, sources, topology=options.topology, chains=options.chains),
+        find,
         options.filters,
         known=lambda item: (item.source, item.member, item.chain) in known,
         taken=names,

@@ -21,7 +21,9 @@ from esmgn_core.store.sources import Item
 
 _BATCH = 4096
 _MAX_PART = 4096
-_MIN_PART = 32
+MIN_PART = 32
+"""Items of a part, at least, where there are several."""
+
 _PARTS = 64  # of a small build: enough for every worker, and little is redone after an interruption
 
 _SCHEMA = pa.schema(
@@ -71,7 +73,7 @@ class Plan:
     @property
     def parts(self) -> list[Part]:
         """The parts; how large they are depends on the number of items alone."""
-        size = min(max(-(-self.num_items // _PARTS), _MIN_PART), _MAX_PART)
+        size = min(max(-(-self.num_items // _PARTS), MIN_PART), _MAX_PART)
         starts = range(0, self.num_items, size)
         return [Part(n, first, min(size, self.num_items - first)) for n, first in enumerate(starts)]
 

@@ -194,11 +194,15 @@ def test_chains_that_share_a_name_and_their_numbers_have_areas_of_their_own(glyc
     assert covered.sum() < 0.95 * alone.sum()
 
 
-def test_atoms_at_one_place_cost_the_exposure_not_the_process(glycines, make):
-    file = glycines / "peptide0.pdb"
+def put_two_atoms_at_one_place(file):
     lines = file.read_text().splitlines(keepends=True)
     lines[7] = lines[7][:30] + lines[6][30:54] + lines[7][54:]  # O where C is
     file.write_text("".join(lines))
+
+
+def test_atoms_at_one_place_cost_the_exposure_not_the_process(glycines, make):
+    file = glycines / "peptide0.pdb"
+    put_two_atoms_at_one_place(file)
     store = make(file, layout=BOTH)
     assert np.isnan(areas(store.column("exposure", 0))).all()
     account = json.loads(store.index(["account"]).column("account")[0].as_py())
@@ -230,9 +234,7 @@ def test_a_bare_file_is_read_with_the_features_of_a_store(glycines, make):
 
 def test_a_bare_file_is_refused_where_a_feature_cannot_be_computed(glycines):
     file = glycines / "peptide0.pdb"
-    lines = file.read_text().splitlines(keepends=True)
-    lines[7] = lines[7][:30] + lines[6][30:54] + lines[7][54:]  # O where C is
-    file.write_text("".join(lines))
+    put_two_atoms_at_one_place(file)
     with pytest.raises(StructureError, match=r"peptide0\.pdb: exposure unknown: .* at one place"):
         read_protein(file, features=["exposure"])
     [item] = find_inputs([file], sequence_only=False, features=("exposure",))

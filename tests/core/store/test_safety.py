@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import importlib
 import io
 import multiprocessing
 import os
@@ -158,6 +159,17 @@ def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path):
     assert reasons.pop("predicted13") == cause
     assert set(reasons.values()) == {"the file is empty"}
     assert len(store) + len(reasons) + 1 == len(list(many.iterdir()))
+
+
+def test_only_a_build_of_several_parts_starts_processes(many, make, monkeypatch):
+    started = []
+    module = importlib.import_module("esmgn_core.store.build")  # the function of that name hides it
+    monkeypatch.setattr(module, "prepare", lambda: started.append(True))
+    make(many / "pair.pdb", name="few", workers=2)
+    make(many, name="one_process", workers=1)
+    assert not started
+    make(many, name="several", workers=2)
+    assert started
 
 
 def test_a_plan_that_cannot_be_read_costs_no_file(many, tmp_path):
