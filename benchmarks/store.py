@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import multiprocessing
 import os
 import shutil
@@ -31,7 +30,7 @@ import numpy as np
 from isal import igzip
 from repeated import make_tar, readings, repeated
 
-from esmgn_core.io import alphafold_pdb, read
+from esmgn_core.io import read
 from esmgn_core.io.annotate import ANNOTATIONS, annotate
 from esmgn_core.io.read import read_content
 from esmgn_core.store import BuildOptions, Layout, Store, build, parts
@@ -62,22 +61,6 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as work:
                 print(f"-- {name}")
                 function(arguments.folder, Path(work), arguments)
-
-
-WAYS = ("arrays", "a compiled loop") if importlib.util.find_spec("numba") else ("arrays",)
-
-
-@contextmanager
-def read_by(way: str) -> Iterator[None]:
-    """The lines of AlphaFold PDB files by arrays, or all by the loop of the extra ``fast``, loaded before."""
-    many = alphafold_pdb._MANY
-    alphafold_pdb._MANY = sys.maxsize if way == "arrays" else 0
-    if way != "arrays" and not alphafold_pdb._loop():
-        raise SystemExit("numba does not compile the loop here")
-    try:
-        yield
-    finally:
-        alphafold_pdb._MANY = many
 
 
 @contextmanager
@@ -114,23 +97,20 @@ def tar_to_store(folder: Path, work: Path, arguments: argparse.Namespace) -> Non
     """A store from a tar, against mdtraj in a process of its own, where nothing else is loaded."""
     archive = make_tar(folder, work / "set.tar", arguments.members)
     files = sorted(folder.glob("*.pdb.gz"))
-    ours: dict[str, list[float]] = {way: [] for way in WAYS}
-    theirs = []
+    ours, theirs = [], []
     for round_ in range(5):
-        for way in WAYS:
-            with read_by(way), cpu() as spent:
-                build([str(archive)], work / f"{way}{round_}", BuildOptions())
-            ours[way].append(spent[0] / arguments.members)
+        with cpu() as spent:
+            build([str(archive)], work / f"store{round_}", BuildOptions())
+        ours.append(spent[0] / arguments.members)
         extracted = work / f"extracted{round_}"
         command = (sys.executable, "-c", MDTRAJ, archive, extracted, files[0], str(len(files)))
         theirs.append(float(subprocess.check_output(command)))  # noqa: S603
-    length = Store(work / "arrays0").lengths.mean()
+    length = Store(work / "store0").lengths.mean()
     print(f"tar of {arguments.members} .pdb.gz, mean {length:.0f} residues, N, CA, C, O, sequence, pLDDT:")
     print(f"  extract, gunzip, mdtraj.load: {1e3 * statistics.median(theirs):.1f} ms each")
-    for way, taken in ours.items():
-        mine, ratios = statistics.median(taken), sorted(b / a for a, b in zip(taken, theirs, strict=True))
-        print(f"  lines read by {way}: {1e3 * mine:.2f} ms each, {1 / mine:.0f} structures/s on one core;")
-        print(f"    {statistics.median(ratios):.0f} times, by rounds {', '.join(f'{r:.0f}' for r in ratios)}")
+    mine, ratios = statistics.median(ours), sorted(b / a for a, b in zip(ours, theirs, strict=True))
+    print(f"  esmgn data build: {1e3 * mine:.2f} ms each, {1 / mine:.0f} structures/s on one core;")
+    print(f"    {statistics.median(ratios):.0f} times, by rounds {', '.join(f'{r:.0f}' for r in ratios)}")
 
 
 @section
@@ -160,15 +140,12 @@ def stages(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
     timed("row of the index, account", parts, "accepted")
     timed("encode the columns", ShardBuilder, "_flush")
     timed("write the parts (and encode the last of each)", parts, "commit")
-    for way in WAYS:
-        seconds.clear()
-        with read_by(way), cpu() as total:
-            build([str(archive)], work / way, BuildOptions())
-        seconds["everything else"] = total[0] - sum(seconds.values())
-        print(f"lines read by {way}:")
-        for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
-            print(f"  {1e3 * spent / arguments.members:.2f} ms  {what}")
-        print(f"  {1e3 * total[0] / arguments.members:.2f} ms  in all")
+    with cpu() as total:
+        build([str(archive)], work / "store", BuildOptions())
+    seconds["everything else"] = total[0] - sum(seconds.values())
+    for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        print(f"  {1e3 * spent / arguments.members:.2f} ms  {what}")
+    print(f"  {1e3 * total[0] / arguments.members:.2f} ms  in all")
 
 
 @section

@@ -28,12 +28,11 @@ MIDDLE = {"esmgn_core.configure", "esmgn_core.settings"}
 LIBRARIES = {"light": {"pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
 ON_REQUEST = {
     "esmgn_core": {"esmgn_core.inference.model"},
-    "esmgn_core.io.alphafold_pdb": {"esmgn_core.io.alphafold_loop"},
     "esmgn_core.io.arrays": {"esmgn_core.batch"},
     "esmgn_core.store.reader": {"esmgn_core.store.tensors"},
 }
 """What brings torch and waits: for ``esmgn_core.load``, and for those who read a store or a file as tensors;
-the processes that build stores do neither. One brings numba, which need not be installed."""
+the processes that build stores do neither."""
 LATE_MODULES = {
     "esmgn_cli.report_chart",
     "esmgn_cli.report_page",

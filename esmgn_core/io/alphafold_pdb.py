@@ -1,16 +1,13 @@
 """PDB text whose atoms stand in lines of 80 columns, one chain of standard residues: read by stride.
 
 This is the form of all PDB files of AlphaFold DB. The reader checks everything it relies on and
-leaves any other text to gemmi, so that both give the same protein or the same refusal. The lines are read
-by arrays, and in a process that reads many files by a compiled loop where numba is installed.
+leaves any other text to gemmi, so that both give the same protein or the same refusal.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
-from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +16,6 @@ from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
 from esmgn_core.io.digits import Fields, Words, are_numbers, word
 from esmgn_core.io.plddt import pdb_has_plddt
-from esmgn_core.io.residues import STANDARD_NAMES
 from esmgn_core.io.whole_chain import (
     WholeChain,
     backbone_atoms,
@@ -29,19 +25,12 @@ from esmgn_core.io.whole_chain import (
     whole_chain,
 )
 
-WIDTH = 81
-"""Characters of a line, its end among them."""
-
-ATOM_NAMES = np.array([word(f" {name:<3}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint32)
-"""Columns 13 to 16 of the backbone atoms, uint32 [4]."""
-
-AROUND_NAME = np.uint64(0xFFFF000000FF)
-"""Of columns 17 to 24: the altloc, the column before the chain, the chain."""
+_WIDTH = 81  # characters of a line, its end among them
+_ATOM_NAMES = np.array([word(f" {name:<3}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint32)
+_AROUND_NAME = np.uint64(0xFFFF000000FF)  # of columns 17 to 24: altloc, column before the chain, chain
 
 _RECORD, _SPACES = np.uint64(word(b"ATOM  \0\0")), np.uint32(word(b"    "))
 _NEWLINE = np.uint8(ord("\n"))
-_MANY = 1000  # files read, after which it is likely that there are enough more to pay for loading a loop
-_files = count(1)
 _HAS_A_SAY = re.compile(rb"\n(?i:model|modres|end|ter|atom|heta|anis|dbref[12]|data_)[^\n]?")
 _TAIL = {b"", b"TER", b"ENDMDL", b"END", b"CONECT", b"MASTER"}
 
@@ -55,36 +44,16 @@ def read_by_stride(text: bytes, header: bytes, file_name: str) -> ResidueArrays 
         file_name: its name, which may say that it is a prediction.
     """
     first = text.find(b"ATOM  ", len(header) - 1, len(header) + 6)
-    end = text.rfind(b"\nATOM  ") + 1 + WIDTH
-    num_atoms = (end - first) // WIDTH  # one at most if there is no second line
-    if first < 0 or num_atoms < 2 or (end - first) % WIDTH or end > len(text):
+    end = text.rfind(b"\nATOM  ") + 1 + _WIDTH
+    num_atoms = (end - first) // _WIDTH  # one at most if there is no second line
+    if first < 0 or num_atoms < 2 or (end - first) % _WIDTH or end > len(text):
         return None
     if not _alone(header, text[end:]):
         return None
-    loop = _loop() if next(_files) > _MANY else None
-    chain = (loop or _read_lines)(text, first, num_atoms)
+    chain = _read_lines(text, first, num_atoms)
     if chain is None:
         return None
     return chain.protein(chr(text[first + 21]), has_plddt=pdb_has_plddt(header, file_name))
-
-
-@cache
-def _loop() -> Callable[[bytes, int, int], WholeChain | None] | None:
-    """What reads the lines faster, where there is a numba that compiles it."""
-    names = [name for name in sorted(STANDARD_NAMES) for _ in BACKBONE_ATOMS]
-    sample = "".join(
-        f"ATOM  {row:>5}  {BACKBONE_ATOMS[row % 4]:<3} {name} A{row // 4:>4}    "
-        f"{row - 40.5:8.3f}{row / 7:8.3f}{-row / 9:8.3f}  1.00{row:6.2f}{'':14}\n"
-        for row, name in enumerate(names)
-    ).encode()
-    try:
-        from esmgn_core.io.alphafold_loop import read_lines
-
-        ours, theirs = (read(sample, 0, len(names)) for read in (read_lines, _read_lines))
-    except Exception:  # noqa: BLE001 - none, none that goes with this Python or NumPy, or told not to compile
-        return None
-    same = ours is not None and theirs is not None and ours.equals(theirs)
-    return read_lines if same else None
 
 
 def _alone(header: bytes, rest: bytes) -> bool:
@@ -102,22 +71,22 @@ def _read_lines(text: bytes, first: int, num_atoms: int) -> WholeChain | None:
     """The chain in the lines from ``first`` on; ``None`` if one is not of the expected form."""
 
     def words(column: int, dtype: str = "<u4") -> Words:
-        return np.ndarray(num_atoms, dtype, text, first + column, (WIDTH,))
+        return np.ndarray(num_atoms, dtype, text, first + column, (_WIDTH,))
 
     middle = words(16, "<u8").copy()
-    if not _same_form(np.frombuffer(text, np.uint8, num_atoms * WIDTH, first), words, middle):
+    if not _same_form(np.frombuffer(text, np.uint8, num_atoms * _WIDTH, first), words, middle):
         return None
     number = words(22).copy()
     starts = first_atoms(number, middle)
     if starts is None:
         return None
-    atoms = backbone_atoms(words(12).copy(), starts, ATOM_NAMES)
+    atoms = backbone_atoms(words(12).copy(), starts, _ATOM_NAMES)
     residue_type = residue_types(middle[starts] >> np.uint64(8) & np.uint64(0xFFFFFF))
     if atoms is None or residue_type is None:
         return None
 
     def coordinates(column: int) -> Words:
-        return np.ndarray((3, num_atoms), "<u4", text, first + column, (8, WIDTH))
+        return np.ndarray((3, num_atoms), "<u4", text, first + column, (8, _WIDTH))
 
     factors = _factors(words(59)[atoms[CA]], words(63)[atoms[CA]])
     fields = joined(Fields(coordinates(30), coordinates(34)), number[starts], factors)
@@ -136,9 +105,9 @@ def _same_form(characters: NDArray[np.uint8], words: Callable[..., Words], middl
     unlike = np.bitwise_or.reduce(words(0, "<u8") ^ _RECORD) & np.uint64(0xFFFFFFFFFFFF)
     if unlike or np.bitwise_or.reduce(words(26) ^ _SPACES) or (words(80, "u1") != _NEWLINE).any():
         return False
-    if characters.reshape(-1, WIDTH)[:, :-1].min() <= _NEWLINE:  # a line within a line
+    if characters.reshape(-1, _WIDTH)[:, :-1].min() <= _NEWLINE:  # a line within a line
         return False
-    same = (np.bitwise_or.reduce(middle) ^ np.bitwise_and.reduce(middle)) & AROUND_NAME
+    same = (np.bitwise_or.reduce(middle) ^ np.bitwise_and.reduce(middle)) & _AROUND_NAME
     altloc, before, chain = (int(middle[0]) >> shift & 0xFF for shift in (0, 32, 40))
     return not same and altloc == before == NO_CODE < chain
 

@@ -29,10 +29,9 @@ class Fields(NamedTuple):
 
 _ZEROS = np.uint32(word(b"0000"))
 _NO_DECIMALS = np.uint32(word(b".000"))
-HEADS = tuple(word(head) ^ word(b"0" * len(head)) for head in (b" ", b"  ", b"   ", b"-", b" -", b"  -"))
-"""What may stand before the first digit of a field, each character combined with that of a zero."""
-
-_HEADS = tuple(map(np.uint32, HEADS))
+_HEADS = tuple(
+    np.uint32(word(head) ^ word(b"0" * len(head))) for head in (b" ", b"  ", b"   ", b"-", b" -", b"  -")
+)  # what may precede the first digit of a field, each character combined with that of a zero
 _ONLY_MINUS = np.uint32(0x0D0D0D0D)  # bits of a minus that a blank has not
 _HIGHEST_BITS = np.uint32(0x80808080)
 

@@ -13,12 +13,10 @@ from esmgn_core.io.digits import Fields, Words, thousandths, word
 from esmgn_core.io.plddt import scale_plddt
 from esmgn_core.io.residues import STANDARD_NAMES, classify
 
-STANDARD_WORDS = np.array(sorted(word(name.encode()) for name in STANDARD_NAMES), dtype=np.uint64)
-"""Names of the standard residues as integers, ascending, uint64 [20]."""
+_STANDARD_WORDS = np.array(sorted(word(name.encode()) for name in STANDARD_NAMES), dtype=np.uint64)
 
-_letters = "".join(classify(int(name).to_bytes(3, "little").decode(), {})[1] for name in STANDARD_WORDS)
-STANDARD_TYPES = np.array(encode(_letters), dtype=np.uint8)
-"""Their types, uint8 [20]."""
+_letters = "".join(classify(int(name).to_bytes(3, "little").decode(), {})[1] for name in _STANDARD_WORDS)
+_STANDARD_TYPES = np.array(encode(_letters), dtype=np.uint8)
 
 
 def first_atoms(number: Words, name: Words) -> NDArray[np.int64] | None:
@@ -46,8 +44,8 @@ def backbone_atoms(
 
 def residue_types(names: Words) -> NDArray[np.uint8] | None:
     """Types of residues with these names of three letters, ``None`` if one is not standard."""
-    place = np.minimum(np.searchsorted(STANDARD_WORDS, names), len(STANDARD_WORDS) - 1)
-    return None if (STANDARD_WORDS[place] != names).any() else STANDARD_TYPES[place]
+    place = np.minimum(np.searchsorted(_STANDARD_WORDS, names), len(_STANDARD_WORDS) - 1)
+    return None if (_STANDARD_WORDS[place] != names).any() else _STANDARD_TYPES[place]
 
 
 class WholeChain(NamedTuple):
@@ -64,10 +62,6 @@ class WholeChain(NamedTuple):
     number: NDArray[np.int32]
     backbone: NDArray[np.float32]
     b_factor: NDArray[np.float32]
-
-    def equals(self, other: WholeChain) -> bool:
-        """Whether all columns are the same."""
-        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self._fields)
 
     def protein(self, chain: str, *, has_plddt: bool) -> ResidueArrays:
         """The protein, of a chain of this name; ``has_plddt`` says whether the B-factors are pLDDT."""

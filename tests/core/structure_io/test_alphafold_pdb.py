@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import gemmi
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from isal import igzip
 
-from esmgn_core.io import alphafold_pdb
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import UnreadableError
@@ -25,18 +23,6 @@ real = pytest.mark.skipif(not STRUCTURES.is_dir(), reason=f"needs the structure 
 
 LINE = "ATOM  {:>5}  {:<3} {} A{:>4}    {:8.3f}{:8.3f}{:8.3f}  1.00{:6.2f}           {}  \n"
 NAMES = [gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA) for letter in "ARNDCQEGHILKMFPSTWYV"]
-
-
-@pytest.fixture(params=["arrays", "loop"], autouse=True)
-def way(request, monkeypatch):
-    """Both ways to read the lines."""
-    if request.param == "loop":
-        pytest.importorskip("numba", reason="the compiled loop needs the extra 'fast'")
-    monkeypatch.setattr(alphafold_pdb, "_MANY", 0 if request.param == "loop" else sys.maxsize)
-    loop = alphafold_pdb._loop
-    loop.cache_clear()
-    yield request.param
-    loop.cache_clear()
 
 
 def model(length=4, header="TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR X (Y)", first=1):
@@ -156,45 +142,6 @@ def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
         lambda text: by_stride(text, "x.pdb"),
         lambda text: by_gemmi(text, "x.pdb"),
     )
-
-
-def test_a_process_that_reads_many_files_compiles_a_loop(way, monkeypatch):
-    monkeypatch.setattr(alphafold_pdb, "_MANY", 2)
-    monkeypatch.setattr(alphafold_pdb, "_files", iter(range(1, 9)))
-    loops = []
-    monkeypatch.setattr(alphafold_pdb, "_loop", lambda: loops.append(way))
-    for _ in range(4):
-        assert by_stride(model(), "x.pdb").sequence == "ARND"
-    assert len(loops) == 2, "asked for from the third file on"
-
-
-def loop_is_not_imported(monkeypatch):
-    monkeypatch.setitem(sys.modules, "esmgn_core.io.alphafold_loop", None)
-
-
-def loop_does_not_compile(monkeypatch):
-    loop = pytest.importorskip("esmgn_core.io.alphafold_loop", reason="the loop needs the extra 'fast'")
-    monkeypatch.setattr(loop, "_same_form", numba_error)
-
-
-def numba_error(*_):
-    raise RuntimeError("cannot determine the type")
-
-
-@pytest.mark.parametrize("fail", [loop_is_not_imported, loop_does_not_compile])
-def test_without_numba_the_arrays_go_on(fail, monkeypatch):
-    fail(monkeypatch)
-    monkeypatch.setattr(alphafold_pdb, "_MANY", 0)
-    assert by_stride(model(), "x.pdb").sequence == "ARND"
-    assert alphafold_pdb._loop() is None
-
-
-def test_with_numba_there_is_a_loop(monkeypatch):
-    loop = pytest.importorskip("esmgn_core.io.alphafold_loop", reason="the loop needs the extra 'fast'")
-    assert alphafold_pdb._loop() is loop.read_lines
-    alphafold_pdb._loop.cache_clear()
-    monkeypatch.setattr(loop, "STANDARD_TYPES", loop.STANDARD_TYPES[::-1].copy())
-    assert alphafold_pdb._loop() is None, "a loop that reads otherwise than the arrays"
 
 
 @real
