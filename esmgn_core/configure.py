@@ -27,6 +27,7 @@ from esmgn_core.settings import (
     validated,
 )
 from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.text import read_text
 
 Tables = dict[str, dict[str, Any]]
 
@@ -70,8 +71,8 @@ def read_run_file(path: Path) -> Tables:
     if not path.exists():
         raise SettingsError(f"run file not found: {path}", "see: esmgn run --help")
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = tomllib.loads(read_text(path))
+    except (OSError, ValueError) as error:  # TOMLDecodeError is a ValueError
         raise SettingsError(f"cannot read run file {path}: {error}") from error
     return check_tables(tables, origin=str(path))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
 from esmgn_core.spec import Kind
+from esmgn_core.text import read_text
 
 SCHEMA = 1
 RECIPE = "recipe"
@@ -116,8 +117,8 @@ def read_registry(file: Path) -> Catalogue:
         SettingsError: not TOML or an entry of the wrong shape, with file and key.
     """
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = tomllib.loads(read_text(file))
+    except (OSError, ValueError) as error:  # TOMLDecodeError is a ValueError
         raise SettingsError(f"cannot read registry {file}: {error}") from error
     if tables.pop("schema", None) != SCHEMA:
         raise SettingsError(f"registry {file}: expected 'schema = {SCHEMA}' at the top")

@@ -21,7 +21,17 @@ LIGHT = {
     "esmgn_core",
     *(
         f"esmgn_core.{name}"
-        for name in ("alphabet", "errors", "hooks", "manifest", "presets", "registry", "spec", "splits")
+        for name in (
+            "alphabet",
+            "errors",
+            "hooks",
+            "manifest",
+            "presets",
+            "registry",
+            "spec",
+            "splits",
+            "text",
+        )
     ),
 }
 MIDDLE = {"esmgn_core.configure", "esmgn_core.settings"}

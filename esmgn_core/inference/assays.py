@@ -9,11 +9,9 @@ one column for each letter and number, and counts instead of scores.
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +19,10 @@ from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.errors import RunError
 from esmgn_core.inference.inputs import is_fasta, read_fasta
 from esmgn_core.io.files import STRUCTURE_SUFFIXES
+from esmgn_core.text import read_lines
 
 _MUTATION = re.compile(r"([A-Z])(\d+)([A-Z*])")
-_OFFSET = re.compile(rb"offset=(\d+)")
+_OFFSET = re.compile(r"offset=(\d+)")
 _TABLES = (".csv", ".tsv")
 _REFERENCE = "DMS_substitutions.csv"
 
@@ -144,7 +143,7 @@ def _change(text: str, first: int, assay: Assay) -> Change:
 
 def _kind(table: Path) -> str | None:
     """Layout of a table by its header; ``None`` for a table of something else."""
-    columns = set(next(iter(csv.reader(_lines(table, header_only=True), delimiter=_separator(table))), []))
+    columns = set(next(csv.reader(_lines(table), delimiter=_separator(table)), []))
     if {"WT amino acid", "Position", "Mutation", "Selection Count"} <= columns:
         return "gb1"
     if "variant" in columns and "score" in columns:
@@ -156,12 +155,10 @@ def _rows(table: Path) -> Iterable[dict[str, str]]:
     return csv.DictReader(_lines(table), delimiter=_separator(table))
 
 
-def _lines(table: Path, *, header_only: bool = False) -> Iterable[str]:
+def _lines(table: Path) -> Iterator[str]:
     try:
-        with gzip.open(table) if table.suffix == ".gz" else table.open("rb") as file:
-            content = file.readline() if header_only else file.read()
-        return io.StringIO(content.decode("utf-8-sig"), newline="")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        yield from (f"{line}\n" for line in read_lines(table))
+    except (OSError, ValueError) as error:
         raise RunError(f"cannot read {table}: {error}") from error
 
 
@@ -176,7 +173,7 @@ def _reference_sequences(reference: Path) -> dict[str, str]:
 
 def _offset(table: Path) -> int:
     for fasta in sorted(table.parent.glob("*.fasta")):
-        if found := _OFFSET.search(fasta.read_bytes()[:1000]):
+        if found := _OFFSET.search(next(_lines(fasta), "")):
             return int(found[1])
     return 0
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from esmgn_core.batch import BACKBONE_ATOMS, Protein
 from esmgn_core.errors import StructureError
 from esmgn_core.io import Refusal, find_structures, read_protein, unique_names
 from esmgn_core.store import Store, is_store
+from esmgn_core.text import read_text
 
 FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fas")
 
@@ -142,9 +141,8 @@ def read_fasta(path: Path) -> list[tuple[str, str]]:
         StructureError: the file cannot be read, or text stands before the first header.
     """
     try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise StructureError(f"cannot read {path}: {error}") from error
     before, *records = ("\n" + text).split("\n>")
     if before.strip() or not records:

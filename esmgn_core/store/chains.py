@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from esmgn_core.errors import DataError
+from esmgn_core.text import read_lines
 
 ChainList = dict[str, dict[str, str]]
 """Entry in lower case -> chain -> the name it is listed under."""
@@ -22,8 +23,8 @@ def read_chains(path: Path) -> ChainList:
         DataError: the file cannot be read, or a line is no such name.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = list(read_lines(path))
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     chains: ChainList = {}
     for number, line in enumerate(lines, start=1):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from esmgn_core.download import DownloadError, download
 from esmgn_core.errors import DataError, did_you_mean
+from esmgn_core.text import read_lines
 
 _AFDB_ARCHIVES = "https://ftp.ebi.ac.uk/pub/databases/alphafold/v2/{}.tar"
 _AFDB_LIST = "https://ftp.ebi.ac.uk/pub/databases/alphafold/download_metadata.json"
@@ -140,7 +141,11 @@ def _listed(folder: Path) -> list[Archive]:
 
 def _entries(path: Path) -> Iterator[tuple[tuple[str, str], ...]]:
     """File names and addresses that each entry of a list may have; of ``1ABC-A`` the entry 1ABC."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = list(read_lines(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name = re.split(r"[\s,_-]", line.strip())[0]

@@ -15,6 +15,7 @@ import numpy as np
 from esmgn_core.errors import DataError
 from esmgn_core.splits import held_out
 from esmgn_core.store.reader import Store
+from esmgn_core.text import read_lines
 
 _HEADER = ("name", "split")
 _MMSEQS = "mmseqs"
@@ -170,13 +171,12 @@ def write_fasta(store: Store, path: Path, names: Sequence[str] | None = None) ->
 
 def _pairs(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                cells = line.rstrip("\n").split("\t")
-                if len(cells) != 2:
-                    raise DataError(f"{path}, line {number}: expected two columns parted by a tab")
-                yield number, (cells[0], cells[1])
-    except (OSError, UnicodeDecodeError) as error:
+        for number, line in enumerate(read_lines(path), start=1):
+            if not line.strip():
+                continue
+            cells = line.split("\t")
+            if len(cells) != 2:
+                raise DataError(f"{path}, line {number}: expected two columns parted by a tab")
+            yield number, (cells[0], cells[1])
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error

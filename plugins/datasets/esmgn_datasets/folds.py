@@ -11,6 +11,7 @@ from esmgn_core.errors import StructureError
 from esmgn_core.io import Refusal
 from esmgn_core.io.atom3d import atoms_to_protein
 from esmgn_core.settings import ComponentSettings
+from esmgn_core.text import read_lines
 from esmgn_core.weights import RemoteFile
 from esmgn_datasets.archives import folder_with, unpacked
 from esmgn_datasets.labelled import Gathered, LabelledProteins
@@ -94,6 +95,6 @@ def read_domain(file: Path) -> Protein:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        return [line for line in read_lines(file) if line.strip()]
+    except (OSError, ValueError) as error:
         raise StructureError(f"cannot read {file}: {error}") from error

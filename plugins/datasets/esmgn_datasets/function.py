@@ -12,6 +12,7 @@ from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
 from esmgn_core.io import find_structures
 from esmgn_core.settings import ComponentSettings
+from esmgn_core.text import read_lines
 from esmgn_core.weights import RemoteFile
 from esmgn_datasets.archives import folder_with, unpacked
 from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
@@ -95,8 +96,8 @@ def read_identities(file: Path) -> dict[str, list[bool]]:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return list(read_lines(file))
+    except (OSError, ValueError) as error:
         raise StructureError(f"cannot read {file}: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.io import Refusal, find_structures
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import held_out
+from esmgn_core.text import read_lines, read_text
 from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
 
 _SPLITS = {"val": "valid", "validation": "valid"}
@@ -89,12 +91,12 @@ class Table(LabelledProteins):
 
     def _rows(self, table: Path) -> list[Row]:
         try:
-            text = table.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(table)
+        except (OSError, ValueError) as error:
             raise SettingsError(f"cannot read the table {table}: {error}") from error
         first = text.partition("\n")[0]
         delimiter = "\t" if "\t" in first else ","
-        reader = csv.DictReader(text.splitlines(), delimiter=delimiter, restval="")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
         rows: list[Row] = list(reader)
         columns = list(reader.fieldnames or [])
         settings = self._settings
@@ -123,8 +125,8 @@ class Table(LabelledProteins):
         if settings.classes is None:
             return sorted({name for row in rows for name in self._cells(row)})
         try:
-            lines = settings.classes.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = list(read_lines(settings.classes))
+        except (OSError, ValueError) as error:
             raise SettingsError(f"cannot read the file of classes {settings.classes}: {error}") from error
         return [line.strip() for line in lines if line.strip()]
 

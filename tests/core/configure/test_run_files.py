@@ -50,7 +50,7 @@ def test_a_run_folder_in_place_of_its_run_file(tmp_path: Path) -> None:
             b"[train\nepochs = 3",
             "cannot read run file FILE: Expected ']' at the end of a table declaration (at line 1",
         ),
-        (b"\xff", "cannot read run file FILE: 'utf-8' codec can't decode"),
+        (b"\0", "cannot read run file FILE: line 1 is not text"),
         (
             b"[structt]",
             "unknown table [structt] (FILE)\n  did you mean: struct?\n  tables: seq, struct, fuse,",

@@ -1,0 +1,103 @@
+"""The reader of every text file that a user writes: FASTA, run files, tables, lists, clusters, splits.
+
+Editors and spreadsheets add a byte order mark, write UTF-16, end lines with CR or CR LF, or save in the
+single-byte encoding of Windows. All of these are read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import logging
+import re
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader, BytesIO, TextIOWrapper
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_GZIP = b"\x1f\x8b"
+_MAX_INFLATED = 1 << 30
+_NOT_TEXT = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: save the table as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "an Excel or Word file: save it as text (CSV, UTF-8)",
+    b"%PDF": "a PDF document: save the text of it",
+    b"BZh": "packed with bzip2: unpack it first",
+    b"\xfd7zXZ": "packed with xz: unpack it first",
+    b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it first",
+}
+_CONTROL = re.compile("[\0-\x08\x0e-\x19\x1b-\x1f\x7f]")
+
+
+def _latin(byte: int) -> str:
+    """The character of a byte in Windows-1252, or in Latin-1 where that has none."""
+    try:
+        return bytes([byte]).decode("cp1252")
+    except UnicodeDecodeError:
+        return chr(byte)
+
+
+_SINGLE_BYTES = {0xDC00 + byte: _latin(byte) for byte in range(0x80, 0x100)}
+"""What Python decodes a byte to that is not UTF-8 (``surrogateescape``) -> the character it stands for."""
+
+
+def read_text(path: Path) -> str:
+    """All text of a file, every line ended by a newline; see :func:`read_lines`."""
+    return "".join(f"{line}\n" for line in read_lines(path))
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, plain or gzipped, without their ends.
+
+    UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one; lines end with LF, CR LF or CR.
+    A byte that is not UTF-8 is read as Windows-1252 or Latin-1, with a warning for the first of a file.
+
+    Raises:
+        OSError: the file cannot be opened or read.
+        ValueError: it is not text, or its gzip stream is damaged; the message has no path.
+    """
+    with path.open("rb") as file:
+        start = file.peek(4)[:4]
+        if start.startswith(_GZIP):
+            yield from _lines(_inflated(file), path)
+        else:
+            yield from _lines(file, path)
+
+
+def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
+    start = file.peek(8)[:8]
+    for magic, what in _NOT_TEXT.items():
+        if start.startswith(magic):
+            raise ValueError(f"it is not text but {what}")
+    encoding = next((name for mark, name in _MARKS.items() if start.startswith(mark)), "utf-8-sig")
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+    warned = False
+    with TextIOWrapper(file, encoding, errors, newline=None) as lines:
+        for number, line in enumerate(lines, start=1):
+            text = line.rstrip("\n")
+            if not text.isascii() and (read := text.translate(_SINGLE_BYTES)) != text:
+                if not warned:
+                    shown = read.strip()[:80]
+                    logger.warning("%s, line %d is not UTF-8; read as Latin-1: %s", path, number, shown)
+                text, warned = read, True
+            if found := _CONTROL.search(text):
+                what = f"it has the character {ord(found[0]):#04x}"
+                raise ValueError(f"line {number} is not text ({what}): save the file as UTF-8")
+            yield text.rstrip("\x1a")  # DOS ends a file so
+
+
+def _inflated(file: BufferedReader) -> BufferedReader:
+    try:
+        content = gzip.GzipFile(fileobj=file).read(_MAX_INFLATED + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"the gzip stream is cut off or damaged: {error}") from error
+    if len(content) > _MAX_INFLATED:
+        raise ValueError(f"inflates to more than {_MAX_INFLATED >> 20} MiB: unpack it first")
+    return BufferedReader(BytesIO(content))
