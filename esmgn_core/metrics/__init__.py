@@ -1,8 +1,11 @@
 """Metrics of downstream tasks, in float64 and right under ties.
 
-Arrays may be NumPy arrays or tensors on the CPU. Scores must be finite; what is higher ranks first.
+Arrays may be NumPy arrays, tensors or lists. Scores are finite numbers, also bool and unsigned ones; higher
+scores rank first. NaN labels are unknown and left out. A metric is NaN where it is undefined, such as
+without a known label. Other input raises a ``ValueError``.
 """
 
+from esmgn_core.metrics.arrays import mean_of_known
 from esmgn_core.metrics.bootstrap import Interval, interval, resamples
 from esmgn_core.metrics.correlation import grouped_spearman, pearson, spearman
 from esmgn_core.metrics.errors import accuracy, mean_absolute_error, root_mean_squared_error
@@ -20,6 +23,7 @@ __all__ = [
     "interval",
     "macro_average_precision",
     "mean_absolute_error",
+    "mean_of_known",
     "pearson",
     "resamples",
     "root_mean_squared_error",

@@ -1,6 +1,8 @@
-"""Checked float64 arrays out of what callers have."""
+"""Validated float64 arrays from the scores and labels of callers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,13 +10,39 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
+def numbers(values: ArrayLike) -> NDArray[np.floating]:
+    """Floating-point array of any shape; bool and integers become float64.
+
+    Unsigned and bool values must not be negated, and integers have no NaN: both are converted here.
+    Masked entries of a masked array and ``None`` become NaN. A tensor may be on any device.
+
+    Raises:
+        ValueError: the values are not real numbers, such as text.
+    """
+    if hasattr(values, "detach"):
+        values = _of_tensor(values)
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError("expected numbers, got objects that are not numbers") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"expected numbers, got {array.dtype}")
+    # Half precision is widened: differences and sums of it would overflow at 65504.
+    wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        wide = np.where(np.ma.getmaskarray(values), np.nan, wide)
+    return wide
+
+
 def column(values: ArrayLike) -> Floats:
     """float64 [P], from [P] or [P, 1].
 
     Raises:
-        ValueError: another shape.
+        ValueError: another shape, or values that are not numbers.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = numbers(values).astype(np.float64)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -26,17 +54,48 @@ def columns(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
     """Two :func:`column` of equal length, reduced to the rows where the second is known (not NaN).
 
     Raises:
-        ValueError: they differ in length, or the first holds something that is not finite.
+        ValueError: they differ in length, the first has a value that is not finite, or the second is
+            infinite somewhere.
     """
     one, other = column(first), column(second)
     if len(one) != len(other):
         raise ValueError(f"{len(one)} predictions and {len(other)} labels")
     known = ~np.isnan(other)
     check_finite(one)
+    if np.isinf(other).any():
+        raise ValueError("labels must be finite, or NaN where unknown")
     return one[known], other[known]
+
+
+def binary(labels: ArrayLike) -> NDArray[np.floating]:
+    """Labels of any shape: 1, 0, or NaN where unknown.
+
+    Raises:
+        ValueError: another label occurs.
+    """
+    array = numbers(labels)
+    if not (np.isnan(array) | (array == 0) | (array == 1)).all():
+        raise ValueError("labels must be 1 or 0, or NaN where unknown")
+    return array
 
 
 def check_finite(scores: NDArray[np.floating]) -> None:
     """Raise a ``ValueError`` unless all scores are finite: a NaN would land anywhere in a ranking."""
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
+
+
+def mean_of_known(values: ArrayLike) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    array = numbers(values)
+    known = array[~np.isnan(array)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def _of_tensor(values: Any) -> NDArray[Any]:
+    tensor = values.detach().cpu()
+    # NumPy has no bfloat16.
+    array: NDArray[Any] = (
+        tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
+    ).numpy()
+    return array

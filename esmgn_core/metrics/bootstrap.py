@@ -35,14 +35,15 @@ def resamples(groups: ArrayLike, number: int, *, seed: int = 0) -> Iterator[NDAr
     num_groups = int(member.max()) + 1 if len(member) else 0
     generator = np.random.default_rng(seed)
     for _ in range(number):
-        drawn = np.bincount(generator.integers(num_groups, size=num_groups), minlength=num_groups)
+        places = generator.integers(max(num_groups, 1), size=num_groups)
+        drawn = np.bincount(places, minlength=num_groups)
         yield drawn[member]
 
 
 def interval(values: ArrayLike) -> Interval:
-    """The 95 % percentile interval of a metric's values on resamples; those that are NaN are left out."""
+    """The 95 % percentile interval of a metric's finite values on resamples."""
     found = np.asarray(values, dtype=np.float64)
-    found = found[~np.isnan(found)]
+    found = found[np.isfinite(found)]
     if not len(found):
         return Interval(np.nan, np.nan)
     outside = (1 - CONFIDENCE) / 2

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import Any
 
-from esmgn_core.metrics.arrays import Floats, columns
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from esmgn_core.metrics.arrays import Floats, column, columns
 
 MIN_IN_GROUP = 3
 """Smallest group whose own correlation counts, as in ATOM3D."""
 
 
 def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Pearson's correlation of two [P]; NaN where one is constant. NaN in ``true`` is left out."""
+    """Pearson's correlation of two [P]; NaN where one is constant. NaN in ``true`` is left out.
+
+    Raises:
+        ValueError: the lengths differ, or a value other than NaN in ``true`` is not finite.
+    """
     one, other = columns(predicted, true)
     return _correlation(one, other)
 
@@ -20,10 +26,15 @@ def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
 def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
     """Spearman's rank correlation of two [P], average ranks for ties. NaN in ``true`` is left out.
 
-    0 where one of them is constant, as in TorchDrug (SciPy says NaN), so that a model that says the
-    same for all does not count as better than none.
+    0 where one of them is constant, as in TorchDrug (SciPy returns NaN), so that a model with constant
+    predictions does not count as better than none. NaN for fewer than two known values.
+
+    Raises:
+        ValueError: the lengths differ, or a value other than NaN in ``true`` is not finite.
     """
     one, other = columns(predicted, true)
+    if len(one) < 2:
+        return np.nan
     found = _correlation(ranks(one), ranks(other))
     return 0.0 if np.isnan(found) else found
 
@@ -39,14 +50,16 @@ def grouped_spearman(
     Args:
         predicted: [P].
         true: [P]; NaN is left out.
-        groups: int64 [P], the group of each prediction.
+        groups: [P], the group of each prediction: integers or text.
         counts: [P], how often each group counts (read at its first member); once by default.
+
+    Raises:
+        ValueError: the lengths differ, or a value other than NaN in ``true`` is not finite.
     """
-    values, truth = np.asarray(predicted).ravel(), np.asarray(true).ravel()
-    known = ~np.isnan(truth)
-    member = np.asarray(groups)[known]
-    weight = np.ones(len(member)) if counts is None else np.asarray(counts)[known]
-    values, truth = values[known], truth[known]
+    known = ~np.isnan(column(true))
+    values, truth = columns(predicted, true)
+    _, member = np.unique(_aligned(groups, known), return_inverse=True)
+    weight = np.ones(len(member)) if counts is None else _aligned(counts, known)
     order = np.argsort(member, kind="stable")
     found, weights = [], []
     for rows in np.split(order, np.flatnonzero(np.diff(member[order])) + 1):
@@ -55,6 +68,13 @@ def grouped_spearman(
             weights.append(weight[rows[0]])
     kept = ~np.isnan(found)
     return float(np.average(np.array(found)[kept], weights=np.array(weights)[kept])) if kept.any() else np.nan
+
+
+def _aligned(values: ArrayLike, known: NDArray[np.bool_]) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.shape != known.shape:
+        raise ValueError(f"{len(known)} predictions, and groups or counts of shape {list(array.shape)}")
+    return array[known]
 
 
 def ranks(values: Floats) -> Floats:
@@ -70,8 +90,17 @@ def ranks(values: Floats) -> Floats:
 
 
 def _correlation(one: Floats, other: Floats) -> float:
-    if len(one) < 2:
+    # Compared, not computed: the mean of equal numbers may differ from them in the last bit.
+    if len(one) < 2 or one.min() == one.max() or other.min() == other.max():
         return np.nan
-    first, second = one - one.mean(), other - other.mean()
+    first, second = _centered(one), _centered(other)
     scale = np.sqrt((first @ first) * (second @ second))
     return float(first @ second / scale) if scale > 0 else np.nan
+
+
+def _centered(values: Floats) -> Floats:
+    """Differences from the mean, in units of the largest, whose squares neither overflow nor vanish."""
+    scaled = values / np.abs(values).max()
+    centered: Floats = scaled - scaled.mean()
+    largest = np.abs(centered).max()
+    return centered / largest if largest > 0 else centered

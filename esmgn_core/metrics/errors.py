@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from esmgn_core.metrics.arrays import columns
+from esmgn_core.metrics.arrays import check_finite, columns, numbers
 
 
 def mean_absolute_error(predicted: ArrayLike, true: ArrayLike) -> float:
@@ -26,6 +26,17 @@ def accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
     Args:
         scores: [P, T].
         labels: index of the true class, [P] or [P, 1]; NaN is left out.
+
+    Raises:
+        ValueError: the shapes differ, a score is not finite, or a label is not one of 0 to T - 1.
     """
-    chosen, true = columns(np.asarray(scores).argmax(axis=1), labels)
+    values = numbers(scores)
+    if values.ndim != 2 or not values.shape[1]:
+        raise ValueError(f"expected scores [P, T] of T classes, got shape {list(values.shape)}")
+    check_finite(values)
+    chosen, true = columns(values.argmax(axis=1), labels)
+    if not np.isin(true, np.arange(values.shape[1])).all():
+        raise ValueError(
+            f"labels must be whole numbers from 0 to {values.shape[1] - 1}, or NaN where unknown"
+        )
     return float((chosen == true).mean()) if len(chosen) else np.nan

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from esmgn_core.metrics.arrays import Floats, check_finite
+from esmgn_core.metrics.arrays import Floats, binary, check_finite, numbers
 
 Mode = Literal["distinct", "torchdrug", "cafa"]
 
@@ -17,17 +17,21 @@ def f_max(scores: ArrayLike, labels: ArrayLike, *, mode: Mode = "distinct") -> f
     """Largest harmonic mean of precision and recall over all thresholds.
 
     At a threshold, precision is the mean, over proteins with at least one prediction, of the share of
-    their predictions that are right; recall is the mean, over all proteins, of the share of their
-    positive classes that are predicted. A protein without positive classes has recall 0, and
-    precision 0 once something is predicted for it.
+    their predictions that are right; recall is the mean, over all proteins with a known label, of the
+    share of their positive classes that are predicted. A protein without positive classes has recall 0, and
+    precision 0 once something is predicted for it. NaN where no label is known.
 
     Args:
         scores: [B, T], any monotone function of the probability.
-        labels: [B, T], 1 or 0; NaN takes class and protein out of the sweep.
+        labels: [B, T], 1 or 0; NaN takes this class of this protein out of the sweep. A protein whose
+            labels are all NaN is left out.
         mode: ``distinct``: every distinct score is a threshold. ``torchdrug``: equal scores are taken
             one by one in their order in ``scores``, as TorchDrug does, which is optimistic where there
             are ties. ``cafa``: as ``distinct``, but recall is the mean over the proteins that have
             positive classes.
+
+    Raises:
+        ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
 
     Source: Radivojac et al. 2013 (doi 10.1038/nmeth.2340); arXiv 2203.06125, section 5.
     """
@@ -45,6 +49,7 @@ class Sweep:
         protein: int64 [S], row of the pair's protein.
         precision_change: float64 [S], change of the protein's precision.
         num_positives: int64 [B].
+        is_known: bool [B], True for proteins with a known label.
         ends: int64 [G], places after which a threshold may stand; only those that a hit makes worth
             while: between hits neither precision nor recall rises.
         hits: int64 [H], proteins of the pairs whose label is positive.
@@ -58,6 +63,7 @@ class Sweep:
     protein: NDArray[np.int64]
     precision_change: Floats
     num_positives: NDArray[np.int64]
+    is_known: NDArray[np.bool_]
     ends: NDArray[np.int64]
     hits: NDArray[np.int64]
     hits_within: NDArray[np.int64]
@@ -70,14 +76,14 @@ class Sweep:
         """Sort the scores [B, T] of B proteins; see :func:`f_max`.
 
         Raises:
-            ValueError: shapes differ, or a score is not finite.
+            ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
         """
-        values, truth = np.asarray(scores), np.asarray(labels)
+        values, truth = numbers(scores), binary(labels)
         if values.ndim != 2 or values.shape != truth.shape:
             raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [B, T]")
         check_finite(values)
         # Unknown pairs go to the end of their row and are then left out.
-        known = ~np.isnan(truth) if truth.dtype.kind == "f" else np.ones(truth.shape, dtype=np.bool_)
+        known = ~np.isnan(truth)
         kind: Literal["stable"] | None = "stable" if mode == "torchdrug" else None
         order = np.argsort(np.where(known, -values, np.inf), axis=1, kind=kind)
         positive = np.take_along_axis((truth > 0) & known, order, axis=1)
@@ -88,14 +94,15 @@ class Sweep:
         ranked = np.take_along_axis(values, order, axis=1).ravel()[kept]
         turn = np.argsort(-ranked, kind=kind)
         kept, ranked = kept[turn], ranked[turn]
-        hit, first = positive.ravel()[kept], kept % values.shape[1] == 0
+        hit, first = positive.ravel()[kept], kept % max(values.shape[1], 1) == 0
         ends = _ends(ranked, hit, one_by_one=mode == "torchdrug")
-        protein = kept // values.shape[1]
+        protein = kept // max(values.shape[1], 1)
         return cls(
             score=ranked,
             protein=protein,
             precision_change=change.ravel()[kept],
             num_positives=positive.sum(axis=1),
+            is_known=known.any(axis=1),
             ends=ends,
             hits=protein[hit],
             hits_within=hit.cumsum()[ends],
@@ -111,8 +118,10 @@ class Sweep:
             counts: [B], how often each protein counts; once by default.
 
         Returns:
-            ``(0.0, inf)`` where no class is positive.
+            ``(0.0, inf)`` where no class is positive, ``(NaN, inf)`` where no label is known.
         """
+        if not self._weights(counts).any():
+            return np.nan, np.inf
         if not len(self.ends):
             return 0.0, np.inf
         precision, recall = self.curve(counts)
@@ -133,10 +142,15 @@ class Sweep:
         return precision, recalled / max(answerable, 1e-300)
 
     def average_precision(self, counts: ArrayLike | None = None) -> float:
-        """Micro-averaged precision: of all pairs of protein and class as one ranking. 0 without hits."""
+        """Micro-averaged precision: of all pairs of protein and class as one ranking.
+
+        0 without positive classes, NaN where no label is known.
+        """
+        weight = self._weights(counts)
+        if not weight.any():
+            return np.nan
         if not len(self.ends):
             return 0.0
-        weight = self._weights(counts)
         hits = weight[self.hits].cumsum()[self.hits_within - 1]
         if hits[-1] == 0:
             return 0.0
@@ -145,9 +159,9 @@ class Sweep:
         return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
 
     def _weights(self, counts: ArrayLike | None) -> Floats:
-        if counts is None:
-            return np.ones(len(self.num_positives))
-        return np.asarray(counts, dtype=np.float64)
+        """How often each protein counts, float64 [B]; 0 without a known label."""
+        known = self.is_known.astype(np.float64)
+        return known if counts is None else known * np.asarray(counts, dtype=np.float64)
 
 
 def _ends(ranked: NDArray[np.floating], hit: NDArray[np.bool_], *, one_by_one: bool) -> NDArray[np.int64]:

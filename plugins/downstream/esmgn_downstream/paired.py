@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch.nn import functional
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.errors import StructureError
 from esmgn_core.graph import View
-from esmgn_core.metrics import auroc, average_precision
+from esmgn_core.metrics import auroc, average_precision, mean_of_known
 from esmgn_downstream.head import MLP, HeadedTask, HeadSettings, known_labels
 
 
@@ -83,10 +82,10 @@ class Paired(HeadedTask):
         return TaskOutput((each * known).sum() / max(num_known, 1), num_known)
 
     def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:  # noqa: ARG002
-        """Area under the ROC curve and averaged precision, means over targets."""
+        """Area under the ROC curve and averaged precision, means over targets where defined."""
         pairs = list(zip(predictions.T, labels.T, strict=True))
         metrics = {"auroc": auroc, "aupr": average_precision}
-        return {name: float(np.mean([metric(*pair) for pair in pairs])) for name, metric in metrics.items()}
+        return {name: mean_of_known([metric(*pair) for pair in pairs]) for name, metric in metrics.items()}
 
 
 def _pairs(batch: ProteinBatch) -> tuple[Tensor, Tensor, Tensor]:

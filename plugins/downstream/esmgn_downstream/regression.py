@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from esmgn_core.graph import View
 from esmgn_core.metrics import (
     grouped_spearman,
     mean_absolute_error,
+    mean_of_known,
     pearson,
     root_mean_squared_error,
     spearman,
@@ -47,8 +47,9 @@ class Regression(ProteinTask):
         for column, values in enumerate(labels.T):
             known = values[~values.isnan()].double()
             self.mean[column] = known.mean() if len(known) else 0.0
-            std = known.std() if len(known) > 1 else torch.zeros(())
-            self.std[column] = std if std > 0 else 1.0
+            # Compared, not computed: the deviation of equal numbers may be a rounding error above 0.
+            varies = len(known) > 1 and bool(known.min() < known.max())
+            self.std[column] = known.std() if varies else 1.0
 
     def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:
         """Values float32 [B, T]."""
@@ -63,7 +64,10 @@ class Regression(ProteinTask):
         return TaskOutput((error.square() * known).sum() / max(num_known, 1), num_known)
 
     def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:
-        """Correlations and errors, means over targets; rank correlation within groups where there are any."""
+        """Correlations and errors, means over targets; rank correlation within groups where there are any.
+
+        A target for which a score is undefined, such as one without a known label, is left out of its mean.
+        """
         metrics = {
             "spearman": spearman,
             "pearson": pearson,
@@ -71,11 +75,7 @@ class Regression(ProteinTask):
             "root_mean_squared_error": root_mean_squared_error,
         }
         pairs = list(zip(predictions.T, labels.T, strict=True))
-        scores = {name: _mean([metric(*pair) for pair in pairs]) for name, metric in metrics.items()}
-        if int(groups.bincount().max()) >= MIN_IN_GROUP:
-            scores["spearman_per_group"] = _mean([grouped_spearman(*pair, groups) for pair in pairs])
+        scores = {name: mean_of_known([metric(*pair) for pair in pairs]) for name, metric in metrics.items()}
+        if len(groups) and int(groups.bincount().max()) >= MIN_IN_GROUP:
+            scores["spearman_per_group"] = mean_of_known([grouped_spearman(*pair, groups) for pair in pairs])
         return scores
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values))

@@ -147,3 +147,57 @@ def test_without_any_positive():
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="scores must be finite"):
         f_max(np.array([[np.nan, 1.0]]), np.array([[1, 0]]))
+
+
+METRICS = (f_max, average_precision, macro_average_precision)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("mode", [np.uint8, np.uint16, np.int64, np.float16, object])
+def test_scores_of_any_kind_of_number_rank_as_their_values(metric, mode):
+    scores = np.array([[9, 3, 0], [5, 6, 1], [2, 4, 8]])
+    labels = np.eye(3)
+    assert metric(scores.astype(mode), labels) == metric(scores.astype(float), labels) == 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_bool_scores_rank_true_first(metric):
+    assert metric(np.eye(3, dtype=bool), np.eye(3)) == 1
+
+
+@pytest.mark.parametrize("mode", ["distinct", "torchdrug", "cafa"])
+def test_a_protein_without_a_known_label_does_not_count(mode):
+    """Its recall is unknown, not 0."""
+    scores = np.array([*SCORES[:2], [3.0, 2.0, 1.0]])
+    labels = np.array([*LABELS[:2].astype(float), [np.nan] * 3])
+    assert f_max(scores, labels, mode=mode) == pytest.approx(f_max(SCORES[:2], LABELS[:2], mode=mode))
+    sweep = Sweep.over(scores, labels, mode=mode)
+    assert sweep.best([1, 1, 5]) == Sweep.over(SCORES[:2], LABELS[:2], mode=mode).best()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_metrics_of_no_known_label_are_undefined(metric):
+    assert np.isnan(metric(SCORES, np.full((3, 3), np.nan)))
+    assert np.isnan(metric(np.zeros((0, 3)), np.zeros((0, 3))))
+    assert np.isnan(metric(np.zeros((2, 0)), np.zeros((2, 0))))
+    assert np.isnan(Sweep.over(SCORES[:2], [[1, 0, 0], [np.nan] * 3]).best([0, 1])[0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS * 2, "labels must be 1 or 0"),
+        (np.where(LABELS > 0, np.inf, 0), "labels must be 1 or 0"),
+        (LABELS[:2], "must be"),
+    ],
+)
+def test_other_labels_are_refused(metric, labels, message):
+    with pytest.raises(ValueError, match=message):
+        metric(SCORES, labels)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_class_and_constant_scores(metric):
+    """One class with constant scores: everything is predicted or nothing."""
+    assert metric(np.zeros((4, 1)), [[1], [0], [0], [0]]) == pytest.approx(0.25)
