@@ -128,7 +128,9 @@ def _plain(parts: list[Any]) -> list[Any]:
 
 
 def score(task: DownstreamTask, found: Predictions) -> dict[str, float]:
-    """The task's scores of predictions."""
+    """The task's scores of predictions; its deciding score is NaN if a prediction is not finite."""
+    if not bool(found.values.isfinite().all()):
+        return {task.metric: math.nan}
     return task.score(found.values, found.labels, found.groups)
 
 
@@ -140,7 +142,7 @@ def score_with_intervals(
     Predictions of one group are drawn together, see :func:`esmgn_core.metrics.resamples`.
     """
     values = score(task, found)
-    if not number:
+    if not number or not bool(found.values.isfinite().all()):
         return {name: {"value": value} for name, value in values.items()}
     draws = resamples(found.groups, number)
     if isinstance(task, Resampled):

@@ -237,22 +237,40 @@ class Trainer:
         """Means and scores over the held-out proteins; keeps the model if it is the best so far.
 
         The deciding score of a downstream task says which is best, else the loss; without held-out
-        proteins the loss of the training step.
+        proteins the loss of the training step. A value that is not finite is never the best; if no
+        validation gives a finite one, the weights of the last step are kept.
         """
         indices = self.dataset.split("valid")
         deciding, logged = train_means["loss"], {}
         with self.learner.evaluating() as step:
             if indices:
                 means, scores = evaluate(step, self.downstream, self._held_out(indices), self.world)
-                values, _ = means.over(self.world, like=self._trained_on)
+                values, totals = means.over(self.world, like=self._trained_on)
+                if not totals["num_samples"]:  # means of nothing are 0, which would win
+                    values = dict.fromkeys(values, math.nan)
                 deciding = scores[self.downstream.metric] if self.downstream else values["loss"]
                 logged = {f"valid_{name}": value for name, value in (values | scores).items()}
             value = -deciding if self.downstream and indices else deciding
-            if value < self.progress.best_value or not self.progress.best_step:
+            if math.isfinite(value) and value < self.progress.best_value:
                 self.progress.best_value, self.progress.best_step = value, self.progress.step
                 self._save_best(step)
+            elif not math.isfinite(value):
+                self._undefined(step, deciding)
         self.learner.validated(deciding)
         return logged
+
+    def _undefined(self, step: TrainStep, value: float) -> None:
+        """Warn about a validation value that is not finite; keep the last weights if all were so."""
+        name = self.downstream.metric if self.downstream else "loss"
+        last = self.progress.step == self.schedule.num_steps and math.isinf(self.progress.best_value)
+        outcome = "this step cannot be selected as the best"
+        if last:
+            outcome = (
+                f"no validation gave a number, so {self.run.model.name} has the weights of this last step"
+            )
+            self.progress.best_step = self.progress.step
+            self._save_best(step)
+        self.observers.notice(f"step {self.progress.step}: the validation {name} is {value}; {outcome}")
 
     def _save_best(self, step: TrainStep) -> None:
         try:

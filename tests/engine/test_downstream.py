@@ -33,6 +33,7 @@ from esmgn_core.spec import Kind
 from esmgn_core.testing import example_proteins
 from esmgn_core.testing.files import write_pdb
 from esmgn_datasets.table import Table
+from esmgn_downstream.regression import Regression
 
 from .processes import Job, run_alone, run_together
 
@@ -333,3 +334,48 @@ def test_labels_that_do_not_fit_the_task(run: Run) -> None:
         "  'csv' has a label of 1 number for each protein\n"
         "  'multilabel' takes a label of 2 numbers for each protein"
     )
+
+
+REGRESSION = ("downstream.name=regression", "data.kind=regression", "data.labels=value")
+
+
+def test_an_undefined_validation_score_is_never_the_best(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN compares as neither better nor worse: the first epoch must not win by it."""
+    given = iter([float("nan"), 0.25, float("nan")])
+
+    def score(*_: object) -> dict[str, float]:
+        return {"spearman": next(given, 0.0)}
+
+    monkeypatch.setattr(Regression, "score", score)
+    outcome = run(*REGRESSION, "train.epochs=3", "train.resamples=0")
+    steps = [line["step"] for line in outcome.run.read_metrics() if "valid_spearman" in line]
+    assert outcome.progress.best_step == steps[1]
+    assert outcome.progress.best_value == -0.25
+    log = outcome.run.log_file.read_text()
+    assert f"step {steps[0]}: the validation spearman is nan; this step cannot be selected" in log
+
+
+def test_without_a_defined_validation_score_the_last_weights_are_kept_with_a_warning(
+    run: Run, table: Path, tmp_path: Path
+) -> None:
+    """The only validation protein has no label."""
+    rows = table.read_text().splitlines()
+    kept = [rows[0], *(row for row in rows if row.endswith(",train")), "long_1,,,valid1,valid"]
+    file = tmp_path / "few.csv"
+    file.write_text("\n".join(kept) + "\n")
+    outcome = run(*REGRESSION, "train.epochs=2", f"data.table={file}", f"data.structures={table.parent}")
+    assert outcome.progress.best_step == outcome.progress.step == outcome.num_steps
+    assert outcome.run.model.exists()
+    log = outcome.run.log_file.read_text()
+    assert "the validation spearman is nan; no validation gave a number, so model.safetensors has" in log
+    scores = json.loads(outcome.run.results.read_text())["sets"]["valid"]["scores"]
+    assert scores["spearman"]["value"] is None
+
+
+def test_predictions_that_are_not_finite_have_no_score() -> None:
+    values = torch.tensor([[1.0], [float("nan")], [3.0]])
+    found = Predictions.named(values, torch.ones(3, 1), ["a", "b", "c"])
+    task = Regression(Regression.Settings(), encoder_dim=2, num_targets=1)
+    report = score_with_intervals(task, found, 10)
+    assert list(report) == ["spearman"]
+    assert np.isnan(report["spearman"]["value"])

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from esmgn_core import hookimpl
 from esmgn_core.configure import configure, read_run_file
 from esmgn_core.engine import train as train_module
+from esmgn_core.engine.means import Means
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.engine.session import resume_run, start_run
@@ -101,6 +102,23 @@ def test_model_file_is_the_encoder_with_the_lowest_held_out_loss(start: Start) -
     valid = {line["step"]: line["valid_loss"] for line in outcome.run.read_metrics() if "valid_loss" in line}
     assert outcome.progress.best_step == min(valid, key=valid.__getitem__)
     assert outcome.progress.best_value == min(valid.values())
+
+
+def test_a_validation_loss_over_nothing_is_never_the_best(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no validation protein has a question, the loss would be a perfect 0."""
+
+    def nothing(*_: object) -> tuple[Means, dict[str, float]]:
+        return Means(), {}
+
+    monkeypatch.setattr("esmgn_core.engine.train.evaluate", nothing)
+    outcome = start("train.epochs=2")
+    assert outcome.progress.best_value == float("inf")
+    assert outcome.progress.best_step == outcome.progress.step
+    log = outcome.run.log_file.read_text()
+    assert "the validation loss is nan; this step cannot be selected as the best" in log
+    assert "no validation gave a number" in log
 
 
 class StopAt:
