@@ -181,3 +181,15 @@ def test_a_run_on_a_store_without_the_feature_says_how_to_get_it(esmgn: Esmgn, f
         "and the proteins have no such features\n"
         "  build a store that keeps it: esmgn data build SOURCE... -o STORE --exposure\n"
     )
+
+
+def test_a_leak_between_splits_ends_with_an_error_status(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    """Scripts stop at it: the status is what they look at."""
+    for name in ("one", "two"):
+        (folder / f"{name}.pdb").write_text(pdb_text(replace(example_proteins()[2], name=name)))
+    store, splits = tmp_path / "store", tmp_path / "splits.tsv"
+    esmgn("data", "build", folder, "-o", store)
+    splits.write_text("one\ttrain\ntwo\tvalid\n")
+    result = esmgn("data", "split", store, "-o", splits, "--check")
+    assert result.status == 2
+    assert "one (train), two (valid)" in result.err or "two (valid), one (train)" in result.err

@@ -191,3 +191,82 @@ def test_a_job_file_needs_a_run_folder(esmgn: Esmgn) -> None:
     finished = esmgn("run", "--slurm")
     assert (finished.status, finished.out) == (2, "")
     assert finished.err.endswith("  name it: --out DIR\n")
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Arguments of the runs that were started; each fails and writes what ``outcome`` says."""
+    calls: list[list[str]] = []
+
+    def fail(number: int, arguments: Sequence[str], report: Path) -> int:  # noqa: ARG001
+        calls.append(list(arguments))
+        if len(calls) > 5:
+            pytest.fail("started again and again")
+        said = {"run": os.environ["LAUNCHED_RUN"], "started": 2_000, "status": 3}
+        report.write_text(json.dumps(said))
+        return 1
+
+    monkeypatch.setattr(launch, "_torchrun", fail)
+    return calls
+
+
+@pytest.mark.parametrize(("recorded", "num_starts"), [(1_000, 1), (3_000, 6)])
+def test_a_run_starts_again_only_after_a_new_shortage_of_memory(
+    launched: list[list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recorded: int,
+    num_starts: int,
+) -> None:
+    """A record of an earlier shortage must not restart a run that fails for another reason for ever."""
+    (tmp_path / "last").mkdir()
+    (tmp_path / "out_of_memory.json").touch()
+    os.utime(tmp_path / "out_of_memory.json", ns=(recorded, recorded))
+    monkeypatch.setenv("LAUNCHED_RUN", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["esmgn", "run", "--processes", "2", "--seq", "esm2_tiny"])
+    if num_starts > 1:
+        with pytest.raises(pytest.fail.Exception, match="started again and again"):
+            launch.run_processes(2, on_cpu=True)
+        assert launched[1] == ["run", "--resume", str(tmp_path)]
+    else:
+        assert launch.run_processes(2, on_cpu=True) == 3
+    assert len(launched) == num_starts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "on_cpu", "expected"),
+    [
+        (["--gpus", "2", "--seq", "esm2_tiny"], False, ["--seq", "esm2_tiny"]),
+        (["--processes=2"], True, ["--set", "train.device=cpu"]),
+        (["--processes", "2", "--resume", "R"], True, ["--resume", "R"]),
+    ],
+    ids=["gpus", "processes", "resumed"],
+)
+def test_processes_of_a_run_get_its_arguments_and_only_those_without_gpus_the_cpu(
+    launched: list[list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    on_cpu: bool,
+    expected: list[str],
+) -> None:
+    monkeypatch.setenv("LAUNCHED_RUN", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["esmgn", "run", *arguments])
+    launch.run_processes(2, on_cpu=on_cpu)
+    assert launched == [["run", *expected]]
+
+
+@pytest.mark.parametrize(("flag", "on_cpu"), [("--gpus", False), ("--processes", True)])
+def test_gpus_run_on_gpus_and_processes_on_the_cpu(
+    esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch, flag: str, on_cpu: bool
+) -> None:
+    started: list[tuple[int, bool]] = []
+
+    def note(number: int, *, on_cpu: bool) -> int:
+        started.append((number, on_cpu))
+        return 0
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("esmgn_cli.run_command.run_processes", note)
+    assert esmgn("run", flag, 3).status == 0
+    assert started == [(3, on_cpu)]

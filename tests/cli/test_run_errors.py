@@ -193,3 +193,10 @@ def test_python_m_esmgn_cli_is_the_program(tmp_path: Path) -> None:
     assert done.stderr.startswith(
         "error: unknown structure encoder 'gearnett' (--struct)\n  did you mean: gearnet?\n"
     )
+
+
+@pytest.mark.parametrize("flag", ["--init", "--recipe", "--data", "--out"])
+def test_resume_takes_no_other_beginning(esmgn: Esmgn, flag: str) -> None:
+    assert error(esmgn, "--resume", "R", flag, "X").startswith(
+        f"--resume goes on with a run as it is; it cannot be combined with {flag}\n"
+    )

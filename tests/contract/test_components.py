@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from esmgn_core.compose import draw_up
+from esmgn_core.configure import configure
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 from esmgn_core.store import BuildOptions, build
-from esmgn_core.testing import check_component, example_proteins
+from esmgn_core.testing import check_component, example_batch, example_proteins
 from esmgn_core.testing.files import write_pdb
 
 REGISTRY = discover()
@@ -84,3 +87,54 @@ def write_structures(folder: Path) -> Path:
         for protein in example_proteins(seed):
             write_pdb(protein, folder / f"{protein.name}_{seed}.pdb")
     return folder
+
+
+# CDConv pools the rows of its coarsest level, not residues.
+WITH_READOUT = [(Kind.SEQ, "esm2"), (Kind.SEQ, "onehot"), *READOUTS]
+WITH_READOUT.remove((Kind.STRUCT, "cdconv"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), WITH_READOUT, ids=[f"{kind}-{name}" for kind, name in WITH_READOUT]
+)
+@pytest.mark.parametrize("readout", ["sum", "mean"])
+def test_the_readout_that_is_set_is_the_one_applied(kind, name, readout):
+    """The representation of a protein is the sum or the mean over its residues, as the setting says."""
+    tables = {
+        "seq": {"name": "esm2", **SMALL[Kind.SEQ, "esm2"]},
+        "struct": {"name": "gearnet", **SMALL[Kind.STRUCT, "gearnet"]},
+        "fuse": {"name": "serial"},
+        str(kind): {"name": name, **SMALL.get((kind, name), {}), "readout": readout},
+    }
+    composed = draw_up(REGISTRY, configure(REGISTRY, [tables]))
+    encoder, batch = composed.encoder().eval(), example_batch()
+    graph = composed.graph()(batch)
+    with torch.no_grad():
+        if kind is Kind.SEQ:
+            encoding = encoder.sequence(batch)
+        elif kind is Kind.STRUCT:
+            encoding = encoder.structure(batch, graph, encoder.sequence(batch).residue)
+        else:
+            encoding = encoder(batch, graph)
+    pooled = [getattr(part, readout)(0) for part in torch.split(encoding.residue, batch.lengths.tolist())]
+    torch.testing.assert_close(encoding.protein, torch.stack(pooled), rtol=1e-4, atol=1e-5)
+
+
+def test_cross_fusion_drops_attention_in_training_alone():
+    """``dropout`` reaches the attention; in evaluation nothing is dropped."""
+    encodings = {}
+    for dropout in (0.0, 0.5):
+        tables = {
+            "seq": {"name": "esm2", **SMALL[Kind.SEQ, "esm2"]},
+            "struct": {"name": "gearnet", **SMALL[Kind.STRUCT, "gearnet"]},
+            "fuse": {"name": "cross", **SMALL[Kind.FUSE, "cross"], "dropout": dropout},
+        }
+        composed = draw_up(REGISTRY, configure(REGISTRY, [tables]))
+        encoder, batch = composed.encoder().eval(), example_batch()
+        graph = composed.graph()(batch)
+        with torch.no_grad():
+            assert torch.equal(encoder(batch, graph).residue, encoder(batch, graph).residue)
+            encoder.get_submodule("fuser").train()
+            encodings[dropout] = [encoder(batch, graph).residue for _ in range(2)]
+    assert torch.equal(*encodings[0.0])
+    assert not torch.allclose(*encodings[0.5])

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from esmgn_core.alphabet import MASKED
 from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.compose import draw_up
 from esmgn_core.errors import SettingsError
 from esmgn_core.feature_cache import CachedEncoder, FeatureCache, state_sha256
+from esmgn_core.registry import discover
 from esmgn_core.settings import CacheTable
 from esmgn_core.testing import example_batch
 from esmgn_esm2.encoder import ESM2
@@ -229,3 +231,30 @@ def test_a_task_that_leaves_no_sequence_whole_is_told(start: Start, tmp_path: Pa
 
 def test_the_cache_is_off_unless_asked() -> None:
     assert small_config().cache.features == "off"
+
+
+def test_each_window_setting_has_its_own_cache(tmp_path: Path) -> None:
+    """A long sequence read in other windows gets other features, so that they must not be shared."""
+    registry, folders = discover(), []
+    for changes in (
+        (),
+        ("length.policy=window", "length.max_residues=64", "length.overlap=32"),
+        ("length.policy=window", "length.max_residues=64", "length.overlap=16"),
+        ("length.policy=window", "length.max_residues=48", "length.overlap=16"),
+    ):
+        torch.manual_seed(0)
+        encoder = draw_up(registry, small_config(*changes)).encoder().freeze_sequence()
+        folders.append(encoder.keep_features(CacheTable(features="fp32", path=tmp_path)).folder)
+    assert len(set(folders)) == 4
+
+
+def test_a_forked_process_opens_the_cache_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LMDB does not allow an environment to be carried across a fork."""
+    opened: list[int] = []
+    monkeypatch.setattr("lmdb.open", lambda *_, **__: opened.append(os.getpid()) or object())
+    cache = FeatureCache(tmp_path, dtype=torch.float32, max_bytes=1 << 20)
+    first = cache._environment()
+    assert cache._environment() is first
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert cache._environment() is not first
+    assert len(opened) == 2

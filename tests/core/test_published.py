@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from esmgn_core.compose import draw_up
 from esmgn_core.configure import configure
 from esmgn_core.engine.encoder_folder import EncoderFolder
-from esmgn_core.errors import RunError, WeightsError
+from esmgn_core.errors import EsmgnError, RunError, WeightsError
 from esmgn_core.model import JointEncoder
 from esmgn_core.published.convert import EXTRAS, export_folder, import_file
 from esmgn_core.published.entries import Layout, Model, SequenceSize, StructureSize
@@ -437,3 +438,41 @@ def test_fair_esms_own_code_loads_what_is_exported_strictly(tmp_path: Path) -> N
     for state in (first, second):
         del state["contact_head.regression.weight"], state["contact_head.regression.bias"]
     assert_same(first, second)
+
+
+def test_an_export_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk half-way: neither half a file nor a temporary one."""
+    file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
+    import_file(discover(), file, tmp_path / "imported")
+
+    def fill(_: object, target: Any) -> None:
+        if hasattr(target, "write"):
+            target.write(b"half")
+        else:
+            Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fill)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(EsmgnError, match="No space left on device"):
+        export_folder(discover(), tmp_path / "imported", tmp_path / "out" / "exported.pth")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_export_holds_its_tensors_and_nothing_around_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.save writes all the memory that a view is part of."""
+    file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
+    import_file(discover(), file, tmp_path / "imported")
+    export_folder(discover(), tmp_path / "imported", tmp_path / "plain.pth")
+    original = EncoderFolder.tensors
+
+    def views(self: EncoderFolder, *arguments: Any) -> dict[str, Tensor]:
+        whole = original(self, *arguments)
+        return {name: torch.stack([tensor] * 9)[4] for name, tensor in whole.items()}
+
+    monkeypatch.setattr(EncoderFolder, "tensors", views)
+    export_folder(discover(), tmp_path / "imported", tmp_path / "views.pth")
+    sizes = [(tmp_path / name).stat().st_size for name in ("plain.pth", "views.pth")]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)

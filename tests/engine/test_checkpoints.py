@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from esmgn_core.engine import checkpoints as checkpoints_module
 from esmgn_core.engine import state as state_module
 from esmgn_core.engine.checkpoints import verify
 from esmgn_core.engine.run_folder import RunFolder
@@ -149,3 +151,52 @@ def test_a_clock_that_goes_back_changes_nothing(start: Start, monkeypatch: pytes
     back = start("train.time_limit=60", out="back")
     assert back.progress.step == back.num_steps
     assert losses(back.run) == losses(whole)
+
+
+def test_a_checkpoint_is_on_the_disk_and_verified_before_the_one_before_is_given_up(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order: flush every file, verify the new folder, move the old one, move the new one."""
+    events: list[str] = []
+    flush, check, rename = os.fsync, checkpoints_module.verify, Path.rename
+
+    def flushed(number: int) -> None:
+        events.append(f"flush {Path(f'/proc/self/fd/{number}').readlink().name}")
+        flush(number)
+
+    def verified(folder: Path) -> None:
+        events.append(f"verify {folder.name}")
+        check(folder)
+
+    def renamed(path: Path, target: Path) -> Path:
+        events.append(f"{path.name} -> {Path(target).name}")
+        return rename(path, target)
+
+    run = start("train.max_steps=2").run
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(checkpoints_module, "verify", verified)
+    monkeypatch.setattr(Path, "rename", renamed)
+    resume_run(discover(), run.path, changes={"train": {"max_steps": 4}})
+    names = ["model.safetensors", "state.pt", "checksums.json"]
+    first = events.index("verify .last.new")
+    assert {f"flush {name}" for name in names} <= set(events[:first])
+    moves = [event for event in events[first:] if "last" in event and " -> " in event]
+    assert moves == ["last -> previous", ".last.new -> last"]
+
+
+def test_a_new_checkpoint_that_reads_back_differently_is_refused(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that loses what it took: the checkpoint before stays, and the run says so."""
+    original = checkpoints_module.seal
+
+    def lose(folder: Path) -> None:
+        original(folder)
+        content = (folder / "state.pt").read_bytes()
+        (folder / "state.pt").write_bytes(content[:-1] + b"?")
+
+    whole = start("train.max_steps=2", out="whole").run
+    monkeypatch.setattr(checkpoints_module, "seal", lose)
+    with pytest.raises(RunError, match=r"state\.pt is damaged: its checksum differs"):
+        resume_run(discover(), whole.path, changes={"train": {"max_steps": 4}})
+    verify(whole.last)

@@ -10,18 +10,22 @@ from typing import Any, cast
 import pytest
 import torch
 
+from esmgn_core.compose import draw_up
+from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.held_out import held_out_batches
+from esmgn_core.engine.held_out import HeldOutPasses, held_out_batches
 from esmgn_core.engine.loader import (
     ProteinSchedule,
     ResidueSchedule,
     Schedule,
     encoded_lengths,
 )
+from esmgn_core.engine.reader import Reader
 from esmgn_core.errors import RunError
+from esmgn_core.registry import discover
 from esmgn_core.settings import TrainTable
 
-from .conftest import Start
+from .conftest import Start, small_config
 
 
 def schedule(num_proteins: int, *, world_size: int = 1, group_size: int = 1, **train: int) -> Schedule:
@@ -225,3 +229,18 @@ def test_held_out_proteins_are_seen_once_over_all_processes(num_proteins: int) -
         for index in part.indices
     ]
     assert sorted(seen) == list(range(num_proteins))
+
+
+def test_validation_draws_are_those_of_no_training_step(start: Start) -> None:
+    """The same at every validation, and unlike those that a protein gets in training."""
+    train = TrainTable(proteins_per_batch=4)
+    run = start("train.max_steps=1")
+    dataset = draw_up(discover(), small_config()).dataset()
+    reader = Reader(dataset, 0, lambda _: None, lambda _: None)
+    step = cast(Any, SimpleNamespace(parameters=lambda: iter(())))
+    passes = HeldOutPasses(reader, step, train, World(torch.device("cpu")))
+    counts = torch.tensor([8] * 3)
+    first, again = (next(iter(passes([0, 1, 2]))).draws.uniform(counts) for _ in range(2))
+    assert torch.equal(first, again)
+    for number in range(run.num_steps + 20):
+        assert not torch.equal(SeededDraws(train.seed, number, [0, 1, 2]).uniform(counts), first)

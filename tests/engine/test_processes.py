@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from esmgn_core.configure import parse_assignments
+from esmgn_core.engine import train as train_module
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import resume_run
 from esmgn_core.registry import discover
@@ -95,7 +98,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         begun = job(folders[size], "sharded", size, "train.max_steps=2")
         jobs += [begun._replace(out=folders[size] / "begun"), apart(folders[size], size)]
         if size == 2:
-            jobs.append(job(folders[size], "proteins_alone", size, *PROTEINS_ALONE))
+            noted = functools.partial(note_seeds, folders[size])
+            jobs.append(job(folders[size], "proteins_alone", size, *PROTEINS_ALONE)._replace(before=noted))
         run_together(jobs, world_size=size)
     return folders
 
@@ -152,3 +156,22 @@ def test_unsynchronised_statistics_are_each_process_s_own(runs: dict[int, Path],
     alone, apart = (RunFolder(runs[size] / "unsynchronised") for size in (1, world_size))
     losses = [[line["loss"] for line in run.read_metrics()] for run in (alone, apart)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def note_seeds(folder: Path) -> None:
+    """Note what torch's own generator is seeded with in each step of this process, for dropout."""
+    original = train_module.seed_step
+
+    def seed(*arguments: int) -> None:
+        original(*arguments)
+        with (folder / f"seeds-{os.environ['RANK']}.txt").open("a") as file:
+            file.write(f"{torch.initial_seed()}\n")
+
+    train_module.seed_step = seed
+
+
+def test_processes_drop_different_units(runs: dict[int, Path]) -> None:
+    """Dropout would else hide the same units of every process's proteins."""
+    seeds = [(runs[2] / f"seeds-{rank}.txt").read_text().split() for rank in range(2)]
+    assert len(seeds[0]) == len(seeds[1]) == 2
+    assert len({*seeds[0], *seeds[1]}) == 4

@@ -51,6 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, proteins: list[Protein]) -> Pa
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     data = [f"data.table={folder / 'labels.csv'}", f"data.structures={folder / 'structures'}"]
     train = ["downstream.name=multilabel", "data.name=csv", "train.max_steps=2", "train.proteins_per_batch=2"]
+    train += ["downstream.dropout=0.5"]
     config = configure(discover(), [parse_assignments([*ENCODER, *data, *train])])
     return start_run(discover(), config, out=folder / "run").run.path
 
@@ -207,3 +208,12 @@ def browse(*flags: str, page: Path) -> str:
         check=True,
     )
     return done.stdout
+
+
+def test_heads_predict_without_dropout(predictor: Predictor, proteins: list[Protein]) -> None:
+    """Dropout acts in training only: two predictions of one protein are equal."""
+    modules = list(predictor.task.modules())  # type: ignore[attr-defined]
+    assert any(isinstance(module, torch.nn.Dropout) for module in modules)
+    assert not any(module.training for module in modules)
+    first, second = (predictor.outputs(proteins[0]) for _ in range(2))
+    assert torch.equal(first, second)

@@ -165,3 +165,18 @@ def test_parameters_are_the_published_ones_without_the_heads(
     contact_parameters = num_layers * attention_heads + 1
     count = sum(parameter.numel() for parameter in trunk.parameters())
     assert count + language_parameters + contact_parameters == num_parameters
+
+
+def test_the_gradient_passes_through_frozen_layers_made_in_parts(make_batch, monkeypatch):
+    """Importance of residues is asked of frozen models: large activations must not be updated in place."""
+    size = {"num_layers": 1, "embed_dim": 32, "attention_heads": 4}
+    transformer = same_weights(fair_esm_model(**size), **size).requires_grad_(requires_grad=False)
+    tokens = pack_tokens(make_batch("ACDEFGHIKLMNPQRSTVWY" * 40), token_table("X"), "separate")
+    gradients = []
+    for limit in (1 << 30, 1000):
+        monkeypatch.setattr("esmgn_esm2.model._FEED_FORWARD_BYTES", limit)
+        hidden = transformer._embed(tokens).requires_grad_()
+        rotary = transformer._rotary(tokens, hidden.dtype)
+        transformer.layers[0](hidden, rotary, tokens.pack).sin().sum().backward()
+        gradients.append(hidden.grad)
+    assert torch.equal(*gradients)

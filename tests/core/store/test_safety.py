@@ -16,12 +16,14 @@ import tarfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from esmgn_core.errors import DataError
 from esmgn_core.io.read import Reading
 from esmgn_core.io.write import pdb_text
 from esmgn_core.store import BuildOptions, Store, build, parts
+from esmgn_core.store.columns import write_columns
 from esmgn_core.store.parts import PartTask
 from esmgn_core.store.sources import Item
 from esmgn_core.store.workers import Progress, run_parts
@@ -317,3 +319,19 @@ def test_parts_are_complete_or_absent(folder, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No space left"):
         build([str(folder)], tmp_path / "store", BuildOptions())
     assert list((tmp_path / "store" / "building" / "parts").iterdir()) == []
+
+
+def test_columns_are_on_the_disk_before_they_count_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not leave a shard whose name is there and whose bytes are not."""
+    flushed: list[str] = []
+    original = os.fsync
+
+    def note(number: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{number}").readlink()))
+        original(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_columns(tmp_path / "a.safetensors", {"x": [np.arange(3, dtype=np.int32)]}, {})
+    assert flushed == [str(tmp_path / "a.safetensors")]

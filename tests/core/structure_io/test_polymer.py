@@ -118,3 +118,16 @@ def test_coarse_grained_beads_are_refused(read):
     assert "coarse-grained" in read.refuses(pdb(beads))
     real = [atom for i in range(1, 9) for atom in residue(i, atoms=("CA", "CB"))]
     assert len(read(pdb(real))) == 8
+
+
+def test_alternates_are_counted_of_residues_that_are_read(read):
+    """Not of a ligand, and not of a residue that is dropped for want of a CA atom."""
+
+    def alternates(atoms):
+        return [replace(atom, altloc=letter, occupancy=0.5) for letter in "AB" for atom in atoms]
+
+    kept, dropped = residue(2, "SER"), residue(3, "SER", atoms=("N", "C", "O"))
+    ligand = [replace(SUGAR, number=40)]
+    protein = read(pdb(chain("ALA"), *map(alternates, (kept, dropped, ligand)), chain("GLY", start=4)))
+    assert (protein.sequence, read.report.without_ca, read.report.left_out) == ("ASG", 1, 1)
+    assert read.report.alternates == 1
