@@ -52,6 +52,10 @@ class RunError(EsmgnError):
     """A run that cannot start, go on or be resumed."""
 
 
+class WriteError(EsmgnError):
+    """A file that cannot be written: the disk is full, or the place is read-only."""
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> tuple[str, ...]:
     """A one-line hint naming the nearest candidate, or nothing when none is near.
 

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.machine.files import cache_dir
 from esmgn_core.protocols import SequenceEncoder
 from esmgn_core.settings import CacheTable, ComponentSettings
-from esmgn_core.weights import cache_dir
 
 logger = logging.getLogger(__name__)
 

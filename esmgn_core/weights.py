@@ -24,7 +24,10 @@ from pydantic import Field, model_validator
 from safetensors.torch import load_file as load_safetensors
 
 from esmgn_core.download import DownloadError, download
-from esmgn_core.errors import WeightsError
+from esmgn_core.errors import WeightsError, WriteError
+from esmgn_core.machine.files import cache_dir as cache_dir
+from esmgn_core.machine.files import file_sha256 as file_sha256
+from esmgn_core.machine.files import write_atomically, write_failure
 from esmgn_core.settings import ComponentSettings
 
 logger = logging.getLogger(__name__)
@@ -82,13 +85,6 @@ class Checkpoint(RemoteFile):
         return self
 
 
-def cache_dir() -> Path:
-    """The folder for everything that can be made or downloaded again."""
-    if named := os.environ.get("ESMGN_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "esmgn"
-
-
 def fetch(
     checkpoint: RemoteFile,
     *,
@@ -128,7 +124,7 @@ def fetch(
         raise _unavailable(checkpoint, str(error), setting, refused) from error
     except OSError as error:
         hint = "choose another folder for the cache: ESMGN_CACHE=DIR"
-        raise WeightsError(f"cannot write {target}: {error.strerror or error}", hint) from error
+        raise WeightsError(f"cannot write {target}: {write_failure(target, error)}", hint) from error
     return found or target
 
 
@@ -197,12 +193,6 @@ def _unavailable(
     )
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def remembered_digests(path: Path) -> Digests:
     """Checksums of a large file: read once, then remembered by path, size and time of change.
 
@@ -223,11 +213,9 @@ def remembered_digests(path: Path) -> Digests:
 
 def _remember(path: Path, digests: Digests) -> None:
     record = _record(path)
-    written = _beside(record, f".{os.getpid()}")
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
+    with contextlib.suppress(OSError, WriteError):  # a cache that cannot be written costs time only
         record.parent.mkdir(parents=True, exist_ok=True)
-        written.write_text(json.dumps(_identity(path) | digests._asdict()))
-        written.replace(record)
+        write_atomically(record, json.dumps(_identity(path) | digests._asdict()))
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -137,10 +137,10 @@ def tell(**values: Any) -> None:
     """Add to what the launching process is told; nothing is done without one."""
     report = os.environ.get(_REPORT)
     if report and os.environ.get("RANK") == "0":
+        from esmgn_core.machine.files import write_atomically
+
         path = Path(report)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({**_read(path), **values}))
-        fresh.replace(path)
+        write_atomically(path, json.dumps({**_read(path), **values}))
 
 
 def _read(report: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from esmgn_cli.render import OF_THE_MACHINE, line_width, table
-from esmgn_core.errors import RunError, shown
+from esmgn_core.errors import shown
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
@@ -76,13 +76,11 @@ def report(
     """Write one page about a run, with its curves, that opens without a network."""
     from esmgn_cli.report_page import report_page
     from esmgn_core.engine.run_summary import RunSummary
+    from esmgn_core.machine.files import write_atomically
 
     path = out or run / "report.html"
     page = report_page(RunSummary.of(run))
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error}", "name another file: --out FILE") from error
+    write_atomically(path, page)
     typer.echo(path)
 
 

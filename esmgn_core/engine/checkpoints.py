@@ -6,12 +6,11 @@ them is whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -19,9 +18,9 @@ from safetensors import SafetensorError
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.machine.files import file_sha256, write_failure
 
 _CHECKSUMS = "checksums.json"
-_CHUNK = 1 << 22
 
 
 class CheckpointError(Exception):
@@ -66,7 +65,7 @@ def failing_together(world: World, run: RunFolder) -> Iterator[None]:
         yield
     except (OSError, EsmgnError, RuntimeError, SafetensorError) as error:
         # torch and safetensors report a full disk as errors of their own.
-        failure, cause = _reason(run.path, error), error
+        failure, cause = write_failure(run.path, error), error
     if reasons := [reason for reason in world.gather(failure) if reason]:
         if world.is_main:
             shutil.rmtree(fresh_folder(run), ignore_errors=True)
@@ -116,7 +115,7 @@ def seal(folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         _flush(path)
-    sums = {str(path.relative_to(folder)): _sha256(path) for path in files}
+    sums = {str(path.relative_to(folder)): file_sha256(path) for path in files}
     (folder / _CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
     _flush(folder / _CHECKSUMS)
 
@@ -130,28 +129,12 @@ def verify(folder: Path) -> None:
     try:
         sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
         for name, expected in sums.items():
-            if _sha256(folder / name) != expected:
+            if file_sha256(folder / name) != expected:
                 raise RunError(f"{folder / name} is damaged: its checksum differs")
     except (OSError, ValueError, AttributeError) as error:
         raise RunError(f"{folder} is damaged: {error}") from error
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _reason(path: Path, error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    with suppress(OSError):
-        free = shutil.disk_usage(path).free
-        return f"{text} ({free / 1e9:.1f} GB free on the disk of {path})"
-    return text

@@ -17,9 +17,10 @@ from esmgn_core.batch import TaskOutput
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.held_out import HeldOut
 from esmgn_core.engine.means import Means
-from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import Progress, load_best
 from esmgn_core.errors import RunError
+from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.metrics import interval, resamples
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset, Resampled
@@ -227,10 +228,8 @@ def _write(
             f"{name}.labels": part.labels.numpy(),
             f"{name}.names": np.array(part.names),
         }
-    temporary = run.predictions.with_name(f".{run.predictions.name}")
-    with temporary.open("wb") as file:
+    with written_atomically(run.predictions) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    temporary.replace(run.predictions)
 
 
 def _json_numbers(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:

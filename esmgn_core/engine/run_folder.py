@@ -20,6 +20,7 @@ import torch
 
 import esmgn_core
 from esmgn_core.errors import RunError
+from esmgn_core.machine.files import write_atomically
 from esmgn_core.settings import RunConfig
 
 _REFUSED_HEADER = "path\treason\n"
@@ -218,13 +219,6 @@ def _values(line: str) -> dict[str, float] | None:
     except ValueError:
         return None
     return values
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it is there completely or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _next_free(parent: Path, name: str) -> Path:

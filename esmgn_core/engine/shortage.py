@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import RunError
+from esmgn_core.machine.files import write_atomically
 
 _NAMED = 5
 

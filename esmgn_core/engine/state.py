@@ -32,6 +32,7 @@ from esmgn_core.engine.sharding import (
     whole_state,
 )
 from esmgn_core.errors import RunError, WeightsError
+from esmgn_core.machine.files import written_atomically
 from esmgn_core.model import JointEncoder, TrainStep
 
 _MODEL = "model.safetensors"
@@ -173,12 +174,8 @@ def load_task(run: RunFolder, task: nn.Module) -> None:
 
 
 def _write_beside(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    temporary = path.with_name(f".{path.name}")
-    try:
+    with written_atomically(path) as temporary:
         write_tensors(tensors, temporary, metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_best(run: RunFolder, step: TrainStep, number: int, world: World) -> None:

@@ -20,11 +20,12 @@ from esmgn_core.engine.means import Means
 from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.passes import Passes
 from esmgn_core.engine.reader import Loaded, Reader, Unreadable
-from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
 from esmgn_core.engine.usage import balance, usage
 from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.machine.files import write_atomically
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, ProteinDataset
 from esmgn_core.settings import TrainTable
@@ -292,7 +293,7 @@ class Trainer:
         """Say that a checkpoint could not be written; stop if the run cannot do without it."""
         message = f"step {self.progress.step}: cannot write {path}: {error}"
         if needed or self.train.on_failed_checkpoint == "stop":
-            hint = f"make room and go on from the checkpoint before: esmgn run --resume {self.run.path}"
+            hint = f"free disk space, then go on: esmgn run --resume {self.run.path}"
             raise RunError(message, hint)
         self.observers.notice(f"{message}; the one before is as it was, the run goes on")
 

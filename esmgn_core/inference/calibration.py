@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.machine.files import write_atomically
 from esmgn_core.metrics import Sweep
 
 _STEPS = 60

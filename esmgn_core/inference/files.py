@@ -8,7 +8,6 @@ end: those of protein ``b`` are rows ``ptr[b]:ptr[b + 1]``.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.errors import RunError, did_you_mean
 from esmgn_core.inference.assemble import PROTEIN, RESIDUE, Assembled
+from esmgn_core.machine.files import written_atomically
 
 Array = NDArray[Any]
 METADATA = "esmgn"
@@ -66,26 +66,20 @@ def write_embeddings(content: Assembled, path: Path, file_format: str, metadata:
         path: the file; one that exists is replaced.
         file_format: one of :data:`FORMATS`.
         metadata: plain values, kept in the file as JSON under ``esmgn``.
+
+    Raises:
+        WriteError: the disk is full, or the file may not be written.
     """
     described = json.dumps(metadata)
     if file_format != "parquet":
-        _replace(path, lambda file: _ARRAY_WRITERS[file_format](content, file, described))
+        with written_atomically(path) as file:
+            _ARRAY_WRITERS[file_format](content, file, described)
         return
     if content.vectors == [PROTEIN, RESIDUE]:
-        _replace(residue_file(path), lambda file: _write_parquet(content, RESIDUE, file, described))
-    first = content.vectors[0]
-    _replace(path, lambda file: _write_parquet(content, first, file, described))
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        with written_atomically(residue_file(path)) as file:
+            _write_parquet(content, RESIDUE, file, described)
+    with written_atomically(path) as file:
+        _write_parquet(content, content.vectors[0], file, described)
 
 
 def _write_parquet(content: Assembled, level: str, path: Path, described: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import Residue
 from esmgn_core.inference.variants import Variant
+from esmgn_core.machine.files import written_atomically
 
 ORDER = "GAVLIMCFWYPSTNQHKRDE"
 """Amino acids from top to bottom: small and aliphatic, sulphur, aromatic, polar, charged."""
@@ -33,7 +34,8 @@ def draw_heatmap(
     of ``path`` names the format: ``.png``, ``.svg``, ``.pdf``.
 
     Raises:
-        RunError: the ending is another, or the file cannot be written.
+        RunError: the ending is another.
+        WriteError: the file cannot be written.
     """
     check_picture_path(path)
     from matplotlib.colors import CenteredNorm
@@ -56,10 +58,8 @@ def draw_heatmap(
     )
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    try:
-        figure.savefig(path, dpi=200)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
 
 
 def check_picture_path(path: Path) -> None:

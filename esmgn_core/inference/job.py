@@ -17,7 +17,6 @@ import torch
 
 import esmgn_core
 from esmgn_core.batch import Protein
-from esmgn_core.engine.run_folder import write_atomically
 from esmgn_core.errors import RunError, SettingsError, StructureError, did_you_mean
 from esmgn_core.inference.assemble import Assembled
 from esmgn_core.inference.batching import embed_all
@@ -27,6 +26,7 @@ from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.inference.parts import LEVELS, Part, PartFolder, Record
 from esmgn_core.inference.stored import read_metadata
 from esmgn_core.io import Refusal
+from esmgn_core.machine.files import write_atomically
 
 _INPUTS_AT_ONCE = 32
 _BATCHES_PER_PART = 2

@@ -21,10 +21,10 @@ import numpy as np
 from torch import Tensor
 
 from esmgn_core.batch import BACKBONE_ATOMS, Protein
-from esmgn_core.engine.run_folder import write_atomically
 from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import residues_of
 from esmgn_core.inference.predictor import Prediction
+from esmgn_core.machine.files import write_atomically
 
 PLDDT_COLORS = ((90.0, "#0053d6"), (70.0, "#65cbf3"), (50.0, "#ffdb13"), (0.0, "#ff7d45"))
 """AlphaFold DB's colours: from each pLDDT on."""
@@ -55,7 +55,8 @@ def write_page(shown: Sequence[Shown], path: Path, *, title: str, notes: Sequenc
     """Write one self-contained HTML file.
 
     Raises:
-        RunError: the viewer is not installed, or the file cannot be written.
+        RunError: the viewer is not installed.
+        WriteError: the file cannot be written.
     """
     script, style = viewer_files()
     proteins = [_entry(item) for item in shown]
@@ -71,10 +72,7 @@ def write_page(shown: Sequence[Shown], path: Path, *, title: str, notes: Sequenc
         "MODULE": module,
     }.items():
         page = page.replace(f"@{name}@", text)
-    try:
-        write_atomically(path, page)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    write_atomically(path, page)
 
 
 def viewer_files() -> tuple[Path, Path]:

@@ -7,7 +7,6 @@ refused files stand in its metadata.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from esmgn_core.engine.run_folder import write_atomically
 from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import Embedding
+from esmgn_core.machine.files import write_atomically, write_errors, written_atomically
 
 LEVELS = ("residue", "protein", "both")
 _NO_CODE = 32
@@ -97,7 +96,8 @@ class PartFolder:
         job: what the results depend on besides their inputs; parts of another job are refused.
 
     Raises:
-        RunError: it holds the parts of another job, or cannot be written.
+        RunError: it holds the parts of another job.
+        WriteError: it cannot be written.
     """
 
     _JOB = "job.json"
@@ -106,13 +106,11 @@ class PartFolder:
         self.path = path
         described = json.dumps(job, indent=2, sort_keys=True) + "\n"
         file = path / self._JOB
-        try:
+        with write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             if not file.exists():
                 write_atomically(file, described)
             there = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"cannot write to {path}: {error.strerror or error}") from error
         if there != described:
             raise RunError(
                 f"{path} holds unfinished results of another model or level",
@@ -137,6 +135,6 @@ class PartFolder:
         """Write a part, at once. ``records`` hold refused inputs too."""
         tensors = part_tensors(embeddings, level) if embeddings else {}
         path = self.path / f"{records[0].key[:24]}.safetensors"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file(tensors, temporary, {"records": json.dumps([asdict(record) for record in records])})
-        temporary.replace(path)
+        described = json.dumps([asdict(record) for record in records])
+        with written_atomically(path) as temporary:
+            save_file(tensors, temporary, {"records": described})

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from esmgn_core.engine.run_folder import write_atomically
 from esmgn_core.errors import RunError
+from esmgn_core.machine.files import write_atomically
 
 Row = Mapping[str, Any]
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -30,15 +30,13 @@ def write_table(rows: Sequence[Row], path: Path, *, about: Mapping[str, Any]) ->
     """Write rows; JSON also holds ``about``: what made them.
 
     Raises:
-        RunError: the ending names no format, or the file cannot be written.
+        RunError: the ending names no format.
+        WriteError: the file cannot be written.
     """
     check_table_path(path)
     suffix = path.suffix.lower()
     text = as_json(rows, about) if suffix == ".json" else as_text(rows, _SEPARATORS[suffix])
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    write_atomically(path, text)
 
 
 def as_text(rows: Sequence[Row], separator: str) -> str:

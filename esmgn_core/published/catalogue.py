@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from esmgn_core.errors import UnknownComponentError, WeightsError, did_you_mean
+from esmgn_core.machine.files import cache_dir
 from esmgn_core.presets import Preset, PublishedFile
 from esmgn_core.published.entries import Layout
 from esmgn_core.registry import Registry
 from esmgn_core.settings import validated
-from esmgn_core.weights import Checkpoint, RemoteFile, cache_dir, locate
+from esmgn_core.weights import Checkpoint, RemoteFile, locate
 
 _SEE = "esmgn weights list"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,9 +13,10 @@ from torch import Tensor
 
 from esmgn_core.configure import component_settings, configure
 from esmgn_core.engine.encoder_folder import EncoderFolder
-from esmgn_core.engine.run_folder import RunFolder, write_atomically
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import load_weights, write_tensors
-from esmgn_core.errors import WeightsError, shown
+from esmgn_core.errors import WeightsError
+from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.published.entries import MAPPING, SEQUENCE, Layout, Model
 from esmgn_core.published.naming import published_name, to_ours, to_published
 from esmgn_core.published.read import Content, check, read_published
@@ -161,14 +161,8 @@ def _save(model: Model, state: dict[str, Tensor], file: Path) -> None:
         names = {"encoder_layers": model.sequence.num_layers, "encoder_embed_dim": model.sequence.embed_dim}
         heads = {"encoder_attention_heads": model.sequence.attention_heads, "token_dropout": True}
         content = {"cfg": {"model": Namespace(**names, **heads)}, "model": _as_fair_esm(state)}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with written_atomically(file) as temporary:
         torch.save(content, temporary)
-        temporary.replace(file)
-    except OSError as error:
-        raise WeightsError(f"cannot write {shown(file)}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _as_fair_esm(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from esmgn_core.configure import component_settings, configure
 from esmgn_core.errors import WeightsError
+from esmgn_core.machine.files import cache_dir
 from esmgn_core.protocols import Verifiable
 from esmgn_core.published.catalogue import NamedWeights, located
 from esmgn_core.published.entries import Layout
@@ -15,7 +16,7 @@ from esmgn_core.published.read import read_published
 from esmgn_core.published.settings import run_tables
 from esmgn_core.registry import Registry
 from esmgn_core.spec import Kind
-from esmgn_core.weights import cache_dir, remembered_digests
+from esmgn_core.weights import remembered_digests
 
 
 def verify(registry: Registry, source: str, recorded: Path | None = None) -> Iterator[str]:

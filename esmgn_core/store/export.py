@@ -7,6 +7,7 @@ from pathlib import Path
 
 from esmgn_core.errors import DataError
 from esmgn_core.io.write import mmcif_text, pdb_text
+from esmgn_core.machine.files import write_atomically, write_errors
 from esmgn_core.store.reader import Store
 
 _SHOWN = 10
@@ -41,11 +42,9 @@ def export_structures(store: Store, names: Sequence[str] | None, folder: Path, f
         except DataError as error:
             left_out.append(error.message)
             continue
-        try:
+        with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}") from error
+        write_atomically(path, text)
     if left_out:
         other = "pdb" if form == "cif" else "cif"
         raise DataError(

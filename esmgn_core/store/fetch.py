@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from esmgn_core.download import DownloadError, download
 from esmgn_core.errors import DataError, did_you_mean
+from esmgn_core.machine.files import file_digest, write_error
 from esmgn_core.text import read_lines
 
 _AFDB_ARCHIVES = "https://ftp.ebi.ac.uk/pub/databases/alphafold/v2/{}.tar"
@@ -192,7 +192,7 @@ def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         download(url, part)
-        if md5 and (found := _md5(part)) != md5:
+        if md5 and (found := file_digest(part, "md5")) != md5:
             part.unlink()
             raise DownloadError(f"the file has the MD5 checksum {found}, expected {md5}")
         if size and (found_size := part.stat().st_size) != size:
@@ -200,12 +200,4 @@ def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
             raise DownloadError(f"the file has {found_size:,} bytes, expected {size:,}")
         part.replace(target)
     except OSError as error:
-        raise DataError(f"cannot write {part}: {error.strerror}", "make room, then type it again") from error
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        raise write_error(part, error) from error

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from esmgn_core.errors import DataError, did_you_mean
+from esmgn_core.machine.files import file_sha256
 from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
 from esmgn_core.store.columns import Array
 from esmgn_core.store.index import SCHEMA, columns_digest
 from esmgn_core.store.pack import packed_parts, shard_files
-from esmgn_core.store.parts import INDEX_SUFFIX, file_digest
+from esmgn_core.store.parts import INDEX_SUFFIX
 from esmgn_core.store.plan import Plan
 from esmgn_core.store.settings import read_manifest
 from esmgn_core.store.shard import Record, Rows, Shard
@@ -224,7 +225,7 @@ class Store:
             reasons = pq.read_table(index, columns=["reason"]).column("reason")
             if reasons.null_count != len(shard):
                 found.append(f"{index}: {reasons.null_count} proteins, but {len(shard)} in {shard.path.name}")
-            if file_digest(shard.path) != columns_digest(index):
+            if file_sha256(shard.path) != columns_digest(index):
                 found.append(f"{shard.path}: the bytes are not those that were written")
         return found
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from esmgn_core.alphabet import AMINO_ACIDS, EIGHT_TO_THREE, SECONDARY_STATES
-from esmgn_core.errors import DataError
 from esmgn_core.io.annotate import areas
 from esmgn_core.io.surface import UNKNOWN_STATE
+from esmgn_core.machine.files import write_atomically
 from esmgn_core.store.reader import Store
 
 _INK, _FILL, _SOFT = "#24333f", "#3a7ca5", "#c8d5de"
@@ -130,10 +130,7 @@ def write_report(store: Store, path: Path) -> None:
         f"{_table('What became of the content', totals(store)[3:])}"
         f"{_table('Why files were refused', reasons(store))}</html>\n"
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    write_atomically(path, page)
 
 
 def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:

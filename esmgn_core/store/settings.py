@@ -12,6 +12,7 @@ import numpy as np
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.errors import DataError
 from esmgn_core.io.annotate import ANNOTATIONS
+from esmgn_core.machine.files import write_atomically
 from esmgn_core.manifest import STORE_MANIFEST
 
 FORMAT = "esmgn-store"
@@ -56,9 +57,7 @@ class Layout:
 def write_manifest(path: Path, layout: Layout) -> None:
     """Write ``store.json`` into the folder ``path``."""
     values = {"format": FORMAT, "version": VERSION, **asdict(layout)}
-    partial = path / f"{STORE_MANIFEST}.partial"
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path / STORE_MANIFEST)
+    write_atomically(path / STORE_MANIFEST, json.dumps(values, indent=2) + "\n")
 
 
 def read_manifest(path: Path) -> Layout:

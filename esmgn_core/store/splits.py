@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from esmgn_core.errors import DataError
+from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.splits import held_out
 from esmgn_core.store.reader import Store
 from esmgn_core.text import read_lines
@@ -59,10 +60,7 @@ def write_splits(path: Path, splits: Mapping[str, str]) -> None:
         DataError: the file cannot be written.
     """
     lines = ("\t".join(row) + "\n" for row in (_HEADER, *splits.items()))
-    try:
-        path.write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    write_atomically(path, "".join(lines))
 
 
 def by_sequence(store: Store, shares: Shares) -> dict[str, str]:
@@ -161,12 +159,9 @@ def write_fasta(store: Store, path: Path, names: Sequence[str] | None = None) ->
         DataError: the file cannot be written.
     """
     letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWYX", dtype=np.uint8)
-    try:
-        with path.open("wb") as file:
-            for name, residue_type in zip(names or store.names, store.residue_types(), strict=True):
-                file.write(b">" + name.encode() + b"\n" + letters[residue_type].tobytes() + b"\n")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    with written_atomically(path) as temporary, temporary.open("wb") as file:
+        for name, residue_type in zip(names or store.names, store.residue_types(), strict=True):
+            file.write(b">" + name.encode() + b"\n" + letters[residue_type].tobytes() + b"\n")
 
 
 def _pairs(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
