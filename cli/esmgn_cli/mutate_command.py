@@ -73,6 +73,8 @@ def mutate(
         check_picture_path(picture)
     addresses = Addresses(read_protein(file))
     variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)
+    if picture and all(len(variant) > 1 for variant in variants):
+        raise SettingsError("no single substitution to draw (--picture)", "a picture of all: --all")
     name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
     with model_options.bar("scoring") as report:
         scan = scan_variants(name, file, variants, device=device, max_residues=max_residues, progress=report)

@@ -19,8 +19,9 @@ from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.inference.heads import Scorer, load_scorer
 from esmgn_core.inference.heatmap import draw_heatmap
+from esmgn_core.inference.inputs import protein_of_sequence
 from esmgn_core.inference.model import ModelName, load_model
-from esmgn_core.inference.mutations import score_variants
+from esmgn_core.inference.mutations import described, score_variants
 from esmgn_core.inference.paired import is_paired_run, mutated, score_pairs
 from esmgn_core.inference.predictor import Predictor
 from esmgn_core.inference.tables import write_table
@@ -237,6 +238,96 @@ def test_a_residue_of_several_chains_needs_its_chain(proteins: list[Protein]) ->
         Addresses(twice).variant(text)
     assert str(caught.value).splitlines()[1] == f"  name one: A:{text}, B:{text}"
     assert Addresses(twice).variant(f"B:{text}")[0].row == length
+
+
+def two_copies(chains: tuple[str, ...], second: str = "GGHWYRVLKE") -> Protein:
+    """Two chains of ten residues with the numbers 1 to 10; as one chain if ``chains`` has one name."""
+    one, other = protein_of_sequence("pair", "MKHLAEDCKS"), protein_of_sequence("pair", second)
+    both = {
+        name: torch.cat([getattr(one, name), getattr(other, name)])
+        for name in ("residue_type", "backbone", "atom_mask", "residue_index")
+    }
+    index = torch.arange(2).repeat_interleave(10).clamp(max=len(chains) - 1)
+    return replace(one, **both, chain_index=index, chains=chains)
+
+
+@pytest.mark.parametrize("text", ["A:K2A", "A:G2A"])
+def test_a_chain_with_copies_is_not_guessed(text: str) -> None:
+    with pytest.raises(MutationError) as caught:
+        Addresses(two_copies(("A-1", "A-2"))).variant(text)
+    assert str(caught.value).splitlines() == [
+        f"{text}: pair has chain A 2 times: name A-1 or A-2",
+        "  name one: A-1:K2A, A-2:G2A",
+    ]
+    assert Addresses(two_copies(("A-1", "A-2"))).variant("A-2:G2A")[0].row == 11
+
+
+@pytest.mark.parametrize("chains", [("A",), ("A", "A")])
+def test_a_residue_number_that_occurs_twice_is_not_guessed(chains: tuple[str, ...]) -> None:
+    addresses = Addresses(two_copies(chains))
+    for text in ("A:K2A", "K2A", "A:G2A"):
+        with pytest.raises(MutationError) as caught:
+            addresses.variant(text)
+        assert str(caught.value).splitlines() == [
+            f"{text}: residue 2 occurs 2 times",
+            "  name one: A:K2A@1, A:G2A@2",
+        ]
+    assert [addresses.variant(text)[0].row for text in ("A:K2A@1", "A:G2A@2")] == [1, 11]
+    with pytest.raises(MutationError, match="no residue 2@3 in chain A"):
+        addresses.variant("A:K2A@3")
+
+
+@pytest.mark.parametrize("chains", [("A",), ("A", "A"), ("A-1", "A-2"), ("", "A")])
+def test_every_variant_has_a_name_of_its_own(chains: tuple[str, ...]) -> None:
+    """What ``--all`` prints is what can be typed, row by row."""
+    addresses = Addresses(two_copies(chains, second="MKHLAEDCKS"))
+    variants = addresses.all_substitutions()
+    names = {item["variant"] for item in map(described, variants)}
+    assert len(names) == len(variants) == 380
+    typed = [addresses.variant(f":{name}" if chains[0] == "" and ":" not in name else name) for name in names]
+    assert {variant[0].row for variant in typed} == set(range(20))
+
+
+def test_a_blank_chain_among_others_is_named_by_a_colon() -> None:
+    addresses = Addresses(two_copies(("", "A")))
+    with pytest.raises(MutationError, match="name one: :K2A, A:G2A"):
+        addresses.variant("K2A")
+    assert addresses.variant(":K2A")[0].row == 1
+
+
+def test_negative_numbers_and_mutations_joined_by_colons() -> None:
+    """Numbers -2 to 7; ``H-1G`` after a colon is a mutation, not one in a chain K-2A."""
+    protein = protein_of_sequence("tag", "KHMKHLAEDC")
+    addresses = Addresses(replace(protein, residue_index=torch.arange(-2, 8)))
+    assert [item.row for item in addresses.variant("K-2A:H-1G")] == [0, 1]
+    assert addresses.variant("K-2A:A:H-1G") == addresses.variant("A:K-2A+H-1G")
+    assert [str(variant[0]) for variant in parse_list(addresses, "K-2A, A:p.His-1Gly")] == [
+        "A:K-2A",
+        "A:H-1G",
+    ]
+
+
+def test_a_chain_named_like_a_mutation_is_not_guessed() -> None:
+    addresses = Addresses(two_copies(("A", "K2A")))
+    with pytest.raises(MutationError, match="K2A is a chain of pair, and a mutation of it"):
+        addresses.variant("K2A:A5G")
+    assert [item.row for item in addresses.variant("A:K2A+A:A5G")] == [1, 4]
+    assert Addresses(two_copies(("B", "H2A"))).variant("H2A:W4G")[0].row == 13
+
+
+def test_an_empty_list_of_mutations_is_refused(proteins: list[Protein]) -> None:
+    with pytest.raises(MutationError, match="the list of mutations is empty"):
+        parse_list(Addresses(proteins[0]), " , ")
+
+
+def test_insertion_codes_of_small_letters() -> None:
+    """60a and 60A are two residues."""
+    protein = protein_of_sequence("loop", "DYWK")
+    codes = torch.tensor([ord(letter) for letter in " aA "], dtype=torch.uint8)
+    numbers = torch.tensor([60, 60, 60, 61])
+    addresses = Addresses(replace(protein, residue_index=numbers, insertion_code=codes))
+    assert [addresses.variant(text)[0].row for text in ("D60G", "Y60aG", "W60AG")] == [0, 1, 2]
+    assert str(addresses.variant("Y60aG")[0]) == "A:Y60aG"
 
 
 def test_tables_hold_every_variant(joint: Scorer, proteins: list[Protein], tmp_path: Path) -> None:
