@@ -12,6 +12,8 @@ from typing import cast
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from esmgn_core.printable import printable
+
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
@@ -137,7 +139,8 @@ def _progress(name: str, start: int, total: int | None) -> Iterator[Callable[[in
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    named = TextColumn("{task.description}", markup=False)
+    columns = (named, BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total, completed=start)
+        task = bar.add_task(printable(name), total=total, completed=start)
         yield lambda count: bar.advance(task, count)

@@ -27,6 +27,7 @@ LIGHT = {
             "hooks",
             "manifest",
             "presets",
+            "printable",
             "registry",
             "spec",
             "splits",

@@ -24,6 +24,7 @@ from esmgn_cli import (
     show_command,
     weights_command,
 )
+from esmgn_cli.render import echo
 from esmgn_core.registry import Registry, discover, strict
 
 
@@ -57,7 +58,7 @@ def build_app() -> typer.Typer:
         """Joint protein sequence-structure representation learning."""
         if os.environ.get("RANK", "0") == "0":
             for warning in warnings:
-                typer.echo(f"warning: {warning}", err=True)
+                echo(*f"warning: {warning}".split("\n"), err=True)
 
     return app
 
@@ -91,7 +92,7 @@ def _group(what: str, commands: Mapping[str, Callable[..., None]]) -> typer.Type
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"esmgn {esmgn_core.__version__}")
+        echo(f"esmgn {esmgn_core.__version__}")
         raise typer.Exit
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from esmgn_cli.render import echo
 from esmgn_core.registry import discover
 
 
@@ -40,11 +41,11 @@ def check(
     composed = configure(registry, list(layers.values()), list(layers))
     found = check_run(registry, composed, world_size=processes, folder=out)
     for text in found.fine:
-        typer.echo(f"ok       {text}")
+        echo(f"ok       {text}")
     for text in found.warnings:
-        typer.echo(f"warning  {text}")
+        echo(f"warning  {text}")
     for error in found.problems:
-        first, *hints = str(error).splitlines()
-        typer.echo("\n".join([f"problem  {first}", *(f"         {hint.strip()}" for hint in hints)]))
+        first, hints = error.message, error.hints
+        echo(f"problem  {first}", *(f"         {hint.strip()}" for hint in hints))
     if found.problems:
         raise typer.Exit(2)

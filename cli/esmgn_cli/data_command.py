@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esmgn_cli.render import table
+from esmgn_cli.render import block, echo, table
 from esmgn_core.errors import DataError, SettingsError, did_you_mean
+from esmgn_core.printable import printable
 
 if TYPE_CHECKING:
     from esmgn_core.store import Layout
@@ -104,18 +105,16 @@ def build(
         with BuildDisplay() as display:
             report = build_store(source or [], out, options, progress=display, executor=chosen)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; go on: esmgn data build -o {place}", err=True)
+        echo(f"stopped; go on: esmgn data build -o {place}", err=True)
         raise typer.Exit(130) from None
     if report.missing:
-        typer.echo(
-            f"{report.missing} parts are left to other jobs; when all are done: esmgn data build -o {place}"
-        )
+        echo(f"{report.missing} parts are left to other jobs; when all are done: esmgn data build -o {place}")
         return
     if not report.planned:
-        typer.echo(f"nothing new: {out} has it all")
+        echo(f"nothing new: {out} has it all")
     if not _summary(out):
         raise typer.Exit(1)
-    typer.echo(f"\ntrain on it: esmgn run --data {place}\nsee it: esmgn data report {place}")
+    echo("", f"train on it: esmgn run --data {place}", f"see it: esmgn data report {place}")
 
 
 def info(store: StorePath) -> None:
@@ -136,11 +135,11 @@ def list_proteins(
     names += [] if refused else ["resolution", "method"]
     rows = Store(store).index(names, refused=refused)
     shown = rows.slice(0, limit or None)
-    typer.echo("\t".join(names))
+    echo("\t".join(names))
     for row in shown.to_pylist():
-        typer.echo("\t".join(_cell(row[name]) for name in names))
+        echo("\t".join(printable(_cell(row[name])) for name in names))
     if len(shown) < len(rows):
-        typer.echo(f"... and {len(rows) - len(shown)} more; all of them: --limit 0")
+        echo(f"... and {len(rows) - len(shown)} more; all of them: --limit 0")
 
 
 def show(
@@ -164,12 +163,12 @@ def show(
     lines = [(key, _cell(value)) for key, value in values.items() if value not in (None, "")]
     lines += [(f"chain {chain.pop('name')}", json.dumps(chain)) for chain in account.pop("chains")]
     lines += [(key, json.dumps(value)) for key, value in account.items()]
-    typer.echo(table(lines, indent=""))
-    typer.echo(opened[row].sequence)
+    block(table(lines, indent=""))
+    echo(opened[row].sequence)
     if (column := opened.column("secondary_structure", row)) is not None:
-        typer.echo(states(column))
+        echo(states(column))
     if (column := opened.column("exposure", row)) is not None:
-        typer.echo(" ".join(f"{area:.0f}" for area in areas(column).tolist()))
+        echo(" ".join(f"{area:.0f}" for area in areas(column).tolist()))
 
 
 def verify(store: StorePath) -> None:
@@ -179,9 +178,9 @@ def verify(store: StorePath) -> None:
     opened = Store(store)
     if problems := opened.problems():
         raise DataError(f"{store} is damaged", *problems)
-    typer.echo(f"{len(opened)} proteins, every byte as it was written")
+    echo(f"{len(opened)} proteins, every byte as it was written")
     if not opened.is_finished:
-        typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")
+        echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")
 
 
 def report(
@@ -198,11 +197,11 @@ def report(
     opened = Store(store)
     page = store / "report.html" if out is None else out
     lines = [*totals(opened), *annotation_totals(opened)]
-    typer.echo(table([(label, f"{number:,}") for label, number in lines], indent=""))
+    block(table([(label, f"{number:,}") for label, number in lines], indent=""))
     for reason, number in reasons(opened):
-        typer.echo(f"refused {number:,}: {reason}")
+        echo(f"refused {number:,}: {reason}")
     write_report(opened, page)
-    typer.echo(f"page: {page}")
+    echo(f"page: {page}")
 
 
 def split(
@@ -239,14 +238,12 @@ def split(
         by.write_splits(out, made)
     found = by.read_splits(out)
     for name, size in sorted(by.sizes(found).items()):
-        typer.echo(f"{name}\t{size}")
+        echo(f"{printable(name)}\t{size}")
     if leaks := by.leaks(opened, found, None if clusters is None else by.cluster_of(clusters)):
         shown = [f"{one} ({found[one]}), {other} ({found[other]})" for one, other in leaks[:3]]
         raise DataError(f"{len(leaks)} leaks between the splits of {out}", *shown)
-    typer.echo("no leaks")
-    typer.echo(
-        f"use it: esmgn run --data {shlex.quote(str(store))} --set data.splits={shlex.quote(str(out))}"
-    )
+    echo("no leaks")
+    echo(f"use it: esmgn run --data {shlex.quote(str(store))} --set data.splits={shlex.quote(str(out))}")
 
 
 def export(
@@ -278,9 +275,9 @@ def export(
         raise SettingsError("nothing to write", "give a folder, --out DIR, or a file, --fasta FILE")
     if fasta is not None:
         write_fasta(opened, fasta)
-        typer.echo(f"{len(opened)} sequences: {fasta}")
+        echo(f"{len(opened)} sequences: {fasta}")
     if out is not None:
-        typer.echo(f"{export_structures(opened, name or None, out, form)} structures: {out}")
+        echo(f"{export_structures(opened, name or None, out, form)} structures: {out}")
 
 
 def merge(
@@ -319,8 +316,8 @@ def fetch(
     from esmgn_core.store.fetch import fetch_structures
 
     for line in fetch_structures(what, out, only or ()):
-        typer.echo(line)
-    typer.echo(f"build a store of it: esmgn data build {shlex.quote(str(out))} -o STORE")
+        echo(line)
+    echo(f"build a store of it: esmgn data build {shlex.quote(str(out))} -o STORE")
 
 
 def _summary(path: Path) -> int:
@@ -341,11 +338,11 @@ def _summary(path: Path) -> int:
     ]
     if residues:
         lines.append(("", f"{columns / residues:.2f} bytes per residue and {index / residues:.2f} of index"))
-    typer.echo(table(lines, indent=""))
+    block(table(lines, indent=""))
     if num_refused:
-        typer.echo(f"reasons: esmgn data list {shlex.quote(str(path))} --refused")
+        echo(f"reasons: esmgn data list {shlex.quote(str(path))} --refused")
     if not store.is_finished:
-        typer.echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(path))}")
+        echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(path))}")
     return len(store)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from esmgn_cli.render import console
 from esmgn_core.store.workers import Progress as State
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -25,14 +24,14 @@ class BuildDisplay:
     """A bar on a terminal, a plain line now and then elsewhere; use it in a ``with`` block."""
 
     def __init__(self) -> None:
-        self._console = Console(file=sys.stderr)
+        self._console = console(err=True)
         self._start: tuple[float, int] | None = None
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("files"),
             MofNCompleteColumn(),
             BarColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -60,4 +59,4 @@ class BuildDisplay:
         self._bar.update(self._task, completed=state.items, text=text)
         if not self._console.is_terminal and now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self._console.print(f"{state.items}/{total}  {text}", highlight=False, soft_wrap=True)
+            self._console.print(f"{state.items}/{total}  {text}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli import model_options
+from esmgn_cli.render import echo
 
 if TYPE_CHECKING:
     from esmgn_core.inference.job import Options, Summary
@@ -74,9 +75,7 @@ def embed(
             summary = embed_files(name, paths, out, options, report)
     except KeyboardInterrupt:
         if parts_folder(out).is_dir():
-            typer.echo(
-                f"interrupted; what is done is kept in {parts_folder(out)}: type the same again", err=True
-            )
+            echo(f"interrupted; what is done is kept in {parts_folder(out)}: type the same again", err=True)
         raise
     _print(summary, out, options)
 
@@ -86,15 +85,13 @@ def _print(summary: Summary, out: Path, options: Options) -> None:
     from esmgn_core.inference.job import refused_file
 
     model_options.warn_of_random(summary.random_parts)
-    typer.echo(
-        f"{summary.num_embedded} proteins, {summary.num_residues} residues, {summary.width} numbers each"
-    )
+    echo(f"{summary.num_embedded} proteins, {summary.num_residues} residues, {summary.width} numbers each")
     if summary.num_reused:
-        typer.echo(f"{summary.num_reused} of them were there before")
+        echo(f"{summary.num_reused} of them were there before")
     if summary.num_refused:
-        typer.echo(f"{summary.num_refused} left out, each with its reason: {refused_file(out)}")
-    typer.echo(f"written: {out}")
+        echo(f"{summary.num_refused} left out, each with its reason: {refused_file(out)}")
+    echo(f"written: {out}")
     if options.file_format == "parquet" and options.level == "both":
-        typer.echo(f"written: {residue_file(out)}")
+        echo(f"written: {residue_file(out)}")
     if options.level != "residue":
-        typer.echo(f"search it: esmgn neighbours QUERY --in {shlex.quote(str(out))}")
+        echo(f"search it: esmgn neighbours QUERY --in {shlex.quote(str(out))}")

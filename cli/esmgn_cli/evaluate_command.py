@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from esmgn_cli import model_options
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import block, echo, line_width, table
 
 
 def proteingym(
@@ -60,17 +60,17 @@ def proteingym(
         for item in results
     ]
     good = [item.spearman for item in results if not item.problem]
-    typer.echo(f"scored by: {scorer.described}")
+    echo(f"scored by: {scorer.described}")
     header = ("assay", "spearman", "variants", "left out", "weights", "note")
     shown = [["-" if cell is None else str(cell) for cell in row.values()] for row in rows]
     if good:
         shown.append(["mean", f"{sum(good) / len(good):.4f}", "", "", weights, ""])
-    typer.echo(table([header, *shown], indent="", width=max(line_width(), 120)))
+    block(table([header, *shown], indent="", width=max(line_width(), 120)))
     if out:
         write_table(
             rows, out, about={"scored_by": scorer.described, "random_weights": list(scorer.random_parts)}
         )
-        typer.echo(f"written: {out}")
+        echo(f"written: {out}")
 
 
 COMMANDS = {"proteingym": proteingym}

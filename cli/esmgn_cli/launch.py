@@ -14,8 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import typer
-
+from esmgn_cli.render import echo
 from esmgn_core.errors import RunError, SettingsError
 
 _REPORT = "ESMGN_LAUNCH_REPORT"
@@ -66,9 +65,9 @@ def run_processes(number: int, *, on_cpu: bool) -> int:
         if not (status and run and _fell_short(Path(run), said)):
             if status and run and "status" not in said and (Path(run) / "last").is_dir():
                 hint = f"go on from its last checkpoint: esmgn run --resume {shlex.quote(run)}"
-                typer.echo(f"the main process of the run was killed\n  {hint}", err=True)
+                echo("the main process of the run was killed", f"  {hint}", err=True)
             return int(said.get("status") or status)
-        typer.echo(f"out of memory: going on from the last checkpoint of {run} with smaller passes", err=True)
+        echo(f"out of memory: going on from the last checkpoint of {run} with smaller passes", err=True)
         arguments = ["run", "--resume", run]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import block, line_width, table
 from esmgn_core.errors import UnknownComponentError, did_you_mean
 from esmgn_core.presets import RECIPE
 from esmgn_core.registry import Registry, discover
@@ -26,7 +26,7 @@ def list_names(
             f"unknown kind '{kind}'", *did_you_mean(kind, KINDS), f"available: {', '.join(KINDS)}"
         )
     registry = discover()
-    typer.echo("\n\n".join(_section(registry, name) for name in KINDS if kind in (None, name)))
+    block("\n\n".join(_section(registry, name) for name in KINDS if kind in (None, name)))
 
 
 def _section(registry: Registry, kind: str) -> str:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esmgn_cli.render import console, echo
+from esmgn_core.printable import printable
+
 if TYPE_CHECKING:
     from esmgn_core.inference.model import ModelName
 
@@ -56,7 +59,7 @@ def model_name(
 def warn_of_random(parts: Sequence[str]) -> None:
     """Say which parts of a model nobody trained."""
     if parts:
-        typer.echo(f"warning: random weights: {', '.join(parts)}", err=True)
+        echo(f"warning: random weights: {', '.join(parts)}", err=True)
 
 
 @contextmanager
@@ -65,10 +68,10 @@ def bar(text: str) -> Iterator[Callable[[int, int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(text), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as drawn:
-        task = drawn.add_task("", total=None)
+    named = TextColumn("{task.description}", markup=False)
+    columns = (named, MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(err=True)) as drawn:
+        task = drawn.add_task(printable(text), total=None)
         yield lambda done, total: drawn.update(task, completed=done, total=total)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli import model_options
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def mutate(
     with model_options.bar("scoring") as report:
         scan = scan_variants(name, file, variants, device=device, max_residues=max_residues, progress=report)
     model_options.warn_of_random(scan.random_parts)
-    typer.echo(f"scored by: {scan.scored_by}")
+    echo(f"scored by: {scan.scored_by}")
     _print(scan, everything=everything)
     if out:
         about = {"file": str(file), "scored_by": scan.scored_by, "random_weights": list(scan.random_parts)}
         write_table(scan.rows, out, about=about)
-        typer.echo(f"written: {out}")
+        echo(f"written: {out}")
     if picture:
         random = "; random weights" if scan.random_parts else ""
         draw_heatmap(
@@ -95,7 +95,7 @@ def mutate(
             label=scan.label,
             neutral=scan.neutral,
         )
-        typer.echo(f"written: {picture}")
+        echo(f"written: {picture}")
 
 
 def _print(scan: Scan, *, everything: bool) -> None:
@@ -106,13 +106,13 @@ def _print(scan: Scan, *, everything: bool) -> None:
     order = range(len(scan.rows))
     if everything:
         ranked = sorted(order, key=lambda index: -scan.values[index][1])
-        typer.echo(f"{len(ranked)} substitutions; highest and lowest scores:")
+        echo(f"{len(ranked)} substitutions; highest and lowest scores:")
         half = _SHOWN // 2
         chosen = ranked[:half] + ranked[half:][-half:]
     else:
         chosen = list(order)
     rows = [[_cell(scan.rows[index][name]) for name in names] for index in chosen]
-    typer.echo(table([[name.replace("_", " ") for name in names], *rows], indent="", width=line_width()))
+    block(table([[name.replace("_", " ") for name in names], *rows], indent="", width=line_width()))
 
 
 def _cell(value: str | float) -> str:

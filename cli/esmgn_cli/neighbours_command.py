@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import block, echo, line_width, table
+from esmgn_core.printable import printable
 
 
 def neighbours(
@@ -37,6 +38,6 @@ def neighbours(
     header = ("rank", "cosine" if metric == "cosine" else "distance", "protein")
     rows = [(str(rank), f"{item.score:.4f}", item.name) for rank, item in enumerate(found, 1)]
     if tsv:
-        typer.echo("\n".join("\t".join(row) for row in [header, *rows]))
+        echo(*("\t".join(map(printable, row)) for row in [header, *rows]))
     else:
-        typer.echo(table([header, *rows], indent="", width=line_width()))
+        block(table([header, *rows], indent="", width=line_width()))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.registry import Plugin, discover
 
 
@@ -12,8 +10,8 @@ def plugins() -> None:
     """List plugins with their state."""
     rows = [_row(plugin) for plugin in discover().plugins]
     header = ("plugin", "package", "state", "components, or what is wrong")
-    typer.echo(table([header, *rows], indent="", width=line_width()))
-    typer.echo("\nswitch one off: ESMGN_DISABLE=NAME; see the traceback of a broken one: ESMGN_STRICT=1")
+    block(table([header, *rows], indent="", width=line_width()))
+    echo("", "switch one off: ESMGN_DISABLE=NAME; see the traceback of a broken one: ESMGN_STRICT=1")
 
 
 def _row(plugin: Plugin) -> tuple[str, str, str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esmgn_cli import model_options
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import block, echo, line_width, table
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
@@ -63,17 +63,17 @@ def predict(
                 report(number, len(inputs))
     rows = [prediction.row() for _, predictions in found for prediction in predictions]
     notes = _notes(predictor)
-    typer.echo("\n".join([f"model: {run}", *notes]))
+    echo(f"model: {run}", *notes)
     _print(rows)
     for item in refused:
-        typer.echo(f"left out: {item.path}: {item.reason}", err=True)
+        echo(f"left out: {item.path}: {item.reason}", err=True)
     if out:
         write_table(rows, out, about=_about(predictor, run, refused))
-        typer.echo(f"written: {out}")
+        echo(f"written: {out}")
     if page and found:
         shown = [_shown(predictor, *item) for item in found]
         write_page(shown, page, title=f"Predictions of {run.name}", notes=notes)
-        typer.echo(f"written: {page}")
+        echo(f"written: {page}")
     if not found:
         raise typer.Exit(2)
 
@@ -114,4 +114,4 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     shown = [
         (row["protein"], row["label"], f"{row['score']:.3f}", row["predicted"], row["caveat"]) for row in rows
     ]
-    typer.echo(table([header, *shown], indent="", width=line_width()))
+    block(table([header, *shown], indent="", width=line_width()))

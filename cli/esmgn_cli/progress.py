@@ -28,13 +28,15 @@ from rich.table import Table
 from rich.text import Text
 
 from esmgn_cli.launch import tell
-from esmgn_cli.render import OF_THE_MACHINE
-from esmgn_cli.runs_command import sparkline
+from esmgn_cli.render import OF_THE_MACHINE, console, echo
+from esmgn_cli.runs_command import selected, sparkline
 from esmgn_core import hookimpl
 from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.interruption import exit_status
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import Outcome
+from esmgn_core.printable import printable
 from esmgn_core.registry import Registry
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -106,12 +108,12 @@ class ProgressDisplay:
     def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
         """Say where the run is and start the bar."""
         tell(run=str(run.path.absolute()), started=time.time_ns())
-        self._console.print(f"run folder {run.path}, {total_steps} steps", highlight=False, soft_wrap=True)
+        self._say(f"run folder {run.path}, {total_steps} steps")
         if run.labels.is_file():
             names = run.recorded_labels()[1]
             more = f" and {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else ""
             told = f"labels: {', '.join(names[:_LABELS_SHOWN])}{more}"
-            self._console.print(told, highlight=False, soft_wrap=True)
+            self._say(told)
         self._total_steps = total_steps
         self._task = self._bar.add_task("train", total=total_steps, completed=first_step)
         if self._console.is_terminal:
@@ -131,18 +133,21 @@ class ProgressDisplay:
         if not self._console.is_terminal and (due or step == self._total_steps):
             self._last_line = time.monotonic()
             text = f"step {step}/{self._total_steps}  {learned}  {machine}"
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._say(text)
 
     @hookimpl
     def esmgn_notice(self, text: str) -> None:
         """Print it, above the bar if there is one."""
-        self._console.print(f"note: {text}", highlight=False, soft_wrap=True)
+        self._say(f"note: {text}")
 
     @hookimpl
     def esmgn_run_finished(self) -> None:
         """Leave the terminal as it was."""
         if self._console.is_terminal:
             self._bar.stop()
+
+    def _say(self, text: str) -> None:
+        self._console.print(printable(text), soft_wrap=True)
 
 
 def _listed(values: Mapping[str, float]) -> str:
@@ -166,10 +171,10 @@ def _named(name: str, value: float) -> str:
 @contextmanager
 def progress_shown(registry: Registry) -> Iterator[None]:
     """Show the progress of runs inside the block, on stderr."""
-    console = Console(file=sys.stderr)
-    display = ProgressDisplay(console)
-    if console.is_terminal and os.environ.get("RANK", "0") == "0":
-        console.print("preparing proteins and model")
+    stderr = console(err=True)
+    display = ProgressDisplay(stderr)
+    if stderr.is_terminal and os.environ.get("RANK", "0") == "0":
+        stderr.print("preparing proteins and model")
     registry.manager.register(display)
     try:
         yield
@@ -180,10 +185,10 @@ def progress_shown(registry: Registry) -> Iterator[None]:
 def finish(outcome: Outcome, *, made_up: bool = False) -> None:
     """Say how the run ended; leaves the program with the status of the signal where one stopped it."""
     if outcome.is_main:
-        _print_losses(outcome.run.read_metrics())
+        _print_losses(outcome.run.read_metrics(), Selection.recorded(outcome.run.model))
         _print_report(outcome.report)
         lines = _stopped(outcome) if outcome.signal else _finished(outcome, made_up=made_up)
-        typer.echo("\n".join(["", *lines]))
+        echo("", *lines)
     if outcome.signal:
         raise typer.Exit(exit_status(outcome.signal))
 
@@ -196,8 +201,8 @@ def _stopped(outcome: Outcome) -> Iterator[str]:
 def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
     run = outcome.run
     yield f"finished {outcome.progress.step} steps; run folder: {run.path}"
-    if outcome.progress.best_step:
-        yield f"best encoder (step {outcome.progress.best_step}): {run.model}"
+    if best := Selection.recorded(run.model):
+        yield f"best encoder ({selected(best)}): {run.model}"
     if outcome.report:
         yield f"scores with intervals: {run.results}; predictions: {run.predictions}"
     if run.refused.exists():
@@ -207,7 +212,8 @@ def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
     init = f" --init {shlex.quote(source['path'])}" if source else ""
     yield f"repeat it: {_program()} run {shlex.quote(str(run.config))}{init}"
     if made_up:
-        yield "\nthese proteins were made up. Your own structures with the published weights:"
+        yield ""
+        yield "these proteins were made up. Your own structures with the published weights:"
         yield f"  {_program()} run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"
 
 
@@ -219,20 +225,26 @@ def _program() -> str:
     return shlex.quote(str(called))
 
 
-def _print_losses(lines: list[dict[str, float]]) -> None:
-    """A table of a few rows, each the mean over the steps since the row before."""
+def _print_losses(lines: list[dict[str, float]], best: Selection | None = None) -> None:
+    """A table of a few rows: means over the steps since the row before, and the last validation of them.
+
+    The step of the best encoder ends a row, so that the value that selected it is shown.
+    """
     lines = [line for line in lines if "loss" in line]
     if not lines:
         return
     names = list(dict.fromkeys(name for line in lines for name in line if _is_shown(name)))
     num_rows = min(len(lines), _ROWS_IN_SUMMARY)
-    borders = [round(row * len(lines) / num_rows) for row in range(num_rows + 1)]
+    borders = {round(row * len(lines) / num_rows) for row in range(num_rows + 1)}
+    borders |= {number for number, line in enumerate(lines, 1) if best and line["step"] == best.step}
     table = Table(box=None, pad_edge=False)
     for name in names:
-        table.add_column(name.replace("residues_per_second", "residues/s"), justify="right")
-    for first, last in pairwise(borders):
-        table.add_row(*(_cell(name, lines[first:last]) for name in names))
-    Console(width=max(80, 18 * len(names))).print(table)
+        heading = name.replace("residues_per_second", "residues/s").replace("valid_", "validation ")
+        table.add_column(printable(heading), justify="right")
+    for first, last in pairwise(sorted(borders)):
+        mark = "best" if best and lines[last - 1]["step"] == best.step else ""
+        table.add_row(*(_cell(name, lines[first:last]) for name in names), mark)
+    console(width=max(80, 18 * len(names))).print(table)
 
 
 def _is_shown(name: str) -> bool:
@@ -243,10 +255,10 @@ def _print_report(report: Report) -> None:
     """A table of sets and scores with their intervals."""
     if not report:
         return
-    table = Table("", *report, box=None, pad_edge=False)
+    table = Table("", *map(printable, report), box=None, pad_edge=False)
     for name in next(iter(report.values())):
         table.add_row(name, *(_score(scores.get(name, {})) for scores in report.values()))
-    Console(width=max(80, 28 * len(report))).print("", table, sep="\n")
+    console(width=max(80, 28 * len(report))).print("", table, sep="\n")
 
 
 def _score(numbers: Mapping[str, float]) -> str:
@@ -262,5 +274,7 @@ def _cell(name: str, lines: list[dict[str, float]]) -> str:
         return ""
     if name in {"step", "epoch"}:
         return f"{values[-1]:.0f}"
+    if name.startswith("valid_"):
+        return f"{values[-1]:.4f}"
     mean = sum(values) / len(values)
     return f"{mean:.0f}" if name == "residues_per_second" else f"{mean:.4f}"

@@ -5,6 +5,14 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from esmgn_core.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OF_THE_MACHINE = (
     "residues_per_second",
@@ -19,19 +27,41 @@ OF_THE_MACHINE = (
 _NARROWEST, _WIDEST = 60, 100
 
 
+def echo(*lines: object, err: bool = False) -> None:
+    """Print lines, each on a line of its own whatever names are in it; tabs between columns are kept.
+
+    All commands print through this function, :func:`block` or :func:`console`: names of files, proteins
+    and runs may hold line ends, escape sequences of terminals or bidirectional overrides.
+    """
+    typer.echo("\n".join(printable(line, keep="\t") for line in lines), err=err)
+
+
+def block(text: str, *, err: bool = False) -> None:
+    """Print text that is laid out already; line ends and tabs are kept, other control characters are not."""
+    typer.echo(printable(text, keep="\n\t"), err=err, nl=not text.endswith("\n"))
+
+
+def console(*, err: bool = False, width: int | None = None) -> Console:
+    """A console for bars and tables that takes names as they are: no markup, emoji codes or highlighting."""
+    from rich.console import Console
+
+    return Console(stderr=err, width=width, markup=False, emoji=False, highlight=False)
+
+
 def line_width() -> int:
     """Columns to write in: the terminal's, within what reads well."""
     return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ", width: int = _WIDEST) -> str:
-    """Left-aligned columns; the last one is wrapped at ``width``.
+    """Left-aligned columns of :func:`~esmgn_core.printable.printable` text; the last is wrapped at ``width``.
 
     >>> print(table([("gearnet", "GNN"), ("gvp", "vectors, like arrows")], width=24))
       gearnet  GNN
       gvp      vectors, like
                arrows
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     *columns, _ = zip(*rows, strict=True)
     widths = [max(map(len, column)) for column in columns]
     lines = []

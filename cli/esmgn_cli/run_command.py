@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli.launch import check_counts, run_processes, sbatch_file
+from esmgn_cli.render import block
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
 
@@ -93,7 +94,7 @@ def run(
     from esmgn_core.configure import configure, merged, parse_assignments
 
     if slurm:
-        typer.echo(sbatch_file(sys.argv[1:], gpus=gpus or 1, out=resume or out), nl=False)
+        block(sbatch_file(sys.argv[1:], gpus=gpus or 1, out=resume or out))
         return
     check_counts(gpus, processes)
     if (number := gpus or processes or 1) > 1 and not dry_run:
@@ -181,7 +182,7 @@ def _print_checked(registry: Registry, config: RunConfig) -> None:
     from esmgn_core.compose import draw_up
 
     resolved = draw_up(registry, config).resolved()
-    typer.echo(tomli_w.dumps(resolved.model_dump(mode="json", exclude_none=True)), nl=False)
+    block(tomli_w.dumps(resolved.model_dump(mode="json", exclude_none=True)))
 
 
 def _start(registry: Registry, config: RunConfig, out: Path | None, init: Path | None) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esmgn_cli.render import OF_THE_MACHINE, line_width, table
+from esmgn_cli.render import OF_THE_MACHINE, block, echo, line_width, table
 from esmgn_core.errors import shown
+
+if TYPE_CHECKING:
+    from esmgn_core.engine.selection import Selection
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
@@ -21,22 +24,22 @@ def runs(
     *,
     folder: Annotated[Path, typer.Option("--in", help="Where run folders are.")] = Path("runs"),
 ) -> None:
-    """List runs, the newest first: how far they are, their best loss, and what they are made of."""
+    """List runs, the newest first: steps, the value that selected the best encoder, state, components."""
     if context.invoked_subcommand:
         return
     from esmgn_core.engine.run_summary import find_runs
 
     found = find_runs(folder)
     if not found:
-        typer.echo(f"no runs in the folder {folder}; those of another: esmgn runs --in FOLDER")
-        typer.echo("start one: esmgn run --recipe quickstart")
+        echo(f"no runs in the folder {folder}; those of another: esmgn runs --in FOLDER")
+        echo("start one: esmgn run --recipe quickstart")
         return
     rows = [("run", "steps", "best", "state", "parts")]
     for item in found:
         best = item.best()
-        text = f"{best[0]} {best[1]:.4f}" if best else "-"
+        text = f"{best.name} {best.value:.4f}" if best else "-"
         rows.append((item.name, str(item.steps), text, item.state, item.composition))
-    typer.echo(table(rows, indent="", width=line_width()))
+    block(table(rows, indent="", width=line_width()))
 
 
 def compare(
@@ -48,22 +51,24 @@ def compare(
 
     one, other = RunSummary.of(first), RunSummary.of(second)
     different = differences(one, other)
-    typer.echo(
-        f"A  {first}: {one.steps} steps, {one.state}\nB  {second}: {other.steps} steps, {other.state}\n"
-    )
+    for label, item in (("A", one), ("B", other)):
+        echo(f"{label}  {item.run.path}: {item.steps} steps, {item.state}")
+        if best := item.best():
+            echo(f"   best encoder: {selected(best)}")
+    echo("")
     if different:
         rows = [("setting", "A", "B"), *((name, _value(a), _value(b)) for name, a, b in different)]
-        typer.echo(table(rows, indent="", width=line_width()))
+        block(table(rows, indent="", width=line_width()))
     else:
-        typer.echo("no setting differs")
+        echo("no setting differs")
     curves = one.curves(), other.curves()
     for name in [name for name in curves[0] if name in curves[1] and name not in _NOT_COMPARED]:
         points = [curve[name] for curve in curves]
         values = [value for line in points for _, value in line]
         low, high = min(values), max(values)
-        typer.echo(f"\n{name}, {low:.4f} to {high:.4f}")
+        echo("", f"{name}, {low:.4f} to {high:.4f}")
         for label, line in zip("AB", points, strict=True):
-            typer.echo(f"  {label} {sparkline([v for _, v in line], low, high)}  last {line[-1][1]:.4f}")
+            echo(f"  {label} {sparkline([v for _, v in line], low, high)}  last {line[-1][1]:.4f}")
 
 
 def report(
@@ -81,7 +86,7 @@ def report(
     path = out or run / "report.html"
     page = report_page(RunSummary.of(run))
     write_atomically(path, page)
-    typer.echo(path)
+    echo(path)
 
 
 def sparkline(values: list[float], low: float, high: float, width: int = _CURVE_WIDTH) -> str:
@@ -95,6 +100,16 @@ def sparkline(values: list[float], low: float, high: float, width: int = _CURVE_
     means = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
     scale = (len(_BARS) - 1) / ((high - low) or 1.0)
     return "".join(_BARS[min(len(_BARS) - 1, max(0, round((mean - low) * scale)))] for mean in means)
+
+
+def selected(best: Selection) -> str:
+    """The value that selected an encoder, and its step.
+
+    >>> from esmgn_core.engine.selection import Selection
+    >>> selected(Selection(120, "valid_f_max", 0.7))
+    'valid_f_max 0.7000 at step 120'
+    """
+    return f"{best.name} {best.value:.4f} at step {best.step}"
 
 
 def _value(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from esmgn_cli.render import block
 from esmgn_core.errors import UnknownComponentError, did_you_mean, shown
 from esmgn_core.presets import Preset, Recipe
 from esmgn_core.registry import COMBINE, Registry, discover
@@ -32,7 +33,7 @@ def show(
         raise UnknownComponentError(
             f"nothing is called '{name}'", *did_you_mean(name, known), "see: esmgn list"
         )
-    typer.echo("\n\n".join(parts))
+    block("\n\n".join(parts))
 
 
 def _descriptions(registry: Registry, name: str) -> Iterator[str]:

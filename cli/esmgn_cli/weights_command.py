@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esmgn_cli.render import line_width, table
+from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.registry import discover
 
@@ -31,8 +31,8 @@ def list_weights() -> None:
         (weights.name, weights.file.license, place(weights), weights.file.filename)
         for weights in all_weights(discover())
     ]
-    typer.echo(table([header, *rows], indent="", width=line_width()))
-    typer.echo("\ndownload: esmgn weights fetch NAME; presets download their file when they are first used")
+    block(table([header, *rows], indent="", width=line_width()))
+    echo("", "download: esmgn weights fetch NAME; presets download their file when they are first used")
 
 
 def fetch_weights(
@@ -57,14 +57,14 @@ def fetch_weights(
         values = {**file.model_dump(), "sha256": sha256.lower()}
         file = validated(RemoteFile, values, what="--sha256", see="esmgn weights fetch --help")
     path = fetch(file, setting=None)
-    typer.echo(path)
-    typer.echo(f"licence: {file.license}")
-    typer.echo(f"sha256: {remembered_digests(path).sha256}")
+    echo(path)
+    echo(f"licence: {file.license}")
+    echo(f"sha256: {remembered_digests(path).sha256}")
     if not weights.has_checksum:
         asked = "it is the one you asked for" if sha256 else "compare it with one you trust, by --sha256"
-        typer.echo(f"no checksum is published for this file; {asked}")
+        echo(f"no checksum is published for this file; {asked}")
     if weights.layout:
-        typer.echo(f"import it: esmgn weights import {name} --out DIR")
+        echo(f"import it: esmgn weights import {name} --out DIR")
 
 
 def import_weights(
@@ -84,15 +84,13 @@ def import_weights(
     path, weights = located(registry, file)
     given = _layout(layout) or (weights.layout if weights else None)
     content = import_file(registry, path, out, given)
-    typer.echo(f"{content.model.layout}: {len(content.state)} tensors, {content.num_parameters:,} parameters")
-    typer.echo(f"written: {out}")
+    echo(f"{content.model.layout}: {len(content.state)} tensors, {content.num_parameters:,} parameters")
+    echo(f"written: {out}")
     folder = shlex.quote(str(out))
     if content.model.structure:
-        typer.echo(f"start from it: esmgn run --init {folder} --data FOLDER_OF_PDB_FILES")
+        echo(f"start from it: esmgn run --init {folder} --data FOLDER_OF_PDB_FILES")
     else:
-        typer.echo(
-            f"start from it: esmgn run {shlex.quote(str(out / 'config.toml'))} --data FOLDER_OF_PDB_FILES"
-        )
+        echo(f"start from it: esmgn run {shlex.quote(str(out / 'config.toml'))} --data FOLDER_OF_PDB_FILES")
 
 
 def export_weights(
@@ -109,10 +107,10 @@ def export_weights(
 
     exported = export_folder(discover(), folder, out, _layout(layout))
     parameters = f"{exported.model.num_parameters():,} parameters"
-    typer.echo(f"{exported.model.layout}: {len(exported.state)} tensors, {parameters}")
+    echo(f"{exported.model.layout}: {len(exported.state)} tensors, {parameters}")
     if exported.model.sequence:
-        typer.echo(f"heads of ESM-2, not used by the encoder: {exported.heads_from or 'zeros'}")
-    typer.echo(f"written: {out}")
+        echo(f"heads of ESM-2, not used by the encoder: {exported.heads_from or 'zeros'}")
+    echo(f"written: {out}")
 
 
 def verify_weights(
@@ -129,7 +127,7 @@ def verify_weights(
     from esmgn_core.published.verify import verify
 
     for line in verify(discover(), source, golden):
-        typer.echo(line)
+        echo(line)
 
 
 def _layout(name: str | None) -> Layout | None:

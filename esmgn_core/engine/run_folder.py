@@ -21,6 +21,7 @@ import torch
 import esmgn_core
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import write_atomically
+from esmgn_core.printable import printable
 from esmgn_core.settings import RunConfig
 
 _REFUSED_HEADER = "path\treason\n"
@@ -161,14 +162,14 @@ class RunFolder:
     def write_refused(self, refused: Sequence[Any]) -> None:
         """Write the files left out, each with its reason; no file if there are none."""
         if refused:
-            lines = [f"{item.path}\t{item.reason}\n" for item in refused]
+            lines = [f"{printable(item.path)}\t{printable(item.reason)}\n" for item in refused]
             write_atomically(self.refused, _REFUSED_HEADER + "".join(lines))
 
     def add_refused(self, what: str, reason: str) -> None:
         """Append something that could not be read when a step needed it."""
         header = "" if self.refused.exists() else _REFUSED_HEADER
         with self.refused.open("a", encoding="utf-8") as file:
-            file.write(f"{header}{what}\t{reason}\n")
+            file.write(f"{header}{printable(what)}\t{printable(reason)}\n")
 
     def write_labels(self, component: str, names: Sequence[str]) -> None:
         """Write what the outputs of the downstream task's head are, in order."""
@@ -189,7 +190,7 @@ class RunFolder:
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``; a full disk is borne."""
         with suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}\n")
 
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line to ``metrics.jsonl``."""

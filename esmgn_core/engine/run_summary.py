@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import RunError
 
 _NOT_CURVES = {"step", "epoch"}
@@ -80,13 +81,20 @@ class RunSummary:
                     found.setdefault(name, []).append((line["step"], value))
         return found
 
-    def best(self) -> tuple[str, float] | None:
-        """The lowest held-out loss, else the lowest loss, with its name."""
-        curves = self.curves()
-        for name in ("valid_loss", "loss"):
-            if name in curves:
-                return name, min(value for _, value in curves[name])
-        return None
+    def best(self) -> Selection | None:
+        """What selected the kept encoder, as recorded with it.
+
+        Without the record it is found among the logged validations as training finds it: the highest
+        deciding score of a downstream run, else the lowest loss. ``None`` before the first validation.
+        """
+        if found := Selection.recorded(self.run.model):
+            return found
+        metric = self.results.get("metric")
+        points = self.curves().get(name := f"valid_{metric or 'loss'}")
+        if not points:
+            return None
+        step, value = (max if metric else min)(points, key=lambda point: point[1])
+        return Selection(int(step), name, value)
 
     def settings(self) -> dict[str, Any]:
         """The configuration as ``table.key``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from esmgn_core.engine.distributed import World
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.lora import beside_adapters, merged
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.sharding import (
     fill_shards,
     is_sharded,
@@ -173,12 +175,14 @@ def load_task(run: RunFolder, task: nn.Module) -> None:
         raise WeightsError(f"{run.task} does not fit the task: {error}") from error
 
 
-def _write_beside(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with written_atomically(path) as temporary:
-        write_tensors(tensors, temporary, metadata)
+def _write_together(files: Mapping[Path, dict[str, Tensor]], metadata: dict[str, str]) -> None:
+    """Write all files before the first one takes its place: heads belong to their encoder."""
+    with ExitStack() as stack:
+        for path, tensors in files.items():
+            write_tensors(tensors, stack.enter_context(written_atomically(path)), metadata)
 
 
-def save_best(run: RunFolder, step: TrainStep, number: int, world: World) -> None:
+def save_best(run: RunFolder, step: TrainStep, selection: Selection, world: World) -> None:
     """Write the encoder to ``model.safetensors``, heads and buffers of the task to ``task.safetensors``.
 
     All processes take part.
@@ -186,21 +190,20 @@ def save_best(run: RunFolder, step: TrainStep, number: int, world: World) -> Non
     Args:
         run: the run folder.
         step: encoder and task.
-        number: the optimiser step they are of.
+        selection: the step they are of, and what selected them; recorded in both files.
         world: this process among all.
 
     Raises:
-        CheckpointError: it could not be written; the file that was there is as it was.
+        CheckpointError: it could not be written; the files that were there are unchanged.
     """
     sharded = is_sharded(step)
     state = whole_state(step.encoder) if sharded else None
     task = whole_state(_task(step)) if sharded else _task(step).state_dict()
     with failing_together(world, run):
         if world.is_main:
-            metadata = {"step": str(number)}
+            metadata = selection.metadata()
             heads = {name: tensor.cpu().contiguous() for name, tensor in task.items()}
-            _write_beside(run.task, heads, metadata)
-            _write_beside(run.model, encoder_tensors(step.encoder, state), metadata)
+            _write_together({run.task: heads, run.model: encoder_tensors(step.encoder, state)}, metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.passes import Passes
 from esmgn_core.engine.reader import Loaded, Reader, Unreadable
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
 from esmgn_core.engine.usage import balance, usage
@@ -242,43 +243,45 @@ class Trainer:
         validation gives a finite one, the weights of the last step are kept.
         """
         indices = self.dataset.split("valid")
-        deciding, logged = train_means["loss"], {}
+        name, deciding, logged = "loss", train_means["loss"], {}
         with self.learner.evaluating() as step:
             if indices:
                 means, scores = evaluate(step, self.downstream, self._held_out(indices), self.world)
                 values, totals = means.over(self.world, like=self._trained_on)
                 if not totals["num_samples"]:  # means of nothing are 0, which would win
                     values = dict.fromkeys(values, math.nan)
+                name = f"valid_{self.downstream.metric if self.downstream else 'loss'}"
                 deciding = scores[self.downstream.metric] if self.downstream else values["loss"]
                 logged = {f"valid_{name}": value for name, value in (values | scores).items()}
             value = -deciding if self.downstream and indices else deciding
+            selection = Selection(self.progress.step, name, deciding)
             if math.isfinite(value) and value < self.progress.best_value:
-                self.progress.best_value, self.progress.best_step = value, self.progress.step
-                self._save_best(step)
+                self._save_best(step, selection, value)
             elif not math.isfinite(value):
-                self._undefined(step, deciding)
+                self._undefined(step, selection)
         self.learner.validated(deciding)
         return logged
 
-    def _undefined(self, step: TrainStep, value: float) -> None:
+    def _undefined(self, step: TrainStep, selection: Selection) -> None:
         """Warn about a validation value that is not finite; keep the last weights if all were so."""
-        name = self.downstream.metric if self.downstream else "loss"
         last = self.progress.step == self.schedule.num_steps and math.isinf(self.progress.best_value)
         outcome = "this step cannot be selected as the best"
         if last:
             outcome = (
                 f"no validation gave a number, so {self.run.model.name} has the weights of this last step"
             )
-            self.progress.best_step = self.progress.step
-            self._save_best(step)
-        self.observers.notice(f"step {self.progress.step}: the validation {name} is {value}; {outcome}")
+            self._save_best(step, selection, math.inf)
+        name = selection.name.replace("valid_", "validation ")
+        self.observers.notice(f"step {selection.step}: the {name} is {selection.value}; {outcome}")
 
-    def _save_best(self, step: TrainStep) -> None:
+    def _save_best(self, step: TrainStep, selection: Selection, value: float) -> None:
         try:
-            save_best(self.run, step, self.progress.step, self.world)
+            save_best(self.run, step, selection, self.world)
         except CheckpointError as error:
+            # The file still holds the best encoder before this one: later ones are compared with that.
             self._not_written(error, self.run.model, needed=False)
         else:
+            self.progress.best_value, self.progress.best_step = value, selection.step
             self.observers.tell("checkpoint_saved", path=self.run.model)
 
     def _checkpoint(self, *, needed: bool) -> None:

@@ -27,6 +27,7 @@ from esmgn_core.inference.parts import LEVELS, Part, PartFolder, Record
 from esmgn_core.inference.stored import read_metadata
 from esmgn_core.io import Refusal
 from esmgn_core.machine.files import write_atomically
+from esmgn_core.printable import printable
 
 _INPUTS_AT_ONCE = 32
 _BATCHES_PER_PART = 2
@@ -170,7 +171,10 @@ def _write_refused(parts: Sequence[Part], keyed: Sequence[Keyed], out: Path) -> 
     table = refused_file(out)
     table.unlink(missing_ok=True)
     if refused:
-        rows = [f"{item.path}\t{item.name}\t{' '.join(reason.split())}\n" for item, reason in refused]
+        rows = [
+            "\t".join(map(printable, (item.path, item.name, " ".join(reason.split())))) + "\n"
+            for item, reason in refused
+        ]
         write_atomically(table, "path\tname\treason\n" + "".join(rows))
     return len(refused)
 

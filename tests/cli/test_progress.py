@@ -7,6 +7,7 @@ import math
 import pytest
 
 from esmgn_cli.progress import _Curve, _print_losses, _program
+from esmgn_core.engine.selection import Selection
 
 
 def rows(capsys: pytest.CaptureFixture[str], lines: list[dict[str, float]]) -> list[list[str]]:
@@ -25,6 +26,22 @@ def test_rows_are_means_over_the_steps_since_the_row_before(capsys: pytest.Captu
 def test_every_step_of_a_short_run_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[dict[str, float]] = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "valid_loss": 2.5}]
     assert rows(capsys, lines)[1:] == [["1", "3.0000"], ["2", "2.0000", "2.5000"]]
+
+
+def test_the_validation_that_selected_the_encoder_is_a_row_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Validations are not averaged: the row of step 5 has its value, the others the last one before."""
+    lines = [{"step": n, "loss": 3.0, "valid_loss": 2.0 if n == 5 else 2.5 + n / 100} for n in range(1, 41)]
+    _print_losses(lines, Selection(5, "valid_loss", 2.0))
+    header, first, *others = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert header == ["step", "loss", "validation", "loss"]
+    assert first == ["5", "3.0000", "2.0000", "best"]
+    assert [row[0] for row in others] == ["10", "15", "20", "25", "30", "35", "40"]
+    assert others[-1] == ["40", "3.0000", "2.9000"]
+    _print_losses(lines, Selection(7, "valid_loss", 2.57))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[2] == ["7", "3.0000", "2.5700", "best"]
 
 
 def test_the_curve_shows_all_of_a_long_run() -> None:

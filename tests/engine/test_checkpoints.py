@@ -14,6 +14,7 @@ from esmgn_core.engine import checkpoints as checkpoints_module
 from esmgn_core.engine import state as state_module
 from esmgn_core.engine.checkpoints import verify
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.registry import discover
@@ -48,6 +49,28 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on(
     assert f"step 4: cannot write {outcome.run.last}: the disk is full (" in log
     assert "the one before is as it was, the run goes on" in log
     verify(outcome.run.last)
+
+
+def test_an_encoder_that_could_not_be_written_is_not_the_best_one(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoder and heads stay those of the validation before, which later ones are compared with."""
+    whole = start("train.epochs=4")
+    original = state_module.write_tensors
+
+    def write(tensors: Any, path: Path, metadata: dict[str, str]) -> None:
+        original(tensors, path, metadata)
+        best = metadata["step"] == str(whole.progress.best_step) and "selected_by" in metadata
+        if best and path.name.startswith(".model.safetensors"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(state_module, "write_tensors", write)
+    outcome = start("train.epochs=4", out="full")
+    selection = Selection.recorded(outcome.run.model)
+    assert selection is not None
+    assert selection.step == outcome.progress.best_step != whole.progress.best_step
+    assert selection.value == outcome.progress.best_value
+    assert Selection.recorded(outcome.run.task) == selection
 
 
 def test_a_full_disk_at_the_end_stops_with_the_command_to_go_on(start: Start, full_disk: list[int]) -> None:

@@ -23,6 +23,7 @@ from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import Predictions, predict_proteins, score_with_intervals
 from esmgn_core.engine.held_out import HeldOut
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.engine.session import Outcome, resume_run, start_run
 from esmgn_core.errors import SettingsError
 from esmgn_core.feature_cache import CachedEncoder
@@ -136,6 +137,7 @@ def test_the_best_validation_score_chooses(run: Run) -> None:
     }
     best = max(valid, key=valid.__getitem__)
     assert outcome.progress.best_step == best
+    assert RunSummary.of(outcome.run.path).best() == (best, "valid_spearman", valid[best])
     assert json.loads(outcome.run.results.read_text())["step"] == best
     found = predictions(outcome)
     assert spearman(found["valid.predictions"], found["valid.labels"]) == pytest.approx(valid[best], abs=1e-6)

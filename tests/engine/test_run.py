@@ -21,6 +21,7 @@ from esmgn_core.engine import train as train_module
 from esmgn_core.engine.means import Means
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.run_summary import RunSummary
+from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import resume_run, start_run
 from esmgn_core.errors import RunError, SettingsError, WeightsError
 from esmgn_core.registry import discover
@@ -102,6 +103,11 @@ def test_model_file_is_the_encoder_with_the_lowest_held_out_loss(start: Start) -
     valid = {line["step"]: line["valid_loss"] for line in outcome.run.read_metrics() if "valid_loss" in line}
     assert outcome.progress.best_step == min(valid, key=valid.__getitem__)
     assert outcome.progress.best_value == min(valid.values())
+    assert Selection.recorded(outcome.run.model) == (
+        outcome.progress.best_step,
+        "valid_loss",
+        min(valid.values()),
+    )
 
 
 def test_a_validation_loss_over_nothing_is_never_the_best(
