@@ -27,21 +27,24 @@ def listed(chains: Sequence[str]) -> str:
     return ", ".join(name or BLANK for name in dict.fromkeys(chains))
 
 
-def no_chain(chain: str, chains: Sequence[str]) -> str:
-    """Why ``chain`` is not one of ``chains``, for a message that begins with the protein.
+def no_chain(text: str, chains: Sequence[str]) -> str:
+    """Why ``text`` names no chain, or several, of a protein; for a message that begins with the protein.
 
-    >>> no_chain("A", ["A-1", "A-2", "B"])
+    >>> no_chain("1ABC-A", ["A-1", "A-2", "B"])
     'chain A 2 times: name A-1 or A-2'
     >>> no_chain("Z", ["A", "B"])
     'no chain Z, only A, B'
     """
-    if copies := copies_of(chain, chains):
-        return f"chain {chain or BLANK} {len(copies)} times: name {' or '.join(copies)}"
-    return f"no chain {chain or BLANK}, only {listed(chains)}"
+    for name in (text, *_ends(text)):
+        if copies := copies_of(name, chains):
+            return f"chain {name or BLANK} {len(copies)} times: name {' or '.join(copies)}"
+        if (count := chains.count(name)) > 1:
+            return f"chain {name or BLANK} {count} times"
+    return f"no chain {text or BLANK}, only {listed(chains)}"
 
 
 def chain_in(text: str, chains: Sequence[str], entry: str = "") -> str | None:
-    """The chain of a protein that ``A``, ``1ABC-A`` or ``1ABC_A`` names; ``None`` if there is none.
+    """The one chain of a protein that ``A``, ``1ABC-A`` or ``1ABC_A`` names; ``None`` if it is not one.
 
     Args:
         text: what a user wrote.
@@ -52,11 +55,13 @@ def chain_in(text: str, chains: Sequence[str], entry: str = "") -> str | None:
     >>> chain_in("1ABC-A-1", ["A-1", "A-2"])
     'A-1'
     """
-    if text in chains:
-        return text
-    if entry and re.match(rf"{re.escape(entry)}[-_]", text, re.IGNORECASE):
-        rest = text[len(entry) + 1 :]
-        return rest if rest in chains else None
-    ends = [text[match.end() :] for match in re.finditer("[-_]", text)]
-    found = [end for end in ends if end in chains]
-    return found[0] if len(found) == 1 else None
+    ends = [text, *_ends(text)]
+    if entry and text.lower().startswith((f"{entry.lower()}-", f"{entry.lower()}_")):
+        ends = [text, text[len(entry) + 1 :]]
+    found = {end for end in ends if end in chains}
+    return found.pop() if len(found) == 1 and sum(chains.count(end) for end in ends) == 1 else None
+
+
+def _ends(text: str) -> list[str]:
+    """What follows each hyphen and underscore."""
+    return [text[match.end() :] for match in re.finditer("[-_]", text)]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from esmgn_core.chains import no_chain
 from esmgn_core.errors import StructureError
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_residues
@@ -126,8 +127,8 @@ def _chains(residues: ResidueArrays) -> Iterator[ChainAccount]:
 
 def _one_chain(reading: Reading, name: str) -> Reading:
     residues = reading.residues
-    if name not in residues.chains:
-        raise UnreadableError(f"no protein chain '{name}', only {', '.join(residues.chains)}")
+    if residues.chains.count(name) != 1:
+        raise UnreadableError(f"it has {no_chain(name, residues.chains)}")
     rows = residues.chain == residues.chains.index(name)
     kept = ResidueArrays(
         residue_type=residues.residue_type[rows],

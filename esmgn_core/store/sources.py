@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,15 +81,30 @@ def find_items(
 
 def _chosen(items: Iterable[Item], chains: ChainList) -> Iterator[Item]:
     """Listed chains of the items; where there are some, those that no item has with the reason."""
+    readings = Counter(listed.name for several in chains.values() for listed in several)
+    waiting: dict[str, list[Item]] = {}
     found: set[str] = set()
     for item in items:
-        entry = item.name.lower()
-        if entry in chains:
-            found.add(entry)
-            yield from (replace(item, chain=chain, name=name) for chain, name in chains[entry].items())
-    for entry in sorted(chains.keys() - found) if found else ():
-        for chain, name in chains[entry].items():
-            yield Item("file", entry, name=name, chain=chain, reason="no file of this name")
+        for chain, name in chains.get(item.name.lower(), ()):
+            found.add(name)
+            one = replace(item, chain=chain, name=name)
+            if readings[name] == 1:
+                yield one
+            else:  # 1ABC-A-1 may be a chain of two entries, of which the other may follow
+                waiting.setdefault(name, []).append(one)
+    for name, several in waiting.items():
+        if len({item.chain for item in several}) == 1:
+            yield from several
+        else:
+            named = " and ".join(
+                f"chain {item.chain} of {Path(item.member or item.source).name}" for item in several
+            )
+            yield Item("file", several[0].source, name=name, reason=f"the list names {named}: rename a file")
+    for entry in sorted(chains) if found else ():
+        for chain, name in chains[entry]:
+            if name not in found:
+                found.add(name)
+                yield Item("file", entry, name=name, chain=chain, reason="no file of this name")
 
 
 def _paths(source: str) -> list[Path]:

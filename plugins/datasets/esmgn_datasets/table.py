@@ -15,8 +15,10 @@ import torch
 from pydantic import Field, field_validator
 
 from esmgn_core.batch import Protein
+from esmgn_core.chains import chain_in, no_chain
 from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.io import Refusal, find_structures
+from esmgn_core.io.files import structure_name
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import held_out
 from esmgn_core.text import read_lines, read_text
@@ -57,7 +59,7 @@ class Table(LabelledProteins):
         partner_column: str = "mutant"
         """Column of the mutant's structure file, for ``pairs``."""
         chain_column: str | None = None
-        """Column of the chain to take, as ``A`` or ``1ABC-A``; not set: all chains."""
+        """Column of the chain to take, as ``A``, ``1ABC-A`` or ``1ABC-A-2`` (a copy); not set: all chains."""
         name_column: str | None = None
         """Column of the protein's name; not set: the file, and the chain where one is taken."""
         group_column: str | None = None
@@ -164,20 +166,23 @@ class Table(LabelledProteins):
         self, row: Row, paths: Sequence[Path], found: Mapping[Path, Protein | Refusal]
     ) -> list[Protein] | Refusal:
         settings = self._settings
+        proteins, taken = [], ""
+        for path in paths:
+            protein = found.get(path, Refusal(path, "there is no such file"))
+            if isinstance(protein, Protein) and settings.chain_column:
+                protein = _chain(protein, row[settings.chain_column].strip(), path)
+                taken = taken or (protein.chains[0] if isinstance(protein, Protein) else "")
+            if isinstance(protein, Refusal):
+                return protein
+            proteins.append(protein)
         name = row[settings.name_column or settings.file_column].strip()
         if settings.chain_column and not settings.name_column:
-            name = f"{name}:{_chain_of(row[settings.chain_column])}"
+            name = f"{name}:{taken}"
         # A slash would say that proteins of one folder belong together.
         name = name.replace("/", ":")
         name = f"{row[settings.group_column].strip()}/{name}" if settings.group_column else name
-        proteins = []
-        for path, suffix in zip(paths, ("", ":mutant"), strict=False):
-            protein = found.get(path, Refusal(path, "there is no such file"))
-            if isinstance(protein, Protein) and settings.chain_column:
-                protein = _chain(protein, _chain_of(row[settings.chain_column]), path)
-            if isinstance(protein, Refusal):
-                return protein
-            proteins.append(replace(protein, name=name + suffix))
+        suffixes = ("", ":mutant")
+        proteins = [replace(item, name=name + end) for item, end in zip(proteins, suffixes, strict=False)]
         if len({len(protein) for protein in proteins}) > 1:
             return Refusal(paths[0], f"{len(proteins[0])} residues, its mutant {len(proteins[1])}")
         return proteins
@@ -228,14 +233,11 @@ def _file(folder: Path, name: str) -> Path:
     return near[0] if near else path
 
 
-def _chain_of(cell: str) -> str:
-    """The chain in ``A`` or ``1ABC-A``."""
-    return cell.strip().rpartition("-")[2]
-
-
-def _chain(protein: Protein, chain: str, path: Path) -> Protein | Refusal:
-    if chain not in protein.chains:
-        return Refusal(path, f"it has no chain '{chain}', only {', '.join(protein.chains)}")
+def _chain(protein: Protein, cell: str, path: Path) -> Protein | Refusal:
+    """The chain that ``A`` or ``1ABC-A`` names."""
+    chain = chain_in(cell, protein.chains, structure_name(path))
+    if chain is None:
+        return Refusal(path, f"it has {no_chain(cell, protein.chains)}")
     rows = (protein.chain_index == protein.chains.index(chain)).nonzero().flatten()
     return replace(
         protein,

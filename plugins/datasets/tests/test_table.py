@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from esmgn_core.errors import SettingsError
+from esmgn_core.io.write import mmcif_text
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component, example_proteins
 from esmgn_core.testing.files import write_pdb
@@ -96,7 +99,31 @@ def test_one_chain_of_a_file(folder):
         ("two_chains:B", 23),
         ("two_chains:A", 17),
     ]
-    assert [item.reason for item in dataset.refused] == ["it has no chain 'Z', only A"]
+    assert [item.reason for item in dataset.refused] == ["it has no chain 1ABC-Z, only A"]
+
+
+def test_a_chain_with_copies_is_refused_and_each_copy_has_a_name(folder):
+    """Copies are called A-1 and A-2; ``pair-A`` names neither, ``pair-A-2`` the second."""
+    two_chains = example_proteins()[0]
+    assert two_chains.chains == ("A", "B")
+    text = mmcif_text(replace(two_chains, chains=("A-1", "A-2")))
+    (folder / "files" / "copies.cif").write_text(text)
+    names = ("A", "copies-A", "A-1", "copies-A-2", "COPIES_A-1-2", "2")
+    rows = "".join(f"copies,{name},{number},x,train\n" for number, name in enumerate(names))
+    table = write(folder, f"file,chain,id,label,split\n{rows}")
+    dataset = build(table, chain_column="chain", name_column="id")
+    lengths = {dataset[index].name: (len(dataset[index]), dataset[index].chains) for index in range(2)}
+    assert lengths == {"2": (17, ("A-1",)), "3": (23, ("A-2",))}
+    assert [item.reason for item in dataset.refused] == [
+        "it has chain A 2 times: name A-1 or A-2",
+        "it has chain A 2 times: name A-1 or A-2",
+        "it has no chain COPIES_A-1-2, only A-1, A-2",
+        "it has no chain 2, only A-1, A-2",
+    ]
+    unnamed = build(
+        write(folder, "file,chain,label,split\ncopies,copies-A-2,x,train\n"), chain_column="chain"
+    )
+    assert unnamed[0].name == "copies:A-2"
 
 
 def test_without_a_column_sequences_are_held_out_by_themselves(folder):
