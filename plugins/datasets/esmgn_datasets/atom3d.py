@@ -91,7 +91,10 @@ def _pair(record: Any) -> Example:
     mutant = atoms_to_protein(record["mutated_atoms"], f"{name}:mutant")
     if len(wild) != len(mutant):
         raise StructureError(f"wild type and mutant have {len(wild)} and {len(mutant)} residues")
-    return [wild, mutant], [float(record["label"])]
+    label = float(record["label"])
+    if label not in (0, 1):
+        raise StructureError(f"the label is {label}, not 1 or 0")
+    return [wild, mutant], [label]
 
 
 def _gathered(root: Path, example: Callable[[Any], Example], *, what: str) -> Gathered:
@@ -100,11 +103,11 @@ def _gathered(root: Path, example: Callable[[Any], Example], *, what: str) -> Ga
     for split, folder in _FOLDERS.items():
         for number, record in _records(root / folder):
             try:
-                proteins, label = example(record)
+                gathered.add(split, *example(record))
             except (StructureError, KeyError, ValueError, SyntaxError) as error:
                 gathered.refused.append(Refusal(root / folder / str(number), str(error)))
-            else:
-                gathered.add(split, proteins, label)
+    if unknown := sum(math.isnan(values[0]) for values in gathered.values):
+        gathered.notes.append(f"{unknown} of {len(gathered.values)} proteins without a label")
     return gathered
 
 

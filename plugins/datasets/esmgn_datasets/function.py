@@ -130,6 +130,8 @@ class _Functions(LabelledProteins):
                 sets = _stricter(below.get(chain, _ALL), column) if split == "test" else []
                 protein = replace(found, name=chain)
                 gathered.add(split, [protein], annotation.classes.get(chain, []), *sets)
+        if missing := sum(protein.name not in annotation.classes for protein in gathered.proteins):
+            gathered.notes.append(f"{missing} chains are not annotated and count as chains without any class")
         self.hold(gathered, annotation.names, classes=True)
 
 

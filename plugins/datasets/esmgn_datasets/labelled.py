@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,22 +16,32 @@ from esmgn_core.errors import StructureError
 from esmgn_core.io import Refusal, iter_structures
 from esmgn_core.splits import Split
 
+_LARGEST = torch.finfo(torch.float32).max
+
 
 @dataclass(slots=True)
 class Gathered:
     """Proteins gathered one by one, or group by group.
 
-    ``values`` are the labels: numbers [L] of each protein, or the numbers of its classes.
-    ``splits`` are indices by split or test set.
+    ``values`` are the labels: numbers [L] of each protein, or the numbers of its classes; NaN where
+    unknown. ``splits`` are indices by split or test set. ``notes`` are what the user should know of the
+    labels, one sentence each.
     """
 
     proteins: list[Protein] = field(default_factory=list)
     values: list[Sequence[float]] = field(default_factory=list)
     splits: dict[str, list[int]] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, split: str, proteins: Sequence[Protein], values: Sequence[float], *more: str) -> None:
-        """Take in a group of proteins with one label, for a split and more test sets."""
+        """Take in a group of proteins with one label, for a split and more test sets.
+
+        Raises:
+            ValueError: a label is infinite or beyond float32.
+        """
+        if wrong := [value for value in values if abs(value) > _LARGEST]:
+            raise ValueError(f"the label {wrong[0]} is infinite or beyond float32")
         for protein in proteins:
             for name in (split, *more):
                 self.splits.setdefault(name, []).append(len(self.proteins))
@@ -43,15 +54,17 @@ class LabelledProteins:
 
     Attributes:
         refused: what was left out, each with its reason.
+        notes: what the user should know of the labels, one sentence each.
         label_names: names of classes or of values.
         lengths: residues of each protein.
 
     Raises:
-        StructureError: no training protein is left.
+        StructureError: no training protein is left, or none with a known label.
     """
 
     group_size = 1
     refused: tuple[Refusal, ...]
+    notes: list[str]
     label_names: tuple[str, ...]
     lengths: list[int]
 
@@ -66,10 +79,32 @@ class LabelledProteins:
         self.refused, self.label_names = tuple(gathered.refused), tuple(label_names)
         self._proteins, self._values, self._splits = gathered.proteins, gathered.values, gathered.splits
         self._classes = classes
+        self.notes = [*gathered.notes]
         self.lengths = [len(protein) for protein in self._proteins]
         if not self._splits.get("train"):
             reasons = [f"{item.path}: {item.reason}" for item in self.refused[:3]]
             raise StructureError("there is no training protein in the dataset", *reasons)
+        self._check_known()
+
+    def _check_known(self) -> None:
+        """Note columns of labels of which no training protein has one.
+
+        Raises:
+            StructureError: no training protein has a known label.
+        """
+        values = [self._values[index] for index in self._splits["train"]]
+        if self._classes:
+            known = [any(not any(map(math.isnan, row)) for row in values)]
+        else:
+            known = [not all(map(math.isnan, column)) for column in zip(*values, strict=True)]
+        if not any(known):
+            raise StructureError("no training protein has a known label", *self.notes)
+        if not self._classes:
+            self.notes += [
+                f"no training protein has a known '{name}'"
+                for name, is_known in zip(self.label_names, known, strict=False)
+                if not is_known
+            ]
 
     def __len__(self) -> int:
         return len(self._proteins)
@@ -87,12 +122,15 @@ class LabelledProteins:
         return {name: indices for name, indices in self._splits.items() if name.startswith("test")}
 
     def labels(self, indices: Sequence[int]) -> Tensor:
-        """Labels float32 [len(indices), L]: one number per name, 0 and 1 for classes."""
+        """Labels float32 [len(indices), L]: one number per name, 0 and 1 for classes; NaN where unknown."""
         if not self._classes:
             return torch.tensor([self._values[index] for index in indices], dtype=torch.float32)
         labels = torch.zeros(len(indices), len(self.label_names))
         for row, index in enumerate(indices):
-            labels[row, [int(number) for number in self._values[index]]] = 1
+            if any(map(math.isnan, self._values[index])):
+                labels[row] = math.nan
+            else:
+                labels[row, [int(number) for number in self._values[index]]] = 1
         return labels
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -21,11 +19,12 @@ from esmgn_core.io import Refusal, find_structures
 from esmgn_core.io.files import structure_name
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import held_out
-from esmgn_core.text import read_lines, read_text
+from esmgn_datasets.cells import Mistakes, Row, count, read_rows, shown
 from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
+from esmgn_datasets.table_labels import TableLabels
 
 _SPLITS = {"val": "valid", "validation": "valid"}
-Row = Mapping[str, str]
+_SPLIT_COLUMN = "split"
 
 
 class Table(LabelledProteins):
@@ -38,7 +37,8 @@ class Table(LabelledProteins):
         refused: the rows left out, each with its reason.
 
     Raises:
-        SettingsError: no table is given, or it lacks a column, or a cell is wrong.
+        SettingsError: no table is given, it lacks a column, or cells are wrong: each is named with its row
+            (the header is row 1) and column.
         StructureError: no training protein can be read.
     """
 
@@ -50,8 +50,8 @@ class Table(LabelledProteins):
         structures: Path | None = None
         """Folder that the files in the table are relative to; the table's own if not set."""
         kind: Literal["multilabel", "classification", "regression", "pairs"] = "multilabel"
-        """``multilabel``: a cell lists classes; ``classification``: it names one; ``regression``: numbers,
-        empty for unknown; ``pairs``: 1 or 0 for two proteins, wild type and mutant."""
+        """``multilabel``: a cell lists classes; ``classification``: it names one; ``regression``: numbers;
+        ``pairs``: 1 or 0 for two proteins, wild type and mutant."""
         labels: tuple[str, ...] = ("label",)
         """Columns of labels; several for ``regression`` only."""
         file_column: str = "file"
@@ -64,9 +64,9 @@ class Table(LabelledProteins):
         """Column of the protein's name; not set: the file, and the chain where one is taken."""
         group_column: str | None = None
         """Column of what a protein belongs to where scores are also taken within groups."""
-        split_column: str | None = "split"
+        split_column: str | None = _SPLIT_COLUMN
         """Column with ``train``, ``valid`` or ``test`` (or ``test_...``, a test set of its own); rows
-        with an empty cell are not used. Where there is no such column, sequences are held out at random."""
+        with an empty cell are not used. Without a column ``split`` the dataset makes the splits itself."""
         separator: str = ","
         """What stands between the classes of a cell."""
         classes: Path | None = None
@@ -85,30 +85,33 @@ class Table(LabelledProteins):
         if settings.table is None:
             raise SettingsError("the dataset 'csv' has no table", "give it one: --set data.table=FILE")
         self._settings, self._table = settings, settings.table
+        mistakes = Mistakes(settings.table)
         rows = self._rows(settings.table)
         self.group_size = 2 if settings.kind == "pairs" else 1
-        names = self._label_names(rows)
-        number = {name: place for place, name in enumerate(names)}
-        self.hold(self._gathered(rows, number), names, classes=settings.kind == "multilabel")
+        labels = TableLabels(
+            rows,
+            mistakes,
+            kind=settings.kind,
+            columns=settings.labels,
+            separator=settings.separator,
+            classes=settings.classes,
+        )
+        files = [self._files(row) for row in rows]
+        self._check_rows(rows, files, labels, mistakes)
+        mistakes.check()
+        gathered = self._gathered(rows, files, labels, mistakes)
+        self.hold(gathered, labels.names, classes=settings.kind == "multilabel")
 
     def _rows(self, table: Path) -> list[Row]:
-        try:
-            text = read_text(table)
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"cannot read the table {table}: {error}") from error
-        first = text.partition("\n")[0]
-        delimiter = "\t" if "\t" in first else ","
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
-        rows: list[Row] = list(reader)
-        columns = list(reader.fieldnames or [])
+        """Rows of the table that are to be used."""
+        columns, rows = read_rows(table)
         settings = self._settings
         wanted = [settings.file_column, *settings.labels]
         wanted += [settings.partner_column] * (settings.kind == "pairs")
-        wanted += [
-            column
-            for column in (settings.chain_column, settings.name_column, settings.group_column)
-            if column
-        ]
+        named = (settings.chain_column, settings.name_column, settings.group_column)
+        wanted += [column for column in named if column]
+        if settings.split_column and settings.split_column != _SPLIT_COLUMN:
+            wanted.append(settings.split_column)
         for column in wanted:
             if column not in columns:
                 raise SettingsError(
@@ -118,49 +121,74 @@ class Table(LabelledProteins):
                 )
         if settings.kind != "regression" and len(settings.labels) > 1:
             raise SettingsError(f"data.labels must be one column for '{settings.kind}'")
-        return [row for row in rows if row.get(settings.split_column or "", "-").strip()]
+        if not settings.labels:
+            raise SettingsError("data.labels names no column")
+        self._has_splits = settings.split_column in columns
+        used = [row for row in rows if not self._has_splits or row[settings.split_column or ""]]
+        if not used:
+            raise SettingsError(f"the table {table} has no row to use", f"{count(len(rows), 'row')} in all")
+        return used
 
-    def _label_names(self, rows: Sequence[Row]) -> list[str]:
+    def _check_rows(
+        self, rows: Sequence[Row], files: Sequence[Sequence[Path]], labels: TableLabels, mistakes: Mistakes
+    ) -> None:
+        """Find proteins with two labels, and splits of another name."""
         settings = self._settings
-        if settings.kind in ("regression", "pairs"):
-            return list(settings.labels)
-        if settings.classes is None:
-            return sorted({name for row in rows for name in self._cells(row)})
-        try:
-            lines = list(read_lines(settings.classes))
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"cannot read the file of classes {settings.classes}: {error}") from error
-        return [line.strip() for line in lines if line.strip()]
+        given: dict[object, tuple[Row, str]] = {}
+        for row, paths, values in zip(rows, files, labels.values, strict=True):
+            labelled = ", ".join(shown(row[column]) for column in settings.labels)
+            content = (*paths, row[settings.chain_column] if settings.chain_column else "")
+            own = _comparable(values, classes=settings.kind == "multilabel")
+            other, label = given.setdefault(content, (row, own))
+            if label != own:
+                mistakes.add(
+                    row,
+                    settings.labels[0],
+                    f"{labelled} for the protein of row {other.number}, which has another label",
+                )
+            if self._has_splits and not _split_name(split := row[settings.split_column or ""]):
+                mistakes.add(
+                    row, settings.split_column or "", f"{shown(split)} is not train, valid, test or test_NAME"
+                )
 
-    def _cells(self, row: Row) -> list[str]:
-        cell = row[self._settings.labels[0]].strip()
-        if self._settings.kind == "classification":
-            return [cell] * bool(cell)
-        return [name.strip() for name in cell.split(self._settings.separator) if name.strip()]
-
-    def _gathered(self, rows: Sequence[Row], number: Mapping[str, int]) -> Gathered:
-        files = [self._files(row) for row in rows]
+    def _gathered(
+        self, rows: Sequence[Row], files: Sequence[Sequence[Path]], labels: TableLabels, mistakes: Mistakes
+    ) -> Gathered:
+        settings = self._settings
         found = dict(read_files(sorted({path for paths in files for path in paths if path.is_file()})))
-        gathered, seen = Gathered(), set()
-        for row, paths in zip(rows, files, strict=True):
+        gathered, groups = Gathered(notes=list(labels.notes)), []
+        named: dict[str, Row] = {}
+        for row, paths, values in zip(rows, files, labels.values, strict=True):
             group = self._group(row, paths, found)
             if isinstance(group, Refusal):
                 gathered.refused.append(group)
                 continue
-            if group[0].name in seen:
-                raise SettingsError(
-                    f"two rows of {self._table} are called '{group[0].name}'",
-                    "name a column that tells them apart: --set data.name_column=COLUMN",
-                )
-            seen.add(group[0].name)
-            gathered.add(self._split(row, group[0]), group, self._label(row, number))
+            groups.append((row, group, values))
+            if row is not (first := named.setdefault(group[0].name, row)):
+                column = settings.name_column or settings.file_column
+                reason = f"{shown(group[0].name)} as in row {first.number}; set data.name_column"
+                mistakes.add(row, column, reason)
+        mistakes.check()
+        if not settings.group_column:
+            gathered.notes += _contradictions(groups, classes=settings.kind == "multilabel")
+        for row, group, values in groups:
+            gathered.add(self._split(row, group[0]), group, values)
         return gathered
 
     def _files(self, row: Row) -> list[Path]:
         settings = self._settings
         folder = settings.structures or self._table.parent
         columns = [settings.file_column] + [settings.partner_column] * (settings.kind == "pairs")
-        return [_file(folder, row[column].strip()) for column in columns]
+        return [_file(folder, row[column]) for column in columns]
+
+    def _name(self, row: Row, chain: str) -> str:
+        settings = self._settings
+        name = row[settings.name_column or settings.file_column]
+        if settings.chain_column and not settings.name_column:
+            name = f"{name}:{chain}"
+        # A slash would say that proteins of one folder belong together.
+        name = name.replace("/", ":")
+        return f"{row[settings.group_column]}/{name}" if settings.group_column else name
 
     def _group(
         self, row: Row, paths: Sequence[Path], found: Mapping[Path, Protein | Refusal]
@@ -170,17 +198,12 @@ class Table(LabelledProteins):
         for path in paths:
             protein = found.get(path, Refusal(path, "there is no such file"))
             if isinstance(protein, Protein) and settings.chain_column:
-                protein = _chain(protein, row[settings.chain_column].strip(), path)
+                protein = _chain(protein, row[settings.chain_column], path)
                 taken = taken or (protein.chains[0] if isinstance(protein, Protein) else "")
             if isinstance(protein, Refusal):
                 return protein
             proteins.append(protein)
-        name = row[settings.name_column or settings.file_column].strip()
-        if settings.chain_column and not settings.name_column:
-            name = f"{name}:{taken}"
-        # A slash would say that proteins of one folder belong together.
-        name = name.replace("/", ":")
-        name = f"{row[settings.group_column].strip()}/{name}" if settings.group_column else name
+        name = self._name(row, taken)
         suffixes = ("", ":mutant")
         proteins = [replace(item, name=name + end) for item, end in zip(proteins, suffixes, strict=False)]
         if len({len(protein) for protein in proteins}) > 1:
@@ -189,39 +212,42 @@ class Table(LabelledProteins):
 
     def _split(self, row: Row, protein: Protein) -> str:
         settings = self._settings
-        if settings.split_column and settings.split_column in row:
-            cell = row[settings.split_column].strip().lower()
-            name = _SPLITS.get(cell, cell)
-            if name not in ("train", "valid") and not name.startswith("test"):
-                raise SettingsError(
-                    f"'{row[settings.split_column]}' is no split",
-                    f"it stands in the column '{settings.split_column}' of {self._table}",
-                    "expected train, valid, test or test_NAME",
-                )
-            return name
+        if self._has_splits:
+            return _split_name(row[settings.split_column or ""])
         if held_out(f"test {protein.sequence}", settings.test_fraction):
             return "test"
         return "valid" if held_out(protein.sequence, settings.valid_fraction) else "train"
 
-    def _label(self, row: Row, number: Mapping[str, int]) -> list[float]:
-        settings = self._settings
-        if settings.kind in ("regression", "pairs"):
-            return [self._value(row, column) for column in settings.labels]
-        unknown = [name for name in self._cells(row) if name not in number]
-        if unknown:
-            raise SettingsError(
-                f"'{unknown[0]}' is not in {settings.classes}",
-                f"it stands in the column '{settings.labels[0]}' of {self._table}",
-            )
-        numbers: list[float] = [number[name] for name in self._cells(row)]
-        return numbers if numbers or settings.kind == "multilabel" else [math.nan]
 
-    def _value(self, row: Row, column: str) -> float:
-        cell = row[column].strip()
-        try:
-            return float(cell) if cell else math.nan
-        except ValueError:
-            raise SettingsError(f"'{cell}' is no number (column '{column}' of {self._table})") from None
+def _comparable(values: Sequence[float], *, classes: bool) -> str:
+    """A label as text, in which NaN equals NaN and the order of classes does not matter."""
+    return repr(sorted(set(values)) if classes else list(values))
+
+
+def _contradictions(
+    groups: Sequence[tuple[Row, Sequence[Protein], Sequence[float]]], *, classes: bool
+) -> Iterator[str]:
+    """Note how many proteins have the sequence of another one with another label."""
+    first: dict[tuple[str, ...], tuple[Row, str]] = {}
+    found = []
+    for row, group, values in groups:
+        if not any(map(math.isnan, values)):
+            label = _comparable(values, classes=classes)
+            other, known = first.setdefault(tuple(protein.sequence for protein in group), (row, label))
+            if label != known:
+                found.append((other.number, row.number))
+    if found:
+        one, other_number = found[0]
+        yield (
+            f"{count(len(found), 'row')} with the sequence of another row and another label, "
+            f"such as rows {one} and {other_number}"
+        )
+
+
+def _split_name(cell: str) -> str:
+    """``train``, ``valid``, ``test`` or ``test_...``; empty for another cell."""
+    name = _SPLITS.get(cell.lower(), cell.lower())
+    return name if name in ("train", "valid") or name.startswith("test") else ""
 
 
 def _file(folder: Path, name: str) -> Path:

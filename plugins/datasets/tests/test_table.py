@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from esmgn_core.errors import SettingsError
+from esmgn_core.errors import SettingsError, StructureError
 from esmgn_core.io.write import mmcif_text
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component, example_proteins
@@ -143,8 +143,8 @@ def test_proteins_of_one_folder_do_not_belong_together_unless_a_column_says_so(f
     assert [grouped[index].name for index in range(2)] == ["t1/files:long.pdb", "t1/files:pair.pdb"]
 
 
-def test_short_rows_have_empty_cells(folder):
-    dataset = build(write(folder, "file,split,label\nlong,train,a\npair,train\n"))
+def test_empty_cells_and_rows_as_spreadsheets_append_them_are_passed_over(folder):
+    dataset = build(write(folder, "file,split,label,,\nlong,train,a,,\n,,,,\n\npair,train,,,\n"))
     assert dataset.labels([0, 1]).tolist() == [[1], [0]]
 
 
@@ -159,12 +159,32 @@ def test_rows_without_a_file_are_left_out_with_the_reason(folder):
     ("text", "settings", "message"),
     [
         ("file,labels,split\nlong,a,train\n", {}, "has no column 'label'\n  did you mean: labels?"),
-        ("file,label,split\nlong,a,training\n", {}, "'training' is no split"),
-        ("file,label,split\nlong,a,train\nlong,b,train\n", {}, "two rows of .* are called 'long'"),
+        ("file,label,split\nlong,a,training\n", {}, "row 2, column 'split': 'training' is not train, valid,"),
+        (
+            "file,label,split\nlong,a,train\nlong,b,train\n",
+            {},
+            "row 3, column 'label': 'b' for the protein of row 2, which has another label",
+        ),
+        ("file,label,split\nlong,a,train\nlong,a,train\n", {}, "row 3, column 'file': 'long' as in row 2"),
+        (
+            "file,label,set\nlong,a,train\n",
+            {"split_column": "sets"},
+            "has no column 'sets'\n  did you mean: set",
+        ),
+        ("file,label,label\nlong,a,b\n", {}, "has two columns 'label'"),
+        ("file,label,split\nlong,a\n", {}, "row 2: 2 cells under 3 columns"),
+        ("file,label,split\nlong,a,b,train\n", {}, "row 2: 4 cells under 3 columns; put quotation marks"),
+        (
+            'file,label,split\nlong,"a,train\npair,b,train\n',
+            {},
+            "cannot read the table .*\n  is a quotation mark",
+        ),
+        ("file,label,split\nlong,a,\n", {}, "has no row to use\n  1 row in all"),
+        ("", {}, "has no column 'file'"),
         (
             "file,label,split\nlong,high,train\n",
             {"kind": "regression"},
-            "'high' is no number \\(column 'label'",
+            "row 2, column 'label': 'high' is not a number",
         ),
     ],
 )
@@ -176,3 +196,153 @@ def test_mistakes_in_a_table_name_the_place(folder, text, settings, message):
 def test_no_table():
     with pytest.raises(SettingsError, match="the dataset 'csv' has no table"):
         Table(Table.Settings())
+
+
+REGRESSION = {"kind": "regression"}
+CLASSES = {"kind": "classification"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("inf", "'inf' is infinite"),
+        ("-Infinity", "'-Infinity' is infinite"),
+        ("+INF", "'[+]INF' is infinite"),
+        ("1e39", "'1e39' is beyond the range of float32"),
+        ("-3.5e38", "'-3.5e38' is beyond the range of float32"),
+        ("1e-60", "'1e-60' is too small for float32"),
+        ("1_5", "'1_5' is not a number"),
+        ("\u0661\u0662", "'\u0661\u0662' is not a number"),
+        ("\uff11", "'\uff11' is not a number"),
+        ("0x1F", "'0x1F' is not a number"),
+        ('"3,5"', "'3,5' is not a number"),
+        ("['1', '2']".replace(",", ";"), "is not a number"),
+        ("none", "'none' is not a number"),
+        ("1" * 60, f"'{'1' * 40}...' is beyond"),
+    ],
+)
+def test_what_is_not_a_number_of_float32_is_named_with_its_place(folder, cell, reason):
+    text = f"file,x,label,split\npair,1,2,train\n\nlong,1,{cell},test\n"
+    with pytest.raises(
+        SettingsError, match=f"1 mistake in the table .*\n  row 4, column 'label': .*{reason}"
+    ):
+        build(write(folder, text), **REGRESSION)
+
+
+@pytest.mark.parametrize("cell", ["5", "-5.", ".5", "+5e-3", "3.4e38", "1E-40"])
+def test_numbers_are_read_as_they_are_written(folder, cell):
+    dataset = build(write(folder, f"file,label,split\nlong,{cell},train\n"), **REGRESSION)
+    assert dataset.labels([0]).item() == pytest.approx(float(cell), rel=1e-4)
+
+
+def test_all_mistakes_are_counted_and_the_first_five_named(folder):
+    names = [protein.name for protein in example_proteins()] * 2
+    rows = "".join(f"{name}{'.pdb' * (n > 4)},{n},inf\n" for n, name in enumerate(names))
+    with pytest.raises(SettingsError) as caught:
+        build(write(folder, f"file,name,label\n{rows}"), name_column="name", **REGRESSION)
+    assert caught.value.message.startswith("10 mistakes in the table")
+    assert len(caught.value.hints) == 6
+    assert caught.value.hints[-1] == "... and 5 more"
+
+
+MISSING = ("nan", "NaN", "NA", "None", "null", "N/A", "<NA>", "")
+
+
+@pytest.mark.parametrize("cell", MISSING)
+@pytest.mark.parametrize("kind", ["regression", "classification", "multilabel", "pairs"])
+def test_what_pandas_writes_for_missing_is_unknown_and_counted(folder, kind, cell):
+    text = f"file,mutant,label,split\nlong,long,1,train\npair,pair,{cell},train\nsingle,single,{cell},test\n"
+    dataset = build(write(folder, text), kind=kind)
+    assert dataset.label_names == (("1",) if kind in ("classification", "multilabel") else ("label",))
+    if kind == "multilabel" and not cell:
+        assert dataset.labels([0, 1]).tolist() == [[1], [0]]  # none of the classes
+        assert dataset.notes == []
+        return
+    group = dataset.group_size
+    assert dataset.labels([0, group, 2 * group]).isnan().flatten().tolist() == [False, True, True]
+    told = f"2 '{cell}'" if cell else "2 empty"
+    assert dataset.notes[0].startswith(f"2 labels unknown: {told}")
+    assert ("list all classes in data.classes" in dataset.notes[0]) == bool(
+        cell and kind in ("classification", "multilabel")
+    )
+
+
+def test_a_listed_class_is_a_class_whatever_its_name(folder):
+    classes = folder / "classes.txt"
+    classes.write_text("NA\nK\n")
+    text = "file,label,split\nlong,NA,train\npair,K,train\nsingle,nan,test\n"
+    dataset = build(write(folder, text), classes=classes, **CLASSES)
+    assert dataset.labels([0, 1]).flatten().tolist() == [0, 1]
+    assert dataset.labels([2]).isnan().all()
+    assert dataset.notes == ["1 label unknown: 1 'nan'"]
+
+
+def test_without_a_known_training_label_there_is_nothing_to_train(folder):
+    text = "file,label,x,split\nlong,,1,train\npair,2,3,test\n"
+    with pytest.raises(
+        StructureError, match="no training protein has a known label\n  1 label unknown: 1 empty"
+    ):
+        build(write(folder, text), **REGRESSION)
+    dataset = build(write(folder, text), labels=["label", "x"], **REGRESSION)
+    assert dataset.notes[-1] == "no training protein has a known 'label'"
+
+
+@pytest.mark.parametrize("other", ["1.0", "01", "1e0", "\uff11", "\u0661"])
+@pytest.mark.parametrize("kind", ["classification", "multilabel"])
+def test_one_number_written_in_two_ways_is_not_two_classes(folder, kind, other):
+    text = f"file,label,split\nlong,1,train\npair,2,train\nsingle,{other},test\n"
+    with pytest.raises(
+        SettingsError, match=r"row [24], column 'label': '.*' is the same number as '.*' in row [24]"
+    ):
+        build(write(folder, text), kind=kind)
+    classes = folder / "classes.txt"
+    classes.write_text(f"1\n2\n{other}\n", encoding="utf-8")
+    assert len(build(write(folder, text), kind=kind, classes=classes).label_names) == 3
+
+
+def test_classes_that_differ_in_case_are_noted(folder):
+    dataset = build(write(folder, "file,label,split\nlong,enzyme,train\npair,Enzyme,train\n"))
+    assert dataset.notes == ["the classes 'Enzyme' and 'enzyme' differ only in case or width"]
+
+
+@pytest.mark.parametrize("cell", ["\"['a', 'b']\"", "['a']", '"[""a"", ""b""]"', "\"('a', 'b')\"", "[]"])
+@pytest.mark.parametrize("kind", ["classification", "multilabel"])
+def test_a_list_in_the_notation_of_python_is_not_a_class(folder, kind, cell):
+    text = f"file,label,split\nlong,a,train\npair,{cell},train\n"
+    with pytest.raises(
+        SettingsError, match=r"row 3, column 'label': .* is a list in the notation of Python; write a,b"
+    ):
+        build(write(folder, text), kind=kind)
+
+
+def test_a_class_may_begin_with_a_bracket(folder):
+    dataset = build(write(folder, "file,label,split\nlong,[2Fe-2S],train\npair,(R)-x,train\n"))
+    assert dataset.label_names == ("(R)-x", "[2Fe-2S]")
+
+
+def test_a_missing_value_among_classes_is_named(folder):
+    with pytest.raises(
+        SettingsError, match="row 2, column 'label': 'NA' \\(unknown\\) stands beside classes"
+    ):
+        build(write(folder, 'file,label,split\nlong,"a,NA",train\n'))
+
+
+@pytest.mark.parametrize("cell", ["2", "-1", "0.5", "yes"])
+def test_labels_of_pairs_are_1_or_0(folder, cell):
+    with pytest.raises(SettingsError, match="row 2, column 'label'"):
+        build(write(folder, f"file,mutant,label,split\nlong,long,{cell},train\n"), kind="pairs")
+
+
+def test_one_sequence_with_two_labels_in_two_files_is_noted(folder):
+    write_pdb(example_proteins()[0], folder / "files" / "twin.pdb")
+    name = example_proteins()[0].name
+    text = f"file,label,split\n{name},1,train\npair,1,train\ntwin,2,train\n"
+    dataset = build(write(folder, text), **REGRESSION)
+    assert dataset.notes == ["1 row with the sequence of another row and another label, such as rows 2 and 4"]
+
+
+@pytest.mark.parametrize(("text", "message"), [("a\nb\na\n", "lists 'a' twice"), ("\n", "is empty")])
+def test_a_file_of_classes_names_each_once(folder, text, message):
+    (folder / "classes.txt").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        build(write(folder, ROWS), classes=folder / "classes.txt")
