@@ -38,6 +38,7 @@ class Protein:
         features: further values of each residue by name, float32 [n], NaN = unknown.
             ``secondary_structure`` holds the place in :data:`esmgn_core.alphabet.SECONDARY_STATES`,
             ``exposure`` square angstrom.
+        notes: what the reader dropped, divided or guessed, one short sentence each.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Protein:
     chains: tuple[str, ...] = ("A",)
     labels: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.residue_type.shape[0]

@@ -181,7 +181,9 @@ class ProteinDataset(Component, Protocol):
     """Built with ``(settings)``.
 
     A dataset that reads files may have an attribute ``refused``, a sequence of
-    :class:`esmgn_core.io.Refusal`: the files left out, each with its reason. One
+    :class:`esmgn_core.io.Refusal`: the files left out, each with its reason; and an attribute ``notes``, a
+    sequence of lines for the user on what was dropped, divided or guessed in the files that were read
+    (:func:`esmgn_core.io.notes.group_notes`). One
     that knows the lengths of its proteins without reading them may have an attribute ``lengths``, a
     sequence of ``len(dataset)`` integers; ``train.residues_per_batch`` needs it. One whose proteins all
     have further features names them in an attribute ``residue_features``; ``inputs.residue`` needs

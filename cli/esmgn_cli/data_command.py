@@ -129,14 +129,18 @@ def list_proteins(
     limit: Annotated[int, typer.Option(help="Lines to print; 0 for all.")] = 20,
 ) -> None:
     """List the proteins of a store, or what was refused."""
+    import json
+
     from esmgn_core.store import Store
 
     names = ["name", "source", "member", "reason"] if refused else ["name", "length", "chains", "mean_plddt"]
-    names += [] if refused else ["resolution", "method"]
+    names += [] if refused else ["resolution", "method", "account"]
     rows = Store(store).index(names, refused=refused)
     shown = rows.slice(0, limit or None)
-    echo("\t".join(names))
+    echo("\t".join(name if name != "account" else "notes" for name in names))
     for row in shown.to_pylist():
+        if not refused:
+            row["account"] = "; ".join(json.loads(row["account"]).get("notes", ())) or None
         echo("\t".join(printable(_cell(row[name])) for name in names))
     if len(shown) < len(rows):
         echo(f"... and {len(rows) - len(shown)} more; all of them: --limit 0")
@@ -162,6 +166,7 @@ def show(
     account = json.loads(values.pop("account"))
     lines = [(key, _cell(value)) for key, value in values.items() if value not in (None, "")]
     lines += [(f"chain {chain.pop('name')}", json.dumps(chain)) for chain in account.pop("chains")]
+    lines += [("note", note) for note in account.pop("notes", ())]
     lines += [(key, json.dumps(value)) for key, value in account.items()]
     block(table(lines, indent=""))
     echo(opened[row].sequence)
@@ -192,7 +197,7 @@ def report(
 ) -> None:
     """Print what became of all files, and write a page with pictures."""
     from esmgn_core.store import Store
-    from esmgn_core.store.report import annotation_totals, reasons, totals, write_report
+    from esmgn_core.store.report import annotation_totals, notes, reasons, totals, write_report
 
     opened = Store(store)
     page = store / "report.html" if out is None else out
@@ -200,6 +205,8 @@ def report(
     block(table([(label, f"{number:,}") for label, number in lines], indent=""))
     for reason, number in reasons(opened):
         echo(f"refused {number:,}: {reason}")
+    for note in notes(opened):
+        echo(f"note: {note}")
     write_report(opened, page)
     echo(f"page: {page}")
 
@@ -323,6 +330,7 @@ def fetch(
 def _summary(path: Path) -> int:
     """Print what is in a store; the number of its proteins."""
     from esmgn_core.store import Store
+    from esmgn_core.store.report import notes
 
     store = Store(path)
     residues = int(store.lengths.sum())
@@ -339,6 +347,8 @@ def _summary(path: Path) -> int:
     if residues:
         lines.append(("", f"{columns / residues:.2f} bytes per residue and {index / residues:.2f} of index"))
     block(table(lines, indent=""))
+    for note in notes(store):
+        echo(f"note: {note}")
     if num_refused:
         echo(f"reasons: esmgn data list {shlex.quote(str(path))} --refused")
     if not store.is_finished:

@@ -85,6 +85,7 @@ def _print(summary: Summary, out: Path, options: Options) -> None:
     from esmgn_core.inference.job import refused_file
 
     model_options.warn_of_random(summary.random_parts)
+    model_options.show_notes(summary.notes)
     echo(f"{summary.num_embedded} proteins, {summary.num_residues} residues, {summary.width} numbers each")
     if summary.num_reused:
         echo(f"{summary.num_reused} of them were there before")

@@ -37,6 +37,7 @@ def proteingym(
     from esmgn_core.inference.fitness import correlate
     from esmgn_core.inference.heads import load_scorer
     from esmgn_core.inference.tables import check_table_path, write_table
+    from esmgn_core.io.notes import group_notes
 
     if out:
         check_table_path(out)
@@ -59,6 +60,7 @@ def proteingym(
         }
         for item in results
     ]
+    model_options.show_notes(group_notes((item.name, item.notes) for item in results))
     good = [item.spearman for item in results if not item.problem]
     echo(f"scored by: {scorer.described}")
     header = ("assay", "spearman", "variants", "left out", "weights", "note")

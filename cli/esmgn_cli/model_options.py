@@ -62,6 +62,12 @@ def warn_of_random(parts: Sequence[str]) -> None:
         echo(f"warning: random weights: {', '.join(parts)}", err=True)
 
 
+def show_notes(lines: Sequence[str]) -> None:
+    """Print notes on files that were read, see :func:`esmgn_core.io.notes.group_notes`."""
+    for line in lines:
+        echo(f"note: {line}", err=True)
+
+
 @contextmanager
 def bar(text: str) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on a terminal, nothing elsewhere."""

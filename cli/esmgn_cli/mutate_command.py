@@ -60,6 +60,7 @@ def mutate(
     from esmgn_core.inference.tables import check_table_path, write_table
     from esmgn_core.inference.variants import Addresses, parse_list
     from esmgn_core.io import read_protein
+    from esmgn_core.io.notes import group_notes
 
     if everything == (mutations is not None):
         raise SettingsError(
@@ -72,6 +73,8 @@ def mutate(
     if picture:
         check_picture_path(picture)
     addresses = Addresses(read_protein(file))
+    notes = group_notes([(file.name, addresses.protein.notes)])
+    model_options.show_notes(notes)
     variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)
     if picture and all(len(variant) > 1 for variant in variants):
         raise SettingsError("no single substitution to draw (--picture)", "a picture of all: --all")
@@ -83,6 +86,7 @@ def mutate(
     _print(scan, everything=everything)
     if out:
         about = {"file": str(file), "scored_by": scan.scored_by, "random_weights": list(scan.random_parts)}
+        about |= {"notes": notes} if notes else {}
         write_table(scan.rows, out, about=about)
         echo(f"written: {out}")
     if picture:

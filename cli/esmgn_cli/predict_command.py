@@ -46,6 +46,7 @@ def predict(
     from esmgn_core.inference.page import viewer_files, write_page
     from esmgn_core.inference.predictor import Predictor, find_run, predict_files
     from esmgn_core.inference.tables import check_table_path, write_table
+    from esmgn_core.io.notes import group_notes
 
     if out:
         check_table_path(out)
@@ -64,15 +65,17 @@ def predict(
     rows = [prediction.row() for _, predictions in found for prediction in predictions]
     notes = _notes(predictor)
     echo(f"model: {run}", *notes)
+    read_with = group_notes((protein.name, protein.notes) for protein, _ in found)
+    model_options.show_notes(read_with)
     _print(rows)
     for item in refused:
         echo(f"left out: {item.path}: {item.reason}", err=True)
     if out:
-        write_table(rows, out, about=_about(predictor, run, refused))
+        write_table(rows, out, about=_about(predictor, run, refused, read_with))
         echo(f"written: {out}")
     if page and found:
         shown = [_shown(predictor, *item) for item in found]
-        write_page(shown, page, title=f"Predictions of {run.name}", notes=notes)
+        write_page(shown, page, title=f"Predictions of {run.name}", notes=[*notes, *read_with])
         echo(f"written: {page}")
     if not found:
         raise typer.Exit(2)
@@ -102,11 +105,14 @@ def _notes(predictor: Predictor) -> list[str]:
     return notes
 
 
-def _about(predictor: Predictor, run: Path, refused: Sequence[Refusal]) -> dict[str, Any]:
+def _about(
+    predictor: Predictor, run: Path, refused: Sequence[Refusal], notes: Sequence[str]
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     left_out = [{"path": str(item.path), "reason": item.reason} for item in refused]
-    return {"run": str(run), "calibration": asdict(predictor.calibration), "left_out": left_out}
+    about = {"run": str(run), "calibration": asdict(predictor.calibration), "left_out": left_out}
+    return about | ({"notes": list(notes)} if notes else {})
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:

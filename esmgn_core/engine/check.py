@@ -144,7 +144,8 @@ def _data(blueprint: Blueprint, data: list[ProteinDataset]) -> str:
     refused = len(getattr(dataset, "refused", ()))
     num_train, num_valid = len(dataset.split("train")), len(dataset.split("valid"))
     left_out = f", {refused} files left out" if refused else ""
-    return f"data: {num_train:,} training proteins, {num_valid:,} held out{left_out}"
+    lines = [f"data: {num_train:,} training proteins, {num_valid:,} held out{left_out}"]
+    return "\n  note: ".join([*lines, *getattr(dataset, "notes", ())])
 
 
 def _batches(

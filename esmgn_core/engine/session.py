@@ -145,8 +145,8 @@ def _run(
         pieces.load_recorded()
         progress.pieces = pieces.number
         observers = Observers(registry.manager.hook, run, world.is_main)
-        if remark:
-            observers.notice(remark)
+        for text in filter(None, (remark, *getattr(dataset, "notes", ()))):
+            observers.notice(text)
         if world.is_main and not is_sharded(step) and progress.step < schedule.num_steps:
             _tell_memory(step, dataset, schedule, config, observers)
         trainer = Trainer(

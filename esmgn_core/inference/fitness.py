@@ -28,6 +28,7 @@ class Correlation:
         num_left_out: variants without a score, of a stop codon, or at residues the structure lacks.
         spearman: rank correlation of masked-marginal with measured scores; NaN where ``problem`` says why.
         problem: why the scan could not be used; empty if it was.
+        notes: of the structure, see :class:`esmgn_core.batch.Protein`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Correlation:
     num_left_out: int
     spearman: float
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def correlate(
@@ -64,7 +66,7 @@ def correlate(
         return Correlation(
             assay.name, len(true), left_out, float("nan"), "fewer than two variants to correlate"
         )
-    return Correlation(assay.name, len(true), left_out, spearman(predicted, true))
+    return Correlation(assay.name, len(true), left_out, spearman(predicted, true), notes=protein.notes)
 
 
 def _gain(row: list[float], wild: str, mutant: str) -> float:

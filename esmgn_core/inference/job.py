@@ -26,6 +26,7 @@ from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.inference.parts import LEVELS, Part, PartFolder, Record
 from esmgn_core.inference.stored import read_metadata
 from esmgn_core.io import Refusal
+from esmgn_core.io.notes import group_notes
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.printable import printable
 
@@ -80,6 +81,7 @@ class Summary:
         num_refused: inputs left out; ``OUT.refused.tsv`` has the reason for each.
         num_reused: inputs whose results were there before.
         random_parts: see :class:`esmgn_core.inference.model.Model`.
+        notes: what was dropped, divided or guessed in the files, a line for each kind of note.
     """
 
     num_embedded: int
@@ -88,6 +90,7 @@ class Summary:
     num_refused: int
     num_reused: int
     random_parts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def all_devices() -> tuple[str, ...]:
@@ -143,7 +146,13 @@ def embed_files(
         )
     num_residues = int(content.proteins["num_residues"].sum())
     summary = Summary(
-        len(content.records), num_residues, content.width, num_refused, num_reused, model.random_parts
+        len(content.records),
+        num_residues,
+        content.width,
+        num_refused,
+        num_reused,
+        model.random_parts,
+        tuple(group_notes((Path(record.path).name, record.notes) for record in content.records)),
     )
     metadata = {**about, "esmgn": esmgn_core.__version__, "model": name.record(), "job": digest}
     metadata |= {"precision": options.precision, "summary": asdict(summary)}
@@ -161,7 +170,8 @@ def _finished_before(out: Path, digest: str, num_inputs: int) -> Summary:
             "name another file, or replace it: --overwrite",
         )
     summary = {**metadata["summary"], "num_reused": num_inputs}
-    return Summary(**{**summary, "random_parts": tuple(summary["random_parts"])})
+    lists = {name: tuple(summary.get(name, ())) for name in ("random_parts", "notes")}
+    return Summary(**{**summary, **lists})
 
 
 def _write_refused(parts: Sequence[Part], keyed: Sequence[Keyed], out: Path) -> int:
@@ -227,8 +237,10 @@ def _write_part(
             records.append(Record(key, item.name, str(item.path), refused=result))
             continue
         embeddings.append(result)
-        chains = result.protein_read.chains
-        records.append(Record(key, item.name, str(item.path), chains, len(result)))
+        read_as = result.protein_read
+        records.append(
+            Record(key, item.name, str(item.path), read_as.chains, len(result), notes=read_as.notes)
+        )
     parts.write(embeddings, records, options.level)
 
 

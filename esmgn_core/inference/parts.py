@@ -36,6 +36,7 @@ class Record:
         chains: identifiers of its chains.
         length: number of residues, 0 if it was refused.
         refused: why there is no embedding; empty if there is one.
+        notes: of the protein, see :class:`esmgn_core.batch.Protein`.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Record:
     chains: tuple[str, ...] = ()
     length: int = 0
     refused: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -126,9 +128,7 @@ class PartFolder:
                     records = json.loads(file.metadata()["records"])
             except (OSError, SafetensorError, KeyError, ValueError):
                 continue
-            found.append(
-                Part(path, [Record(**{**item, "chains": tuple(item["chains"])}) for item in records])
-            )
+            found.append(Part(path, [_record(item) for item in records]))
         return found
 
     def write(self, embeddings: Sequence[Embedding], records: Sequence[Record], level: str) -> None:
@@ -138,3 +138,8 @@ class PartFolder:
         described = json.dumps([asdict(record) for record in records])
         with written_atomically(path) as temporary:
             save_file(tensors, temporary, {"records": described})
+
+
+def _record(item: dict[str, Any]) -> Record:
+    lists = {name: tuple(item.get(name, ())) for name in ("chains", "notes")}
+    return Record(**{**item, **lists})

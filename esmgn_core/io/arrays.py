@@ -64,7 +64,12 @@ class ResidueArrays:
             plddt=scale_plddt(table.ca_b_factor) if has_plddt else None,
         )
 
-    def protein(self, name: str, features: Mapping[str, NDArray[np.float32]] | None = None) -> Protein:
+    def protein(
+        self,
+        name: str,
+        features: Mapping[str, NDArray[np.float32]] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Protein:
         """The same as tensors, with further values of each residue, float32 [n], NaN = unknown."""
         import torch  # here: processes that build stores start without it
 
@@ -82,4 +87,5 @@ class ResidueArrays:
             insertion_code=torch.from_numpy(self.insertion_code),
             chains=self.chains,
             features={feature: torch.from_numpy(values) for feature, values in (features or {}).items()},
+            notes=notes,
         )

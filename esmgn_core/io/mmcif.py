@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gemmi
 
 from esmgn_core.io.bcif import read_bcif
 from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.notes import not_read
 from esmgn_core.io.table import ResidueTable, gemmi_errors, residue_table
+
+_ANY_ATOM = "_atom_site.Cartn_x"
 
 
 def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, int, gemmi.cif.Block]:
@@ -20,14 +25,17 @@ def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, i
     """
     with gemmi_errors():
         document = read_bcif(text) if is_binary else gemmi.cif.read_string(text)
-    for block in document:
+    for number, block in enumerate(document):
         structure = mmcif_structure(block)
         if len(structure) and structure[0].count_atom_sites():
             table = residue_table(structure)
             if table.repeats_atoms and _rename_chains(block):
                 renamed = residue_table(mmcif_structure(block))
                 table = table if renamed.repeats_atoms else renamed
-            return table, len(structure), block
+            notes = [not_read("models after the first", len(structure) - 1)] if len(structure) > 1 else []
+            if more := sum(bool(block.find_values(_ANY_ATOM)) for block in list(document)[number + 1 :]):
+                notes.append(not_read("further data blocks with atoms", more))
+            return replace(table, notes=tuple(notes)), len(structure), block
     raise UnreadableError("the mmCIF text has no atoms (no _atom_site table)")
 
 

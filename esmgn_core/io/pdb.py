@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.notes import not_read
 from esmgn_core.io.table import ResidueTable, gemmi_errors, residue_table
 
-_MODEL_END = re.compile(rb"\nEND(?:MDL|[ \t]*\r?(?:\n|\Z))")
+_MODEL_END = re.compile(rb"\n(?i:END)(?:(?i:MDL)|\s|\Z)")  # as gemmi has it
+_ANY_ATOM = re.compile(rb"\n(?:ATOM|HETATM)")
+_CA_ATOM = re.compile(rb"\n(?:ATOM  |HETATM)[^\n]{6} CA ")
 _COORDINATES = np.arange(30, 54).reshape(3, 8)  # x, y and z, eight columns each
 
 
@@ -27,8 +30,9 @@ def read_pdb(text: bytes) -> tuple[ResidueTable, int]:
         UnreadableError: no atoms, or a coordinate field that is cut off or not a number.
     """
     num_models = max(1, text.count(b"\nENDMDL"))
-    end = _MODEL_END.search(text)
-    model = text[: end.start() + 1] if end else text
+    model, notes = _first_model(text, num_models)
+    if len(model) < len(text) and _ANY_ATOM.search(text) and not _ANY_ATOM.search(b"\n" + model):
+        raise UnreadableError("no atoms in the first model: an END record is before them")
     _check_coordinates(model)
     table = residue_table(_parse(model))
     blank_chain = any(not table.chains[chain] for chain in np.unique(table.chain[table.has_ca]))
@@ -39,7 +43,22 @@ def read_pdb(text: bytes) -> tuple[ResidueTable, int]:
     # gemmi calls all that follows TER a ligand, but some programs write TER at a chain break.
     ligand = table.entity_type == gemmi.EntityType.NonPolymer.value
     unknown = np.where(ligand, gemmi.EntityType.Unknown.value, table.entity_type).astype(np.uint8)
-    return replace(table, entity_type=unknown), num_models
+    return replace(table, entity_type=unknown, notes=notes), num_models
+
+
+def _first_model(text: bytes, num_models: int) -> tuple[bytes, tuple[str, ...]]:
+    """The first model, and notes on what follows it."""
+    end = _MODEL_END.search(text)
+    if end is None:
+        return text, ()
+    notes, read_to = [], end.start()
+    if end[0][4:].upper() == b"MDL":
+        read_to = text.rfind(b"\nENDMDL")
+        if num_models > 1:
+            notes.append(not_read("models after the first", num_models - 1))
+    if after_end := len(_CA_ATOM.findall(text, read_to)):
+        notes.append(not_read("residues after END", after_end))
+    return text[: end.start() + 1], tuple(notes)
 
 
 def pdb_structure(text: bytes) -> gemmi.Structure:

@@ -52,6 +52,7 @@ class ReadReport:
         alternates: residues with alternate locations, of which one was read.
         modified: modified residue -> one-letter code of the parent it was read as, ``{"MSE": "M"}``.
         unknown: residue without a standard parent -> how many of them were read as X.
+        notes: what was dropped, divided or guessed besides, one short sentence each.
     """
 
     format: Format
@@ -62,6 +63,7 @@ class ReadReport:
     unknown: Mapping[str, int]
     left_out_kinds: Mapping[str, int] = field(default_factory=dict)
     alternates: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _read(path: Path, name: str, features: Collection[str]) -> tuple[Protein, Re
     if notes:
         raise UnreadableError("; ".join(notes))
     values = {feature_name: feature(feature_name, column) for feature_name, column in columns.items()}
-    return reading.residues.protein(name, values), reading.report
+    return reading.residues.protein(name, values, reading.report.notes), reading.report
 
 
 def read_content(content: bytes, file_name: str) -> Reading:
@@ -298,6 +300,7 @@ def _report(table: ResidueTable, rows: ProteinRows, file_format: Format, num_mod
             if residue_type != UNKNOWN and name not in STANDARD_NAMES
         },
         unknown={name: count for (name, residue_type), count in counts.items() if residue_type == UNKNOWN},
+        notes=table.notes,
     )
 
 

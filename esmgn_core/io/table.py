@@ -50,6 +50,7 @@ class ResidueTable:
         is_hetatm: bool [R].
         has_alternates: bool [R], whether the residue has alternate locations.
         repeats_atoms: whether a residue has two CA atoms of one conformer.
+        notes: what the reader dropped, divided or guessed, one short sentence each.
     """
 
     position: NDArray[np.float32]
@@ -65,6 +66,7 @@ class ResidueTable:
     is_hetatm: NDArray[np.bool_]
     has_alternates: NDArray[np.bool_]
     repeats_atoms: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def has_ca(self) -> NDArray[np.bool_]:

@@ -72,7 +72,8 @@ def noted(row: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
     """The row with ``notes`` added to its account, if there are any."""
     if not notes:
         return row
-    return {**row, "account": _to_json({**json.loads(row["account"]), "notes": list(notes)})}
+    known = json.loads(row["account"])
+    return {**row, "account": _to_json({**known, "notes": [*known.get("notes", ()), *notes]})}
 
 
 def refused(item: Item, reason: str, digest: bytes | None = None) -> dict[str, Any]:
@@ -94,7 +95,8 @@ def account(reading: Reading) -> dict[str, Any]:
     Keys, each left out where there is nothing to say: ``chains``
     (:class:`esmgn_core.io.seqres.ChainAccount`), ``format`` unless it is PDB, ``models`` if several,
     ``insertion_codes``, ``alternates`` and ``without_ca`` (residues), ``left_out`` (kind -> residues),
-    ``modified`` (name -> letter), ``unknown`` (name -> residues).
+    ``modified`` (name -> letter), ``unknown`` (name -> residues), ``notes`` (sentences on what the reader
+    dropped, divided or guessed besides, and on features that could not be computed).
     """
     report, residues = reading.report, reading.residues
     values: dict[str, Any] = {"chains": [chain.as_dict() for chain in reading.chains()]}
@@ -109,6 +111,7 @@ def account(reading: Reading) -> dict[str, Any]:
         "left_out": dict(report.left_out_kinds),
         "modified": dict(report.modified),
         "unknown": dict(report.unknown),
+        "notes": list(report.notes),
     }
     return {**values, **{name: value for name, value in counts.items() if value}}
 

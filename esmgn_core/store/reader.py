@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _PER_RESIDUE = [item.name for item in fields(Rows) if item.name not in ("ptr", "annotations")]
 _PIECE = 1 << 22  # residues looked at together
 _GUESSED = 10_000  # names looked through for a similar one
+_NOTED = '"notes":['  # in the account, JSON without spaces
 _ATTEMPTS = 3  # a build may replace its parts while they are being opened
 
 
@@ -213,6 +215,19 @@ class Store:
             tables.append(table.filter(mask).select(wanted).replace_schema_metadata(None))
         empty = pa.schema([SCHEMA.field(name) for name in wanted]).empty_table()
         return pa.concat_tables([empty, *tables])
+
+    def notes(self, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[str, list[str]]]:
+        """Name and notes of each protein whose file was read with notes.
+
+        Args:
+            rows: proteins to look at, int64 indices; all by default.
+        """
+        table = self.index(["name", "account"])
+        if rows is not None:
+            table = table.take(pa.array(rows))
+        table = table.filter(pa.compute.match_substring(table.column("account"), _NOTED))
+        for row in table.to_pylist():
+            yield row["name"], json.loads(row["account"])["notes"]
 
     def problems(self) -> list[str]:
         """What is wrong with the files, one line each; empty if every byte is as it was written."""

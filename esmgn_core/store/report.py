@@ -14,6 +14,7 @@ import numpy as np
 
 from esmgn_core.alphabet import AMINO_ACIDS, EIGHT_TO_THREE, SECONDARY_STATES
 from esmgn_core.io.annotate import areas
+from esmgn_core.io.notes import group_notes
 from esmgn_core.io.surface import UNKNOWN_STATE
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.store.reader import Store
@@ -107,6 +108,11 @@ def reasons(store: Store) -> list[tuple[str, int]]:
     return [(example[kind], number) for kind, number in kinds.most_common()]
 
 
+def notes(store: Store) -> list[str]:
+    """What was dropped, divided or guessed in the files of a store, a line for each kind of note."""
+    return group_notes(store.notes())
+
+
 def write_report(store: Store, path: Path) -> None:
     """Write one HTML page that needs no other file.
 
@@ -128,7 +134,7 @@ def write_report(store: Store, path: Path) -> None:
         f"<style>{_STYLE}</style><h1>Store of proteins</h1><p class='path'>{html.escape(str(store.path))}</p>"
         f"<div class='tiles'>{tiles}</div><h2>What is in it</h2><div class='plots'>{plots}</div>"
         f"{_table('What became of the content', totals(store)[3:])}"
-        f"{_table('Why files were refused', reasons(store))}</html>\n"
+        f"{_table('Why files were refused', reasons(store))}{_notes(notes(store))}</html>\n"
     )
     write_atomically(path, page)
 
@@ -138,6 +144,11 @@ def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:
         return ""
     cells = "".join(f"<tr><td>{number:,}<td>{html.escape(label)}" for label, number in rows)
     return f"<h2>{title}</h2><table>{cells}</table>"
+
+
+def _notes(lines: Sequence[str]) -> str:
+    items = "".join(f"<li>{html.escape(line)}" for line in lines)
+    return f"<h2>Notes on files that were read</h2><ul>{items}</ul>" if lines else ""
 
 
 def _plots(store: Store) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
 from esmgn_core.io import Refusal, iter_structures
+from esmgn_core.io.notes import group_notes
 from esmgn_core.splits import Split
 
 _LARGEST = torch.finfo(torch.float32).max
@@ -54,7 +55,7 @@ class LabelledProteins:
 
     Attributes:
         refused: what was left out, each with its reason.
-        notes: what the user should know of the labels, one sentence each.
+        notes: what the user should know of the labels, and of the files that were read.
         label_names: names of classes or of values.
         lengths: residues of each protein.
 
@@ -79,7 +80,8 @@ class LabelledProteins:
         self.refused, self.label_names = tuple(gathered.refused), tuple(label_names)
         self._proteins, self._values, self._splits = gathered.proteins, gathered.values, gathered.splits
         self._classes = classes
-        self.notes = [*gathered.notes]
+        read = group_notes((protein.name, protein.notes) for protein in self._proteins)
+        self.notes = [*gathered.notes, *read]
         self.lengths = [len(protein) for protein in self._proteins]
         if not self._splits.get("train"):
             reasons = [f"{item.path}: {item.reason}" for item in self.refused[:3]]

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, SettingsError
+from esmgn_core.io.notes import group_notes
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Split, held_out
 from esmgn_core.store import Store
@@ -26,6 +27,7 @@ class StoreDataset:
     Attributes:
         lengths: int64 [P], residues of each protein, known without reading any.
         residue_features: names of the features of its proteins.
+        notes: what was dropped, divided or guessed in their files, a line for each kind of note.
 
     Raises:
         SettingsError: no path is set.
@@ -73,6 +75,7 @@ class StoreDataset:
         self._splits = {"train": np.flatnonzero(~held), "valid": np.flatnonzero(held)}
         self.lengths: NDArray[np.int64] = self._store.lengths[self._rows]
         self.residue_features = self._store.layout.annotations
+        self.notes = group_notes(self._store.notes(self._rows))
 
     def __len__(self) -> int:
         return len(self._rows)

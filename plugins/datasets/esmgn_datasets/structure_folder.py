@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from esmgn_core.batch import Protein
 from esmgn_core.errors import SettingsError, StructureError
 from esmgn_core.io import Refusal, find_structures, read_structures, unique_names
+from esmgn_core.io.notes import group_notes
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Split, held_out
 
@@ -25,6 +26,7 @@ class StructureFolder:
 
     Attributes:
         refused: the files left out, each with its reason.
+        notes: what was dropped, divided or guessed in the others, a line for each kind of note.
         lengths: residues of each protein.
 
     Raises:
@@ -66,6 +68,7 @@ class StructureFolder:
         self._proteins = [protein for protein in proteins if not _wrong_length(len(protein), settings)]
         if not self._proteins:
             raise _nothing_read(settings.path, self.refused)
+        self.notes = group_notes((protein.name, protein.notes) for protein in self._proteins)
         self.lengths = [len(protein) for protein in self._proteins]
         self._splits = _split(self._proteins, settings.valid_fraction)
 

@@ -217,7 +217,7 @@ def test_a_broken_further_model_costs_the_exposure_not_the_build(glycines, make)
     )
     store = make(file, layout=BOTH)
     assert np.isnan(areas(store.column("exposure", 0))).all()
-    [note] = json.loads(store.index(["account"]).column("account")[0].as_py())["notes"]
+    *_, note = json.loads(store.index(["account"]).column("account")[0].as_py())["notes"]
     assert note.startswith("exposure unknown: UnreadableError: ")
 
 

@@ -20,15 +20,20 @@ class Atom:
     b_factor: float = 20.0
     element: str = ""
     entity: str = "1"
+    segment: str = ""
 
     @property
     def pdb(self):
         element = self.element or self.name[0]
         name = self.name.ljust(4) if len(element) == 2 else f" {self.name:<3}"
         xyz = "".join(f"{value:8.3f}" for value in self.position)
+        # A name of four letters takes the column of the first letter of a chain of two.
+        residue = self.residue if len(self.residue) == 4 else f"{self.residue:>3}"
+        place = f"{residue}{self.chain:>{5 - len(residue)}}"
+        end = f"{self.segment:<4}{element:>2}"
         return (
-            f"{self.record:<6}    1 {name}{self.altloc}{self.residue:>3} {self.chain}{self.number:>4}"
-            f"{self.icode}   {xyz}{self.occupancy:6.2f}{self.b_factor:6.2f}          {element:>2}\n"
+            f"{self.record:<6}    1 {name}{self.altloc}{place}{self.number:>4}"
+            f"{self.icode}   {xyz}{self.occupancy:6.2f}{self.b_factor:6.2f}      {end}\n"
         )
 
     @property

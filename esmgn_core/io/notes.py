@@ -1,0 +1,50 @@
+"""Notes on files that were read: what a reader dropped, divided or guessed, grouped for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_NUMBER = re.compile(r"\d+")
+_SHOWN = 3
+
+
+def not_read(what: str, count: int) -> str:
+    """The note that ``count`` of something in a file were passed over."""
+    return f"{what} were not read: {count}"
+
+
+def group_notes(noted: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """One line for each kind of note, the most frequent first.
+
+    Notes that differ in their numbers only are of one kind; the line gives the lowest and the highest.
+
+    Args:
+        noted: name of a file or protein, and its notes.
+
+    >>> group_notes([("a.pdb", ["residues after END were not read: 10"])])
+    ['a.pdb: residues after END were not read: 10']
+    >>> group_notes([(name, [f"models: {n}"]) for n, name in enumerate(["a", "b", "c", "d"], 2)])
+    ['4 files: models: 2 to 5 (a, b, c, ...)']
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for name, notes in noted:
+        for note in notes:
+            kinds.setdefault(_NUMBER.sub("#", note), []).append((name, note))
+    return [_line(group) for group in sorted(kinds.values(), key=len, reverse=True)]
+
+
+def _line(group: Sequence[tuple[str, str]]) -> str:
+    names = list(dict.fromkeys(name for name, _ in group))
+    note = _with_ranges([note for _, note in group])
+    if len(names) == 1:
+        return f"{names[0]}: {note}"
+    shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
+    return f"{len(names):,} files: {note} ({shown})"
+
+
+def _with_ranges(notes: Sequence[str]) -> str:
+    """A note with the range of each number that differs between ``notes``."""
+    columns = list(zip(*([int(number) for number in _NUMBER.findall(note)] for note in notes), strict=True))
+    ranges = iter([str(min(c)) if min(c) == max(c) else f"{min(c)} to {max(c)}" for c in columns])
+    return _NUMBER.sub(lambda _: next(ranges), notes[0])
