@@ -26,6 +26,7 @@ LIGHT = {
             "errors",
             "hooks",
             "manifest",
+            "parse",
             "presets",
             "printable",
             "registry",

@@ -1,30 +1,34 @@
 """Data sets of ATOM3D: LMDB folders with one gzipped JSON record per example.
 
+LMDB maps its file and follows the offsets in it, which ends the process where they are damaged. So a child
+process opens the file, once, and hands out the packed records.
+
 Source: Townshend et al. 2021 (arXiv 2012.04035), https://www.atom3d.ai.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gemmi
-import lmdb
 
 from esmgn_core.errors import StructureError
 from esmgn_core.io.arrays import ResidueArrays
-from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.files import UnreadableError, inflate
 from esmgn_core.io.read import rows_of_protein
 from esmgn_core.io.table import gemmi_errors, residue_table
+from esmgn_core.machine.child import ChildError, call
+from esmgn_core.parse import parse_json
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
 
 _DATA = "data.mdb"
+_MAX_RECORD = 1 << 26  # bytes of JSON; the largest complexes of ATOM3D have some ten million
+_NUM_AHEAD, _MAX_AHEAD = 64, 1 << 22  # records and bytes
 _COLUMNS = ("chain", "hetero", "insertion_code", "residue", "resname", "x", "y", "z", "name")
 
 _CIF_ITEMS = {
@@ -62,17 +66,21 @@ class Atom3DRecords(Sequence[Record]):
         self.path = path.parent if path.name == _DATA else path
         if not (self.path / _DATA).is_file():
             raise StructureError(f"no ATOM3D data set in {self.path}: it has no {_DATA}")
-        stored = self._get("num_examples")
-        form = self._get("serialization_format")
+        stored, form = self._get("num_examples"), self._get("serialization_format")
         if stored is None or form is None:
             raise StructureError(f"{self.path / _DATA} is an LMDB, but not one of ATOM3D: no 'num_examples'")
         if form != b"json":
             raise StructureError(
-                f"{self.path / _DATA} holds records in the format '{form.decode()}', only json is read",
+                f"{self.path / _DATA} holds records in the format '{_shown(form)}', only json is read",
                 "convert it with the package atom3d: atom3d.datasets.make_lmdb_dataset(..., "
                 "serialization_format='json')",
             )
+        if not (stored.isdigit() and int(stored) <= self._call(_num_entries)):
+            raise StructureError(f"{self.path / _DATA} is damaged: 'num_examples' is '{_shown(stored)}'")
         self._length = int(stored)
+        self._ahead: dict[int, bytes | None] = {}
+        self._num_ahead = _NUM_AHEAD
+        self._next = 0
 
     def __len__(self) -> int:
         return self._length
@@ -88,27 +96,109 @@ class Atom3DRecords(Sequence[Record]):
         return map(self.read, range(len(self)))
 
     def read(self, index: int) -> Record:
-        """Record ``index``, 0 <= index < len."""
-        packed = self._get(str(index))
+        """Record ``index``, 0 <= index < len.
+
+        Raises:
+            StructureError: there is no such record, or it is damaged.
+        """
+        packed = self._packed(index)
         if packed is None:
             raise StructureError(f"{self.path / _DATA} has no record {index}; it says it has {len(self)}")
         try:
-            record = json.loads(gzip.decompress(packed))
-        except (OSError, EOFError, zlib.error, ValueError) as error:
+            record = parse_json(inflate(packed, _MAX_RECORD))
+            if not isinstance(record, dict):
+                raise TypeError("expected a JSON object")  # noqa: TRY301
+            return {name: _columns(value) for name, value in record.items()}
+        except (UnreadableError, TypeError, ValueError) as error:
             raise StructureError(f"record {index} of {self.path / _DATA} is damaged: {error}") from error
-        return {name: _columns(value) for name, value in record.items()}
+
+    def _packed(self, index: int) -> bytes | None:
+        """A record as it is stored; read in order, many come in one call to the child."""
+        if index not in self._ahead:
+            keys = [str(number) for number in range(index, min(index + self._num_ahead, len(self)))]
+            try:
+                values = self._values(*keys[: len(keys) if index == self._next else 1])
+            except StructureError:
+                if self._num_ahead == 1:
+                    raise
+                self._num_ahead = 1  # so that a damaged record costs no other
+                values = self._values(str(index))
+            self._ahead = dict(enumerate(values, index))
+        self._next = index + 1
+        return self._ahead[index]
 
     def _get(self, key: str) -> bytes | None:
-        # Opened for each look: LMDB bears neither two openings in one process nor a fork with it open.
+        return self._values(key)[0]
+
+    def _values(self, *keys: str) -> list[bytes | None]:
+        values: list[bytes | None] = self._call(_values, [key.encode() for key in keys])
+        return values
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
-            with (
-                lmdb.open(str(self.path), readonly=True, lock=False, readahead=False) as environment,
-                environment.begin() as transaction,
-            ):
-                value: bytes | None = transaction.get(key.encode())
-        except lmdb.Error as error:
+            return call(function, str(self.path), *args)
+        except UnreadableError as error:
             raise StructureError(f"cannot open {self.path / _DATA} as LMDB: {error}") from error
-        return value
+        except ChildError as error:
+            raise StructureError(
+                f"{self.path / _DATA} is damaged: the LMDB library crashed or hung on it ({error})"
+            ) from error
+
+
+def _values(folder: str, keys: Sequence[bytes]) -> list[bytes | None]:
+    """Values of the first keys, as many as have some size together, at least one."""
+    values: list[bytes | None] = []
+    size = 0
+    with _lmdb_errors(), _environment(folder).begin() as transaction:
+        for key in keys:
+            value = transaction.get(key)
+            values.append(value)
+            size += len(value or b"")
+            if size >= _MAX_AHEAD:
+                break
+    return values
+
+
+def _num_entries(folder: str) -> int:
+    with _lmdb_errors():
+        return int(_environment(folder).stat()["entries"])
+
+
+_environments: dict[str, tuple[tuple[int, ...], Any]] = {}
+"""Opened folders of the child process, each with the identity of its file."""
+
+
+def _environment(folder: str) -> Any:
+    """An LMDB, opened once for as long as its file stays the same; in the child process only."""
+    import lmdb
+
+    stat = Path(folder, _DATA).stat()
+    identity = stat.st_ino, stat.st_size, stat.st_mtime_ns
+    known, environment = _environments.get(folder, (None, None))
+    if known == identity:
+        return environment
+    if environment is not None:
+        environment.close()  # LMDB must not open a file twice in one process
+    environment = lmdb.open(folder, readonly=True, lock=False, readahead=False)
+    _environments[folder] = identity, environment
+    end = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if end > stat.st_size:
+        raise UnreadableError(f"cut off: {stat.st_size:,} bytes, expected at least {end:,}")
+    return environment
+
+
+@contextmanager
+def _lmdb_errors() -> Iterator[None]:
+    try:
+        yield
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableError(str(error) or type(error).__name__) from error
+
+
+def _shown(value: bytes) -> str:
+    return value[:20].decode("ascii", "backslashreplace")
 
 
 def _columns(value: Any) -> Any:
@@ -143,15 +233,22 @@ def atoms_to_residues(atoms: Mapping[str, Sequence[Any]]) -> ResidueArrays:
     Raises:
         UnreadableError: a column is missing, or there is no protein in the table.
     """
+    if not isinstance(atoms, Mapping):
+        raise UnreadableError("not a table of atoms")
     if missing := [column for column in _COLUMNS if column not in atoms]:
         raise UnreadableError(f"the table lacks the columns: {', '.join(missing)}")
-    with gemmi_errors():
-        structure = _structure(atoms)
-    table = residue_table(structure)
+    try:
+        with gemmi_errors():
+            structure = _structure(atoms)
+        table = residue_table(structure)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UnreadableError(f"the table of atoms is damaged ({type(error).__name__}: {error})") from error
     return ResidueArrays.from_table(table.take(rows_of_protein(table).kept), has_plddt=False)
 
 
 def _structure(atoms: Mapping[str, Sequence[Any]]) -> gemmi.Structure:
+    if len({len(atoms[column]) for column in _CIF_ITEMS.values() if column in atoms}) > 1:
+        raise UnreadableError("the columns of the table differ in length")
     if not atoms["x"]:
         raise UnreadableError("the table has no atoms")
     models = atoms.get("model", ())
@@ -161,6 +258,8 @@ def _structure(atoms: Mapping[str, Sequence[Any]]) -> gemmi.Structure:
         for item, column in _CIF_ITEMS.items()
         if column in atoms
     }
+    items.setdefault("label_alt_id", [False] * len(rows))
+    items.setdefault("type_symbol", [str(atoms["name"][row]).strip()[:1] or False for row in rows])
     items["group_PDB"] = ["HETATM" if str(atoms["hetero"][row]).strip() else "ATOM" for row in rows]
     items["id"] = list(range(1, len(rows) + 1))
     block = gemmi.cif.Block("atom3d")

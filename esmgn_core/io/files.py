@@ -141,7 +141,7 @@ def text_of(content: bytes) -> tuple[Format, bytes]:
     if not content:
         raise UnreadableError("the file is empty")
     if content.startswith(_GZIP):
-        content = _inflate(content)
+        content = inflate(content)
     if _BCIF.match(content):
         return "bcif", content
     content = content.removeprefix(b"\xef\xbb\xbf")
@@ -155,11 +155,26 @@ def text_of(content: bytes) -> tuple[Format, bytes]:
     return "pdb", content
 
 
-def _inflate(content: bytes) -> bytes:
+def is_gzip(content: bytes) -> bool:
+    """True if the content begins like a gzip file."""
+    return content.startswith(_GZIP)
+
+
+def inflate(content: bytes, max_bytes: int | None = None) -> bytes:
+    """Inflated content of a gzip file.
+
+    Args:
+        content: the packed bytes.
+        max_bytes: largest inflated size; 512 MiB by default, far more than any structure file.
+
+    Raises:
+        UnreadableError: the stream is cut off or damaged, holds nothing, or inflates to more.
+    """
+    max_bytes = _MAX_INFLATED if max_bytes is None else max_bytes
     try:
-        inflated = _inflate_small(content) if len(content) * _MAX_RATIO < _MAX_INFLATED else None
+        inflated = _inflate_small(content, max_bytes) if len(content) * _MAX_RATIO < _MAX_INFLATED else None
         if inflated is None:
-            inflated = _inflate_watched(content)
+            inflated = _inflate_watched(content, max_bytes)
     except EOFError as error:
         raise UnreadableError("the gzip stream is cut off: copy or download the file again") from error
     except (OSError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # its stub says instance
@@ -169,11 +184,11 @@ def _inflate(content: bytes) -> bytes:
     return inflated
 
 
-def _inflate_small(content: bytes) -> bytes | None:
+def _inflate_small(content: bytes, max_bytes: int) -> bytes | None:
     """The only member of a gzip file, into one buffer of the size its end declares; ``None`` otherwise."""
     stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
     declared = int.from_bytes(content[-4:], "little")
-    if declared > _MAX_INFLATED:
+    if declared > max_bytes:
         return None
     try:
         inflated: bytes = stream.decompress(content, declared + 1)
@@ -182,13 +197,11 @@ def _inflate_small(content: bytes) -> bytes | None:
     return inflated if stream.eof and not stream.unused_data else None
 
 
-def _inflate_watched(content: bytes) -> bytes:
+def _inflate_watched(content: bytes, max_bytes: int) -> bytes:
     with igzip.GzipFile(fileobj=BytesIO(content)) as stream:  # type: ignore[no-untyped-call]
-        inflated: bytes = stream.read(_MAX_INFLATED + 1)
-    if len(inflated) > _MAX_INFLATED:
-        raise UnreadableError(
-            f"inflates to more than {_MAX_INFLATED >> 20} MiB: no structure file, or a gzip bomb"
-        )
+        inflated: bytes = stream.read(max_bytes + 1)
+    if len(inflated) > max_bytes:
+        raise UnreadableError(f"inflates to more than {max_bytes >> 20} MiB: damaged, or a gzip bomb")
     return inflated
 
 

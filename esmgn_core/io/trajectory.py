@@ -1,20 +1,28 @@
-"""Frames of molecular dynamics trajectories as proteins, through mdtraj."""
+"""Frames of molecular dynamics trajectories as proteins, through mdtraj.
+
+Its readers, and the HDF5 and NetCDF libraries below them, crash or hang on some damaged files. They run in
+a child process.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, encode
-from esmgn_core.errors import DataError
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
 from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.hdf5 import check_links
 from esmgn_core.io.residues import classify
+from esmgn_core.machine.child import ChildError, call, limit_for
 
 TRAJECTORY_SUFFIXES = (".xtc", ".trr", ".dcd", ".nc", ".netcdf", ".h5", ".binpos", ".lh5")
+_HDF5_SUFFIXES = (".h5", ".lh5", ".nc", ".netcdf")
 _ANGSTROM_PER_NM = 10
 
 
@@ -22,17 +30,13 @@ def num_frames(path: Path, topology: Path) -> int:
     """Frames of a trajectory.
 
     Raises:
-        DataError: mdtraj cannot open it, or its atoms are not those of the topology.
+        UnreadableError: mdtraj cannot open it, or its atoms are not those of the topology.
     """
-    import mdtraj
-
     try:
-        with mdtraj.open(str(path)) as file:
-            count = len(file)
-        frame(path, topology, 0)
-    except (OSError, ValueError, RuntimeError, TypeError, UnreadableError) as error:
-        raise DataError(f"mdtraj cannot read {path} with the topology {topology}: {error}") from error
-    return int(count)
+        count: int = call(_num_frames, path, topology, limit=limit_for(path))
+    except ChildError as error:
+        raise UnreadableError(f"mdtraj cannot read it: {error}") from error
+    return count
 
 
 def frame(path: Path, topology: Path, number: int) -> ResidueArrays:
@@ -41,15 +45,38 @@ def frame(path: Path, topology: Path, number: int) -> ResidueArrays:
     Raises:
         UnreadableError: the frame cannot be read, or the topology has no residue with a CA atom.
     """
+    try:
+        residues: ResidueArrays = call(_frame, path, topology, number, limit=limit_for(path))
+    except ChildError as error:
+        raise UnreadableError(f"mdtraj cannot read frame {number}: {error}") from error
+    return residues
+
+
+def _num_frames(path: Path, topology: Path) -> int:
     import mdtraj
 
-    atoms, cells, template = _template(topology)
-    try:
+    with _mdtraj_errors(f"mdtraj cannot read it with the topology {topology}"):
+        if path.suffix.lower() in _HDF5_SUFFIXES:
+            check_links(path)
+        with mdtraj.open(str(path)) as file:
+            count = len(file)
+        if count < 1:
+            raise UnreadableError("it has no frames")
+        mdtraj.load_frame(str(path), 0, top=_topology(topology))  # compares the number of atoms
+        _frame(path, topology, 0)
+    return count
+
+
+def _frame(path: Path, topology: Path, number: int) -> ResidueArrays:
+    import mdtraj
+
+    with _mdtraj_errors(f"mdtraj cannot read frame {number}"):
+        atoms, cells, template = _template(topology)
         loaded = mdtraj.load_frame(str(path), number, top=_topology(topology), atom_indices=atoms)
-    except (OSError, ValueError, RuntimeError, IndexError) as error:
-        raise UnreadableError(f"mdtraj cannot read frame {number}: {error}") from error
-    position = np.full((len(template) * len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
-    position[cells] = loaded.xyz[0] * _ANGSTROM_PER_NM
+        position = np.full((len(template) * len(BACKBONE_ATOMS), 3), np.nan, dtype=np.float32)
+        position[cells] = loaded.xyz[0] * _ANGSTROM_PER_NM
+    if not np.isfinite(position[cells]).all():
+        raise UnreadableError(f"frame {number} has coordinates that are not finite")
     return ResidueArrays(
         residue_type=template.residue_type,
         backbone=position.reshape(-1, len(BACKBONE_ATOMS), 3),
@@ -59,6 +86,17 @@ def frame(path: Path, topology: Path, number: int) -> ResidueArrays:
         chains=template.chains,
         plddt=None,
     )
+
+
+@contextmanager
+def _mdtraj_errors(message: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes mdtraj raise into :class:`UnreadableError`."""
+    try:
+        yield
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableError(f"{message}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,1 +1,1 @@
-"""The machine a program runs on: its files."""
+"""The machine a program runs on: its files and child processes."""

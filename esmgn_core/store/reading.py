@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,10 +26,11 @@ from esmgn_core.io.origin import Origin
 from esmgn_core.io.read import Reading, ReadReport, read_content
 from esmgn_core.io.seqres import ChainAccount
 from esmgn_core.io.trajectory import frame
+from esmgn_core.machine.child import LIMIT
 from esmgn_core.store.sources import Item
 
 _MAX_MEMBER = 1 << 29
-_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError)
+_MAX_HUNG = 3
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class ItemReader:
 
     _open: ExitStack = field(default_factory=ExitStack)
     _source: str = ""
+    _hung: Counter[str] = field(default_factory=Counter)
     _archive: BufferedReader | zipfile.ZipFile | Atom3DRecords | None = None
 
     def __enter__(self) -> ItemReader:
@@ -52,6 +56,16 @@ class ItemReader:
         """
         if item.reason:
             raise UnreadableError(item.reason)
+        if self._hung[item.source] >= _MAX_HUNG:
+            raise UnreadableError(f"given up: {_MAX_HUNG} items of this file took too long to read")
+        start = time.monotonic()
+        try:
+            return self._read(item)
+        except UnreadableError:
+            self._hung[item.source] += time.monotonic() - start >= LIMIT
+            raise
+
+    def _read(self, item: Item) -> tuple[Reading, bytes | None]:
         if item.kind == "trajectory":
             number, _, topology = item.member.partition("@")
             return _bare(frame(Path(item.source), Path(topology), int(number))), None

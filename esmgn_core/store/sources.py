@@ -11,7 +11,7 @@ from pathlib import Path
 
 from esmgn_core.errors import DataError, StructureError
 from esmgn_core.io.atom3d import Atom3DRecords
-from esmgn_core.io.files import STRUCTURE_SUFFIXES, structure_name
+from esmgn_core.io.files import STRUCTURE_SUFFIXES, UnreadableError, structure_name
 from esmgn_core.io.foldcomp import foldcomp_entries, is_foldcomp
 from esmgn_core.io.tar import members
 from esmgn_core.io.trajectory import TRAJECTORY_SUFFIXES, num_frames
@@ -21,6 +21,7 @@ _ARCHIVES = (".tar", ".zip")
 _PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _UNREAD = (".mmtf", ".mmtf.gz")  # refused with a reason, not passed over
 _ATOM3D = "data.mdb"
+_TRIED = 8  # records, of which the first that can be read shows the tables
 
 Entry = tuple[str, int, int, str]
 """Name, offset, size, and reason not to read it, of a member of an archive."""
@@ -73,7 +74,8 @@ def find_items(
         chains: chains to take, each as a protein of its own, and nothing else.
 
     Raises:
-        DataError: a source does not exist, or an archive cannot be opened.
+        DataError: a source does not exist, a folder cannot be listed, or a trajectory has no topology. A
+            damaged file is an item with the reason.
     """
     items = (item for source in sources for path in _paths(source) for item in _items(path, topology))
     return items if chains is None else _chosen(items, chains)
@@ -121,12 +123,12 @@ def _paths(source: str) -> list[Path]:
 def _items(path: Path, topology: Path | None) -> Iterator[Item]:
     if path.is_dir():
         if (path / _ATOM3D).is_file():
-            yield from _atom3d(path)
+            yield from _or_refused("atom3d", path, _atom3d(path))
             return
         for file in _walk(path):
             yield from _file_items(file, topology)
     elif path.name == _ATOM3D:
-        yield from _atom3d(path.parent)
+        yield from _or_refused("atom3d", path.parent, _atom3d(path.parent))
     else:
         yield from _file_items(path, topology)
 
@@ -170,7 +172,7 @@ def is_structure(name: str) -> bool:
 def _file_items(path: Path, topology: Path | None) -> Iterator[Item]:
     lower = path.name.lower()
     if path.name == _ATOM3D:
-        yield from _atom3d(path.parent)
+        yield from _or_refused("atom3d", path.parent, _atom3d(path.parent))
     elif lower.endswith(_PACKED_TAR):
         hint = f"inflate it once: gunzip {path}" if lower.endswith("gz") else "unpack it"
         yield Item(
@@ -181,24 +183,47 @@ def _file_items(path: Path, topology: Path | None) -> Iterator[Item]:
     elif lower.endswith(".zip"):
         yield from _archive("zip", path, _zip)
     elif is_foldcomp(path.name) or path.with_name(path.name + ".index").is_file():
-        for member in foldcomp_entries(path):
-            yield Item("foldcomp", str(path), member, structure_name(member or path.name))
+        yield from _or_refused("foldcomp", path, _foldcomp(path))
     elif lower.endswith(TRAJECTORY_SUFFIXES):
-        yield from _trajectory(path, topology)
+        yield from _or_refused("trajectory", path, _trajectory(path, topology))
     else:
         yield Item("file", str(path), name=structure_name(path))
+
+
+def _or_refused(kind: str, path: Path, items: Iterator[Item]) -> Iterator[Item]:
+    """The items of a file, and where it cannot be read on, one with the reason."""
+    try:
+        yield from items
+    except UnreadableError as error:
+        yield Item(kind, str(path), name=path.name, reason=str(error))
+
+
+def _foldcomp(path: Path) -> Iterator[Item]:
+    for member in foldcomp_entries(path):
+        yield Item("foldcomp", str(path), member, structure_name(member or path.name))
 
 
 def _atom3d(folder: Path) -> Iterator[Item]:
     try:
         records = Atom3DRecords(folder)
-        tables = [name for name in ATOM3D_TABLES if len(records) and name in records[0]]
     except StructureError as error:
-        raise DataError(str(error)) from error
+        raise UnreadableError(str(error)) from error
+    tables = _tables(records)
     for number in range(len(records)):
         for table in tables:
             member = f"{number}/{table}"
             yield Item("atom3d", str(folder), member, f"{folder.name}-{number}-{table}")
+
+
+def _tables(records: Atom3DRecords) -> list[str]:
+    """The tables of atoms that records have, by the first one that can be read."""
+    reason = "it has no records"
+    for number in range(min(len(records), _TRIED)):
+        try:
+            return [name for name in ATOM3D_TABLES if name in records[number]]
+        except StructureError as error:
+            reason = error.message
+    raise UnreadableError(reason)
 
 
 def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ MSP_ARCHIVE = RemoteFile(
     url="https://zenodo.org/records/4962515/files/MSP-split-by-sequence-identity-30.tar.gz",
     md5="6628e8efac12648d3b78bb0fc0d8860c",
     license="none stated",
+)
+_DAMAGED = (
+    *(StructureError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+    *(SyntaxError, RecursionError, MemoryError),  # of ast.literal_eval
 )
 _FOLDERS = {"train": "train", "valid": "val", "test": "test"}
 
@@ -103,15 +108,19 @@ def _gathered(root: Path, example: Callable[[Any], Example], *, what: str) -> Ga
     for split, folder in _FOLDERS.items():
         for number, record in _records(root / folder):
             try:
-                gathered.add(split, *example(record))
-            except (StructureError, KeyError, ValueError, SyntaxError) as error:
-                gathered.refused.append(Refusal(root / folder / str(number), str(error)))
+                gathered.add(split, *example(record()))
+            except _DAMAGED as error:
+                reason = (
+                    str(error) if isinstance(error, StructureError) else f"{type(error).__name__}: {error}"
+                )
+                gathered.refused.append(Refusal(root / folder / str(number), reason))
     if unknown := sum(math.isnan(values[0]) for values in gathered.values):
         gathered.notes.append(f"{unknown} of {len(gathered.values)} proteins without a label")
     return gathered
 
 
-def _records(folder: Path) -> Iterator[tuple[int, Any]]:
+def _records(folder: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
+    """Number of each record, and what reads it."""
     records = Atom3DRecords(folder)
     for number in range(len(records)):
-        yield number, records[number]
+        yield number, partial(records.read, number)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
-
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
 from esmgn_core.io import Refusal
-from esmgn_core.io.atom3d import atoms_to_protein
+from esmgn_core.io.atom3d import atoms_to_residues
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.hdf5 import read_datasets
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.text import read_lines
 from esmgn_core.weights import RemoteFile
@@ -21,6 +21,7 @@ FOLD_ARCHIVE = RemoteFile(
     md5="7b052a94afa4c66f9bebeb9efd769186",
     license="none stated",
 )
+_DATASETS = ("atom_pos", "atom_names", "atom_residue_names", "atom_residue_id")
 _SPLITS = {
     "train": "train",
     "valid": "valid",
@@ -58,7 +59,7 @@ class Folds(LabelledProteins):
                 file = root / folder / f"{domain}.hdf5"
                 try:
                     gathered.add(split, [read_domain(file)], [number[fold]])
-                except (OSError, KeyError, StructureError) as error:
+                except (KeyError, UnreadableError) as error:
                     gathered.refused.append(Refusal(file, str(error)))
         self.hold(gathered, sorted(number, key=number.__getitem__), classes=False)
 
@@ -67,15 +68,16 @@ def read_domain(file: Path) -> Protein:
     """The protein in one HDF5 file of the archive; it has one chain and no insertion codes.
 
     Raises:
-        OSError: the file is missing or no HDF5.
-        KeyError: a data set is missing in it.
-        StructureError: there is no protein in it.
+        UnreadableError: the file is missing or damaged, or there is no protein in it.
     """
-    with h5py.File(file) as content:
+    content = read_datasets(file, _DATASETS)
+    try:
         position = content["atom_pos"][0]
-        names = [name.decode() for name in content["atom_names"][:]]
-        residues = content["atom_residue_id"][:].tolist()
-        kinds = [name.decode() for name in content["atom_residue_names"][:]]
+        residues = content["atom_residue_id"].tolist()
+        names, kinds = ([name.decode() for name in content[key].tolist()] for key in _DATASETS[1:3])
+        x, y, z = position.T.tolist()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UnreadableError(f"its datasets have another form than in the archive ({error})") from error
     blank = [" "] * len(names)
     atoms = {
         "chain": ["A"] * len(names),
@@ -88,9 +90,11 @@ def read_domain(file: Path) -> Protein:
         "residue": residues,
         "resname": kinds,
         "name": names,
-        **{axis: position[:, column].tolist() for column, axis in enumerate("xyz")},
+        "x": x,
+        "y": y,
+        "z": z,
     }
-    return atoms_to_protein(atoms, file.stem)
+    return atoms_to_residues(atoms).protein(file.stem)
 
 
 def _lines(file: Path) -> list[str]:

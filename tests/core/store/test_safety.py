@@ -305,7 +305,7 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path, make, monke
     monkeypatch.setattr("esmgn_core.io.files._MAX_INFLATED", 1 << 20)
     (tmp_path / "bomb.pdb.gz").write_bytes(gzip.compress(b" " * (1 << 23)))
     assert list(refused(make(tmp_path / "bomb.pdb.gz")).values()) == [
-        "inflates to more than 1 MiB: no structure file, or a gzip bomb"
+        "inflates to more than 1 MiB: damaged, or a gzip bomb"
     ]
 
 
