@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
+
+if TYPE_CHECKING:
+    from esmgn_core.inference.fitness import Correlation
 
 
 def proteingym(
@@ -31,7 +35,8 @@ def proteingym(
     """Rank the variants of mutational scans.
 
     Prints Spearman's correlation of masked-marginal scores with the measured ones for each table below
-    FOLDER with the columns mutant and DMS_score; structure and sequence stand beside it.
+    FOLDER with the columns mutant and DMS_score, or hgvs_pro and score. Structure and sequence are beside it.
+    Rows that are not substitutions (wild type, stop codons, deletions) are left out and counted.
     """
     from esmgn_core.inference.assays import find_assays
     from esmgn_core.inference.fitness import correlate
@@ -48,31 +53,57 @@ def proteingym(
     for assay in assays:
         with model_options.bar(assay.name) as report:
             results.append(correlate(scorer, assay, max_residues=max_residues, progress=report))
-    weights = f"RANDOM ({', '.join(scorer.random_parts)})" if scorer.random_parts else "trained"
-    rows = [
-        {
-            "assay": item.name,
-            "spearman": round(item.spearman, 4) if math.isfinite(item.spearman) else None,
-            "variants": item.num_variants,
-            "left_out": item.num_left_out,
-            "weights": weights,
-            "note": item.problem,
-        }
-        for item in results
-    ]
+    rows = [_row(item, scorer.random_parts) for item in results]
+    model_options.warn_of_random(scorer.random_parts)
     model_options.show_notes(group_notes((item.name, item.notes) for item in results))
-    good = [item.spearman for item in results if not item.problem]
     echo(f"scored by: {scorer.described}")
-    header = ("assay", "spearman", "variants", "left out", "weights", "note")
-    shown = [["-" if cell is None else str(cell) for cell in row.values()] for row in rows]
-    if good:
-        shown.append(["mean", f"{sum(good) / len(good):.4f}", "", "", weights, ""])
-    block(table([header, *shown], indent="", width=max(line_width(), 120)))
+    block(_text(results))
     if out:
         write_table(
             rows, out, about={"scored_by": scorer.described, "random_weights": list(scorer.random_parts)}
         )
         echo(f"written: {out}")
+
+
+def _row(item: Correlation, random_parts: Sequence[str]) -> dict[str, Any]:
+    """A row of the table that is written."""
+    return {
+        "assay": item.name,
+        "spearman": round(item.spearman, 4) if math.isfinite(item.spearman) else None,
+        "variants": item.num_variants,
+        "left_out": item.num_left_out,
+        "reasons": _reasons(item),
+        "numbering": item.numbering,
+        "weights": f"RANDOM ({', '.join(random_parts)})" if random_parts else "trained",
+        "note": item.problem,
+    }
+
+
+def _text(results: Sequence[Correlation]) -> str:
+    """A table of scores; below it for each scan how it was read, and what was left out."""
+    shown = [("assay", "spearman", "variants", "left out")]
+    for item in results:
+        value = "-" if item.problem else f"{item.spearman:.4f}"
+        shown.append((item.name, value, str(item.num_variants), str(item.num_left_out)))
+    good = [item.spearman for item in results if not item.problem]
+    if good:
+        shown.append(("mean", f"{sum(good) / len(good):.4f}", "", ""))
+    notes = [(item.name, "; ".join(_notes(item))) for item in results]
+    scores, how = (table(rows, indent="", width=line_width()) for rows in (shown, notes))
+    return f"{scores}\n\n{how}"
+
+
+def _notes(item: Correlation) -> Iterator[str]:
+    if item.problem:
+        yield item.problem
+    if item.numbering:
+        yield f"numbered by {item.numbering}"
+    if item.left_out:
+        yield f"left out: {_reasons(item)}"
+
+
+def _reasons(item: Correlation) -> str:
+    return ", ".join(f"{reason} {number}" for reason, number in item.left_out.items())
 
 
 COMMANDS = {"proteingym": proteingym}

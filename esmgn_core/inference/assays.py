@@ -1,9 +1,11 @@
 """Deep mutational scans on disk: variants with measured scores, and the structure they belong to.
 
-Two layouts are read. ProteinGym: tables with ``mutant`` (``A12G:L15V``, positions from 1 in the
-sequence) and ``DMS_score`` or ``score``. nn4dms: tables with ``variant`` (``A11G,L14V``, positions
-from 0) and ``score``; an offset stands in the header of ``wt.fasta``. GB1 of Olson et al. 2014 has
-one column for each letter and number, and counts instead of scores.
+Four layouts are read:
+
+- ProteinGym: ``mutant`` (``A12G:L15V``, positions from 1 in the sequence) and ``DMS_score`` or ``score``;
+- MaveDB: ``hgvs_pro`` (``p.Ala12Gly``) and ``score``;
+- nn4dms: ``variant`` (``A11G,L14V``, positions from 0) and ``score``; ``wt.fasta`` may name an offset;
+- GB1 of Olson et al. 2014: one column for each letter and number, and counts instead of scores.
 """
 
 from __future__ import annotations
@@ -11,23 +13,25 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import dropwhile
 from pathlib import Path
 
-from esmgn_core.alphabet import AMINO_ACIDS
-from esmgn_core.errors import RunError
+from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.inference.inputs import is_fasta, read_fasta
+from esmgn_core.inference.notation import Change, NotScored, read_variant
 from esmgn_core.io.files import STRUCTURE_SUFFIXES
 from esmgn_core.text import read_lines
 
-_MUTATION = re.compile(r"([A-Z])(\d+)([A-Z*])")
 _OFFSET = re.compile(r"offset=(\d+)")
 _TABLES = (".csv", ".tsv")
 _REFERENCE = "DMS_substitutions.csv"
+_COLUMNS = {"proteingym": "mutant", "mavedb": "hgvs_pro", "nn4dms": "variant"}
 
-Change = tuple[str, int, str]
-"""Wild type, position in the sequence counted from 0, mutant."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NO_SCORE = "without a score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,16 @@ class Assay:
     Attributes:
         name: of its table, without endings.
         table: its file.
-        sequence: of the wild type; ``None`` where no file tells it: positions are residue numbers then.
-        structure: a file; ``None`` where there is none.
+        sequence: of the wild type; ``None`` if there is no file of it.
+        structure: a file; ``None`` if there is none.
+        problem: why sequence or structure are not known; empty if they are, or there are none.
     """
 
     name: str
     table: Path
     sequence: str | None
     structure: Path | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +58,18 @@ class Measurements:
     """What a table holds.
 
     Attributes:
-        variants: changes of each variant.
+        variants: changes of each variant, numbered as in the table.
         scores: its measured score; higher is fitter.
-        num_left_out: rows without a number, or with a stop codon.
+        left_out: number of rows left out, by reason.
+        first: number of the first residue of the sequence by the rules of the layout.
+        unread: the first text that was not understood; empty if all were.
     """
 
     variants: list[tuple[Change, ...]]
     scores: list[float]
-    num_left_out: int
+    left_out: Counter[str]
+    first: int = 1
+    unread: str = ""
 
 
 def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
@@ -74,90 +84,118 @@ def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
     if not folder.is_dir():
         raise RunError(f"no such folder: {folder}")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    tables = [path for path in files if _suffix(path) in _TABLES and _kind(path)]
+    tables = {path: kind for path in files if (kind := _kind(path))}
     if not tables:
         raise RunError(
             f"no mutational scan in {folder}",
-            "looked for .csv and .tsv tables with the columns mutant and DMS_score",
+            "looked for .csv and .tsv tables with the columns mutant and DMS_score, or hgvs_pro and score",
         )
     reference = reference or next((path for path in files if path.name == _REFERENCE), None)
     sequences = _reference_sequences(reference) if reference else {}
-    return [_assay(path, files, sequences) for path in tables]
+    stems = {path: path.parent.name if kind == "gb1" else _stem(path) for path, kind in tables.items()}
+    num_named, num_beside = Counter(stems.values()), Counter(path.parent for path in tables)
+    assays = []
+    for path, stem in stems.items():
+        name = stem if num_named[stem] == 1 else str(path.relative_to(folder))
+        alone = num_beside[path.parent] == 1
+        try:
+            structure, sequence = _belongings(path, stem, files, alone=alone)
+        except EsmgnError as error:
+            assays.append(Assay(name, path, None, None, error.message))
+        else:
+            assays.append(Assay(name, path, sequence or sequences.get(stem), structure))
+    return assays
 
 
-def _assay(table: Path, files: Iterable[Path], sequences: Mapping[str, str]) -> Assay:
-    name = _stem(table)
-    kind = _kind(table)
-    name = table.parent.name if kind == "gb1" else name
+def _belongings(
+    table: Path, stem: str, files: Sequence[Path], *, alone: bool
+) -> tuple[Path | None, str | None]:
+    """Structure and sequence of a table."""
+    structures = [path for path in files if _suffix(path) in STRUCTURE_SUFFIXES]
+    twins = {(path.parent, _stem(path)): path for path in structures}  # of .cif and .pdb the latter
+    structure = _belonging(table, stem, list(twins.values()), alone=alone)
+    fasta = _belonging(table, stem, [path for path in files if is_fasta(path)], alone=alone)
+    return structure, read_fasta(fasta)[0][1] if fasta else None
+
+
+def _belonging(table: Path, stem: str, files: Sequence[Path], *, alone: bool) -> Path | None:
+    """The file of a table: beside it and named like it, else beside it if alone, else named like it.
+
+    Raises:
+        RunError: several files are equally near.
+    """
     beside = [path for path in files if path.parent == table.parent]
-    named = [path for path in files if _stem(path) == name]
-    fasta = next((path for path in [*named, *beside] if is_fasta(path)), None)
-    structure = next((path for path in [*named, *beside] if _suffix(path) in STRUCTURE_SUFFIXES), None)
-    alone = sum(_kind(path) is not None for path in beside if _suffix(path) in _TABLES) == 1
-    if not alone:  # a folder of many tables: what stands beside one belongs to any of them
-        structure = next((path for path in named if _suffix(path) in STRUCTURE_SUFFIXES), None)
-        fasta = next((path for path in named if is_fasta(path)), None)
-    sequence = read_fasta(fasta)[0][1] if fasta else sequences.get(name)
-    return Assay(name, table, sequence, structure)
+    named = [path for path in files if _stem(path) == stem]
+    for found in ([path for path in beside if path in named], beside if alone else [], named):
+        if len(found) > 1:
+            listed = ", ".join(map(str, found[:4]))
+            raise RunError(f"several files may belong to {table.name}: {listed}; keep one beside the table")
+        if found:
+            return found[0]
+    return None
 
 
 def read_measurements(assay: Assay) -> Measurements:
-    """The variants of a scan and their scores.
+    """The variants of a scan and their scores. Rows that cannot be scored are counted by reason.
 
     Raises:
-        RunError: a variant cannot be read.
+        RunError: the table cannot be read.
     """
-    kind, rows = _kind(assay.table), _rows(assay.table)
-    if kind == "gb1":
-        return _enrichments(rows)
-    column, first = ("variant", _offset(assay.table)) if kind == "nn4dms" else ("mutant", 1)
-    variants, scores, left_out = [], [], 0
-    for row in rows:
-        changes = [_change(part, first, assay) for part in re.split("[,:]", row[column].strip())]
-        score = _number(row.get("DMS_score", row.get("score", "")))
-        if math.isnan(score) or any(mutant not in AMINO_ACIDS for *_, mutant in changes):
-            left_out += 1
-            continue
-        variants.append(tuple(changes))
-        scores.append(score)
-    return Measurements(variants, scores, left_out)
+    kind = _kind(assay.table)
+    first = _offset(assay.table) if kind == "nn4dms" else 1
+    found = Measurements([], [], Counter(), first)
+    unread = ""
+    for row in _rows(assay.table):
+        text, score = _enrichment(row) if kind == "gb1" else _row(row, _COLUMNS[kind or "proteingym"])
+        variant = read_variant(text)
+        if isinstance(variant, NotScored):
+            found.left_out[variant] += 1
+            unread = unread or text * (variant is NotScored.UNREADABLE)
+        elif not math.isfinite(score):
+            found.left_out[_NO_SCORE] += 1
+        else:
+            found.variants.append(variant)
+            found.scores.append(score)
+    return replace(found, unread=unread)
 
 
-def _enrichments(rows: Iterable[Mapping[str, str]]) -> Measurements:
-    """Logarithms of selected over input counts, with half a count added: Olson et al. 2014."""
-    variants: list[tuple[Change, ...]] = []
-    scores = []
-    for row in rows:
-        selected, before = (_number(row[name]) for name in ("Selection Count", "Input Count"))
-        variants.append(((row["WT amino acid"], int(row["Position"]) - 1, row["Mutation"]),))
-        scores.append(math.log((selected + 0.5) / (before + 0.5)))
-    return Measurements(variants, scores, 0)
+def _row(row: Mapping[str, str | None], column: str) -> tuple[str, float]:
+    return row[column] or "", _number(row.get("DMS_score", row.get("score")))
 
 
-def _change(text: str, first: int, assay: Assay) -> Change:
-    match = _MUTATION.fullmatch(text)
-    if not match:
-        raise RunError(f"cannot read the variant '{text}' in {assay.table}", "expected such as A12G")
-    return match[1], int(match[2]) - first, match[3]
+def _enrichment(row: Mapping[str, str | None]) -> tuple[str, float]:
+    """Logarithm of selected over input counts, with half a count added: Olson et al. 2014."""
+    selected, before = (_number(row[name]) for name in ("Selection Count", "Input Count"))
+    text = "".join(row[name] or "" for name in ("WT amino acid", "Position", "Mutation"))
+    return text, math.log((selected + 0.5) / (before + 0.5)) if min(selected, before) >= 0 else math.nan
 
 
 def _kind(table: Path) -> str | None:
-    """Layout of a table by its header; ``None`` for a table of something else."""
+    """Layout of a table by its header; ``None`` for a table of something else, or no table."""
+    if _suffix(table) not in _TABLES:
+        return None
     columns = set(next(csv.reader(_lines(table), delimiter=_separator(table)), []))
     if {"WT amino acid", "Position", "Mutation", "Selection Count"} <= columns:
         return "gb1"
     if "variant" in columns and "score" in columns:
         return "nn4dms"
-    return "proteingym" if "mutant" in columns and columns & {"DMS_score", "score"} else None
+    if "mutant" in columns and columns & {"DMS_score", "score"}:
+        return "proteingym"
+    return "mavedb" if "hgvs_pro" in columns and "score" in columns else None
 
 
-def _rows(table: Path) -> Iterable[dict[str, str]]:
-    return csv.DictReader(_lines(table), delimiter=_separator(table))
+def _rows(table: Path) -> Iterator[dict[str, str | None]]:
+    try:
+        yield from csv.DictReader(_lines(table), delimiter=_separator(table))
+    except csv.Error as error:
+        raise RunError(f"cannot read {table}: {error}") from error
 
 
 def _lines(table: Path) -> Iterator[str]:
     try:
-        yield from (f"{line}\n" for line in read_lines(table))
+        # MaveDB puts comments before the header.
+        lines = dropwhile(lambda line: line.startswith("#"), read_lines(table))
+        yield from (f"{line}\n" for line in lines)
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {table}: {error}") from error
 
@@ -168,7 +206,12 @@ def _reference_sequences(reference: Path) -> dict[str, str]:
         raise RunError(
             f"{reference} is no reference file of ProteinGym", "expected columns DMS_id and target_seq"
         )
-    return {row["DMS_id"]: row["target_seq"] for row in rows}
+    sequences: dict[str, str] = {}
+    for row in rows:
+        name, sequence = row["DMS_id"] or "", row["target_seq"] or ""
+        if sequences.setdefault(name, sequence) != sequence:
+            raise RunError(f"{reference} has two sequences of '{name}'")
+    return sequences
 
 
 def _offset(table: Path) -> int:
@@ -178,11 +221,9 @@ def _offset(table: Path) -> int:
     return 0
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def _number(text: str | None) -> float:
+    text = (text or "").strip()
+    return float(text) if _NUMBER.fullmatch(text) else math.nan
 
 
 def _separator(table: Path) -> str:

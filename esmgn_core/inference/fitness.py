@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, StructureError
-from esmgn_core.inference.assays import Assay, Change, Measurements, read_measurements
+from esmgn_core.inference.assays import Assay, Measurements, read_measurements
 from esmgn_core.inference.heads import Scorer
 from esmgn_core.inference.inputs import protein_of_sequence
 from esmgn_core.inference.mutations import masked_log_probabilities
+from esmgn_core.inference.notation import Change
+from esmgn_core.inference.numbering import (
+    Numbering,
+    Site,
+    align,
+    choose,
+    numberings_of_chains,
+    positions,
+    residue_numbers,
+    through,
+)
 from esmgn_core.metrics import spearman
 
 Progress = Callable[[int, int], None]
+
+NO_COORDINATES = "at a residue that the structure lacks or has exchanged"
+OTHER_WILD_TYPE = "another wild type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,96 +40,118 @@ class Correlation:
     Attributes:
         name: of the scan.
         num_variants: variants that were scored and measured.
-        num_left_out: variants without a score, of a stop codon, or at residues the structure lacks.
+        left_out: number of rows that were not, by reason.
         spearman: rank correlation of masked-marginal with measured scores; NaN where ``problem`` says why.
         problem: why the scan could not be used; empty if it was.
         notes: of the structure, see :class:`esmgn_core.batch.Protein`.
+        numbering: what the numbers in the table are: positions, or residue numbers.
     """
 
     name: str
     num_variants: int
-    num_left_out: int
     spearman: float
+    left_out: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
     notes: tuple[str, ...] = ()
+    numbering: str = ""
+
+    @property
+    def num_left_out(self) -> int:
+        """Rows that were not scored, whatever the reason."""
+        return sum(self.left_out.values())
 
 
 def correlate(
     scorer: Scorer, assay: Assay, *, max_residues: int, progress: Progress | None = None
 ) -> Correlation:
     """Score the variants of a scan by masked marginals, added up over substitutions, and correlate."""
+    left_out: Counter[str] = Counter()
     try:
-        measured = read_measurements(assay)
-        protein, rows = _protein(scorer, assay, measured)
+        measured = _measurements(assay)
+        left_out = measured.left_out.copy()
+        protein, numbering = _protein(scorer, assay, measured)
     except (RunError, StructureError) as error:
-        return Correlation(assay.name, 0, 0, float("nan"), error.message)
-    wanted = sorted({rows[p] for changes in measured.variants for _, p, _ in changes if p in rows})
-    number = {row: index for index, row in enumerate(wanted)}
-    table = masked_log_probabilities(
-        scorer, protein, wanted, max_residues=max_residues, progress=progress
-    ).tolist()
-    predicted, true, left_out = [], [], measured.num_left_out
+        return Correlation(assay.name, 0, math.nan, left_out, error.message)
+    chosen: list[tuple[tuple[Change, ...], float]] = []
     for changes, score in zip(measured.variants, measured.scores, strict=True):
-        if any(position not in rows for _, position, _ in changes):
-            left_out += 1
-            continue
-        predicted.append(
-            sum(_gain(table[number[rows[place]]], wild, mutant) for wild, place, mutant in changes)
-        )
-        true.append(score)
-    if len(true) < 2:
-        return Correlation(
-            assay.name, len(true), left_out, float("nan"), "fewer than two variants to correlate"
-        )
-    return Correlation(assay.name, len(true), left_out, spearman(predicted, true), notes=protein.notes)
+        if reason := _reason(changes, numbering):
+            left_out[reason] += 1
+        else:
+            chosen.append((changes, score))
+    rows = sorted({numbering.rows[_site(change)] for changes, _ in chosen for change in changes})
+    number = {row: index for index, row in enumerate(rows)}
+    table = masked_log_probabilities(
+        scorer, protein, rows, max_residues=max_residues, progress=progress
+    ).tolist()
+    predicted = [
+        sum(_gain(table[number[numbering.rows[_site(change)]]], change) for change in changes)
+        for changes, _ in chosen
+    ]
+    value = spearman(predicted, [score for _, score in chosen]) if len(chosen) > 1 else math.nan
+    problem = "fewer than two variants to correlate" if len(chosen) < 2 else ""
+    if not problem and math.isnan(value):
+        problem = "all measured scores, or all predicted ones, are equal"
+    return Correlation(assay.name, len(chosen), value, left_out, problem, protein.notes, numbering.described)
 
 
-def _gain(row: list[float], wild: str, mutant: str) -> float:
-    return row[AMINO_ACIDS.index(mutant)] - row[AMINO_ACIDS.index(wild)]
+def _measurements(assay: Assay) -> Measurements:
+    if assay.problem:
+        raise RunError(assay.problem)
+    return read_measurements(assay)
 
 
-def _protein(scorer: Scorer, assay: Assay, measured: Measurements) -> tuple[Protein, dict[int, int]]:
-    """The protein to score on, and the row of each position that has one.
+def _reason(changes: tuple[Change, ...], numbering: Numbering) -> str:
+    """Why a variant cannot be scored; empty if it can."""
+    for change in changes:
+        letter = numbering.letters.get(_site(change))
+        if letter != change.wild and (letter is not None or numbering.complete):
+            return OTHER_WILD_TYPE
+        if _site(change) not in numbering.rows:
+            return NO_COORDINATES
+    return ""
+
+
+def _gain(row: list[float], change: Change) -> float:
+    return row[AMINO_ACIDS.index(change.mutant)] - row[AMINO_ACIDS.index(change.wild)]
+
+
+def _site(change: Change) -> Site:
+    return change.number, change.insertion_code
+
+
+def _protein(scorer: Scorer, assay: Assay, measured: Measurements) -> tuple[Protein, Numbering]:
+    """The protein to score on, and how the table numbers its residues.
 
     Raises:
-        RunError: there is no structure for a model that needs one, or its residues are others.
+        RunError: there is no structure for a model that needs one, or the table has other residues.
     """
-    if assay.structure is None or (scorer.head is None and assay.sequence is not None):
+    if not measured.variants:
+        hint = f": '{measured.unread}', expected a variant such as A12G" if measured.unread else ""
+        raise RunError(f"the table has no variant to score{hint}")
+    wild_types = {(_site(change), change.wild) for changes in measured.variants for change in changes}
+    firsts = tuple(dict.fromkeys((measured.first, 1, 0)))
+    sequence, structure = assay.sequence, assay.structure
+    if sequence is not None and scorer.head is None:
+        protein = protein_of_sequence(assay.name, sequence)
+        rows = {place: place for place in range(len(sequence))}
+        numberings = [positions(sequence, first, rows) for first in firsts]
+        try:
+            return protein, choose(numberings, wild_types)
+        except RunError:
+            if structure is None:
+                raise
+        read = scorer.read(structure)
+        alignment = align(sequence, read, firsts)
+        numberings.append(through(residue_numbers(read, alignment.chain), alignment))
+        return protein, choose(numberings, wild_types)
+    if structure is None:
         if scorer.head is not None:
             raise RunError("no structure beside the table, and this model needs one")
-        if assay.sequence is None:
-            raise RunError("neither a structure nor a sequence of the wild type beside the table")
-        protein = protein_of_sequence(assay.name, assay.sequence)
-    else:
-        protein = scorer.read(assay.structure)
-    rows = dict(_aligned(assay.sequence, protein))
-    wrong = [
-        change
-        for changes in measured.variants
-        for change in changes
-        if not _fits(change, rows, protein.sequence)
-    ]
-    if wrong:
-        wild, position, mutant = wrong[0]
-        there = protein.sequence[rows[position]]
-        raise RunError(
-            f"{wild}{position + 1}{mutant}: the structure has {there} there; {len(wrong)} do not fit"
-        )
-    return protein, rows
-
-
-def _fits(change: Change, rows: dict[int, int], sequence: str) -> bool:
-    wild, position, _ = change
-    return position not in rows or sequence[rows[position]] == wild
-
-
-def _aligned(sequence: str | None, protein: Protein) -> Iterator[tuple[int, int]]:
-    """Position in the wild-type sequence and row of the structure, for residues that both have."""
-    if sequence is None:  # positions are residue numbers then, as they are in the table, from 1
-        for row, number in enumerate(protein.residue_index.tolist()):
-            yield number - 1, row
-        return
-    found = protein.sequence
-    for block in SequenceMatcher(None, sequence, found, autojunk=False).get_matching_blocks():
-        for offset in range(block.size):
-            yield block.a + offset, block.b + offset
+        raise RunError("neither a structure nor a sequence of the wild type beside the table")
+    protein = scorer.read(structure)
+    if sequence is None:
+        return protein, choose(numberings_of_chains(protein, firsts), wild_types)
+    alignment = align(sequence, protein, firsts)
+    numberings = [positions(sequence, first, alignment.rows) for first in firsts]
+    numberings.append(residue_numbers(protein, alignment.chain))
+    return protein, choose(numberings, wild_types)

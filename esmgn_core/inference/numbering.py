@@ -1,0 +1,232 @@
+"""Which residue of a protein a position in a table of variants means.
+
+Tables count from 1 or 0 in the sequence of the wild type, or have the residue numbers of a structure. The
+wild types that they name decide: a numbering is used if at least nine of ten agree with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import gemmi
+import torch
+
+from esmgn_core.batch import CA, Protein
+from esmgn_core.errors import RunError
+from esmgn_core.inference.embedding import residues_of
+
+_LEAST = 0.9
+_LEAST_ALIGNED = 0.5
+_LONGEST_STEP = 4.5
+"""Angstrom between the CA atoms of residues that follow each other: 3.8, 2.9 before a cis proline."""
+
+Site = tuple[int, str]
+"""Number and insertion code of a residue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """A way to number the residues of a protein.
+
+    Attributes:
+        described: what the numbers are, for a message.
+        letters: one-letter code of each residue by its number.
+        rows: row of each residue in the protein; residues without coordinates lack.
+        complete: True if a number that is not in ``letters`` is wrong; False if its residue may lack
+            coordinates.
+    """
+
+    described: str
+    letters: Mapping[Site, str]
+    rows: Mapping[Site, int]
+    complete: bool
+
+    def agreement(self, wild_types: Iterable[tuple[Site, str]]) -> tuple[int, int]:
+        """How many wild types are as this numbering has them, and how many are not."""
+        found = [(self.letters.get(site), wild) for site, wild in wild_types]
+        right = sum(letter == wild for letter, wild in found)
+        unknown = 0 if self.complete else sum(letter is None for letter, _ in found)
+        return right, len(found) - unknown - right
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Residues of one chain of a structure in a sequence.
+
+    Attributes:
+        chain: index of the chain.
+        rows: row of the protein for each position in the sequence, from 0; residues of one type.
+        num_uncertain: residues of the chain that fit several positions.
+    """
+
+    chain: int
+    rows: Mapping[int, int]
+    num_uncertain: int = 0
+
+
+def positions(sequence: str, first: int, rows: Mapping[int, int], *, described: str = "") -> Numbering:
+    """Positions in a sequence, of which the first has the number ``first``."""
+    letters = {(first + place, ""): letter for place, letter in enumerate(sequence)}
+    found = {(first + place, ""): row for place, row in rows.items()}
+    described = described or f"positions from {first} in the sequence"
+    return Numbering(described, letters, found, complete=True)
+
+
+def residue_numbers(protein: Protein, chain: int) -> Numbering:
+    """The residue numbers of one chain. A number that occurs twice is left out."""
+    residues = list(residues_of(protein))
+    rows = _rows(protein, chain)
+    sites = [(residues[row].number, residues[row].insertion_code) for row in rows]
+    count = Counter(sites)
+    found = {site: row for site, row in zip(sites, rows, strict=True) if count[site] == 1}
+    letters = {site: residues[row].letter for site, row in found.items()}
+    return Numbering(f"residue numbers{_of_chain(protein, chain)}", letters, found, complete=False)
+
+
+def numberings_of_chains(protein: Protein, firsts: Sequence[int]) -> Iterator[Numbering]:
+    """What numbers may be without a sequence: residue numbers of a chain, or positions in it."""
+    chains = [chain for chain in range(len(protein.chains)) if _rows(protein, chain)]
+    yield from (residue_numbers(protein, chain) for chain in chains)
+    for first in firsts:
+        for chain in chains:
+            rows = _rows(protein, chain)
+            sequence = "".join(protein.sequence[row] for row in rows)
+            described = f"positions from {first} in the structure{_of_chain(protein, chain)}"
+            yield positions(sequence, first, dict(enumerate(rows)), described=described)
+
+
+def choose(numberings: Iterable[Numbering], wild_types: Set[tuple[Site, str]]) -> Numbering:
+    """The numbering that most of the wild types in a table agree with; of equals the first.
+
+    Raises:
+        RunError: fewer than nine of ten agree with any, or chains of different sequences fit alike.
+    """
+    tried = [(item, *item.agreement(wild_types)) for item in numberings]
+    fitting = [row for row in tried if row[1] and row[1] >= _LEAST * (row[1] + row[2])]
+    if not fitting:
+        counts = [f"{right} of {right + wrong} agree with {item.described}" for item, right, wrong in tried]
+        raise RunError(f"the wild types in the table do not fit: {', '.join(counts)}")
+    best = max(right - wrong for _, right, wrong in fitting)
+    chosen, *others = [item for item, right, wrong in fitting if right - wrong == best]
+    rivals = [
+        item
+        for item in others
+        if item.complete == chosen.complete and not _alike(item.letters, chosen.letters)
+    ]
+    if rivals:
+        raise RunError(
+            f"the wild types fit {' and '.join(item.described for item in (chosen, *rivals))} alike: put the "
+            "sequence of the wild type beside the table (FASTA)"
+        )
+    return chosen
+
+
+def _alike(one: Mapping[Site, str], other: Mapping[Site, str]) -> bool:
+    """True for copies of a chain, which may lack coordinates of different residues."""
+    common = one.keys() & other.keys()
+    return bool(common) and all(one[site] == other[site] for site in common)
+
+
+def align(sequence: str, protein: Protein, firsts: Sequence[int]) -> Alignment:
+    """Find the chain of a structure that has most residues of a sequence, and their positions in it.
+
+    Residue numbers are used where they are the positions; else the sequences are aligned, with gaps where the
+    chain is broken. A residue that fits several positions equally well, as in a repeat, has none.
+
+    Raises:
+        RunError: less than half of the residues of any chain are in the sequence, or it is not clear where.
+    """
+    found = [
+        _by_number(sequence, protein, chain, firsts) or _by_sequence(sequence, protein, chain)
+        for chain in range(len(protein.chains))
+        if _rows(protein, chain)
+    ]
+    best = max(found, key=lambda item: len(item.rows) + item.num_uncertain)
+    length = len(_rows(protein, best.chain))
+    num_aligned = len(best.rows) + best.num_uncertain
+    where = _of_chain(protein, best.chain)
+    if num_aligned < _LEAST_ALIGNED * length:
+        raise RunError(f"only {num_aligned} of {length} residues of the structure{where} fit the sequence")
+    if len(best.rows) < best.num_uncertain:
+        raise RunError(
+            f"{best.num_uncertain} of {length} residues of the structure{where} fit the sequence at several "
+            "places (repeats): number them by their positions in the sequence"
+        )
+    return best
+
+
+def through(numbering: Numbering, alignment: Alignment) -> Numbering:
+    """A numbering of a structure's rows as one of the positions, from 0, in the aligned sequence."""
+    places = {row: place for place, row in alignment.rows.items()}
+    rows = {site: places[row] for site, row in numbering.rows.items() if row in places}
+    return replace(numbering, rows=rows)
+
+
+def _by_number(sequence: str, protein: Protein, chain: int, firsts: Sequence[int]) -> Alignment | None:
+    numbers = residue_numbers(protein, chain)
+    for first in firsts:
+        places = {number - first: row for (number, code), row in numbers.rows.items() if not code}
+        rows = {
+            place: row
+            for place, row in places.items()
+            if 0 <= place < len(sequence) and sequence[place] == protein.sequence[row]
+        }
+        if len(rows) >= _LEAST * len(_rows(protein, chain)):
+            return Alignment(chain, rows)
+    return None
+
+
+def _by_sequence(sequence: str, protein: Protein, chain: int) -> Alignment:
+    """The residues for which the first and the last of the best alignments agree."""
+    rows = _rows(protein, chain)
+    found = "".join(protein.sequence[row] for row in rows)
+    costs = _costs_of_gaps(protein, rows)
+    forward = _aligned(sequence, found, costs)
+    # Of alignments that are equally good gemmi gives one; read backwards, it is one from the other end.
+    backward = {
+        len(sequence) - 1 - place: len(found) - 1 - row
+        for place, row in _aligned(sequence[::-1], found[::-1], costs[::-1]).items()
+    }
+    certain = {place: rows[row] for place, row in forward.items() if backward.get(place) == row}
+    return Alignment(chain, certain, len(forward) - len(certain))
+
+
+def _costs_of_gaps(protein: Protein, rows: Sequence[int]) -> list[int]:
+    """The cost to open a gap before each residue and after the last one; 0 where the chain is broken."""
+    scoring = gemmi.AlignmentScoring()
+    place = protein.backbone[rows, CA]
+    steps = torch.linalg.vector_norm(place[1:] - place[:-1], dim=1)
+    inner = [scoring.good_gapo if step > _LONGEST_STEP else scoring.bad_gapo for step in steps.tolist()]
+    return [scoring.good_gapo, *inner, scoring.good_gapo]
+
+
+def _aligned(sequence: str, found: str, costs: Sequence[int]) -> dict[int, int]:
+    """Position in ``sequence`` -> position in ``found``, for equal letters of an optimal global alignment."""
+    scoring = gemmi.AlignmentScoring()
+    cigar = gemmi.align_string_sequences(list(sequence), list(found), list(costs), scoring).cigar_str()
+    pairs: dict[int, int] = {}
+    place = row = 0
+    number = ""
+    for digits, part in groupby(cigar, str.isdigit):
+        text = "".join(part)
+        if digits:
+            number = text
+            continue
+        size = int(number)
+        if text == "M":
+            pairs |= {place + step: row + step for step in range(size)}
+        place += size * (text in "MI")
+        row += size * (text in "MD")
+    return {place: row for place, row in pairs.items() if sequence[place] == found[row]}
+
+
+def _rows(protein: Protein, chain: int) -> list[int]:
+    rows: list[int] = (protein.chain_index == chain).nonzero().flatten().tolist()
+    return rows
+
+
+def _of_chain(protein: Protein, chain: int) -> str:
+    return f" of chain {protein.chains[chain]}" if len(protein.chains) > 1 else ""
