@@ -35,9 +35,9 @@ def predict(
 ) -> None:
     """Annotate structures by a fine-tuned run.
 
-    Scores are calibrated on the held-out proteins of the run; from the threshold of their Fmax on a
-    label counts as predicted. The page colours structures by pLDDT, and by what each residue says for
-    the first label.
+    Scores are calibrated on the validation proteins of the run, and a label is predicted from the threshold
+    that maximises Fmax on them. With too few of them there are scores only, with a warning. The page
+    colours structures by pLDDT, and by how much each residue speaks for the first label.
 
     Examples: esmgn predict runs/NAME structures/ -o labels.csv --html labels.html; esmgn predict ec
     1abc.pdb.
@@ -62,9 +62,11 @@ def predict(
             found.append(result) if isinstance(result, tuple) else refused.append(result)
             if report:
                 report(number, len(inputs))
-    rows = [prediction.row() for _, predictions in found for prediction in predictions]
+    rows = [predictor.row(prediction) for _, predictions in found for prediction in predictions]
     notes = _notes(predictor)
     echo(f"model: {run}", *notes)
+    for text in predictor.warnings:
+        echo(f"warning: {text}", err=True)
     read_with = group_notes((protein.name, protein.notes) for protein, _ in found)
     model_options.show_notes(read_with)
     _print(rows)
@@ -75,7 +77,13 @@ def predict(
         echo(f"written: {out}")
     if page and found:
         shown = [_shown(predictor, *item) for item in found]
-        write_page(shown, page, title=f"Predictions of {run.name}", notes=[*notes, *read_with])
+        write_page(
+            shown,
+            page,
+            title=f"Predictions of {run.name}",
+            notes=[*notes, *read_with],
+            warnings=predictor.warnings,
+        )
         echo(f"written: {page}")
     if not found:
         raise typer.Exit(2)
@@ -90,17 +98,15 @@ def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Predict
 
 
 def _notes(predictor: Predictor) -> list[str]:
-    """How the scores were calibrated, in words."""
+    """How the scores were calibrated."""
     calibration = predictor.calibration
-    if predictor.is_number:
+    if not predictor.decides:
         return []
-    if not calibration.num_proteins:
-        return ["scores are not calibrated: the run has no predictions of held-out proteins"]
-    fitted = f"{calibration.num_proteins} held-out proteins, temperature {calibration.temperature:.2f}"
+    fitted = f"{calibration.num_proteins} validation proteins, temperature {calibration.temperature:.2f}"
     notes = [f"scores calibrated on {fitted}"]
     if calibration.threshold is not None:
         notes.append(
-            f"predicted from {calibration.threshold:.3f} on, where their Fmax of {calibration.f_max:.3f} is"
+            f"threshold {calibration.threshold:.3f} (Fmax {calibration.f_max:.3f} on these proteins)"
         )
     return notes
 
@@ -111,13 +117,19 @@ def _about(
     from dataclasses import asdict
 
     left_out = [{"path": str(item.path), "reason": item.reason} for item in refused]
-    about = {"run": str(run), "calibration": asdict(predictor.calibration), "left_out": left_out}
+    about = {
+        "run": str(run),
+        "calibration": asdict(predictor.calibration),
+        "warnings": predictor.warnings,
+        "left_out": left_out,
+    }
     return about | ({"notes": list(notes)} if notes else {})
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    header = ("protein", "label", "score", "predicted", "caveat")
-    shown = [
-        (row["protein"], row["label"], f"{row['score']:.3f}", row["predicted"], row["caveat"]) for row in rows
-    ]
+    """The rows; what is said of all of them stands above."""
+    header = [name for name in (rows[0] if rows else ()) if name != "warning"]
+    if not header:
+        return
+    shown = [[f"{row[name]:.3f}" if name == "score" else row[name] for name in header] for row in rows]
     block(table([header, *shown], indent="", width=line_width()))

@@ -265,6 +265,8 @@ def _score(numbers: Mapping[str, float]) -> str:
     if "value" not in numbers:
         return ""
     between = f" ({numbers['low']:.3f} to {numbers['high']:.3f})" if "low" in numbers else ""
+    if "without_interval" in numbers:
+        between = f" (no interval: n = {numbers['without_interval']:.0f})"
     return f"{numbers['value']:.4f}{between}"
 
 

@@ -26,6 +26,9 @@ from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset, Resampled
 from esmgn_core.settings import TrainTable
 
+MIN_GROUPS = 20
+"""Groups of predictions, which are proteins or targets, below which there are no bootstrap intervals."""
+
 Report = dict[str, dict[str, dict[str, float]]]
 
 
@@ -140,11 +143,16 @@ def score_with_intervals(
 ) -> dict[str, dict[str, float]]:
     """Scores with bootstrap intervals from ``number`` resamples: ``{score: {value, low, high}}``.
 
-    Predictions of one group are drawn together, see :func:`esmgn_core.metrics.resamples`.
+    Predictions of one group are drawn together, see :func:`esmgn_core.metrics.resamples`. A score has
+    ``without_interval``, the number of groups, instead of an interval where resampling gives no idea of the
+    error: with fewer than :data:`MIN_GROUPS` groups, and where all resamples have the same score.
     """
     values = score(task, found)
     if not number or not bool(found.values.isfinite().all()):
         return {name: {"value": value} for name, value in values.items()}
+    num_groups = len(set(found.groups.tolist()))
+    if num_groups < MIN_GROUPS:
+        return {name: {"value": value, "without_interval": num_groups} for name, value in values.items()}
     draws = resamples(found.groups, number)
     if isinstance(task, Resampled):
         drawn = task.score_resamples(found.values, found.labels, found.groups, draws)
@@ -157,7 +165,9 @@ def score_with_intervals(
     for name, value in values.items():
         report[name] = {"value": value}
         if name in drawn:
-            report[name] |= interval(drawn[name])._asdict()
+            found_interval = interval(drawn[name])
+            certain = found_interval.low == found_interval.high
+            report[name] |= {"without_interval": num_groups} if certain else found_interval._asdict()
     return report
 
 

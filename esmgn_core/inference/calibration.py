@@ -1,12 +1,14 @@
-"""Scores that mean what they say: a temperature and a threshold from the held-out proteins of a run.
+"""Calibrated scores: a temperature and a threshold from the validation proteins of a run.
 
-Logits are divided by the temperature that makes the held-out labels most likely (Guo et al. 2017,
-arXiv 1706.04599). The threshold is where Fmax is reached on the same proteins.
+Logits are divided by the temperature that makes the validation labels most likely (Guo et al. 2017,
+arXiv 1706.04599). The targets are smoothed as by Platt (1999), so that labels which the logits separate
+without an error still have a finite temperature. The threshold is where Fmax is reached on the same proteins.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,12 +18,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.selection import read_metadata
+from esmgn_core.errors import WriteError
 from esmgn_core.machine.files import write_atomically
-from esmgn_core.metrics import Sweep
+from esmgn_core.metrics import Sweep, accuracy, f_max
 
-_STEPS = 60
+MIN_PROTEINS = 30
+"""Fewer validation proteins give no calibration: a rate measured on 30 is known to +-0.18 (95 %)."""
+MIN_THRESHOLD = 0.05
+"""Lowest probability from which a label is predicted. The best threshold of calibrated probabilities is half
+of Fmax (Lipton et al. 2014, arXiv 1402.1892), so that a lower one means an Fmax below 0.1."""
+
+_STEPS = 36
 _RANGE = (-3.0, 4.0)
 """Natural logarithms of the temperatures that are tried."""
+_FLAT = 50.0
+"""Temperatures above this are the end of the range: the flatter the scores, the likelier the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +41,22 @@ class Calibration:
     """What turns logits into probabilities.
 
     Attributes:
-        temperature: logits are divided by it; 1 without held-out proteins.
-        threshold: probability from which on a class is predicted; ``None`` where no score is swept.
-        f_max: of the held-out proteins at the threshold.
-        num_proteins: held-out proteins it was fitted on; 0 if there were none.
+        temperature: logits are divided by it; 1 without a calibration.
+        threshold: probability from which on a label is predicted; ``None`` where no score is swept.
+        f_max: of the validation proteins at the threshold; ``None`` where no score is swept.
+        num_proteins: validation proteins with a known label.
+        problem: why there is no calibration and nothing is predicted; empty if there is one.
+        warning: what limits the calibration; empty if nothing is known.
+        unvalidated: columns of the labels that no validation protein has, or that all of them have.
     """
 
     temperature: float = 1.0
     threshold: float | None = None
     f_max: float | None = None
     num_proteins: int = 0
+    problem: str = ""
+    warning: str = ""
+    unvalidated: tuple[int, ...] = ()
 
     def probabilities(self, logits: Tensor, *, exclusive: bool) -> Tensor:
         """Probabilities [P, T] of logits [P, T]; those of one protein sum to 1 if ``exclusive``."""
@@ -47,67 +65,131 @@ class Calibration:
 
 
 def calibrated(run: RunFolder, *, exclusive: bool) -> Calibration:
-    """The calibration of a run: as it was stored, else fitted on the run's predictions and stored.
+    """The calibration of a run from its predictions of validation proteins; kept in ``calibration.json``.
 
     Args:
         run: of a downstream task.
-        exclusive: whether a protein has one class, and not any number of them.
+        exclusive: True if a protein has exactly one class.
     """
     try:
-        return Calibration(**json.loads(run.calibration.read_text()))
-    except (OSError, ValueError, TypeError):
-        pass
-    found = _held_out(run)
-    if found is None:
-        return Calibration()
-    fitted = fit(*found, exclusive=exclusive)
-    write_atomically(run.calibration, json.dumps(asdict(fitted), indent=1) + "\n")
+        with np.load(run.predictions) as file:
+            logits, labels = (torch.from_numpy(file[f"valid.{name}"]) for name in ("predictions", "labels"))
+    except (OSError, KeyError, ValueError):
+        return Calibration(problem="the run has no predictions of validation proteins")
+    fitted = _of_other_weights(run) or fit(logits, labels, exclusive=exclusive)
+    with suppress(WriteError):  # a record only: the folder of a run may be read-only
+        write_atomically(run.calibration, json.dumps(asdict(fitted), indent=1) + "\n")
     return fitted
 
 
-def _held_out(run: RunFolder) -> tuple[Tensor, Tensor] | None:
+def _of_other_weights(run: RunFolder) -> Calibration | None:
+    """No calibration, where the predictions are of another step than the encoder, by ``train.test_epoch``."""
     try:
-        with np.load(run.predictions) as file:
-            return torch.from_numpy(file["valid.predictions"]), torch.from_numpy(file["valid.labels"])
-    except (OSError, KeyError, ValueError):
+        predicted = json.loads(run.results.read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    kept = read_metadata(run.model).get("step", str(predicted))
+    if kept == str(predicted):
+        return None
+    return Calibration(
+        problem=f"validation proteins were predicted at step {predicted}, the encoder is that of step {kept}"
+    )
 
 
 def fit(logits: Tensor, labels: Tensor, *, exclusive: bool) -> Calibration:
-    """Fit a temperature, and for classes that do not exclude each other a threshold.
+    """Fit a temperature, and for labels that do not exclude each other a threshold.
 
     Args:
-        logits: float32 [P, T] of held-out proteins.
+        logits: float32 [P, T] of validation proteins.
         labels: float32 [P, T], NaN = unknown; [P, 1], the number of the class, if ``exclusive``.
         exclusive: see :func:`calibrated`.
     """
-    known = ~labels.isnan()
-    if not bool(known.any()):
-        return Calibration()
-    temperature = _temperature(logits.double(), labels.double(), known, exclusive=exclusive)
-    if exclusive:
-        return Calibration(temperature, num_proteins=len(logits))
-    f_max, score = Sweep.over(logits.numpy(), labels.numpy()).best()
-    threshold = None if np.isinf(score) else float(torch.tensor(score / temperature).sigmoid())
-    return Calibration(temperature, threshold, f_max, len(logits))
+    rows = ~labels.isnan().all(1)
+    logits, labels = logits[rows].double(), labels[rows].double()
+    number = len(labels)
+    if number < MIN_PROTEINS:
+        counted = "1 validation protein" if number == 1 else f"{number} validation proteins"
+        return Calibration(
+            problem=f"{counted} with a known label, {MIN_PROTEINS} needed", num_proteins=number
+        )
+    if not bool(logits.isfinite().all()):
+        return Calibration(problem="predictions of validation proteins are not finite", num_proteins=number)
+    return (_fit_classes if exclusive else _fit_labels)(logits, labels)
 
 
-def _temperature(logits: Tensor, labels: Tensor, known: Tensor, *, exclusive: bool) -> float:
-    """Golden-section search: the likelihood has one maximum in the temperature's logarithm."""
+def _fit_classes(logits: Tensor, labels: Tensor) -> Calibration:
+    number, classes = logits.shape
+    truth = labels[:, 0].long()
+    present = truth.bincount(minlength=classes)
+    if int((present > 0).sum()) < 2:
+        return Calibration(problem="all validation proteins have the same class", num_proteins=number)
+    wrong = 1 / (number + 2)
+    targets = torch.full_like(logits, wrong / (classes - 1))
+    targets.scatter_(1, truth[:, None], 1 - wrong)
+    temperature = _temperature(lambda t: functional.cross_entropy(logits / t, targets))
+    if temperature > _FLAT:
+        return _contradicted(number)
+    right, most = accuracy(logits.numpy(), truth.numpy()), float(present.max()) / number
+    return Calibration(
+        temperature=temperature,
+        num_proteins=number,
+        warning=_no_better("accuracy", right, "the most frequent class", most),
+    )
 
-    def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        value: Any
-        if exclusive:
-            rows = known[:, 0]
-            value = functional.cross_entropy(scaled[rows], labels[rows, 0].long())
-        else:
-            value = functional.binary_cross_entropy_with_logits(scaled[known], labels[known])
-        return float(value)
 
+def _fit_labels(logits: Tensor, labels: Tensor) -> Calibration:
+    number, known = len(logits), ~labels.isnan()
+    positive, negative = ((labels == value).sum(0) for value in (1, 0))
+    validated = (positive > 0) & (negative > 0)
+    if not bool(validated.any()):
+        problem = "no label has validation proteins both with and without it"
+        return Calibration(problem=problem, num_proteins=number)
+    truth, scores = labels[known], logits[known]
+    with_label, without = float((truth > 0).sum()), float((truth <= 0).sum())
+    targets = torch.where(truth > 0, (with_label + 1) / (with_label + 2), 1 / (without + 2))
+    temperature = _temperature(lambda t: functional.binary_cross_entropy_with_logits(scores / t, targets))
+    if temperature > _FLAT:
+        return _contradicted(number)
+    lowest = float(torch.tensor(MIN_THRESHOLD, dtype=torch.float64).logit()) * temperature
+    best, score = Sweep.over(logits.numpy(), labels.numpy()).best(least=lowest)
+    threshold = MIN_THRESHOLD if np.isinf(score) else float(torch.tensor(score / temperature).sigmoid())
+    frequencies = (positive / (positive + negative).clamp(min=1)).expand_as(labels)
+    return Calibration(
+        temperature=temperature,
+        threshold=max(threshold, MIN_THRESHOLD),
+        f_max=best,
+        num_proteins=number,
+        warning=_no_better(
+            "Fmax", best, "the frequencies of the labels", f_max(frequencies.numpy(), labels.numpy())
+        ),
+        unvalidated=tuple((~validated).nonzero()[:, 0].tolist()),
+    )
+
+
+def _contradicted(number: int) -> Calibration:
+    problem = "the scores of the validation proteins contradict their labels"
+    return Calibration(problem=problem, num_proteins=number)
+
+
+def _no_better(name: str, value: float, trivial: str, baseline: float) -> str:
+    if value > baseline:
+        return ""
+    return f"{name} {value:.3f} on the validation proteins is not above {baseline:.3f} of {trivial} alone"
+
+
+def _temperature(loss: Any) -> float:
+    """Golden-section search: the loss has one minimum in the temperature's logarithm."""
     low, high = _RANGE
     ratio = (np.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = float(loss(np.exp(left))), float(loss(np.exp(right)))
     for _ in range(_STEPS):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = float(loss(np.exp(left)))
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = float(loss(np.exp(right)))
     return float(np.exp((low + high) / 2))

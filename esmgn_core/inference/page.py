@@ -7,7 +7,6 @@ residues that were read, coloured by MolViewSpec trees, one for each way to colo
 from __future__ import annotations
 
 import base64
-import html
 import importlib.util
 import json
 from collections import defaultdict
@@ -25,13 +24,14 @@ from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import residues_of
 from esmgn_core.inference.predictor import Prediction
 from esmgn_core.machine.files import write_atomically
+from esmgn_core.pages import Markup, render
+from esmgn_core.printable import printable
 
 PLDDT_COLORS = ((90.0, "#0053d6"), (70.0, "#65cbf3"), (50.0, "#ffdb13"), (0.0, "#ff7d45"))
 """AlphaFold DB's colours: from each pLDDT on."""
 _NO_PLDDT = "#b8b8b8"
 _AGAINST, _NEUTRAL, _FOR = (33, 102, 172), (235, 235, 235), (178, 24, 43)
 _SHADES = 12
-_TEMPLATE = Path(__file__).with_name("page.html")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,9 @@ class Shown:
     explained: str = ""
 
 
-def write_page(shown: Sequence[Shown], path: Path, *, title: str, notes: Sequence[str]) -> None:
+def write_page(
+    shown: Sequence[Shown], path: Path, *, title: str, notes: Sequence[str], warnings: Sequence[str] = ()
+) -> None:
     """Write one self-contained HTML file.
 
     Raises:
@@ -60,18 +62,15 @@ def write_page(shown: Sequence[Shown], path: Path, *, title: str, notes: Sequenc
     """
     script, style = viewer_files()
     proteins = [_entry(item) for item in shown]
-    # A closing tag inside a JSON text would end the script.
-    data = json.dumps(proteins).replace("</", "<\\/")
-    module = base64.b64encode(script.read_bytes()).decode()
-    page = _TEMPLATE.read_text(encoding="utf-8")
-    for name, text in {
-        "TITLE": html.escape(title),
-        "NOTES": "".join(f"<p>{html.escape(note)}</p>" for note in notes),
-        "STYLE": style.read_text(encoding="utf-8"),
-        "DATA": data,
-        "MODULE": module,
-    }.items():
-        page = page.replace(f"@{name}@", text)
+    page = render(
+        "predictions.html",
+        title=title,
+        notes=notes,
+        warnings=warnings,
+        proteins=proteins,
+        viewer_style=Markup(style.read_text(encoding="utf-8")),
+        module=base64.b64encode(script.read_bytes()).decode(),
+    )
     write_atomically(path, page)
 
 
@@ -94,14 +93,18 @@ def viewer_files() -> tuple[Path, Path]:
 def _entry(item: Shown) -> dict[str, Any]:
     colors = {"pLDDT": plddt_colors(item.protein)} if item.protein.plddt is not None else {}
     if item.importance is not None:
-        colors[f"importance for {item.explained}"] = importance_colors(item.importance)
+        colors[f"importance for {printable(item.explained)}"] = importance_colors(item.importance)
     colors = colors or {"structure": [_NO_PLDDT] * len(item.protein)}
     text = mmcif_text(item.protein)
     return {
-        "name": item.protein.name,
-        "predictions": [prediction.row() for prediction in item.predictions],
+        "name": printable(item.protein.name),
+        "predictions": [_printable(prediction.row()) for prediction in item.predictions],
         "views": {name: json.dumps(_scene(item.protein, text, each)) for name, each in colors.items()},
     }
+
+
+def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def plddt_colors(protein: Protein) -> list[str]:

@@ -23,7 +23,9 @@ from esmgn_core.protocols import DownstreamTask
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 
-_EXCLUSIVE, _NUMBERS, PAIRED = "classification", "regression", "paired"
+_EXCLUSIVE, _INDEPENDENT, _NUMBERS, PAIRED = "classification", "multilabel", "regression", "paired"
+KNOWN = (_EXCLUSIVE, _INDEPENDENT, _NUMBERS, PAIRED)
+"""Downstream components whose outputs are known to be classes or quantities."""
 CONFIDENT, UNSURE = 70.0, 50.0
 """pLDDT above which a backbone is trusted, and below which it is no structure (Jumper et al. 2021)."""
 
@@ -35,9 +37,10 @@ class Prediction:
     Attributes:
         protein: its name.
         label: the name of the class or quantity.
-        score: calibrated probability, or the value of a quantity.
-        predicted: whether the score reaches the threshold; ``None`` for a quantity.
-        caveat: why the structure may mislead; empty if nothing is known against it.
+        score: probability, or the value of a quantity.
+        predicted: True if the score reaches the threshold; ``None`` for a quantity, and where the validation
+            proteins cannot decide.
+        caveat: why the structure or the validation set may mislead; empty if nothing is known.
     """
 
     protein: str
@@ -46,14 +49,14 @@ class Prediction:
     predicted: bool | None
     caveat: str
 
-    def row(self) -> dict[str, Any]:
-        """A row of the table."""
-        said = "" if self.predicted is None else ("yes" if self.predicted else "no")
+    def row(self, *, decided: bool = True) -> dict[str, Any]:
+        """A row of the table; without the column ``predicted`` if nothing of the run is ``decided``."""
+        predicted = "" if self.predicted is None else ("yes" if self.predicted else "no")
         return {
             "protein": self.protein,
             "label": self.label,
             "score": round(self.score, 5),
-            "predicted": said,
+            **({"predicted": predicted} if decided else {}),
             "caveat": self.caveat,
         }
 
@@ -70,7 +73,7 @@ class Predictor:
         run: the folder.
 
     Raises:
-        RunError: the folder is of no such run.
+        RunError: the folder is of no such run, or its component is not one of :data:`KNOWN`.
     """
 
     def __init__(self, folder: Path, *, device: str = "auto") -> None:
@@ -79,9 +82,16 @@ class Predictor:
             raise RunError(
                 f"{folder} is no finished run of a downstream task",
                 "labels.json or task.safetensors is missing",
-                "fine-tune one: esmgn run --downstream ec --init RUN",
+                "fine-tune one: esmgn run --downstream TASK --init RUN; tasks: esmgn list downstream",
             )
         self.component, self.labels = self.run.recorded_labels()
+        if self.component not in KNOWN:
+            raise RunError(
+                f"cannot predict with {folder}: its downstream component '{self.component}' is unknown, "
+                "so that its outputs may be classes or quantities",
+                f"components that can: {', '.join(KNOWN)}",
+                f"its scores are in {self.run.results}, its raw outputs in {self.run.predictions}",
+            )
         registry = discover()
         self.model: Model = load_model(ModelName(folder=str(folder)), device=device, registry=registry)
         blueprint = run_blueprint(EncoderFolder(folder), registry)
@@ -96,8 +106,29 @@ class Predictor:
 
     @property
     def is_number(self) -> bool:
-        """Whether the task predicts quantities, not classes."""
+        """True if the task predicts quantities, not classes."""
         return self.component == _NUMBERS
+
+    @property
+    def decides(self) -> bool:
+        """True if there are predicted labels, not scores alone."""
+        return not self.is_number and not self.calibration.problem
+
+    @property
+    def warnings(self) -> list[str]:
+        """What limits all predictions of this run, for everybody who reads them."""
+        if self.calibration.problem:
+            return [f"scores are not calibrated and no label is predicted: {self.calibration.problem}"]
+        found = [self.calibration.warning] if self.calibration.warning else []
+        if number := len(self.calibration.unvalidated):
+            counted = "1 label is" if number == 1 else f"{number} labels are"
+            found.append(f"{counted} never predicted: no validation protein has it, or all have it")
+        return found
+
+    def row(self, prediction: Prediction) -> dict[str, Any]:
+        """A row of the table that is written: with a column ``warning`` where the run has warnings."""
+        warning = {"warning": "; ".join(self.warnings)} if self.warnings else {}
+        return {**prediction.row(decided=self.decides), **warning}
 
     def outputs(self, protein: Protein) -> Tensor:
         """Calibrated probabilities, or values, float32 [T]. The whole protein is read.
@@ -129,20 +160,18 @@ class Predictor:
         caveat = plddt_caveat(protein)
         found = []
         for rank, index in enumerate(order):
-            predicted = self._predicted(float(scores[index]), rank)
+            score = float(scores[index])
+            predicted = self._predicted(score, rank, index)
             if self.is_number or rank < count or predicted:
-                found.append(
-                    Prediction(protein.name, self.labels[index], float(scores[index]), predicted, caveat)
-                )
+                found.append(Prediction(protein.name, self.labels[index], score, predicted, caveat))
         return found
 
-    def _predicted(self, score: float, rank: int) -> bool | None:
-        if self.is_number:
+    def _predicted(self, score: float, rank: int, index: int) -> bool | None:
+        if not self.decides or index in self.calibration.unvalidated:
             return None
         if self.component == _EXCLUSIVE:
             return rank == 0
-        threshold = 0.5 if self.calibration.threshold is None else self.calibration.threshold
-        return score >= threshold
+        return self.calibration.threshold is not None and score >= self.calibration.threshold
 
     def importance(self, protein: Protein, label: int) -> Tensor:
         """Gradient x input of each residue for the logit of one label, float32 [n].
@@ -201,14 +230,16 @@ def find_run(name: str, runs: Path = Path("runs")) -> Path:
     if Path(name).is_dir():
         return Path(name)
     tasks = dict(_tasks(runs))
+    downstream = discover().names(Kind.DOWNSTREAM)
     matching = [folder for folder, task in tasks.items() if task == name]
     if not matching:
         known = sorted(set(tasks.values()))
+        task = name if name in downstream else "TASK"
         raise RunError(
             f"no run folder and no finished task '{name}' below {runs}",
-            *did_you_mean(name, known),
+            *(() if name in downstream else did_you_mean(name, [*known, *downstream])),
             f"tasks there: {', '.join(known) or 'none'}",
-            "fine-tune one: esmgn run --downstream ec --init RUN",
+            f"fine-tune one: esmgn run --downstream {task} --init RUN",
         )
     return max(matching, key=lambda folder: RunFolder(folder).labels.stat().st_mtime)
 

@@ -111,11 +111,12 @@ class Sweep:
             mode=mode,
         )
 
-    def best(self, counts: ArrayLike | None = None) -> tuple[float, float]:
+    def best(self, counts: ArrayLike | None = None, *, least: float = -np.inf) -> tuple[float, float]:
         """Fmax, and the score from which on classes are predicted there.
 
         Args:
             counts: [B], how often each protein counts; once by default.
+            least: lowest score that may be a threshold.
 
         Returns:
             ``(0.0, inf)`` where no class is positive, ``(NaN, inf)`` where no label is known.
@@ -127,7 +128,10 @@ class Sweep:
         precision, recall = self.curve(counts)
         total = precision + recall
         f_score = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-        place = int(f_score.argmax())
+        allowed = int((self.score[self.ends] >= least).sum())
+        if not allowed:
+            return 0.0, np.inf
+        place = int(f_score[:allowed].argmax())
         return float(f_score[place]), float(self.score[self.ends[place]])
 
     def curve(self, counts: ArrayLike | None = None) -> tuple[Floats, Floats]:

@@ -94,7 +94,8 @@ def test_scores_are_those_of_the_predictions_in_the_folder(run: Run) -> None:
         assert results["sets"][name]["num_predictions"] == 10
         expected = f_max(found[f"{name}.predictions"], found[f"{name}.labels"])
         assert scores["f_max"]["value"] == pytest.approx(expected)
-        assert scores["f_max"]["low"] <= scores["f_max"]["value"] <= scores["f_max"]["high"]
+        assert scores["f_max"].keys() == {"value", "without_interval"}
+        assert scores["f_max"]["without_interval"] == 10, "proteins, too few to resample"
     assert found["test.labels"].sum() == 8
     logged = outcome.run.read_metrics()[-1]
     assert logged["test_f_max"] == results["sets"]["test"]["scores"]["f_max"]["value"]
@@ -318,6 +319,17 @@ def test_intervals_of_a_task_without_a_way_of_its_own() -> None:
     assert report["low"] == pytest.approx(report["value"] - 1.96 * error, abs=0.03)
     assert report["high"] == pytest.approx(report["value"] + 1.96 * error, abs=0.03)
     assert score_with_intervals(task, found, 0) == {"mean": {"value": report["value"]}}
+
+
+@pytest.mark.parametrize(("number", "value"), [(1, 0.5), (2, 1.0), (19, 0.5), (200, 1.0)])
+def test_a_handful_of_proteins_and_equal_resamples_have_no_interval(number: int, value: float) -> None:
+    """One protein, or 200 that are all right, would have the interval 1.000 to 1.000."""
+    values = torch.full((number, 1), value)
+    values[:: 2 if value < 1 else number] = 1.0
+    found = Predictions.named(values, values, [f"p{row}" for row in range(number)])
+    task: Any = MeanTask()
+    report = score_with_intervals(task, found, 100)["mean"]
+    assert report == {"value": float(values.mean()), "without_interval": number}
 
 
 def test_a_dataset_without_labels(run: Run) -> None:

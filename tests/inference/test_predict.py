@@ -15,9 +15,16 @@ import torch
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.configure import configure, parse_assignments
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError
-from esmgn_core.inference.calibration import Calibration, fit
+from esmgn_core.inference.calibration import (
+    MIN_PROTEINS,
+    MIN_THRESHOLD,
+    Calibration,
+    calibrated,
+    fit,
+)
 from esmgn_core.inference.page import (
     PLDDT_COLORS,
     Shown,
@@ -31,6 +38,7 @@ from esmgn_core.inference.predictor import Predictor, find_run, plddt_caveat
 from esmgn_core.io import read_protein
 from esmgn_core.registry import discover
 
+from ..cli.conftest import Esmgn, esmgn  # noqa: F401 - a fixture
 from ..conftest import pdb_text
 from ..engine.conftest import SMALL
 
@@ -76,11 +84,88 @@ def test_predictions_are_those_the_run_was_scored_by(
     assert found[0].score >= found[1].score
 
 
-def test_the_calibration_is_stored_and_used_again(predictor: Predictor, run: Path) -> None:
+def test_the_calibration_follows_the_predictions_of_the_run(predictor: Predictor, run: Path) -> None:
+    """A record of other predictions, such as those before the run was resumed, is not used."""
     stored = json.loads((run / "calibration.json").read_text())
-    assert stored["num_proteins"] == 2
+    assert Calibration(**{**stored, "unvalidated": tuple(stored["unvalidated"])}) == predictor.calibration
+    (run / "calibration.json").write_text(json.dumps({**stored, "temperature": 9.0}))
     assert Predictor(run, device="cpu").calibration == predictor.calibration
-    assert predictor.calibration == Calibration(**stored)
+
+
+def test_predictions_of_other_weights_calibrate_nothing(run: Path, tmp_path: Path) -> None:
+    """``train.test_epoch=last`` predicts the validation proteins with weights that are not kept."""
+    again = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    record = json.loads(again.results.read_text())
+    again.results.write_text(json.dumps({**record, "step": 77}))
+    assert calibrated(again, exclusive=False).problem.startswith(
+        "validation proteins were predicted at step 77"
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 20, MIN_PROTEINS - 1])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_handful_of_validation_proteins_calibrates_nothing(number: int, *, exclusive: bool) -> None:
+    logits = torch.linspace(-300, 300, 3 * number).reshape(number, 3)
+    labels = (torch.arange(number)[:, None] % 2).float()
+    fitted = fit(logits, labels if exclusive else labels.expand(-1, 3), exclusive=exclusive)
+    counted = f"{number} validation protein{'s' * (number > 1)} with a known label, {MIN_PROTEINS} needed"
+    assert fitted == Calibration(problem=counted, num_proteins=number)
+
+
+def test_proteins_without_a_known_label_do_not_count() -> None:
+    logits, labels = torch.randn(100, 2), torch.full((100, 2), torch.nan)
+    labels[:20] = torch.tensor([0.0, 1.0])
+    assert fit(logits, labels, exclusive=False).num_proteins == 20
+
+
+def test_labels_that_the_validation_proteins_share_are_never_predicted() -> None:
+    """Column 0 has both, 1 only proteins without the label, 2 only with it, 3 nothing known."""
+    logits = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.stack(
+        [(logits[:, 0] > 0).float(), torch.zeros(60), torch.ones(60), torch.full((60,), torch.nan)], 1
+    )
+    assert fit(logits, labels, exclusive=False).unvalidated == (1, 2, 3)
+    nothing = fit(logits[:, 1:3], labels[:, 1:3], exclusive=False)
+    assert nothing.problem == "no label has validation proteins both with and without it"
+    alike = fit(logits, torch.zeros(60, 1), exclusive=True)
+    assert alike.problem == "all validation proteins have the same class"
+
+
+@pytest.mark.parametrize("shift", [-100.0, -3.0, 0.0])
+def test_the_threshold_has_a_floor(shift: float) -> None:
+    """Scores that tell nothing reach Fmax where all labels are predicted, at any probability."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(60, 3, generator=generator) + shift
+    labels = (torch.rand(60, 3, generator=generator) < 0.1).float()
+    fitted = fit(logits, labels, exclusive=False)
+    assert fitted.threshold is not None
+    assert fitted.threshold >= MIN_THRESHOLD
+    assert fitted.warning.startswith("Fmax ")
+    assert "is not above" in fitted.warning
+
+
+def test_scores_that_no_temperature_fits_are_not_calibrated() -> None:
+    """High scores for labels that one in ten proteins has: the flattest temperature would be best."""
+    generator = torch.Generator().manual_seed(1)
+    labels = (torch.rand(60, 3, generator=generator) < 0.1).float()
+    fitted = fit(100 + torch.randn(60, 3, generator=generator), labels, exclusive=False)
+    assert fitted.problem == "the scores of the validation proteins contradict their labels"
+    assert (fitted.temperature, fitted.threshold) == (1.0, None)
+
+
+def test_a_model_no_better_than_the_most_frequent_class_is_named() -> None:
+    truth = (torch.arange(60)[:, None] % 3 == 0).float()
+    always, right = torch.tensor([[1.0, 0.0]]).expand(60, 2), torch.cat([1 - truth, truth], 1)
+    assert "is not above 0.667 of the most frequent class alone" in fit(always, truth, exclusive=True).warning
+    assert fit(right, truth, exclusive=True).warning == ""
+
+
+def test_labels_separated_without_an_error_keep_a_finite_temperature() -> None:
+    truth = (torch.arange(60)[:, None] % 2).float()
+    fitted = fit(20 * truth - 10, truth, exclusive=False)
+    scores = fitted.probabilities(20 * truth - 10, exclusive=False)
+    assert float(scores.max()) == pytest.approx(31 / 32, abs=0.01)
+    assert fitted.f_max == pytest.approx(2 / 3), "of a protein without labels the recall is 0"
 
 
 def test_the_temperature_undoes_overconfidence() -> None:
@@ -96,8 +181,8 @@ def test_the_temperature_undoes_overconfidence() -> None:
 
 
 def test_the_threshold_is_where_f_max_is() -> None:
-    logits = torch.tensor([[2.0, -1.0], [1.0, 0.5], [-2.0, -3.0]])
-    labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    logits = torch.tensor([[2.0, -1.0], [1.0, 0.5], [-2.0, -3.0]]).repeat(10, 1)
+    labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]).repeat(10, 1)
     fitted = fit(logits, labels, exclusive=False)
     assert fitted.threshold == pytest.approx(float(torch.tensor(1.0 / fitted.temperature).sigmoid()))
 
@@ -144,6 +229,78 @@ def test_a_folder_that_is_no_fine_tuned_run_is_told(tmp_path: Path, run: Path) -
         find_run("multilable", run.parent)
     assert str(caught.value).splitlines()[1:3] == ["  did you mean: multilabel?", "  tasks there: multilabel"]
     assert find_run("multilabel", run.parent) == run
+
+
+def test_the_hint_names_the_task_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        find_run("go_mf", tmp_path)
+    assert caught.value.hints == (
+        "tasks there: none",
+        "fine-tune one: esmgn run --downstream go_mf --init RUN",
+    )
+    with pytest.raises(RunError) as caught:
+        find_run("go_mff", tmp_path)
+    assert caught.value.hints[0] == "did you mean: go_mf?"
+    assert caught.value.hints[-1] == "fine-tune one: esmgn run --downstream TASK --init RUN"
+
+
+def test_a_downstream_component_that_is_unknown_is_refused(run: Path, tmp_path: Path) -> None:
+    """Nothing says whether the outputs of a plugin's task are classes or quantities."""
+    again = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    again.write_labels("affinity", ["kd", "koff"])
+    with pytest.raises(RunError) as caught:
+        Predictor(again.path, device="cpu")
+    assert "its downstream component 'affinity' is unknown" in caught.value.message
+    assert caught.value.hints[0] == "components that can: classification, multilabel, regression, paired"
+
+
+def test_few_validation_proteins_are_named_wherever_predictions_are_read(
+    run: Path,
+    esmgn: Esmgn,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """In the terminal, the tables and the page; nowhere is a label predicted."""
+    for name in ("viewer.js", "viewer.css"):
+        (tmp_path / name).write_text("")
+    files = tmp_path / "viewer.js", tmp_path / "viewer.css"
+    monkeypatch.setattr("esmgn_core.inference.page.viewer_files", lambda: files)
+    protein = protein_file(run)
+    texts = {}
+    for ending in ("csv", "json"):
+        done = esmgn(
+            "predict", run, protein, "-o", tmp_path / f"t.{ending}", "--html", tmp_path / "page.html"
+        )
+        assert done.status == 0, done.err
+        texts[ending] = (tmp_path / f"t.{ending}").read_text()
+    warning = "scores are not calibrated and no label is predicted: 2 validation proteins with a known label"
+    assert f"warning: {warning}" in done.err
+    assert "predicted" not in done.out
+    assert texts["csv"].splitlines()[0] == "protein,label,score,caveat,warning"
+    assert warning in texts["csv"].splitlines()[1]
+    record = json.loads(texts["json"])
+    assert record["warnings"][0].startswith(warning)
+    assert "predicted" not in record["rows"][0]
+    assert f'<p class="warning">{warning}' in (tmp_path / "page.html").read_text()
+
+
+def test_enough_validation_proteins_bring_the_predicted_labels(run: Path, tmp_path: Path) -> None:
+    """The same run with 40 validation proteins; only the label that they tell apart is decided."""
+    again = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    truth = (torch.arange(40)[:, None] % 2).float() * torch.tensor([1.0, 0.0])
+    arrays = {"valid.predictions": (4 * truth - 2).numpy(), "valid.labels": truth.numpy()}
+    np.savez(again.predictions, allow_pickle=False, **arrays)
+    predictor = Predictor(again.path, device="cpu")
+    assert predictor.decides
+    assert predictor.warnings == ["1 label is never predicted: no validation protein has it, or all have it"]
+    found = {item.label: item for item in predictor.predict(read_protein(protein_file(run)), count=2)}
+    rows = {label: predictor.row(item) for label, item in found.items()}
+    assert rows[predictor.labels[0]]["predicted"] in ("yes", "no")
+    assert rows[predictor.labels[1]]["predicted"] == ""
+
+
+def protein_file(run: Path) -> Path:
+    return run.parent / "structures" / "protein4.pdb"
 
 
 def test_colours_say_what_they_stand_for(proteins: list[Protein]) -> None:
