@@ -83,6 +83,7 @@ def build(
     command goes on, and the store comes out the same.
     """
     from esmgn_cli.data_progress import BuildDisplay
+    from esmgn_core.io.folders import passed_over_text
     from esmgn_core.store import BuildOptions
     from esmgn_core.store import build as build_store
     from esmgn_core.store.build import default_workers
@@ -112,7 +113,10 @@ def build(
         return
     if not report.planned:
         echo(f"nothing new: {out} has it all")
-    if not _summary(out):
+    num_proteins = _summary(out)
+    if report.passed_over:
+        echo(passed_over_text(report.passed_over))
+    if not num_proteins:
         raise typer.Exit(1)
     echo("", f"train on it: esmgn run --data {place}", f"see it: esmgn data report {place}")
 

@@ -91,6 +91,8 @@ def _print(summary: Summary, out: Path, options: Options) -> None:
         echo(f"{summary.num_reused} of them were there before")
     if summary.num_refused:
         echo(f"{summary.num_refused} left out, each with its reason: {refused_file(out)}")
+    if summary.passed_over:
+        echo(summary.passed_over)
     echo(f"written: {out}")
     if options.file_format == "parquet" and options.level == "both":
         echo(f"written: {residue_file(out)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,7 @@ def predict(
     from esmgn_core.inference.page import viewer_files, write_page
     from esmgn_core.inference.predictor import Predictor, find_run, predict_files
     from esmgn_core.inference.tables import check_table_path, write_table
+    from esmgn_core.io.folders import passed_over_text
     from esmgn_core.io.notes import group_notes
 
     if out:
@@ -54,7 +56,8 @@ def predict(
         viewer_files()
     run = find_run(task)
     predictor = Predictor(run, device=device)
-    inputs = find_inputs(paths, sequence_only=False, features=predictor.model.features)
+    others = Counter[str]()
+    inputs = find_inputs(paths, sequence_only=False, features=predictor.model.features, passed_over=others)
     found: list[tuple[Protein, list[Prediction]]] = []
     refused: list[Refusal] = []
     with model_options.bar("predicting") as report:
@@ -72,6 +75,8 @@ def predict(
     _print(rows)
     for item in refused:
         echo(f"left out: {item.path}: {item.reason}", err=True)
+    if others:
+        echo(passed_over_text(others), err=True)
     if out:
         write_table(rows, out, about=_about(predictor, run, refused, read_with))
         echo(f"written: {out}")
@@ -116,7 +121,9 @@ def _about(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    left_out = [{"path": str(item.path), "reason": item.reason} for item in refused]
+    from esmgn_core.printable import printable
+
+    left_out = [{"path": printable(item.path), "reason": item.reason} for item in refused]
     about = {
         "run": str(run),
         "calibration": asdict(predictor.calibration),

@@ -277,6 +277,8 @@ def _write_data(run: RunFolder, dataset: ProteinDataset) -> None:
     num_valid = len(dataset.split("valid"))
     num_train = len(dataset.split("train"))
     run.log(f"{num_train} training proteins, {num_valid} held out, {len(refused)} files refused")
+    if passed_over := getattr(dataset, "passed_over", ""):
+        run.log(passed_over)
 
 
 def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:

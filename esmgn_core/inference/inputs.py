@@ -14,7 +14,9 @@ import torch
 from esmgn_core.alphabet import encode
 from esmgn_core.batch import BACKBONE_ATOMS, Protein
 from esmgn_core.errors import StructureError
-from esmgn_core.io import Refusal, find_structures, read_protein, unique_names
+from esmgn_core.io import Refusal, read_protein, unique_names
+from esmgn_core.io.files import UnreadableError, bytes_of
+from esmgn_core.io.folders import nothing_found, search
 from esmgn_core.store import Store, is_store
 from esmgn_core.text import read_text
 
@@ -31,6 +33,7 @@ class Input:
         sequence: one-letter sequence of a FASTA record; ``None`` for a structure file.
         row: number of the protein in the store ``path``; ``None`` for a file.
         features: what to compute of a structure file besides, see :func:`esmgn_core.io.read_structure`.
+        reason: why it cannot be read, where the search found that already.
     """
 
     name: str
@@ -38,10 +41,13 @@ class Input:
     sequence: str | None = None
     row: int | None = None
     features: tuple[str, ...] = ()
+    reason: str = ""
 
     def key(self) -> str:
         """SHA-256 over name and content: what a result is found by again."""
-        if self.row is not None:
+        if self.reason:
+            content = self.reason.encode(errors="surrogateescape")
+        elif self.row is not None:
             content = _protein_bytes(_store(self.path)[self.row])
         else:
             content = self.sequence.encode() if self.sequence is not None else _bytes(self.path)
@@ -49,6 +55,8 @@ class Input:
 
     def read(self) -> Protein | Refusal:
         """The protein, or the reason why there is none."""
+        if self.reason:
+            return Refusal(self.path, self.reason)
         if self.sequence is not None:
             return self._from_sequence(self.sequence)
         if self.row is not None:
@@ -80,13 +88,22 @@ def protein_of_sequence(name: str, sequence: str) -> Protein:
     )
 
 
-def find_inputs(paths: Sequence[Path], *, sequence_only: bool, features: tuple[str, ...] = ()) -> list[Input]:
+def find_inputs(
+    paths: Sequence[Path],
+    *,
+    sequence_only: bool,
+    features: tuple[str, ...] = (),
+    passed_over: Counter[str] | None = None,
+) -> list[Input]:
     """Everything below ``paths``, each under a name of its own.
+
+    What looks like a structure and cannot be read is an input with a reason.
 
     Args:
         paths: structure files, folders searched for them, stores, FASTA files.
         sequence_only: whether sequences without structures can be embedded.
         features: of residues, which structure files are to be read with.
+        passed_over: counts the other files of folders, by ending.
 
     Raises:
         StructureError: a path does not exist, nothing is found, or there are FASTA files for a model
@@ -100,19 +117,21 @@ def find_inputs(paths: Sequence[Path], *, sequence_only: bool, features: tuple[s
             "or give structure files of these proteins (PDB or mmCIF)",
         )
     stores = [path for path in paths if path.is_dir() and is_store(path)]
-    files = find_structures(path for path in paths if path not in fasta and path not in stores)
+    found = search(path for path in paths if path not in fasta and path not in stores)
     records = [(path, *record) for path in fasta for record in read_fasta(path)]
     stored = [(path, row, name) for path in stores for row, name in enumerate(_store(path).names)]
-    if not files and not records and not stored:
-        places = ", ".join(map(str, paths))
-        raise StructureError(
-            f"no structure files in {places}", "looked for PDB and mmCIF files by their ending"
-        )
-    inputs = [
-        Input(name, path, features=features) for name, path in zip(unique_names(files), files, strict=True)
-    ]
+    if not found.files and not records and not stored:
+        raise nothing_found(paths, found)
+    names = unique_names([*found.files, *(item.path for item in found.refused)])
+    inputs = [Input(name, path, features=features) for name, path in zip(names, found.files, strict=False)]
     inputs += [Input(name, path, sequence) for path, name, sequence in records]
     inputs += [Input(name, path, row=row) for path, row, name in stored]
+    inputs += [
+        Input(name, item.path, reason=item.reason)
+        for name, item in zip(names[len(found.files) :], found.refused, strict=True)
+    ]
+    if passed_over is not None:
+        passed_over.update(found.passed_over)
     return list(_uniquely_named(inputs))
 
 
@@ -171,6 +190,6 @@ def _protein_bytes(protein: Protein) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError:
+        return bytes_of(path)
+    except UnreadableError:
         return b""  # reading it will say why

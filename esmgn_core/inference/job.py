@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.inference.parts import LEVELS, Part, PartFolder, Record
 from esmgn_core.inference.stored import read_metadata
 from esmgn_core.io import Refusal
+from esmgn_core.io.files import as_utf8
+from esmgn_core.io.folders import passed_over_text
 from esmgn_core.io.notes import group_notes
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.printable import printable
@@ -82,6 +85,7 @@ class Summary:
         num_reused: inputs whose results were there before.
         random_parts: see :class:`esmgn_core.inference.model.Model`.
         notes: what was dropped, divided or guessed in the files, a line for each kind of note.
+        passed_over: a line about the files of other kinds in the folders, empty if there are none.
     """
 
     num_embedded: int
@@ -91,6 +95,7 @@ class Summary:
     num_reused: int
     random_parts: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    passed_over: str = ""
 
 
 def all_devices() -> tuple[str, ...]:
@@ -120,7 +125,10 @@ def embed_files(
         EsmgnError: no input, no such model, no protein in any input, or a file in the way.
     """
     model = load_model(name, device=options.devices[0], precision=options.precision)
-    inputs = find_inputs(paths, sequence_only=model.sequence_only, features=model.features)
+    others = Counter[str]()
+    inputs = find_inputs(
+        paths, sequence_only=model.sequence_only, features=model.features, passed_over=others
+    )
     keyed = [(item, item.key()) for item in inputs]
     about = {"fingerprint": model.fingerprint, "level": options.level}
     digest = hashlib.sha256(json.dumps([about, [key for _, key in keyed]]).encode()).hexdigest()
@@ -153,6 +161,7 @@ def embed_files(
         num_reused,
         model.random_parts,
         tuple(group_notes((Path(record.path).name, record.notes) for record in content.records)),
+        passed_over_text(others),
     )
     metadata = {**about, "esmgn": esmgn_core.__version__, "model": name.record(), "job": digest}
     metadata |= {"precision": options.precision, "summary": asdict(summary)}
@@ -234,12 +243,12 @@ def _write_part(
     for (item, key), content in read:
         result = content.reason if isinstance(content, Refusal) else next(results)
         if isinstance(result, str):
-            records.append(Record(key, item.name, str(item.path), refused=result))
+            records.append(Record(key, item.name, as_utf8(str(item.path)), refused=result))
             continue
         embeddings.append(result)
         read_as = result.protein_read
         records.append(
-            Record(key, item.name, str(item.path), read_as.chains, len(result), notes=read_as.notes)
+            Record(key, item.name, as_utf8(str(item.path)), read_as.chains, len(result), notes=read_as.notes)
         )
     parts.write(embeddings, records, options.level)
 

@@ -23,7 +23,8 @@ from esmgn_core.engine.encoder_folder import ENCODER_KINDS, EncoderFolder
 from esmgn_core.errors import RunError, SettingsError, StructureError
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.inference.embedding import Embedding, embeddings_of
-from esmgn_core.io import Refusal, find_structures, iter_structures, read_protein
+from esmgn_core.io import Refusal, iter_structures, read_protein
+from esmgn_core.io.folders import search
 from esmgn_core.length import LengthPolicy
 from esmgn_core.model import JointEncoder
 from esmgn_core.protocols import GraphBuilder
@@ -194,8 +195,10 @@ class Model:
 
     def embed_many(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedding | Refusal]:
         """For each structure file, also of folders, its embedding or the reason why it has none."""
-        for result in iter_structures(find_structures(paths), features=self.features):
+        found = search(paths)
+        for result in iter_structures(found.files, features=self.features):
             yield result if isinstance(result, Refusal) else self.embed(result)
+        yield from found.refused
 
     def embed_batch(self, proteins: list[Protein]) -> list[Embedding]:
         """The embeddings of proteins in one forward pass."""

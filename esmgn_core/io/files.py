@@ -1,84 +1,96 @@
-"""Find structure files, name their proteins, inflate them and recognise their format by content."""
+"""Structure files: their names, the names of their proteins, and their content, unpacked."""
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 from isal import igzip, igzip_lib
 
-from esmgn_core.errors import StructureError
+STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".bcif", ".pdbqt")
+"""Endings, in lower case, of the files taken from a folder; each also packed, see :data:`PACKINGS`.
 
-Format = Literal["pdb", "mmcif", "bcif"]
+So are ``.pdb1``, ``.pdb2`` and so on, the assemblies of the PDB.
+"""
 
-STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".bcif")
-"""Endings, in lower case, of the files taken from a directory; each also with ``.gz``."""
+PACKINGS = (".gz", ".bz2", ".xz")
+"""Endings of packed files that are read."""
 
 _NAMED_ONLY_SUFFIXES = (".mmtf", ".fcz")
-_GZIP = b"\x1f\x8b"
-_MMCIF = re.compile(rb"(?:\s++|#[^\n]*+\n)*+data_", re.IGNORECASE)
-_PDB_START = (b"HEADER  ", b"ATOM  ", b"MODEL   ")
-_BCIF = re.compile(rb"[\x80-\x8f\xde\xdf][\s\S]{0,4096}?dataBlocks")  # a MessagePack map
+_ENDINGS = "|".join([*map(re.escape, STRUCTURE_SUFFIXES), r"\.pdb\d{1,3}"])
+_STRUCTURE = re.compile(rf"(?i)(?:{_ENDINGS})(?:{'|'.join(map(re.escape, PACKINGS))})?\Z")
+_GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _MAX_INFLATED = 1 << 29
 _MAX_RATIO = 1032  # of deflate: what is smaller by this factor needs no watching
-_NOT_TEXT = re.escape(bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a")))
-
-_OTHER_CONTENT = {
-    rb"\AFCMP": "Foldcomp format: unpack it with `foldcomp decompress`",
-    rb"mmtfVersion": "MMTF format is not read: get the entry as mmCIF (.cif)",
-    rb"\A(?:BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|PK\x03\x04)": "packed, but not with gzip: unpack it first",
-    rb"(?s)\A.{257}ustar": "a tar archive: unpack it first",
-    b"[" + _NOT_TEXT + b"]": "binary data, neither PDB nor mmCIF text",
-    rb"(?i)\A\s*<(?:!doctype\s+html|html)": "an HTML page, as a failed download leaves: download it again",
-    rb"\A\s*<": "XML, neither PDB nor mmCIF text: get the entry as mmCIF (.cif)",
-}
-"""What the beginning of a file says that it is, where it is no structure text, and what to do."""
-
-
-_ASCII_ONLY = bytes(range(128)) + b"x" * 128
+_MAX_XZ_MEMORY = 1 << 28  # bytes a stream may ask for; xz -9 needs 65 MiB
 
 
 class UnreadableError(Exception):
     """Why a file gives no protein; whoever knows the file adds its name."""
 
 
-def find_structures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The structure files among ``paths`` and, recursively, inside the directories among them.
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that was left out, and why."""
 
-    A file that is named itself is taken whatever its ending; in a directory the ending decides
-    (``.pdb .ent .cif .mmcif .bcif``, each also with ``.gz``), and hidden files are passed over.
+    path: Path
+    reason: str
 
-    Returns:
-        Paths in the order of ``paths``, sorted within each directory, every file once.
+
+def is_structure(name: str) -> bool:
+    """True if a file of a folder or archive is taken for a structure, by its ending."""
+    return _STRUCTURE.search(name) is not None
+
+
+def as_utf8(name: str) -> str:
+    r"""A file name as it can be stored: each byte that is not UTF-8 is written as its escape.
+
+    >>> print(as_utf8("caf\udce9.pdb"))
+    caf\xe9.pdb
+    """
+    return name if name.isascii() else name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def unpacked_name(name: str) -> str:
+    """A file name without ``.gz``, ``.bz2`` or ``.xz``."""
+    ending = name[name.rfind(".") :] if "." in name else ""
+    return name[: -len(ending)] if ending.lower() in PACKINGS else name
+
+
+def bytes_of(path: Path) -> bytes:
+    """The content of a regular file.
 
     Raises:
-        StructureError: a path does not exist, or a directory cannot be listed.
+        UnreadableError: it cannot be opened, or is a folder, a pipe, a socket or a device, which could block.
     """
-    found: dict[Path, Path] = {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise StructureError(f"no such file or directory: {path}")
-        for file in _walk(path) if path.is_dir() else [path]:
-            found.setdefault(file.absolute(), file)
-    return list(found.values())
+    try:
+        if kind := special_kind(path.stat().st_mode):
+            raise UnreadableError(f"{kind}, not a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"cannot be opened: {error.strerror or error}") from error
 
 
-def _walk(directory: Path) -> list[Path]:
-    return sorted(
-        Path(folder, file)
-        for folder, _, files in os.walk(directory, onerror=_refuse_directory)
-        for file in files
-        if not file.startswith(".") and file.lower().removesuffix(".gz").endswith(STRUCTURE_SUFFIXES)
-    )
+def special_kind(mode: int) -> str:
+    """What a file of this mode is, if it is not a regular one: ``a named pipe``; empty if it is."""
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "a special file")
 
 
-def _refuse_directory(error: OSError) -> None:
-    raise StructureError(f"cannot list {error.filename}: {error.strerror}") from error
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def structure_name(path: str | os.PathLike[str]) -> str:
@@ -88,10 +100,10 @@ def structure_name(path: str | os.PathLike[str]) -> str:
     'AF-P00257-F1-model_v4'
     """
     name = os.fspath(path).rpartition("/")[2]  # not by Path: archives have millions of members
-    inflated = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+    inflated = unpacked_name(name)
     stem, dot, ending = inflated.rpartition(".")
     known = stem and dot + ending.lower() in STRUCTURE_SUFFIXES + _NAMED_ONLY_SUFFIXES
-    return stem if known else inflated
+    return as_utf8(stem if known else inflated)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -106,7 +118,11 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     root = Path(os.path.commonpath([place.parent for place in places]))
     inside = [place.relative_to(root) for place in places]
     candidates = [
-        (structure_name(path), path.with_name(structure_name(path)).as_posix(), path.as_posix())
+        (
+            structure_name(path),
+            as_utf8(path.with_name(structure_name(path)).as_posix()),
+            as_utf8(path.as_posix()),
+        )
         for path in inside
     ]
     level = [0] * len(paths)
@@ -119,45 +135,66 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
         level = raised
 
 
-def load_text(path: Path) -> tuple[Format, bytes]:
-    """The inflated text of a structure file and its format, both judged by content, not by name.
+def beginning(path: Path, size: int = 4096) -> bytes:
+    """The first bytes of a file, of its text if it is gzipped.
 
     Raises:
-        UnreadableError: the file cannot be opened or inflated, or is neither PDB nor mmCIF nor BinaryCIF.
+        OSError: the file cannot be read.
     """
+    with path.open("rb") as file:
+        content = file.read(size)
+    if not content.startswith(_GZIP):
+        return content
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableError(f"cannot be opened: {error.strerror}") from error
-    return text_of(content)
+        inflated: bytes = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP).decompress(content, size)
+    except igzip_lib.IsalError:  # type: ignore[misc]  # its stub says instance
+        return content
+    return inflated
 
 
-def text_of(content: bytes) -> tuple[Format, bytes]:
-    """Like :func:`load_text` for the bytes of a file.
+def unpacked(content: bytes) -> bytes:
+    """The bytes of a file without gzip, bzip2 or xz around them; at most 512 MiB.
 
     Raises:
-        UnreadableError: the content cannot be inflated, or is neither PDB nor mmCIF nor BinaryCIF.
+        UnreadableError: the stream is damaged or cut off, holds nothing or too much.
     """
-    if not content:
-        raise UnreadableError("the file is empty")
     if content.startswith(_GZIP):
-        content = inflate(content)
-    if _BCIF.match(content):
-        return "bcif", content
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    is_pdb = content.startswith(_PDB_START)
-    if not is_pdb:
-        _refuse_other_content(content)
-    if not content.isascii():  # names and comments; gemmi refuses some of them
-        content = content.translate(_ASCII_ONLY)
-    if not is_pdb and (_MMCIF.match(content) or b"\n_atom_site." in content):
-        return "mmcif", content
-    return "pdb", content
+        return inflate(content)
+    if content.startswith(_BZIP2):
+        return _decompressed(content, "bzip2", bz2.BZ2Decompressor)
+    if content.startswith(_XZ):
+        return _decompressed(content, "xz", lambda: lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY))
+    return content
 
 
-def is_gzip(content: bytes) -> bool:
-    """True if the content begins like a gzip file."""
-    return content.startswith(_GZIP)
+def _decompressed(
+    content: bytes, kind: str, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
+) -> bytes:
+    """The streams of a bzip2 or xz file, which follow one another."""
+    parts: list[bytes] = []
+    room = _MAX_INFLATED + 1
+    while content:
+        stream = new()
+        try:
+            parts.append(stream.decompress(content, room))
+        except (OSError, lzma.LZMAError, MemoryError) as error:
+            if len(parts):  # what follows the last stream is padding
+                break
+            raise UnreadableError(f"the {kind} stream is damaged ({error})") from error
+        room -= len(parts[-1])
+        if room <= 0:
+            raise _bomb(kind, _MAX_INFLATED)
+        if not stream.eof:
+            raise UnreadableError(f"the {kind} stream is cut off: copy or download the file again")
+        content = stream.unused_data.lstrip(b"\0")
+    inflated = b"".join(parts)
+    if not inflated:
+        raise UnreadableError(f"the {kind} file holds zero bytes")
+    return inflated
+
+
+def _bomb(kind: str, max_bytes: int) -> UnreadableError:
+    return UnreadableError(f"inflates to more than {max_bytes >> 20} MiB: damaged, or a {kind} bomb")
 
 
 def inflate(content: bytes, max_bytes: int | None = None) -> bytes:
@@ -201,13 +238,5 @@ def _inflate_watched(content: bytes, max_bytes: int) -> bytes:
     with igzip.GzipFile(fileobj=BytesIO(content)) as stream:  # type: ignore[no-untyped-call]
         inflated: bytes = stream.read(max_bytes + 1)
     if len(inflated) > max_bytes:
-        raise UnreadableError(f"inflates to more than {max_bytes >> 20} MiB: damaged, or a gzip bomb")
+        raise _bomb("gzip", max_bytes)
     return inflated
-
-
-def _refuse_other_content(content: bytes) -> None:
-    if content.isspace():
-        raise UnreadableError("the file holds only white space")
-    for pattern, reason in _OTHER_CONTENT.items():
-        if re.search(pattern, content[:4096]):
-            raise UnreadableError(reason)

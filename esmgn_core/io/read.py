@@ -17,7 +17,8 @@ from esmgn_core.io.alphafold_cif import read_aligned_mmcif
 from esmgn_core.io.alphafold_pdb import read_by_stride
 from esmgn_core.io.annotate import annotate, feature
 from esmgn_core.io.arrays import ResidueArrays
-from esmgn_core.io.files import Format, UnreadableError, load_text, structure_name, text_of, unique_names
+from esmgn_core.io.files import Refusal, UnreadableError, structure_name, unique_names
+from esmgn_core.io.formats import Format, load_text, refuse_pqr, text_of
 from esmgn_core.io.mmcif import mmcif_structure, read_mmcif
 from esmgn_core.io.origin import Origin, mmcif_origin, pdb_origin
 from esmgn_core.io.pdb import pdb_structure, read_pdb
@@ -83,14 +84,6 @@ class Reading:
     origin: Callable[[], Origin]
     chains: Callable[[], tuple[ChainAccount, ...]]
     structure: Callable[[], gemmi.Structure] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A file that was left out, and why."""
-
-    path: Path
-    reason: str
 
 
 def read_protein(
@@ -203,6 +196,7 @@ def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
             origin=lambda has_plddt: mmcif_origin(block, has_plddt=has_plddt),
             structure=lambda: mmcif_structure(block),
         )
+    refuse_pqr(text, file_name)
     header = pdb_header(text)
     residues = read_by_stride(text, header, file_name)
     if residues is not None:

@@ -69,7 +69,7 @@ def _walk(content: mmap.mmap, archive: str) -> Iterator[Member]:
             return
         start, at = at + _BLOCK, at + _BLOCK + -(-size // _BLOCK) * _BLOCK
         if kind in _LONG_NAME:
-            long_name = content[start : start + size].rstrip(b"\0").decode(errors="replace")
+            long_name = content[start : start + size].rstrip(b"\0").decode(errors="backslashreplace")
         elif kind in _PAX:
             pax = _pax(content[start : start + size])
         elif kind not in _PAX_GLOBAL:
@@ -96,7 +96,7 @@ def _parse(header: bytes) -> tuple[str, int, bytes]:
     field = header[124:136]
     size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else int(field.strip(b" \0") or b"0", 8)
     full = prefix + b"/" + name if prefix else name
-    return full.decode(errors="replace"), size, header[156:157]
+    return full.decode(errors="backslashreplace"), size, header[156:157]
 
 
 def _pax(content: bytes) -> dict[str, str]:
@@ -107,7 +107,7 @@ def _pax(content: bytes) -> dict[str, str]:
             break
         record, content = content[len(length) + 1 : int(length) - 1], content[int(length) :]
         key, _, value = record.partition(b"=")
-        values[key.decode(errors="replace")] = value.decode(errors="replace")
+        values[key.decode(errors="backslashreplace")] = value.decode(errors="backslashreplace")
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from esmgn_core.errors import DataError
+from esmgn_core.io.files import as_utf8
+from esmgn_core.io.folders import passed_over_text
 from esmgn_core.store.chains import ChainList
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.pack import pack, packed_parts, shard_files
@@ -58,10 +61,12 @@ class BuildReport:
     Attributes:
         planned: items of the plan.
         missing: parts that are still to be made, by other machines.
+        passed_over: files of folders and archives that are no structures, by ending.
     """
 
     planned: int
     missing: int
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def build(
@@ -106,7 +111,7 @@ def build(
             missing = sum(not _is_made(task) for task in tasks)
             if not missing and options.share is None:
                 _finish(plan, tasks, store)
-            return BuildReport(plan.num_items, missing)
+            return BuildReport(plan.num_items, missing, plan.passed_over)
     except OSError as error:
         raise cannot_write(store, error) from error
 
@@ -185,8 +190,11 @@ def _write_plan(
         raise DataError(f"{store} is finished", "add to it: --append; or choose another place: -o STORE")
     known, names = _contents(store)
 
+    passed_over = Counter[str]()
+
     def find() -> Iterator[Item]:
-        items = find_items(sources, topology=options.topology, chains=options.chains)
+        passed_over.clear()
+        items = find_items(sources, topology=options.topology, chains=options.chains, passed_over=passed_over)
         for number, item in enumerate(items):
             if number == MIN_PART:
                 several()
@@ -197,14 +205,16 @@ def _write_plan(
         [_absolute(source) for source in sources],
         find,
         options.filters,
-        known=lambda item: (item.source, item.member, item.chain) in known,
+        known=lambda item: (as_utf8(item.source), as_utf8(item.member), item.chain) in known,
         taken=names,
+        passed_over=passed_over,
     )
     if not count:
         file.unlink()
         if not known:
             hint = "looked for PDB and mmCIF files and archives by their endings"
-            raise DataError(f"no structures in {', '.join(sources)}", hint)
+            others = [text] if (text := passed_over_text(passed_over)) else []
+            raise DataError(f"no structures in {', '.join(sources)}", hint, *others)
     return bool(count)
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from esmgn_core.io.arrays import NO_CODE
+from esmgn_core.io.files import as_utf8
 from esmgn_core.io.read import Reading
 from esmgn_core.store.sources import Item
 
@@ -50,8 +51,8 @@ def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, An
     plddt = residues.plddt
     return {
         "name": item.name,
-        "source": item.source,
-        "member": item.member,
+        "source": as_utf8(item.source),
+        "member": as_utf8(item.member),
         "chain": item.chain,
         "sha256": digest,
         "length": len(residues),
@@ -81,8 +82,8 @@ def refused(item: Item, reason: str, digest: bytes | None = None) -> dict[str, A
     return {
         **dict.fromkeys(SCHEMA.names),
         "name": item.name,
-        "source": item.source,
-        "member": item.member,
+        "source": as_utf8(item.source),
+        "member": as_utf8(item.member),
         "chain": item.chain,
         "sha256": digest,
         "reason": reason,

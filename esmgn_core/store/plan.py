@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b, sha256
 from itertools import islice
 from pathlib import Path, PurePath
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 
 from esmgn_core.errors import DataError
-from esmgn_core.io.files import structure_name
+from esmgn_core.io.files import as_utf8, structure_name
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.sources import Item
 
@@ -26,9 +28,12 @@ MIN_PART = 32
 
 _PARTS = 64  # of a small build: enough for every worker, and little is redone after an interruption
 
+_PATHS = ("source", "member")  # not text: their names need not be UTF-8
 _SCHEMA = pa.schema(
     [
-        *(pa.field(name, pa.string()) for name in ("kind", "source", "member", "name")),
+        pa.field("kind", pa.string()),
+        *(pa.field(name, pa.binary()) for name in _PATHS),
+        pa.field("name", pa.string()),
         *(pa.field(name, pa.int64()) for name in ("offset", "size")),
         *(pa.field(name, pa.string()) for name in ("chain", "reason")),
     ]
@@ -67,7 +72,8 @@ class Plan:
         metadata = self._file.schema.metadata
         self.num_items = int(metadata[b"num_items"])
         self.fingerprint = metadata[b"fingerprint"].decode()
-        self.sources: tuple[str, ...] = tuple(metadata[b"sources"].decode().split("\0"))
+        self.sources: tuple[str, ...] = tuple(os.fsdecode(metadata[b"sources"]).split("\0"))
+        self.passed_over: Counter[str] = Counter(json.loads(metadata.get(b"passed_over", b"{}")))
         self.filters = Filters(**json.loads(metadata[b"filters"]))
 
     @property
@@ -84,7 +90,8 @@ class Plan:
             offset = number * _BATCH
             batch = self._file.get_batch(number)
             rows = batch.slice(max(first - offset, 0), min(end - offset, _BATCH) - max(first - offset, 0))
-            yield from (Item(**row) for row in rows.to_pylist())
+            for row in rows.to_pylist():
+                yield Item(**row | {name: os.fsdecode(row[name]) for name in _PATHS})
 
 
 def write_plan(
@@ -95,6 +102,7 @@ def write_plan(
     *,
     known: Callable[[Item], bool] = lambda _: False,
     taken: Iterable[str] = (),
+    passed_over: Mapping[str, int] = MappingProxyType({}),
 ) -> int:
     """Find the items and write them down, with a name for each that no other has.
 
@@ -105,6 +113,7 @@ def write_plan(
         filters: which proteins are taken.
         known: whether an item is in the store already.
         taken: names in the store already.
+        passed_over: other files by ending, as ``find`` counts them.
 
     Returns:
         Number of items.
@@ -115,13 +124,17 @@ def write_plan(
     hashes = array("q", map(_hash, taken))
     num_taken = len(hashes)
     partial = path.with_suffix(".partial")
-    metadata = _write(partial, _metadata(sources, filters), _noting(_new(find, known), hashes))
+
+    def about() -> dict[str, bytes]:
+        return _metadata(sources, filters, passed_over)
+
+    metadata = _write(partial, about, _noting(_new(find, known), hashes))
     shared = _shared(np.frombuffer(hashes, dtype=np.int64)) if len(hashes) else frozenset()
     if shared:
         in_store = frozenset(hashes[:num_taken].tolist())
         names = _longer_names([i for i in _new(find, known) if _hash(i.name) in shared], sources, in_store)
         renamed = (replace(item, name=names.get(item.long_name, item.name)) for item in _new(find, known))
-        metadata = _write(partial, _metadata(sources, filters), renamed)
+        metadata = _write(partial, about, renamed)
     partial.replace(path)
     return int(metadata["num_items"])
 
@@ -157,7 +170,11 @@ def _longer_names(items: Sequence[Item], sources: Sequence[str], taken: frozense
         place = PurePath(item.long_name)
         inside = place.relative_to(root) if place.is_relative_to(root) and str(place) != root else place
         bare = inside.with_name(structure_name(inside.name)).as_posix()
-        candidates[item.long_name] = (bare, inside.as_posix(), item.long_name)
+        candidates[item.long_name] = (
+            as_utf8(bare),
+            as_utf8(inside.as_posix()),
+            as_utf8(item.long_name),
+        )
     names = {}
     for level in range(3):
         counts: dict[str, int] = {}
@@ -171,12 +188,16 @@ def _longer_names(items: Sequence[Item], sources: Sequence[str], taken: frozense
     return names
 
 
-def _metadata(sources: Sequence[str], filters: Filters) -> dict[str, str]:
-    return {"sources": "\0".join(sources), "filters": json.dumps(asdict(filters))}
+def _metadata(sources: Sequence[str], filters: Filters, passed_over: Mapping[str, int]) -> dict[str, bytes]:
+    return {
+        "sources": os.fsencode("\0".join(sources)),
+        "filters": json.dumps(asdict(filters)).encode(),
+        "passed_over": json.dumps(passed_over).encode(),
+    }
 
 
-def _write(path: Path, metadata: Mapping[str, str], items: Iterable[Item]) -> dict[str, str]:
-    """Write record batches; the number of items and the fingerprint follow in a second pass over the file."""
+def _write(path: Path, about: Callable[[], dict[str, bytes]], items: Iterable[Item]) -> dict[str, bytes]:
+    """Write record batches; metadata and the fingerprint follow in a second pass over the file."""
     digest, num_items = sha256(), 0
     body = path.with_suffix(".body")
     try:
@@ -185,13 +206,15 @@ def _write(path: Path, metadata: Mapping[str, str], items: Iterable[Item]) -> di
             while chunk := list(islice(iterator, _BATCH)):
                 columns = {name: [getattr(item, name) for item in chunk] for name in _SCHEMA.names}
                 digest.update(repr(columns).encode())
+                columns |= {name: [os.fsencode(path) for path in columns[name]] for name in _PATHS}
                 num_items += len(chunk)
                 writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=_SCHEMA))
     except BaseException:
         body.unlink(missing_ok=True)
         raise
+    metadata = about()
     digest.update(repr(metadata).encode())
-    metadata = {**metadata, "num_items": str(num_items), "fingerprint": digest.hexdigest()}
+    metadata |= {"num_items": b"%d" % num_items, "fingerprint": digest.hexdigest().encode()}
     with pa.memory_map(str(body)) as source, pa.OSFile(str(path), "wb") as file:
         reader = pa.ipc.open_file(source)
         with pa.ipc.new_file(file, _SCHEMA.with_metadata(metadata)) as writer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -11,16 +10,21 @@ from pathlib import Path
 
 from esmgn_core.errors import DataError, StructureError
 from esmgn_core.io.atom3d import Atom3DRecords
-from esmgn_core.io.files import STRUCTURE_SUFFIXES, UnreadableError, structure_name
+from esmgn_core.io.files import UnreadableError, as_utf8, special_kind, structure_name, unpacked_name
 from esmgn_core.io.foldcomp import foldcomp_entries, is_foldcomp
+from esmgn_core.io.folders import (
+    ARCHIVES,
+    ATOM3D,
+    PACKED_TAR,
+    ending,
+    is_foldcomp_database,
+    reason_by_ending,
+    walk,
+)
 from esmgn_core.io.tar import members
 from esmgn_core.io.trajectory import TRAJECTORY_SUFFIXES, num_frames
 from esmgn_core.store.chains import ChainList
 
-_ARCHIVES = (".tar", ".zip")
-_PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_UNREAD = (".mmtf", ".mmtf.gz")  # refused with a reason, not passed over
-_ATOM3D = "data.mdb"
 _TRIED = 8  # records, of which the first that can be read shows the tables
 
 Entry = tuple[str, int, int, str]
@@ -61,7 +65,11 @@ class Item:
 
 
 def find_items(
-    sources: Iterable[str], *, topology: Path | None = None, chains: ChainList | None = None
+    sources: Iterable[str],
+    *,
+    topology: Path | None = None,
+    chains: ChainList | None = None,
+    passed_over: Counter[str] | None = None,
 ) -> Iterator[Item]:
     """The items in the sources, in a fixed order: as given, sorted within each folder.
 
@@ -72,12 +80,14 @@ def find_items(
             Foldcomp databases, trajectories.
         topology: a structure file that names the atoms of trajectories.
         chains: chains to take, each as a protein of its own, and nothing else.
+        passed_over: counts the files of folders and archives that are no structures, by ending.
 
     Raises:
         DataError: a source does not exist, a folder cannot be listed, or a trajectory has no topology. A
             damaged file is an item with the reason.
     """
-    items = (item for source in sources for path in _paths(source) for item in _items(path, topology))
+    others = Counter[str]() if passed_over is None else passed_over
+    items = (item for source in sources for path in _paths(source) for item in _items(path, topology, others))
     return items if chains is None else _chosen(items, chains)
 
 
@@ -120,69 +130,54 @@ def _paths(source: str) -> list[Path]:
     return found
 
 
-def _items(path: Path, topology: Path | None) -> Iterator[Item]:
-    if path.is_dir():
-        if (path / _ATOM3D).is_file():
-            yield from _or_refused("atom3d", path, _atom3d(path))
-            return
-        for file in _walk(path):
-            yield from _file_items(file, topology)
-    elif path.name == _ATOM3D:
-        yield from _or_refused("atom3d", path.parent, _atom3d(path.parent))
-    else:
-        yield from _file_items(path, topology)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files that may hold structures, sorted within each folder, one folder's names in memory at a time."""
+def _items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[Item]:
+    if not path.is_dir():
+        if kind := special_kind(path.stat().st_mode):
+            yield _refused(path, f"{kind}, not a file")
+        else:
+            yield from _file_items(path, topology, others)
+        return
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"cannot list {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            if Path(entry.path, _ATOM3D).is_file():
-                yield Path(entry.path, _ATOM3D)
+        for entry in walk(path, others):
+            if entry.reason:
+                yield _refused(entry.path, entry.reason)
             else:
-                yield from _walk(Path(entry.path))
-        elif _wanted(entry.name) or _begins_like_one(Path(entry.path)):
-            yield Path(entry.path)
+                yield from _guarded(entry.path, _file_items(entry.path, topology, others))
+    except OSError as error:
+        raise DataError(f"cannot list {path}: {error.strerror}") from error
 
 
-def _wanted(name: str) -> bool:
-    lower = name.lower()
-    return is_structure(lower) or lower.endswith(_ARCHIVES + _PACKED_TAR + _UNREAD) or is_foldcomp(name)
+def _guarded(path: Path, items: Iterator[Item]) -> Iterator[Item]:
+    """Items of a file of a folder, where one that cannot be opened does not end the search."""
+    try:
+        yield from items
+    except DataError as error:
+        yield _refused(path, "; ".join([error.message, *error.hints]))
+    except OSError as error:
+        yield _refused(path, f"cannot be opened: {error.strerror}")
 
 
-def _begins_like_one(path: Path) -> bool:
-    """Whether a file without any ending is structure text; SCOPe names its files so."""
-    if "." in path.name:
-        return False
-    with path.open("rb") as file:
-        return file.read(6).upper().startswith((b"HEADER", b"ATOM  ", b"DATA_"))
+def _refused(path: Path, reason: str) -> Item:
+    return Item("file", str(path), name=as_utf8(path.name), reason=reason)
 
 
-def is_structure(name: str) -> bool:
-    """Whether a file of an archive or folder is taken for a structure, by its ending."""
-    return name.lower().removesuffix(".gz").endswith(STRUCTURE_SUFFIXES)
-
-
-def _file_items(path: Path, topology: Path | None) -> Iterator[Item]:
+def _file_items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[Item]:
     lower = path.name.lower()
-    if path.name == _ATOM3D:
+    if path.name == ATOM3D:
         yield from _or_refused("atom3d", path.parent, _atom3d(path.parent))
-    elif lower.endswith(_PACKED_TAR):
+    elif lower.endswith(PACKED_TAR):
         hint = f"inflate it once: gunzip {path}" if lower.endswith("gz") else "unpack it"
         yield Item(
-            "tar", str(path), name=path.name, reason=f"a compressed tar has no order to read by: {hint}"
+            "tar",
+            str(path),
+            name=as_utf8(path.name),
+            reason=f"a compressed tar has no order to read by: {hint}",
         )
     elif lower.endswith(".tar"):
-        yield from _archive("tar", path, _tar)
+        yield from _archive("tar", path, _tar, others)
     elif lower.endswith(".zip"):
-        yield from _archive("zip", path, _zip)
-    elif is_foldcomp(path.name) or path.with_name(path.name + ".index").is_file():
+        yield from _archive("zip", path, _zip, others)
+    elif is_foldcomp(path.name) or is_foldcomp_database(path):
         yield from _or_refused("foldcomp", path, _foldcomp(path))
     elif lower.endswith(TRAJECTORY_SUFFIXES):
         yield from _or_refused("trajectory", path, _trajectory(path, topology))
@@ -195,7 +190,7 @@ def _or_refused(kind: str, path: Path, items: Iterator[Item]) -> Iterator[Item]:
     try:
         yield from items
     except UnreadableError as error:
-        yield Item(kind, str(path), name=path.name, reason=str(error))
+        yield Item(kind, str(path), name=as_utf8(path.name), reason=str(error))
 
 
 def _foldcomp(path: Path) -> Iterator[Item]:
@@ -212,7 +207,7 @@ def _atom3d(folder: Path) -> Iterator[Item]:
     for number in range(len(records)):
         for table in tables:
             member = f"{number}/{table}"
-            yield Item("atom3d", str(folder), member, f"{folder.name}-{number}-{table}")
+            yield Item("atom3d", str(folder), member, f"{as_utf8(folder.name)}-{number}-{table}")
 
 
 def _tables(records: Atom3DRecords) -> list[str]:
@@ -232,10 +227,12 @@ def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
             f"{path} is a trajectory and names no atoms", "give a structure of it: --topology FILE"
         )
     for frame in range(num_frames(path, topology)):
-        yield Item("trajectory", str(path), f"{frame}@{topology.absolute()}", f"{path.stem}-{frame}")
+        yield Item("trajectory", str(path), f"{frame}@{topology.absolute()}", f"{as_utf8(path.stem)}-{frame}")
 
 
-def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) -> Iterator[Item]:
+def _archive(
+    kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]], others: Counter[str]
+) -> Iterator[Item]:
     """Items of an archive; a ``.cif`` with a ``.pdb`` twin is not read: PDB reads faster.
 
     ``.cif`` follow after the rest, by a second walk that most archives do not need.
@@ -243,13 +240,12 @@ def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) 
     with_pdb: set[int] = set()
     has_cif = False
     for entry in entries(path):
-        member, _, _, reason = entry
-        if not reason and _is_cif(member):
+        if not entry[3] and _is_cif(entry[0]):
             has_cif = True
-        elif reason or is_structure(member):
-            if _is_pdb(member) and not reason:
-                with_pdb.add(_key(member))
-            yield _member(kind, path, entry)
+        elif judged := _judged(entry, others):
+            if _is_pdb(entry[0]) and not judged[3]:
+                with_pdb.add(_key(entry[0]))
+            yield _member(kind, path, judged)
     for entry in entries(path) if has_cif else ():
         member, _, _, reason = entry
         if reason or not _is_cif(member):
@@ -260,17 +256,31 @@ def _archive(kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]]) 
         yield item
 
 
+def _judged(entry: Entry, others: Counter[str]) -> Entry | None:
+    """A member of an archive with the reason why it is not read, if so; ``None`` if it is no structure."""
+    member, offset, size, reason = entry
+    if reason:
+        return entry
+    known = reason_by_ending(member)
+    if known is None:
+        others[ending(member.rpartition("/")[2])] += 1
+        return None
+    if member.lower().endswith(ARCHIVES):
+        known = "an archive inside an archive: unpack it first"
+    return member, offset, size, known
+
+
 def _member(kind: str, path: Path, entry: Entry) -> Item:
     member, offset, size, reason = entry
     return Item(kind, str(path), member, structure_name(member), offset, size, reason=reason)
 
 
 def _is_pdb(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith(".pdb")
+    return unpacked_name(name).lower().endswith(".pdb")
 
 
 def _is_cif(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith(".cif")
+    return unpacked_name(name).lower().endswith(".cif")
 
 
 def _key(member: str) -> int:

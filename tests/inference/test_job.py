@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,6 +233,28 @@ def test_wrong_options_are_named(changes: dict[str, str], message: str) -> None:
 def test_nothing_to_embed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EsmgnError, match="no structure files in"):
         run(tmp_path, tmp_path / "out.npz")
+
+
+def test_every_entry_of_a_folder_is_embedded_refused_or_counted(folder: Path, tmp_path: Path) -> None:
+    (folder / "pipe.pdb").unlink(missing_ok=True)
+    os.mkfifo(folder / "pipe.pdb")
+    (folder / "gone.pdb").symlink_to("nowhere")
+    (folder / "x.mol2").write_text("x")
+    (folder / "README.md").write_text("x")
+    name = os.fsdecode(b"caf\xe9.pdb")
+    (folder / "protein0.pdb").rename(folder / name)
+    summary = run(folder, tmp_path / "out.npz")
+    assert (summary.num_embedded, summary.num_refused) == (6, 3)
+    assert summary.passed_over == "1 other file passed over (1 .md)"
+    refused = (line.split("\t") for line in refused_file(tmp_path / "out.npz").read_text().splitlines()[1:])
+    assert {line[1]: line[2].partition(":")[0] for line in refused} == {
+        "pipe": "a named pipe, not a file",
+        "gone": "a link to nowhere, which does not exist",
+        "x.mol2": "MOL2 format is not read",
+    }
+    assert load(tmp_path / "out.npz")["name"][0] == r"caf\xe9"
+    again = run(folder, tmp_path / "out.npz")
+    assert again.passed_over == summary.passed_over
 
 
 @pytest.mark.skipif(not EDGE.is_dir(), reason=f"needs the structure files in {EDGE}")

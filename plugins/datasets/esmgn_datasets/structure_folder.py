@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import SettingsError, StructureError
-from esmgn_core.io import Refusal, find_structures, read_structures, unique_names
+from esmgn_core.io import Refusal, read_structures, unique_names
+from esmgn_core.io.folders import Found, nothing_found, passed_over_text, search
 from esmgn_core.io.notes import group_notes
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Split, held_out
@@ -27,6 +28,7 @@ class StructureFolder:
     Attributes:
         refused: the files left out, each with its reason.
         notes: what was dropped, divided or guessed in the others, a line for each kind of note.
+        passed_over: a line about the files of other kinds, empty if there are none.
         lengths: residues of each protein.
 
     Raises:
@@ -56,7 +58,8 @@ class StructureFolder:
     def __init__(self, settings: Settings) -> None:
         if not settings.path:
             raise SettingsError("the dataset 'folder' has no path", "give it one: --data PATH")
-        paths = find_structures(path.expanduser() for path in settings.path)
+        searched = search(path.expanduser() for path in settings.path)
+        paths, self.passed_over = searched.files, passed_over_text(searched.passed_over)
         proteins, refused = read_structures(paths, progress=sys.stderr.isatty())
         path_of = dict(zip(unique_names(paths), paths, strict=True))
         wrong_length = [
@@ -64,10 +67,10 @@ class StructureFolder:
             for protein in proteins
             if (reason := _wrong_length(len(protein), settings))
         ]
-        self.refused: tuple[Refusal, ...] = (*refused, *wrong_length)
+        self.refused: tuple[Refusal, ...] = (*refused, *searched.refused, *wrong_length)
         self._proteins = [protein for protein in proteins if not _wrong_length(len(protein), settings)]
         if not self._proteins:
-            raise _nothing_read(settings.path, self.refused)
+            raise _nothing_read(settings.path, self.refused, searched)
         self.notes = group_notes((protein.name, protein.notes) for protein in self._proteins)
         self.lengths = [len(protein) for protein in self._proteins]
         self._splits = _split(self._proteins, settings.valid_fraction)
@@ -100,12 +103,10 @@ def _split(proteins: Sequence[Protein], valid_fraction: float) -> dict[Split, li
     return splits
 
 
-def _nothing_read(paths: Sequence[Path], refused: Sequence[Refusal]) -> StructureError:
+def _nothing_read(paths: Sequence[Path], refused: Sequence[Refusal], searched: Found) -> StructureError:
     places = ", ".join(map(str, paths))
-    if not refused:
-        return StructureError(
-            f"no structure files in {places}", "looked for PDB and mmCIF files by their ending"
-        )
+    if not searched.files:
+        return nothing_found(paths, searched)
     more = [f"... and {len(refused) - _SHOWN_REASONS} more"] if len(refused) > _SHOWN_REASONS else []
     return StructureError(
         f"no protein could be read from {places}, {len(refused)} file{'s' if len(refused) > 1 else ''} tried",

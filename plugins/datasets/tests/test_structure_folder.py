@@ -198,3 +198,18 @@ def test_a_folder_of_hard_and_broken_files():
     assert len(set(names(dataset))) == 41
     assert {"mse_1a8o.pdb.gz", "mse_1a8o.cif.gz"} <= set(names(dataset))
     assert all(torch.isfinite(dataset[index].backbone[:, 1]).all() for index in range(len(dataset)))
+
+
+def test_every_entry_of_the_folder_is_accounted_for(tmp_path):
+    write(tmp_path, a="MKV")
+    (tmp_path / "b.pdb1").write_text(ca_trace("GGS"))
+    (tmp_path / "c.pqr").write_text(ca_trace("GGS"))
+    (tmp_path / "d.pdb").symlink_to("nowhere")
+    (tmp_path / "t.tsv").write_text("x")
+    dataset = folder(tmp_path)
+    assert names(dataset) == ["a", "b.pdb1"]
+    assert {refusal.path.name: refusal.reason.partition(":")[0] for refusal in dataset.refused} == {
+        "c.pqr": "PQR format has charges and radii instead of occupancy and B-factor",
+        "d.pdb": "a link to nowhere, which does not exist",
+    }
+    assert dataset.passed_over == "1 other file passed over (1 .tsv)"

@@ -1,0 +1,316 @@
+"""Search folders for structure files, with an account of every entry."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from esmgn_core.errors import StructureError
+from esmgn_core.io import formats
+from esmgn_core.io.files import (
+    PACKINGS,
+    Refusal,
+    beginning,
+    is_structure,
+    special_kind,
+    unpacked_name,
+)
+from esmgn_core.printable import printable
+
+ATOM3D = "data.mdb"
+"""The file that makes a folder an ATOM3D data set."""
+
+PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARCHIVES = (".tar", ".zip", *PACKED_TAR, ".fcz")
+"""Endings of what holds structures but is not structure text; stores are built from it."""
+
+_OTHER_PACKINGS = {
+    ".zst": "zstd: unpack it first (unzstd)",
+    ".z": "compress (.Z): unpack it first (uncompress)",
+    ".lz4": "lz4: unpack it first (unlz4)",
+    ".lzma": "lzma: unpack it first (unlzma)",
+    ".7z": "7z: unpack it first",
+    ".rar": "RAR: unpack it first",
+}
+_TRAJECTORY = "a trajectory: name it and its structure, esmgn data build FILE --topology STRUCTURE"
+_BINARY = "is not read: save it as PDB or mmCIF"
+_OTHER_FORMATS = {
+    ".mmtf": formats.MMTF,
+    ".pqr": formats.PQR,
+    ".gro": formats.GRO,
+    ".g96": "GROMOS format is not read: convert it to PDB first (gmx editconf)",
+    ".mol2": formats.MOL2,
+    ".sdf": formats.SDF,
+    ".mol": formats.SDF,
+    ".xyz": formats.XYZ,
+    ".mmjson": formats.MMJSON,
+    ".pdbml": formats.PDBML,
+    ".pse": f"a PyMOL session {_BINARY}",
+    ".cxs": f"a ChimeraX session {_BINARY}",
+    ".mae": f"Maestro format {_BINARY}",
+    ".maegz": f"Maestro format {_BINARY}",
+    **dict.fromkeys((".xtc", ".trr", ".dcd", ".binpos", ".lh5"), _TRAJECTORY),
+}
+"""Endings of structure formats that are not read, with the reason and what to do."""
+
+_SHOWN = 3  # reasons in an error
+_BUILD = "a store holds what is in it: esmgn data build"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a folder.
+
+    Attributes:
+        path: where it is.
+        reason: why it is not read; empty if it is to be read.
+    """
+
+    path: Path
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        files: structure files.
+        refused: what looks like a structure and cannot be read, and broken entries, with the reasons.
+        passed_over: other files, counted by ending.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+def find_structures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The structure files among ``paths`` and, recursively, inside the folders among them.
+
+    A file that is named itself is taken whatever its ending; in a folder the ending decides
+    (``.pdb .pdb1 .ent .cif .mmcif .bcif .pdbqt``, each also with ``.gz``, ``.bz2`` or ``.xz``), and hidden
+    files are passed over.
+
+    Returns:
+        Paths in the order of ``paths``, sorted within each folder, every file once.
+
+    Raises:
+        StructureError: a path does not exist, or a folder among ``paths`` cannot be listed.
+    """
+    named = [Path(path) for path in paths]
+    return [path for path in search(named).files if is_structure(path.name) or path in named]
+
+
+def search(paths: Iterable[str | os.PathLike[str]]) -> Found:
+    """Like :func:`find_structures`, with an account of every other entry.
+
+    Files without any ending are taken if their text begins like a structure.
+
+    Raises:
+        StructureError: as :func:`find_structures`.
+    """
+    found = Found()
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        if not path.exists():
+            raise StructureError(f"no such file or directory: {path}")
+        try:
+            entries = list(walk(path, found.passed_over)) if path.is_dir() else [Entry(path)]
+        except OSError as error:
+            raise StructureError(f"cannot list {error.filename}: {error.strerror}") from error
+        for entry in entries:
+            if (absolute := entry.path.absolute()) in seen:
+                continue
+            seen.add(absolute)
+            if reason := entry.reason or (path.is_dir() and _needs_store(entry.path)):
+                found.refused.append(Refusal(entry.path, reason))
+            else:
+                found.files.append(entry.path)
+    return found
+
+
+def is_foldcomp_database(path: Path) -> bool:
+    """True if the index of a Foldcomp database is beside the file."""
+    return path.with_name(f"{path.name}.index").is_file()
+
+
+def _needs_store(path: Path) -> str:
+    if path.name == ATOM3D:
+        return f"an ATOM3D data set; {_BUILD} {printable(path.parent)}"
+    if path.name.lower().endswith(ARCHIVES) or is_foldcomp_database(path):
+        return f"an archive; {_BUILD} {printable(path)}"
+    return ""
+
+
+def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Entry]:
+    """Entries of a folder and of all folders inside that may hold structures, or look as if they did.
+
+    They are sorted within each folder. Links to folders are followed at the end, each folder once. What is
+    hidden is left out, and a folder with an ATOM3D data set is its one file.
+
+    Args:
+        folder: where to search.
+        passed_over: counts the other files, by ending.
+
+    Raises:
+        OSError: ``folder`` cannot be listed; a folder inside is an entry with that reason.
+    """
+    if (folder / ATOM3D).is_file():
+        yield Entry(folder / ATOM3D)
+        return
+    above = {_identity(place) for place in (folder.resolve(), *folder.resolve().parents)}
+    visited = {_identity(folder)}
+    links: deque[Path] = deque()
+    yield from _entries(folder, visited, links, passed_over)
+    while links:
+        link = links.popleft()
+        try:
+            identity = _identity(link)
+        except OSError as error:
+            yield Entry(link, f"a link that cannot be followed: {error.strerror}")
+            continue
+        if identity in visited or identity in above:
+            where = printable(link.resolve())
+            why = "which is searched already" if identity in visited else "which is above the searched folder"
+            yield Entry(link, f"a link to the folder {where}, {why}")
+            continue
+        yield from _opened(link, visited, links, passed_over)
+
+
+def _opened(
+    folder: Path, visited: set[tuple[int, int]], links: deque[Path], passed_over: Counter[str]
+) -> Iterator[Entry]:
+    """The entries of a folder inside another."""
+    try:
+        identity = _identity(folder)
+        if identity in visited:  # a link came before
+            return
+        visited.add(identity)
+        if (folder / ATOM3D).is_file():
+            yield Entry(folder / ATOM3D)
+        else:
+            yield from _entries(folder, visited, links, passed_over)
+    except OSError as error:
+        yield Entry(folder, f"the folder cannot be listed: {error.strerror}")
+
+
+def _entries(
+    folder: Path, visited: set[tuple[int, int]], links: deque[Path], passed_over: Counter[str]
+) -> Iterator[Entry]:
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = Path(entry.path)
+        try:
+            is_folder = entry.is_dir()
+            kind = "" if is_folder or entry.is_file() else special_kind(entry.stat().st_mode)
+        except OSError as error:
+            yield Entry(path, _why_unreachable(path, error))
+            continue
+        if is_folder and entry.is_symlink():
+            links.append(path)
+        elif is_folder:
+            yield from _opened(path, visited, links, passed_over)
+        elif kind:
+            yield Entry(path, f"{kind}, not a file")
+        elif (reason := why_not(path)) is None:
+            passed_over[ending(entry.name)] += 1
+        else:
+            yield Entry(path, reason)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _why_unreachable(path: Path, error: OSError) -> str:
+    if path.is_symlink() and isinstance(error, FileNotFoundError):
+        return f"a link to {printable(path.readlink())}, which does not exist"
+    return f"cannot be opened: {error.strerror}"
+
+
+def why_not(path: Path) -> str | None:
+    """Empty if a file of a folder is to be read, the reason if it looks like a structure and is not read.
+
+    ``None`` for any other file. The ending decides; the beginning of a file is read if its ending is of
+    another kind.
+    """
+    known = reason_by_ending(path.name)
+    if known is not None:
+        return known
+    try:
+        content = beginning(path)
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+    if is_foldcomp_database(path):
+        return ""
+    if kind := formats.begins_like(content):
+        if "." not in path.name:  # as SCOPe names its files
+            return ""
+        last = printable(path.suffix)
+        return (
+            f"its text begins like {kind}, but files ending with '{last}' are read only if named: rename it"
+        )
+    return formats.other_structure_format(content) or None
+
+
+def reason_by_ending(name: str) -> str | None:
+    """Empty if a file or member of an archive is to be read, the reason if its format is not read.
+
+    ``None`` if its ending is that of neither.
+    """
+    lower = name.lower()
+    if is_structure(lower) or lower.endswith(ARCHIVES):
+        return ""
+    stem, last = _split(lower)
+    if (packing := _OTHER_PACKINGS.get(last)) and (is_structure(stem) or stem.endswith(".tar")):
+        return f"packed with {packing}"
+    if packing and last in (".7z", ".rar"):
+        return f"an archive packed with {packing}"
+    return _OTHER_FORMATS.get(_split(unpacked_name(lower))[1])
+
+
+def ending(name: str) -> str:
+    """Ending of a file name, by which files that are passed over are counted: ``.tsv``, ``.json.gz``."""
+    lower = printable(name.lower())
+    stem, last = _split(lower)
+    whole = _split(stem)[1] + last if last in PACKINGS else last
+    return whole if re.fullmatch(r"(\.\w{1,12}){1,2}", whole) else "without a known ending"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A name and its last ending; not by Path, since archives have millions of members."""
+    stem, dot, last = name.rpartition(".")
+    return (stem, dot + last) if stem else (name, "")
+
+
+def nothing_found(paths: Iterable[Path], found: Found) -> StructureError:
+    """The error of a search that found no file to read."""
+    places = ", ".join(map(str, paths))
+    if found.refused:
+        what = f"none of {len(found.refused)} files that look like structures can be read"
+        reasons = [f"{item.path}: {item.reason}" for item in found.refused[:_SHOWN]]
+        more = [f"... and {rest} more"] if (rest := len(found.refused) - _SHOWN) > 0 else []
+        return StructureError(f"no structure files in {places}: {what}", *reasons, *more)
+    others = [text] if (text := passed_over_text(found.passed_over)) else []
+    return StructureError(
+        f"no structure files in {places}", "looked for PDB and mmCIF files by their ending", *others
+    )
+
+
+def passed_over_text(passed_over: Counter[str]) -> str:
+    """How many files were passed over, by ending: ``13 other files passed over (9 .tsv, 4 .md)``."""
+    if not passed_over:
+        return ""
+    kinds = [f"{count} {kind}" for kind, count in passed_over.most_common(6)]
+    kinds += ["..."] * (len(passed_over) > len(kinds))
+    total = passed_over.total()
+    return f"{total} other file{'s' if total > 1 else ''} passed over ({', '.join(kinds)})"
