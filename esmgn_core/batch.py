@@ -16,6 +16,7 @@ from torch import Tensor
 from esmgn_core.alphabet import BACKBONE_ATOMS as BACKBONE_ATOMS
 from esmgn_core.alphabet import CA as CA
 from esmgn_core.alphabet import MASKED, NUM_RESIDUE_FEATURES, decode
+from esmgn_core.printable import counted
 
 Readout = Literal["sum", "mean"]
 
@@ -56,6 +57,11 @@ class Protein:
 
     def __len__(self) -> int:
         return self.residue_type.shape[0]
+
+    def __repr__(self) -> str:
+        return (
+            f"Protein({self.name!r}, {counted(len(self), 'residue')}, {counted(len(self.chains), 'chain')})"
+        )
 
     @property
     def sequence(self) -> str:
@@ -125,6 +131,10 @@ class ProteinBatch:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        size = f"{counted(len(self), 'protein')}, {counted(self.num_residues, 'residue')}"
+        return f"ProteinBatch({size}, on {self.residue_type.device})"
 
     @property
     def num_residues(self) -> int:
@@ -213,6 +223,10 @@ class Encoding:
 
     residue: Tensor
     protein: Tensor
+
+    def __repr__(self) -> str:
+        size = f"{counted(len(self.protein), 'protein')}, {counted(len(self.residue), 'residue')}"
+        return f"Encoding({size}, width {self.residue.shape[1]}, on {self.residue.device})"
 
     @classmethod
     def from_residues(cls, residue: Tensor, batch: ProteinBatch, readout: Readout = "sum") -> Self:

@@ -33,6 +33,9 @@ class ResidueGraph:
     relation: Tensor
     num_relations: int
 
+    def __repr__(self) -> str:
+        return f"ResidueGraph({self.num_edges:,} edges, {self.num_relations} relations)"
+
     @classmethod
     def from_edges(cls, edge_index: Tensor, relation: Tensor, num_relations: int) -> Self:
         """Sort edges given in any order."""

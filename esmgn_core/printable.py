@@ -1,4 +1,4 @@
-"""Names and texts of users, made safe to show in terminals, pages and line-based records."""
+"""Names, texts of users and numbers as terminals, pages and line-based records show them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def printable(text: object, *, keep: str = "") -> str:
     return "".join(
         character if character in keep or _is_visible(character) else _escape(character) for character in text
     )
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun, which has an s if there is not one of it.
+
+    >>> counted(1, "protein"), counted(1200, "protein"), counted(2, "entry", "entries")
+    ('1 protein', '1,200 proteins', '2 entries')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _is_visible(character: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.printable import printable
 
@@ -28,7 +29,8 @@ def neighbours(
 ) -> None:
     """Find the proteins nearest to one.
 
-    A structure file is embedded by the model that made the embeddings.
+    A structure file is embedded by the model that made the embeddings. A query is left out of its own
+    neighbours.
 
     Examples: esmgn neighbours new.pdb --in out.parquet; esmgn neighbours 1abc --in out.parquet -k 5.
     """
@@ -36,7 +38,10 @@ def neighbours(
 
     found = neighbors_of(query, file, count=count, metric=metric, backend=backend, device=device)
     header = ("rank", "cosine" if metric == "cosine" else "distance", "protein")
-    rows = [(str(rank), f"{item.score:.4f}", item.name) for rank, item in enumerate(found, 1)]
+    rows = [(str(rank), f"{item.score:.4f}", item.name) for rank, item in enumerate(found.neighbors, 1)]
+    model_options.warn_of_random(found.random_parts)
+    if found.itself is not None:
+        echo(f"note: the query is in the file as '{found.itself}' and is left out", err=True)
     if tsv:
         echo(*("\t".join(map(printable, row)) for row in [header, *rows]))
     else:

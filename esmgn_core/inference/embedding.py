@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from esmgn_core.batch import Encoding, Protein
+from esmgn_core.printable import counted
 
 
 class Residue(NamedTuple):
@@ -53,6 +54,9 @@ class Embedding:
 
     def __len__(self) -> int:
         return len(self.protein_read)
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.name!r}, {counted(len(self), 'residue')}, width {self.protein.shape[0]})"
 
     def residues(self) -> list[Residue]:
         """Chain, residue number, insertion code and letter of each row."""

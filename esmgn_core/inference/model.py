@@ -123,6 +123,10 @@ class Model:
                 )
             self.encoder.freeze_sequence().keep_features(kept, precision=self._autocast)
 
+    def __repr__(self) -> str:
+        random = f", random weights: {', '.join(self.random_parts)}" if self.random_parts else ""
+        return f"Model({str(self.name)!r}, width {self.output_dim}, on {self.device}{random})"
+
     def encode(self, batch: ProteinBatch) -> Encoding:
         """Representations of a batch: float32 residue [N, output_dim] and protein [B, output_dim].
 

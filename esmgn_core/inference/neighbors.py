@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from esmgn_core.errors import RunError, SettingsError, did_you_mean
 from esmgn_core.inference.model import ModelName, load_model
 from esmgn_core.inference.stored import ProteinTable, read_proteins
+from esmgn_core.io.files import structure_name
+from esmgn_core.printable import counted
 
 METRICS = ("cosine", "l2")
 BACKENDS = ("auto", "faiss", "torch")
@@ -31,6 +34,21 @@ class Neighbor:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Neighborhood:
+    """The proteins nearest to a query.
+
+    Attributes:
+        neighbors: nearest first.
+        itself: name under which the query is in the file, and is left out; ``None`` if it is not in it.
+        random_parts: parts with random weights of the model that made the file.
+    """
+
+    neighbors: list[Neighbor]
+    itself: str | None
+    random_parts: tuple[str, ...]
+
+
 def neighbors_of(
     query: str,
     file: Path,
@@ -39,12 +57,12 @@ def neighbors_of(
     metric: str = "cosine",
     backend: str = "auto",
     device: str = "auto",
-) -> list[Neighbor]:
-    """The proteins of an embedding file nearest to a query, nearest first.
+) -> Neighborhood:
+    """The proteins of an embedding file nearest to a query, nearest first; the query itself is left out.
 
     Args:
         query: a structure file, which is embedded by the model the file names; else the name of a
-            protein in the file, which is left out of its own neighbours.
+            protein in the file.
         file: made by ``esmgn embed``.
         count: how many, at most.
         metric: ``cosine``, or ``l2`` for the Euclidean distance.
@@ -57,21 +75,40 @@ def neighbors_of(
     _check("metric", metric, METRICS)
     _check("backend", backend, BACKENDS)
     table = read_proteins(file)
-    if not Path(query).exists():
-        if query not in table.names:
-            raise RunError(
-                f"no such file or protein: '{query}'",
-                *did_you_mean(query, table.names),
-                f"{file} holds {len(table.names)} proteins, such as {table.names[0]}",
-            )
-        own = table.names.index(query)
-        found = nearest(table.vectors, table.vectors[own], count + 1, metric=metric, backend=backend)
-        found = [(index, score) for index, score in found if index != own][:count]
+    if Path(query).exists():
+        vector = _embedded(Path(query), table, file, device)
+        own = _rows_of(Path(query), vector, table)
     else:
-        found = nearest(
-            table.vectors, _embedded(Path(query), table, file, device), count, metric=metric, backend=backend
+        own = _rows_named(query, table, file)
+        vector = table.vectors[own[0]]
+    found = nearest(table.vectors, vector, count + len(own), metric=metric, backend=backend)
+    others = [Neighbor(table.names[row], score) for row, score in found if row not in own]
+    random_parts = tuple(table.metadata.get("summary", {}).get("random_parts", ()))
+    return Neighborhood(others[:count], table.names[own[0]] if own else None, random_parts)
+
+
+def _rows_named(name: str, table: ProteinTable, file: Path) -> list[int]:
+    rows = [row for row, other in enumerate(table.names) if other == name]
+    if not rows:
+        raise RunError(
+            f"no such file or protein: '{name}'",
+            *did_you_mean(name, table.names),
+            f"{file} holds {counted(len(table.names), 'protein')}, such as {table.names[0]}",
         )
-    return [Neighbor(table.names[index], score) for index, score in found]
+    if len(rows) > 1:
+        raise RunError(f"{file} holds {len(rows)} proteins of the name '{name}'", "query by a structure file")
+    return rows
+
+
+def _rows_of(query: Path, vector: Vectors, table: ProteinTable) -> list[int]:
+    """Rows of the query: made of this very file, or of one of the same name with the same embedding."""
+    path, name = os.path.realpath(query), structure_name(query)
+    return [
+        row
+        for row, (other, place) in enumerate(zip(table.names, table.paths, strict=True))
+        if os.path.realpath(place) == path
+        or (other == name and np.allclose(table.vectors[row], vector, rtol=1e-4, atol=1e-4))
+    ]
 
 
 def nearest(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from esmgn_core.errors import RunError
 from esmgn_core.inference.assemble import PROTEIN
 from esmgn_core.inference.files import METADATA
+from esmgn_core.printable import counted
 
 Array = NDArray[Any]
 
@@ -26,11 +27,16 @@ class ProteinTable:
         names: B names.
         vectors: float32 [B, D].
         metadata: what the file says of its model; see :func:`esmgn_core.inference.files.write_embeddings`.
+        paths: of the file that each protein is from.
     """
 
     names: list[str]
     vectors: Array
     metadata: dict[str, Any]
+    paths: list[str]
+
+    def __repr__(self) -> str:
+        return f"ProteinTable({counted(len(self.names), 'protein')}, width {self.vectors.shape[1]})"
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
@@ -66,7 +72,7 @@ def _format_of_content(path: Path) -> str:
 
 
 def _without_vectors(metadata: dict[str, Any]) -> ProteinTable:
-    return ProteinTable([], np.zeros((0, 0), dtype=np.float32), metadata)
+    return ProteinTable([], np.zeros((0, 0), dtype=np.float32), metadata, [])
 
 
 def _read_parquet(path: Path, *, vectors: bool) -> ProteinTable:
@@ -76,12 +82,12 @@ def _read_parquet(path: Path, *, vectors: bool) -> ProteinTable:
     metadata = json.loads(file.schema_arrow.metadata[METADATA.encode()])
     if not vectors:
         return _without_vectors(metadata)
-    table = file.read(columns=["name", "num_residues", "embedding"])
+    table = file.read(columns=["name", "path", "num_residues", "embedding"])
     if "num_residues" not in table.column_names:
         raise KeyError(PROTEIN)
     flat = table["embedding"].combine_chunks().flatten().to_numpy()
     names = table["name"].to_pylist()
-    return ProteinTable(names, flat.reshape(len(names), -1), metadata)
+    return ProteinTable(names, flat.reshape(len(names), -1), metadata, table["path"].to_pylist())
 
 
 def _read_npz(path: Path, *, vectors: bool) -> ProteinTable:
@@ -89,7 +95,7 @@ def _read_npz(path: Path, *, vectors: bool) -> ProteinTable:
         metadata = json.loads(str(file[METADATA]))
         if not vectors:
             return _without_vectors(metadata)
-        return ProteinTable(file["name"].tolist(), file[PROTEIN], metadata)
+        return ProteinTable(file["name"].tolist(), file[PROTEIN], metadata, file["path"].tolist())
 
 
 def _read_hdf5(path: Path, *, vectors: bool) -> ProteinTable:
@@ -99,7 +105,8 @@ def _read_hdf5(path: Path, *, vectors: bool) -> ProteinTable:
         metadata = json.loads(file.attrs[METADATA])
         if not vectors:
             return _without_vectors(metadata)
-        return ProteinTable(file["name"].asstr()[()].tolist(), file[PROTEIN][()], metadata)
+        names, paths = (file[column].asstr()[()].tolist() for column in ("name", "path"))
+        return ProteinTable(names, file[PROTEIN][()], metadata, paths)
 
 
 def _read_safetensors(path: Path, *, vectors: bool) -> ProteinTable:
@@ -112,9 +119,11 @@ def _read_safetensors(path: Path, *, vectors: bool) -> ProteinTable:
                 return _without_vectors(metadata)
             if PROTEIN not in set(file.keys()):
                 raise KeyError(PROTEIN)
-            codes = file.get_tensor("name")
-            names = [bytes(row).rstrip(b"\0").decode() for row in codes]
-            return ProteinTable(names, file.get_tensor(PROTEIN), metadata)
+            names, paths = (
+                [bytes(row).rstrip(b"\0").decode() for row in file.get_tensor(column)]
+                for column in ("name", "path")
+            )
+            return ProteinTable(names, file.get_tensor(PROTEIN), metadata, paths)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from esmgn_core.alphabet import BACKBONE_ATOMS, decode
 from esmgn_core.io.plddt import scale_plddt
 from esmgn_core.io.table import ResidueTable
+from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
@@ -44,6 +45,9 @@ class ResidueArrays:
 
     def __len__(self) -> int:
         return len(self.residue_type)
+
+    def __repr__(self) -> str:
+        return f"ResidueArrays({counted(len(self), 'residue')}, {counted(len(self.chains), 'chain')})"
 
     @property
     def sequence(self) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.machine.files import file_sha256
+from esmgn_core.printable import counted
 from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
 from esmgn_core.store.columns import Array
 from esmgn_core.store.index import SCHEMA, columns_digest
@@ -59,6 +60,10 @@ class Store:
 
     def __len__(self) -> int:
         return int(self._first[-1])
+
+    def __repr__(self) -> str:
+        residues = counted(int(self.lengths.sum()), "residue")
+        return f"Store({str(self.path)!r}, {counted(len(self), 'protein')}, {residues})"
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:

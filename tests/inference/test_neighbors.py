@@ -11,6 +11,7 @@ import pytest
 from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.inference.job import Options, embed_files
 from esmgn_core.inference.neighbors import nearest, neighbors_of
+from esmgn_core.inference.stored import read_proteins
 
 from .conftest import SMALL
 
@@ -48,15 +49,45 @@ def file(folder: Path, tmp_path: Path) -> Path:
     return out
 
 
-def test_a_structure_file_finds_itself(file: Path, folder: Path) -> None:
-    found = neighbors_of(str(folder / "protein3.pdb"), file, count=3, device="cpu")
-    assert found[0].name == "protein3"
-    assert found[0].score == pytest.approx(1, abs=1e-5)
-    assert len(found) == 3
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_structure_file_of_the_embeddings_is_not_its_own_neighbour(
+    moved: bool, file: Path, folder: Path, tmp_path: Path
+) -> None:
+    """By its path, and elsewhere by its name and its embedding."""
+    query = folder / "protein3.pdb"
+    if moved:
+        query = query.rename(tmp_path / "protein3.pdb")
+    found = neighbors_of(str(query), file, count=3, device="cpu")
+    assert found.itself == "protein3"
+    assert found.neighbors == neighbors_of("protein3", file, count=3).neighbors
+    assert len(found.neighbors) == 3
+
+
+def test_another_protein_of_the_same_name_is_a_neighbour(file: Path, folder: Path, tmp_path: Path) -> None:
+    query = tmp_path / "protein3.pdb"
+    query.write_bytes((folder / "protein4.pdb").read_bytes())
+    found = neighbors_of(str(query), file, count=100, device="cpu")
+    assert found.itself is None
+    assert [found.neighbors[0].name, len(found.neighbors)] == ["protein4", 6]
+    assert found.neighbors[0].score == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "npz", "hdf5", "safetensors"])
+def test_every_format_keeps_where_proteins_are_from(file_format: str, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    embed_files(SMALL, [folder], out, Options(level="protein", file_format=file_format, devices=("cpu",)))
+    table = read_proteins(out)
+    assert table.paths == [str(folder / f"{name}.pdb") for name in table.names]
+    assert repr(table) == "ProteinTable(6 proteins, width 48)"
+
+
+def test_random_weights_are_named(file: Path) -> None:
+    found = neighbors_of("protein3", file)
+    assert found.random_parts == ("sequence encoder", "structure encoder")
 
 
 def test_a_protein_of_the_file_is_not_its_own_neighbour(file: Path) -> None:
-    found = neighbors_of("protein3", file, count=100)
+    found = neighbors_of("protein3", file, count=100).neighbors
     assert sorted(item.name for item in found) == [f"protein{number}" for number in (0, 1, 2, 4, 5)]
     assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
 
