@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from esmgn_core.compose import build_component
 from esmgn_core.configure import Tables, component_settings, configure, read_run_file
+from esmgn_core.engine.provenance import encoder_changes
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import fill_encoder, load_weights
 from esmgn_core.errors import WeightsError
@@ -75,6 +76,15 @@ class EncoderFolder:
             WeightsError: as :meth:`tensors`, or they do not fit; the first differences are named.
         """
         fill_encoder(encoder, self.tensors(registry), origin=str(self.model))
+
+    def differences(self, config: RunConfig) -> list[str]:
+        """What an encoder of a run of ``config`` is set to other than this one was; one sentence, or none."""
+        trained = self._folder.recorded("settings")
+        tables = {**self.tables(), **({} if not isinstance(trained, dict) else trained)}
+        tables = {name: tables[name] for name in self.tables() if name in tables}
+        text = encoder_changes(tables, config.model_dump(mode="json", exclude_none=True))
+        where = f"the encoder in {self.path} was trained with other settings"
+        return [f"{where}: {text}; its weights are used as they are"] if text else []
 
     def _check_recorded(self, sha256: str | None) -> None:
         recorded = self._folder.recorded("sequence_weights_sha256")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ import torch
 
 import esmgn_core
 from esmgn_core.errors import RunError
-from esmgn_core.machine.files import write_atomically
+from esmgn_core.machine.files import locked, write_atomically
 from esmgn_core.printable import printable
 from esmgn_core.settings import RunConfig
 
+_LOCK = ".lock"
 _REFUSED_HEADER = "path\treason\n"
 _RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
 
@@ -82,7 +83,7 @@ class RunFolder:
         Raises:
             RunError: there is something in it.
         """
-        if path.is_dir() and not any(path.iterdir()):
+        if path.is_dir() and all(item.name == _LOCK for item in path.iterdir()):
             return
         hints = ["name another folder"]
         if cls(path).config.is_file():
@@ -103,6 +104,18 @@ class RunFolder:
             )
         return folder
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Write to the folder alone inside the block.
+
+        Raises:
+            RunError: another process trains in it.
+        """
+        return locked(
+            self.path / _LOCK,
+            f"another process trains the run in {self.path}",
+            f"wait for its end, or stop it; then: esmgn run --resume {self.path}",
+        )
+
     def write_config(self, config: RunConfig, started_from: Mapping[str, str] | None = None) -> None:
         """Write the resolved configuration."""
         tables = config.model_dump(mode="json", exclude_none=True)
@@ -110,16 +123,8 @@ class RunFolder:
         init = f" --init {started_from['path']}" if started_from else ""
         write_atomically(self.config, f"# Repeat this run: esmgn run {self.config}{init}\n{text}")
 
-    def write_environment(
-        self,
-        plugins: Sequence[Mapping[str, str]],
-        *,
-        device: torch.device,
-        num_processes: int,
-        sequence_weights: str | None,
-        started_from: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write what the run depends on besides its configuration."""
+    def write_environment(self, depends_on: Mapping[str, Any]) -> None:
+        """Write what the run depends on besides its configuration: see :func:`environment`."""
         record = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv,
@@ -127,12 +132,7 @@ class RunFolder:
             "git": _git_state(Path(esmgn_core.__file__).parent),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
-            "plugins": list(plugins),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-            "num_processes": num_processes,
-            "sequence_weights_sha256": sequence_weights,
-            "started_from": started_from,
+            **depends_on,
             "num_threads": torch.get_num_threads(),
         }
         write_atomically(self.environment, json.dumps(record, indent=2) + "\n")
@@ -211,6 +211,18 @@ class RunFolder:
         """Forget logged steps that a resumed run will take again."""
         kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
         write_atomically(self.metrics, "".join(kept))
+
+
+def environment(
+    plugins: Sequence[Mapping[str, str]], *, device: torch.device, num_processes: int
+) -> dict[str, Any]:
+    """Versions and device that a run depends on, as plain values."""
+    return {
+        "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
+        "plugins": list(plugins),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "num_processes": num_processes,
+    }
 
 
 def _values(line: str) -> dict[str, float] | None:

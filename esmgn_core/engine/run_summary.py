@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esmgn_core.engine.provenance import flat
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import RunError
@@ -98,7 +99,7 @@ class RunSummary:
 
     def settings(self) -> dict[str, Any]:
         """The configuration as ``table.key``."""
-        return dict(_flat(self.config))
+        return dict(flat(self.config))
 
 
 def find_runs(folder: Path) -> list[RunSummary]:
@@ -118,14 +119,6 @@ def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, A
     one, other = first.settings(), second.settings()
     names = [*one, *(name for name in other if name not in one)]
     return [(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
-
-
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tables.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +27,8 @@ from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.memory import first_estimate, free_memory_of
 from esmgn_core.engine.observers import Observers, check_trackers
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.provenance import changes_since, data_fingerprint
+from esmgn_core.engine.run_folder import RunFolder, environment
 from esmgn_core.engine.sharding import is_sharded, shard
 from esmgn_core.engine.shortage import Pieces
 from esmgn_core.engine.state import Checkpoints, Progress
@@ -111,12 +114,17 @@ def _run(
 ) -> Outcome:
     config = blueprint.config
     check_trackers(config.train.trackers)
-    with joined_world(config.train.device) as world, numerics(world.device, precision=config.train.precision):
+    with (
+        joined_world(config.train.device) as world,
+        numerics(world.device, precision=config.train.precision),
+        ExitStack() as held,
+    ):
+        _hold(held, resume, world)
         dataset = blueprint.dataset()
         step, downstream = _train_step(blueprint, dataset, world)
         if init:
             init.fill(step.encoder, registry)
-        kept = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else None
+        kept = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else ""
         weights = getattr(step.encoder.sequence, "weights_sha256", None)
         _prepare(step, config, world)
         schedule = build_schedule(
@@ -126,26 +134,18 @@ def _run(
             step, config.optim, num_steps=schedule.num_steps, steps_per_epoch=schedule.steps_per_epoch
         )
         run = resume or _new_folder(blueprint, out, world)
+        _hold(held, None if resume else run, world)
         progress, remark = Checkpoints(run, learner, world).load() if resume else (Progress(), "")
-        if world.is_main:
-            started_from = init.described() if init else run.started_from()
-            _write_records(run, blueprint, registry, world, weights=weights, started_from=started_from)
-            _write_data(run, dataset)
-            if isinstance(dataset, LabelledDataset) and downstream:
-                run.write_labels(blueprint.parts[Kind.DOWNSTREAM][0].name, dataset.label_names)
-            if kept:
-                run.log(kept)
-            if init:
-                run.log(f"encoder from {init.model}, sha256 {init.sha256()}")
-            run.drop_metrics_after(progress.step)
-            run.log(
-                f"{'resumed at' if resume else 'started, from'} step {progress.step} of {schedule.num_steps}"
-            )
+        remarks = [remark] if remark else []
+        records = _Records(run, blueprint, registry, world, dataset, weights, init)
+        remarks += records.changes()
+        _check_fits(run, progress, schedule, remarks)
+        records.begin(progress.step, schedule.num_steps, kept)
         pieces = Pieces(run, progress.pieces)
         pieces.load_recorded()
         progress.pieces = pieces.number
         observers = Observers(registry.manager.hook, run, world.is_main)
-        for text in filter(None, (remark, *getattr(dataset, "notes", ()))):
+        for text in (*remarks, *getattr(dataset, "notes", ())):
             observers.notice(text)
         if world.is_main and not is_sharded(step) and progress.step < schedule.num_steps:
             _tell_memory(step, dataset, schedule, config, observers)
@@ -248,37 +248,99 @@ def _new_folder(blueprint: Blueprint, out: Path | None, world: World) -> RunFold
     return RunFolder(chosen)
 
 
-def _write_records(
-    run: RunFolder,
-    blueprint: Blueprint,
-    registry: Registry,
-    world: World,
-    *,
-    weights: str | None,
-    started_from: Mapping[str, str] | None,
-) -> None:
-    run.write_config(_with_checksum(blueprint.resolved(), weights), started_from)
-    plugins = [
-        {"name": p.name, "distribution": p.distribution, "version": p.version, "problem": p.problem}
-        for p in registry.plugins
-    ]
-    run.write_environment(
-        plugins,
-        device=world.device,
-        num_processes=world.size,
-        sequence_weights=weights,
-        started_from=started_from,
-    )
+def _hold(held: ExitStack, run: RunFolder | None, world: World) -> None:
+    """Let the main process alone write to the folder until ``held`` ends."""
+    if run and world.is_main:
+        held.enter_context(run.locked())
 
 
-def _write_data(run: RunFolder, dataset: ProteinDataset) -> None:
-    refused = getattr(dataset, "refused", ())
-    run.write_refused(refused)
-    num_valid = len(dataset.split("valid"))
-    num_train = len(dataset.split("train"))
-    run.log(f"{num_train} training proteins, {num_valid} held out, {len(refused)} files refused")
-    if passed_over := getattr(dataset, "passed_over", ""):
-        run.log(passed_over)
+def _check_fits(run: RunFolder, progress: Progress, schedule: Schedule, differences: Sequence[str]) -> None:
+    """Refuse a checkpoint from beyond the end of the schedule.
+
+    Raises:
+        RunError: the run has fewer steps than it took already.
+    """
+    if progress.step > schedule.num_steps:
+        raise RunError(
+            f"cannot resume {run.path} at step {progress.step}: the run now has {schedule.num_steps} steps",
+            *differences,
+            "restore its data and settings, or train longer: --set train.epochs=N",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What a run's folder records of its start; nothing on processes but the main one."""
+
+    run: RunFolder
+    blueprint: Blueprint
+    registry: Registry
+    world: World
+    dataset: ProteinDataset
+    weights: str | None
+    init: EncoderFolder | None
+
+    def changes(self) -> list[str]:
+        """What differs from the last start of the run, or from the training of the encoder it starts with."""
+        if not self.world.is_main:
+            return []
+        if self.init:
+            return self.init.differences(self._config())
+        if not self.run.config.is_file():
+            return []
+        return changes_since(self.run, self._environment())
+
+    def begin(self, step: int, num_steps: int, kept: str) -> None:
+        """Write configuration, environment, labels and refused files, and log how the run begins.
+
+        Args:
+            step: the step it goes on from, 0 for a new one.
+            num_steps: steps planned.
+            kept: what the cache of features keeps, or nothing.
+        """
+        if not self.world.is_main:
+            return
+        resumed = self.run.config.is_file()
+        self._write()
+        if kept:
+            self.run.log(kept)
+        self.run.drop_metrics_after(step)
+        self.run.log(f"{'resumed at' if resumed else 'started, from'} step {step} of {num_steps}")
+
+    def _write(self) -> None:
+        run, init, started_from = self.run, self.init, self.run.started_from()
+        if init:
+            started_from = init.described()
+        environment = {**self._environment(), "started_from": started_from}
+        run.write_environment(environment)
+        run.write_config(self._config(), started_from)
+        refused = getattr(self.dataset, "refused", ())
+        run.write_refused(refused)
+        if isinstance(self.dataset, LabelledDataset) and self.blueprint.is_downstream:
+            task = self.blueprint.parts[Kind.DOWNSTREAM][0].name
+            run.write_labels(task, self.dataset.label_names)
+        data = environment["data"]
+        counts = f"{data['num_train']} training proteins, {data['num_valid']} held out"
+        run.log(f"{counts}, {len(refused)} files refused")
+        if passed_over := getattr(self.dataset, "passed_over", ""):
+            run.log(passed_over)
+        if init:
+            run.log(f"encoder from {init.model}, sha256 {init.sha256()}")
+
+    def _config(self) -> RunConfig:
+        return _with_checksum(self.blueprint.resolved(), self.weights)
+
+    def _environment(self) -> dict[str, Any]:
+        plugins = [
+            {"name": p.name, "distribution": p.distribution, "version": p.version, "problem": p.problem}
+            for p in self.registry.plugins
+        ]
+        return {
+            **environment(plugins, device=self.world.device, num_processes=self.world.size),
+            "sequence_weights_sha256": self.weights,
+            "data": data_fingerprint(self.dataset),
+            "settings": self._config().model_dump(mode="json", exclude_none=True),
+        }
 
 
 def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:

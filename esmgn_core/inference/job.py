@@ -30,7 +30,7 @@ from esmgn_core.io import Refusal
 from esmgn_core.io.files import as_utf8
 from esmgn_core.io.folders import passed_over_text
 from esmgn_core.io.notes import group_notes
-from esmgn_core.machine.files import write_atomically
+from esmgn_core.machine.files import locked, write_atomically, write_errors
 from esmgn_core.printable import printable
 
 _INPUTS_AT_ONCE = 32
@@ -122,8 +122,19 @@ def embed_files(
     them: each input is known by its name and content, the model by its weights and settings.
 
     Raises:
-        EsmgnError: no input, no such model, no protein in any input, or a file in the way.
+        EsmgnError: no input, no such model, no protein in any input, a file in the way, or another process
+            that writes ``out``.
     """
+    with write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"another process writes {out}"
+    with locked(out.with_name(f".{out.name}.lock"), busy, "wait for its end, or name another file (--out)"):
+        return _embed_files(name, paths, out, options, progress)
+
+
+def _embed_files(
+    name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None
+) -> Summary:
     model = load_model(name, device=options.devices[0], precision=options.precision)
     others = Counter[str]()
     inputs = find_inputs(

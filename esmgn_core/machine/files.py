@@ -118,10 +118,10 @@ def _free_space(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
-    """Hold the lock file ``path`` inside the block. A killed process gives it back.
+    """Hold the lock file ``path`` inside the block. The system releases the lock of a killed process.
 
     Args:
-        path: the lock file; it stays.
+        path: the lock file; removed at the end.
         busy: what to report if another process holds it.
         hints: what to do then.
 
@@ -141,6 +141,8 @@ def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
             path.write_text(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%F %T')}")
         yield
     finally:
+        with suppress(OSError):
+            path.unlink()
         lock.release()
 
 

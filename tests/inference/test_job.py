@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,23 @@ def test_a_job_that_was_interrupted_goes_on_where_it_stopped(
     ours, expected = load(tmp_path / "out.npz"), load(tmp_path / "undisturbed.npz")
     for name in expected.keys() - {"esmgn"}:
         assert np.array_equal(ours[name], expected[name], equal_nan=ours[name].dtype.kind == "f"), name
+
+
+def test_a_file_is_written_by_one_job_at_a_time(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out.npz"
+    messages = []
+
+    def second(*_: int) -> None:
+        with pytest.raises(RunError) as caught:
+            embed_files(SMALL, [folder], out, NPZ)
+        messages.append(str(caught.value))
+
+    assert embed_files(SMALL, [folder], out, NPZ, second).num_embedded == 6
+    assert re.fullmatch(
+        rf"another process writes {out} \(process \d+ on .*\)\n  wait for its end, or name another file .*",
+        messages[0],
+    )
+    assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
 
 
 def test_a_file_that_changed_meanwhile_is_computed_again(
