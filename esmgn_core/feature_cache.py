@@ -6,7 +6,9 @@ would not have computed. Only sequences of whole proteins are kept: a crop or a 
 a second time and is computed as it comes.
 
 A cache is an LMDB file, mapped into memory: many processes of one machine read and write it at once, and a
-record is there completely or not at all, whenever a process is killed.
+record is there completely or not at all, whenever a process is killed. Each record ends with a checksum of
+its key and values; a damaged one is computed and written again. A cache that cannot be read or written costs
+time only: the run warns once and computes features as they come.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch
-from esmgn_core.machine.files import cache_dir
+from esmgn_core.errors import WriteError
+from esmgn_core.machine.files import cache_dir, write_atomically, write_errors, write_failure
 from esmgn_core.protocols import SequenceEncoder
 from esmgn_core.settings import CacheTable, ComponentSettings
 
@@ -33,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SEQUENCE = ("residue_type", "chain_index")
+_FORMAT = 2
+"""Version of the records, part of the folder's name."""
+_CHECKSUM_BYTES = 4
 
 
 class FeatureCache:
@@ -69,13 +76,19 @@ class FeatureCache:
             "weights_sha256": state_sha256(encoder),
             "computed_in": str(computed_in),
             "kept_in": str(dtype),
+            "format": _FORMAT,
             "reading": reading,
         }
         text = json.dumps(about, indent=2, sort_keys=True)
         root = settings.path or cache_dir() / "features"
         folder = root / f"{type(encoder).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "about.json").write_text(text + "\n", encoding="utf-8")
+        try:
+            with write_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / "about.json").exists():
+                write_atomically(folder / "about.json", text + "\n")
+        except WriteError as error:
+            _say_unusable(folder, error.message)
         return cls(folder, dtype=dtype, max_bytes=int(settings.max_gb * 1e9))
 
     def on(self, encoder: SequenceEncoder, batch: ProteinBatch) -> CachedEncoder:
@@ -89,43 +102,99 @@ class FeatureCache:
     @property
     def num_kept(self) -> int:
         """Proteins at hand."""
-        entries: int = self._environment().stat()["entries"]
-        return entries
+        environment = self._environment()
+        return environment.stat()["entries"] if environment else 0
 
     def read(self, keys: Sequence[bytes], output_dim: int) -> list[Tensor | None]:
         """The kept rows of each key, [n + 1, output_dim] with the protein's own at the end, or ``None``."""
-        with self._environment().begin(buffers=True) as transaction:
-            found = [transaction.get(key) for key in keys]
-            return [None if value is None else self._tensor(value, output_dim) for value in found]
+        environment = self._environment()
+        if not environment:
+            return [None] * len(keys)
+        try:
+            with environment.begin(buffers=True) as transaction:
+                found = [(key, transaction.get(key)) for key in keys]
+                return [value and self._tensor(key, value, output_dim) for key, value in found]
+        except lmdb.Error as error:
+            _say_unusable(self.folder, str(error))
+            return [None] * len(keys)
 
     def write(self, records: Sequence[tuple[bytes, Tensor]]) -> None:
         """Keep rows [n + 1, output_dim] under their keys, all or none; nothing if there is no room."""
-        values = [(key, self._bytes(rows)) for key, rows in records]
+        environment = self._environment()
+        if not environment:
+            return
+        values = [(key, self._bytes(key, rows)) for key, rows in records]
         try:
-            with self._environment().begin(write=True) as transaction:
+            with environment.begin(write=True) as transaction:
                 for key, value in values:
-                    transaction.put(key, value, overwrite=False)
+                    transaction.put(key, value, overwrite=not _is_whole(key, transaction.get(key)))
         except lmdb.MapFullError:
             _say_full(self.folder, self.max_bytes)
+        except lmdb.Error as error:  # LMDB reports a full disk as an input/output error
+            _say_unusable(self.folder, f"cannot write to it: {write_failure(self.folder, error)}")
 
-    def _tensor(self, value: Any, output_dim: int) -> Tensor:
+    def rounded(self, rows: Tensor) -> Tensor:
+        """Values as they will be read again: float32, rounded to what the cache keeps."""
+        return rows.to(self.dtype).float()
+
+    def _tensor(self, key: bytes, value: Any, output_dim: int) -> Tensor | None:
+        if not _is_whole(key, value):
+            _say_damaged(self.folder)
+            return None
         # bytearray copies out of the map, which must not be written to.
-        return torch.frombuffer(bytearray(value), dtype=self.dtype).view(-1, output_dim).float()
+        values = torch.frombuffer(bytearray(value[:-_CHECKSUM_BYTES]), dtype=self.dtype)
+        return values.view(-1, output_dim).float()
 
-    def _bytes(self, rows: Tensor) -> bytes:
+    def _bytes(self, key: bytes, rows: Tensor) -> bytes:
         kept = rows.detach().to(self.dtype).cpu().contiguous()
-        return kept.view(torch.uint8).numpy().tobytes()
+        content = kept.view(torch.uint8).numpy().tobytes()
+        return content + _checksum(key, content)
 
     def _environment(self) -> Any:
         # The same file must not be opened twice by one process, nor be carried into a forked one.
-        return _opened(str(self.folder), self.max_bytes, os.getpid())
+        return _opened(self.folder, self.max_bytes, os.getpid())
+
+
+def _checksum(key: bytes, content: Any) -> bytes:
+    return zlib.crc32(content, zlib.crc32(key)).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def _is_whole(key: bytes, value: Any) -> bool:
+    """True if a record holds the values that were written under its key."""
+    if value is None or len(value) <= _CHECKSUM_BYTES:
+        return False
+    return _checksum(key, value[:-_CHECKSUM_BYTES]) == bytes(value[-_CHECKSUM_BYTES:])
 
 
 @functools.cache
-def _opened(folder: str, max_bytes: int, process: int) -> Any:  # noqa: ARG001 - part of the key
+def _opened(folder: Path, max_bytes: int, process: int) -> Any:  # noqa: ARG001 - part of the key
+    """The LMDB environment in a folder; ``None`` if it cannot be used, which is reported."""
     page = 4096
     size = max(max_bytes // page, 16) * page
-    return lmdb.open(folder, map_size=size, max_readers=1024, readahead=False, meminit=False)
+    try:
+        opened = lmdb.open(str(folder), map_size=size, max_readers=1024, readahead=False, meminit=False)
+        # Pages that are missing at the end of the file would end the process by a signal when they are read.
+        wanted = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]
+        there = (folder / "data.mdb").stat().st_size
+    except (lmdb.Error, OSError) as error:
+        _say_unusable(folder, str(error))
+        return None
+    if there < wanted:
+        opened.close()
+        cut = f"data.mdb is cut, {there:,} of {wanted:,} bytes; delete the folder to start it anew"
+        _say_unusable(folder, cut)
+        return None
+    return opened
+
+
+@functools.cache
+def _say_unusable(folder: Path, reason: str) -> None:
+    logger.warning("features are not kept in %s: %s; they are computed each time", folder, reason)
+
+
+@functools.cache
+def _say_damaged(folder: Path) -> None:
+    logger.warning("the cache of features in %s has damaged records; they are computed again", folder)
 
 
 @functools.cache
@@ -177,6 +246,8 @@ class CachedEncoder:
         missing = [number for number in range(len(batch)) if number not in rows]
         if missing:
             computed = self._computed(batch, missing)
+            for number in keys.keys() & computed.keys():  # a hit must not differ from a miss
+                computed[number] = self._cache.rounded(computed[number])
             self._cache.write([(keys[number], value) for number, value in computed.items() if number in keys])
             rows |= computed
         device = batch.ptr.device

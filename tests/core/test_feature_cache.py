@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -71,8 +72,9 @@ def test_half_the_room_keeps_values_to_the_precision_of_the_type(
 ) -> None:
     encoder, batch = Counting(), example_batch()
     direct = encoder(batch)
-    for _ in range(2):
-        kept = cache_of(encoder, tmp_path, features).on(encoder, batch)(batch)
+    missed, kept = (cache_of(encoder, tmp_path, features).on(encoder, batch)(batch) for _ in range(2))
+    assert encoder.seen == 2 * list(batch.names)
+    assert same(missed, kept)
     torch.testing.assert_close(kept.residue, direct.residue, rtol=2.0**-bits, atol=1e-6)
     assert not torch.equal(kept.residue, direct.residue)
 
@@ -124,6 +126,69 @@ def test_a_full_cache_says_so_once_and_computes_the_rest(
     ]
     assert (cache.folder / "data.mdb").stat().st_size <= 100_000
     assert encoder.seen == 3 * list(batch.names)
+
+
+def filled_copy(tmp_path: Path) -> tuple[Counting, Encoding, Path]:
+    """An encoder, what it gives, and the folder of a filled cache that this process has not opened."""
+    encoder, batch = Counting(), example_batch()
+    folder = cache_of(encoder, tmp_path / "first").folder
+    encoding = cache_of(encoder, tmp_path / "first").on(encoder, batch)(batch)
+    copy = tmp_path / "copy" / folder.name
+    shutil.copytree(folder, copy)
+    encoder.seen.clear()
+    return encoder, encoding, copy
+
+
+def test_a_damaged_record_is_computed_and_written_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder, encoding, folder = filled_copy(tmp_path)
+    batch = example_batch()
+    content = bytearray((folder / "data.mdb").read_bytes())
+    place = content.index(encoding.residue[25:26].numpy().tobytes())  # of the first protein
+    content[place + 2] ^= 1
+    (folder / "data.mdb").write_bytes(content)
+    for _ in range(2):
+        assert same(cache_of(encoder, folder.parent).on(encoder, batch)(batch), encoding)
+    assert encoder.seen == [batch.names[0]]
+    assert caplog.messages == [
+        f"the cache of features in {folder} has damaged records; they are computed again"
+    ]
+
+
+def test_a_cut_cache_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Reading a page that is missing would end the process by SIGBUS."""
+    encoder, encoding, folder = filled_copy(tmp_path)
+    batch = example_batch()
+    os.truncate(folder / "data.mdb", (folder / "data.mdb").stat().st_size - 40_000)
+    for _ in range(2):
+        assert same(cache_of(encoder, folder.parent).on(encoder, batch)(batch), encoding)
+    assert encoder.seen == 2 * list(batch.names)
+    [message] = caplog.messages
+    assert message.startswith(f"features are not kept in {folder}: data.mdb is cut, ")
+    assert message.endswith("delete the folder to start it anew; they are computed each time")
+
+
+def test_a_full_disk_costs_time_only(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    encoder, batch = Counting(embed_dim=512), example_batch()
+    cache, direct = cache_of(encoder, small_disk), encoder(batch)
+    (small_disk / "rest").write_bytes(bytes(500_000))
+    for _ in range(2):
+        assert same(cache.on(encoder, batch)(batch), direct)
+    assert encoder.seen == 3 * list(batch.names)
+    assert [text.split(": ")[1] for text in caplog.messages] == ["cannot write to it"]
+
+
+def test_a_cache_that_cannot_be_made_costs_time_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder, batch = Counting(), example_batch()
+    (tmp_path / "file").touch()
+    for _ in range(2):
+        cache = cache_of(encoder, tmp_path / "file")
+        assert same(cache.on(encoder, batch)(batch), encoder(batch))
+        assert cache.num_kept == 0
+    assert "Not a directory" in caplog.messages[0]
 
 
 def _fill(folder: str, order: str, started: Any) -> None:
