@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.testing.claims import Claims, relative_difference
@@ -27,11 +28,12 @@ def check_structure_encoder(claims: Claims, _component: type, build: Callable[..
     )
     check_encoder(subject)
     claims.check((_features_untouched, _gradient_reaches_features, _rigid_motion, _no_edges), subject)
+    claims.check((_half_precision,), _AnyWidth(claims, build))
 
 
-def _features(batch: ProteinBatch) -> Tensor:
-    """Features [N, 24] that follow from residue types and numbers alone."""
-    width = torch.arange(_INPUT_DIM, device=batch.ptr.device)
+def _features(batch: ProteinBatch, input_dim: int = _INPUT_DIM) -> Tensor:
+    """Features [N, input_dim] that follow from residue types and numbers alone."""
+    width = torch.arange(input_dim, device=batch.ptr.device)
     phase = batch.residue_type.unsqueeze(1) * (width + 1) * 0.7 + batch.residue_index.unsqueeze(1) * 0.3
     return torch.sin(phase + width)
 
@@ -94,3 +96,34 @@ def _no_edges(subject: EncoderSubject) -> None:
     graph = ExampleGraph()(batch)
     empty = graph.keep_edges(torch.zeros(graph.num_edges, dtype=torch.bool))
     check_encoding(subject.claims, subject.encode(module, batch, empty), batch, module.output_dim)
+
+
+class _AnyWidth(NamedTuple):
+    """A structure encoder of any input width."""
+
+    claims: Claims
+    build: Callable[..., Any]
+
+
+def _half_precision(subject: _AnyWidth) -> None:
+    """A training step runs in bfloat16 and float16, also where the input is as wide as its own layers."""
+    batch = example_batch()
+    graph = ExampleGraph()(batch)
+    for width in _widths(subject.build(input_dim=_INPUT_DIM, num_relations=graph.num_relations)):
+        for precision in (torch.bfloat16, torch.float16):
+            module = subject.build(input_dim=width, num_relations=graph.num_relations).train()
+            features = _features(batch, width).requires_grad_()
+            with torch.autocast("cpu", precision):
+                encoding = module(batch, graph, features)
+            (encoding.residue.float().mean() + encoding.protein.float().mean()).backward()
+            found = None if features.grad is None else features.grad.dtype
+            subject.claims.hold(
+                found == torch.float32,
+                f"under {precision} the gradient of float32 features {width} wide is {found}",
+            )
+
+
+def _widths(module: nn.Module) -> list[int]:
+    """A width of features that differs from those of a module's layers, and the commonest of theirs."""
+    own = Counter(len(tensor) for tensor in module.parameters() if tensor.dim() == 1 and len(tensor) > 1)
+    return [_INPUT_DIM, *(width for width, _ in own.most_common(2) if width != _INPUT_DIM)]

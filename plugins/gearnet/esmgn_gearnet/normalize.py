@@ -134,7 +134,8 @@ class _Normalized(torch.autograd.Function):
         if outer is not None and outer_scale is not None and outer_shift is not None:
             hidden, *outer_statistics = outer.forward(hidden, outer_scale, outer_shift)
         ctx.inner, ctx.outer = inner, outer
-        kept = shortcut if kept is None else kept
+        if kept is None or shortcut is None or kept.dtype != shortcut.dtype:
+            kept = shortcut
         ctx.save_for_backward(
             update, kept, inner_scale, inner_shift, outer_scale, *inner_statistics, *outer_statistics
         )
@@ -151,7 +152,8 @@ class _Normalized(torch.autograd.Function):
             gradient, for_outer_scale, for_outer_shift = ctx.outer.backward(
                 gradient.contiguous(), hidden, outer_scale, *outer_statistics
             )
-        for_normal = torch.ops.aten.threshold_backward(gradient, positive, 0)
+        # A float32 short cut makes the sum float32, and so its gradient, under autocast too.
+        for_normal = torch.ops.aten.threshold_backward(gradient.to(positive.dtype), positive, 0)
         for_update, for_scale, for_shift = ctx.inner.backward(for_normal, update, scale, mean, inverse)
         for_shortcut = None if shortcut is None else gradient.to(shortcut.dtype)
         scales = (for_scale, for_shift, for_outer_scale, for_outer_shift)
