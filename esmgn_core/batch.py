@@ -34,7 +34,7 @@ class Protein:
         chain_index: int64 [n], position of the residue's chain in ``chains``.
         plddt: float32 [n] in 0-100 for predicted structures, else ``None``.
         insertion_code: uint8 [n], ASCII code of the insertion code, 32 (space) for none.
-        chains: chain identifiers as in the file.
+        chains: chain identifiers as in the file; those that several chains share have numbers added.
         labels: float32 [T], NaN = unknown, or ``None``.
         features: further values of each residue by name, float32 [n], NaN = unknown.
             ``secondary_structure`` holds the place in :data:`esmgn_core.alphabet.SECONDARY_STATES`,

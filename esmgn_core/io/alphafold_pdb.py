@@ -101,9 +101,12 @@ def _read_lines(text: bytes, first: int, num_atoms: int) -> WholeChain | None:
 
 
 def _same_form(characters: NDArray[np.uint8], words: Callable[..., Words], middle: Words) -> bool:
-    """One chain, no alternate locations and no insertion codes, every line an ATOM record."""
+    """One chain and segment, no alternate locations, no insertion codes, every line an ATOM record."""
     unlike = np.bitwise_or.reduce(words(0, "<u8") ^ _RECORD) & np.uint64(0xFFFFFFFFFFFF)
     if unlike or np.bitwise_or.reduce(words(26) ^ _SPACES) or (words(80, "u1") != _NEWLINE).any():
+        return False
+    segment = words(72)
+    if np.bitwise_or.reduce(segment ^ segment[0]):
         return False
     if characters.reshape(-1, _WIDTH)[:, :-1].min() <= _NEWLINE:  # a line within a line
         return False

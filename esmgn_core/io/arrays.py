@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, decode
+from esmgn_core.io.copies import unique_names
 from esmgn_core.io.plddt import scale_plddt
 from esmgn_core.io.table import ResidueTable
 from esmgn_core.printable import counted
@@ -31,7 +32,7 @@ class ResidueArrays:
         number: int32 [n], residue number in the file.
         insertion_code: uint8 [n], ASCII, 32 for none.
         chain: int64 [n], position of the residue's chain in ``chains``.
-        chains: chain identifiers as in the file.
+        chains: chain identifiers as in the file; those that several chains share have numbers added.
         plddt: float32 [n] in 0-100 for predicted structures, else ``None``.
     """
 
@@ -64,7 +65,7 @@ class ResidueArrays:
             number=table.number,
             insertion_code=table.insertion_code,
             chain=chain.astype(np.int64),
-            chains=tuple(table.chains[index] for index in used),
+            chains=unique_names([table.chains[index] for index in used]),
             plddt=scale_plddt(table.ca_b_factor) if has_plddt else None,
         )
 

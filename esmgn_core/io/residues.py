@@ -16,6 +16,11 @@ STANDARD_NAMES = frozenset(gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)
 """Three-letter names of the twenty amino acids."""
 
 
+def name_of_letter(letter: str) -> str:
+    """Three-letter name of one of the twenty amino acids."""
+    return gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)
+
+
 class ResidueClass(IntEnum):
     """What gemmi's residue table says of a name."""
 
@@ -26,11 +31,33 @@ class ResidueClass(IntEnum):
     OTHER = 4
 
 
-_PROTONATION_STATES = {
-    "HID": "H", "HIE": "H", "HIP": "H", "HSD": "H", "HSE": "H", "HSP": "H",
-    "ASH": "D", "GLH": "E", "LYN": "K", "CYX": "C", "CYM": "C",
-}  # fmt: skip
-"""Names that force fields give to standard residues; gemmi's table does not list them."""
+_FORCE_FIELD_NAMES = {
+    "A": "ALAD",
+    "C": "CYX CYM CYSH CYSS CYSX CYS1 CYS2 CYSD CYSF CYSG CYSP CYSL",
+    "D": "ASH ASPH ASPP ASP1",
+    "E": "GLH GLUH GLUP",
+    "G": "GLYM",
+    "H": "HID HIE HIP HSD HSE HSP HISA HISB HISD HISE HISH HISP HIS1 HIS2 HISN",
+    "K": "LYN LSN LYP LYSH LYSN LYSP LYSR",
+    "N": "ASN1 NLN",
+    "P": "HYP",
+    "R": "ARN ARGN ARGP",
+    "S": "OLS S1P SERD",
+    "T": "OLT T1P",
+    "W": "TRPH TRPU",
+    "Y": "Y1P TYRH TYRU TYRD",
+    "F": "PHEH PHEU",
+}
+"""Letter -> names that GROMACS, Amber, CHARMM, OPLS and GLYCAM give to protonation and binding states."""
+
+_BY_NAME = {name: letter for letter, names in _FORCE_FIELD_NAMES.items() for name in names.split()}
+_BY_NAME |= {name_of_letter(letter): letter for letter in AMINO_ACIDS}
+_BY_NAME |= {"HIS": "H", "PGLU": "E", "MELE": "L", "MEVA": "V"}
+_TERMINAL_OR_D = {f"{prefix}{name}": letter for prefix in "NCD" for name, letter in _BY_NAME.items()}
+"""N- and C-terminal residues (NMET, CSER, NHIE), and D-residues (DALA), as force fields name them."""
+
+_AMINO_ACIDS = _TERMINAL_OR_D | _BY_NAME
+_WATERS = frozenset({"TIP3", "TIP4", "TIP5", "SPCE", "TP3M"})
 
 _NON_STANDARD_LETTERS = {"U": "C", "O": "K"}
 """Selenocysteine and pyrrolysine have letters of their own; the parent is what the 20 types can say."""
@@ -57,8 +84,10 @@ def classify(name: str, parents: Mapping[str, str]) -> tuple[ResidueClass, str]:
 
 @functools.cache
 def _tabulated(name: str) -> tuple[ResidueClass, str]:
-    if name in _PROTONATION_STATES:
-        return ResidueClass.AMINO_ACID, _PROTONATION_STATES[name]
+    if name in _AMINO_ACIDS:
+        return ResidueClass.AMINO_ACID, _AMINO_ACIDS[name]
+    if name in _WATERS:
+        return ResidueClass.WATER, UNKNOWN_LETTER
     entry = gemmi.find_tabulated_residue(name)
     if not entry.found():
         return ResidueClass.UNLISTED, UNKNOWN_LETTER

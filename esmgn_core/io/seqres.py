@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.io.arrays import ResidueArrays
+from esmgn_core.io.copies import unique_names
 from esmgn_core.io.table import ResidueTable
 
 _STANDARD = np.array(
@@ -63,7 +64,11 @@ def chain_accounts(table: ResidueTable, declared: Mapping[str, Sequence[str]]) -
         table: residues of one protein.
         declared: chain identifier -> residue names of its declared sequence.
     """
-    return tuple(_chain_account(table, chain, declared) for chain in np.unique(table.chain).tolist())
+    used = np.unique(table.chain).tolist()
+    names = unique_names([table.chains[chain] for chain in used])
+    return tuple(
+        _chain_account(table, chain, name, declared) for chain, name in zip(used, names, strict=True)
+    )
 
 
 def standard_chain_account(
@@ -71,7 +76,8 @@ def standard_chain_account(
 ) -> tuple[ChainAccount, ...]:
     """The account of a protein of one chain without insertion codes, all residues of standard types."""
     names = _STANDARD[residues.residue_type].tobytes().decode().split()
-    return (_chain(residues.chains[0], names, residues.number, residues.insertion_code, declared),)
+    wanted = declared.get(residues.chains[0], ())
+    return (_chain(residues.chains[0], names, residues.number, residues.insertion_code, wanted),)
 
 
 def standard_pdb_account(residues: ResidueArrays, header: bytes) -> tuple[ChainAccount, ...]:
@@ -99,10 +105,13 @@ def _declares(header: bytes, names: bytes, chain: bytes) -> bool:
     )
 
 
-def _chain_account(table: ResidueTable, chain: int, declared: Mapping[str, Sequence[str]]) -> ChainAccount:
+def _chain_account(
+    table: ResidueTable, chain: int, name: str, declared: Mapping[str, Sequence[str]]
+) -> ChainAccount:
     rows = np.flatnonzero(table.chain == chain)
     found = [name.decode("latin-1").upper() for name in table.name[rows].tolist()]
-    return _chain(table.chains[chain], found, table.number[rows], table.insertion_code[rows], declared)
+    wanted = declared.get(table.chains[chain], ())
+    return _chain(name, found, table.number[rows], table.insertion_code[rows], wanted)
 
 
 def _chain(
@@ -110,9 +119,9 @@ def _chain(
     found: list[str],
     number: NDArray[np.int32],
     code: NDArray[np.uint8],
-    declared: Mapping[str, Sequence[str]],
+    declared: Sequence[str],
 ) -> ChainAccount:
-    wanted = list(declared.get(name, ()))
+    wanted = list(declared)
     missing, mismatched, undeclared = _compare(wanted, found) if wanted else ((), (), 0)
     return ChainAccount(
         name=name,

@@ -49,8 +49,8 @@ def secondary_structure(residues: ResidueArrays) -> NDArray[np.uint8]:
 def exposure(residues: ResidueArrays, structure: gemmi.Structure) -> NDArray[np.float32]:
     """Solvent-accessible surface of each residue, float32 [n] in square angstrom.
 
-    NaN where heavy atoms of the residue are missing. Chain identifiers, numbers and insertion codes tell
-    which residues of ``structure`` are meant.
+    NaN where heavy atoms of the residue are missing. Numbers, insertion codes and CA atoms tell which
+    residues of ``structure`` are meant: chain names need not be the same.
 
     Raises:
         LookupError: a residue is not in the structure, or mdtraj has no radius for an element.
@@ -69,14 +69,13 @@ def exposure(residues: ResidueArrays, structure: gemmi.Structure) -> NDArray[np.
 
 def _atoms(residues: ResidueArrays, structure: gemmi.Structure) -> Iterable[Atom]:
     """Heavy atoms of the residues, of alternatives those that come first."""
-    found: dict[tuple[str, int | None, str], list[gemmi.Residue]] = {}
+    found: dict[tuple[int | None, str], list[gemmi.Residue]] = {}
     for chain in structure[0]:
         for residue in chain:
             if "CA" in residue:
-                found.setdefault((chain.name, residue.seqid.num, residue.seqid.icode), []).append(residue)
+                found.setdefault((residue.seqid.num, residue.seqid.icode), []).append(residue)
     for row in range(len(residues)):
-        code = chr(residues.insertion_code[row])
-        key = (residues.chains[residues.chain[row]], int(residues.number[row]), code)
+        key = int(residues.number[row]), chr(residues.insertion_code[row])
         taken: set[str] = set()
         for atom in _nearest(found[key], residues.backbone[row, CA]):
             if atom.name not in taken and not atom.element.is_hydrogen:
@@ -85,10 +84,7 @@ def _atoms(residues: ResidueArrays, structure: gemmi.Structure) -> Iterable[Atom
 
 
 def _nearest(copies: list[gemmi.Residue], ca: NDArray[np.float32]) -> gemmi.Residue:
-    """Of residues that share chain, number and insertion code, the one whose CA atom is meant.
-
-    Chains may share a name, and alternatives of a residue their number.
-    """
+    """Of residues that share number and insertion code, of all chains, the one with this CA atom."""
     if len(copies) == 1:
         return copies[0]
     place = gemmi.Position(*ca.tolist())

@@ -187,7 +187,7 @@ def test_chains_that_share_a_name_and_their_numbers_have_areas_of_their_own(glyc
         shifts = zip(chains, (0, 40, 44), strict=True)
         (tmp_path / f"{name}.pdb").write_text("".join(moved(text, *shift) for shift in shifts) + "END\n")
     blank, named = (make(tmp_path / f"{name}.pdb", layout=BOTH, name=name) for name in ("blank", "named"))
-    assert blank[0].chains == ("", "", "")
+    assert blank[0].chains == ("1", "2", "3")
     [area], [same] = ([areas(store.column("exposure", 0))] for store in (blank, named))
     assert area.tolist() == same.tolist()
     alone, covered, _ = np.split(area, 3)

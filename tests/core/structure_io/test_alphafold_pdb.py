@@ -100,6 +100,7 @@ def test_whatever_fills_the_columns_is_read(old, new):
         (b"ASP A   4", b"ASP A   2"),  # numbers that go back
         (b"  O   ALA A   1", b"  C   ALA A   1"),  # an atom twice
         (b"ATOM      6", b"HETATM    6"),
+        (b"           N  \nATOM      2", b"      PROA N  \nATOM      2"),  # a segment
         (b"TER ", b"ATOM"),
         (b"TER ", b"atom"),
         (b"TER ", b"HETA"),

@@ -104,7 +104,7 @@ def test_blank_chains_are_divided_by_ter(read):
     text = pdb(chain("ALA", "GLY", chain=" "), "TER\n", chain("SER", "TRP", chain=" ", start=3), "TER\n")
     protein = read(text)
     assert protein.chain_index.tolist() == [0, 0, 1, 1]
-    assert protein.chains == ("", "")
+    assert protein.chains == ("1", "2")
 
 
 def test_a_chain_name_used_twice_for_the_same_numbers_is_two_chains(read):
@@ -112,7 +112,7 @@ def test_a_chain_name_used_twice_for_the_same_numbers_is_two_chains(read):
     protein = read(pdb(first, "TER\n", second, "TER\n"))
     assert protein.sequence == "AGAG"
     assert protein.chain_index.tolist() == [0, 0, 1, 1]
-    assert protein.chains == ("A", "A")
+    assert protein.chains == ("A-1", "A-2")
 
 
 def test_what_follows_the_only_ter_of_a_chain_may_still_be_protein(read):
@@ -142,7 +142,7 @@ def test_ter_inside_a_chain_does_not_end_it(read):
 def test_named_chains_beside_blank_ones_are_put_together_again(read):
     parts = [("ALA", "B", 1), ("SER", " ", 1), ("GLY", "B", 2), ("TRP", " ", 2)]
     protein = read(pdb(*(p for n, c, i in parts for p in (chain(n, chain=c, start=i), "TER\n"))))
-    assert protein.chains == ("B", "", "")
+    assert protein.chains == ("B", "1", "2")
     assert protein.sequence == "AGSW"
     assert protein.chain_index.tolist() == [0, 0, 1, 2]
 

@@ -59,7 +59,7 @@ EXPECTED: dict[str, Read | str] = {
     ),
     # blank chain, two dipeptides divided by TER, then sodium and water; GLN 4 ends in OXT without O
     "no_chain_name_ter_records.pdb.gz": Read(
-        (("", 2), ("", 2)), "ETGQ", (6.268, -17.344, 19.571), (1, 4), missing_atoms=1, left_out=5
+        (("1", 2), ("2", 2)), "ETGQ", (6.268, -17.344, 19.571), (1, 4), missing_atoms=1, left_out=5
     ),
     # residue numbers
     "insertion_codes_1a4w.pdb.gz": Read(
@@ -150,7 +150,7 @@ EXPECTED: dict[str, Read | str] = {
     "dna_only_5ch0.pdb": "no protein residue, only 6 nucleotides",
     "difficult_mmcif_quoting.cif": "no protein residue, only 1 nucleotide",
     "hetatm_only.pdb": "no protein residue, only 1 unknown residue",
-    "five_digit_residue_number.pdb": "no protein residue, only 5 unknown residues",
+    "five_digit_residue_number.pdb": "no protein residue, only 5 waters",
     "header_only.pdb": "no ATOM or HETATM record",
     # made from 1CRN (crambin) and 1A8O
     "derived/crlf_1crn.pdb": crambin(),
