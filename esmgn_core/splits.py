@@ -1,15 +1,68 @@
-"""Held-out splits that do not depend on file order, file names or the rest of the dataset."""
+"""Splits of groups of related proteins, decided by a hash of the group's members."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
+
+from esmgn_core.errors import SettingsError
 
 Split = Literal["train", "valid"]
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Sizes of the validation and the test set, as shares of the groups; the rest is the training set.
+
+    Raises:
+        SettingsError: they are more than 1 together.
+    """
+
+    valid: float = 0.1
+    test: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.valid + self.test > 1:
+            raise SettingsError(
+                f"the shares of validation {self.valid:g} and test {self.test:g} are more than 1 together"
+            )
+
+    def split(self, key: str) -> str:
+        """``train``, ``valid`` or ``test``, decided by the key alone."""
+        if held_out(f"test {key}", self.test):
+            return "test"
+        return "valid" if held_out(key, self.valid / max(1 - self.test, 1e-9)) else "train"
+
+
+def assign(groups: Sequence[int], keys: Sequence[object], shares: Shares) -> list[str]:
+    """The split of each protein; proteins of one group are in one split.
+
+    A group is assigned by the smallest of its keys, so that unrelated proteins do not influence it. The
+    exception is the largest group: it is in the training set if it has more than half of all proteins, or if
+    the training set would be empty without it.
+
+    Args:
+        groups: equal for related proteins, see :func:`esmgn_core.related.related`.
+        keys: of the proteins, equal for identical sequences.
+        shares: sizes of the splits.
+    """
+    smallest: dict[int, str] = {}
+    for group, key in zip(groups, map(str, keys), strict=True):
+        smallest[group] = min(smallest.get(group, key), key)
+    splits = {group: shares.split(key) for group, key in smallest.items()}
+    counts = Counter(groups)
+    if counts:
+        largest = max(counts, key=lambda group: (counts[group], smallest[group]))
+        if 2 * counts[largest] > len(groups) or "train" not in splits.values():
+            splits[largest] = "train"
+    return [splits[group] for group in groups]
+
+
 def held_out(key: str, fraction: float) -> bool:
-    """Whether the protein with this key belongs to the held-out ``fraction`` of a dataset.
+    """True if the protein with this key belongs to the held-out ``fraction`` of a dataset.
 
     Decided by a hash of the key alone. With the sequence as key, copies of one sequence always
     fall on the same side.

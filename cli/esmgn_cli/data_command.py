@@ -221,39 +221,62 @@ def split(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File of splits, read or written.", show_default=False)
     ],
-    valid: Annotated[float, typer.Option(help="Share of the validation split.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of the test split.")] = 0.0,
+    valid: Annotated[float, typer.Option(min=0, max=1, help="Share of the validation split.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the test split.")] = 0.0,
     clusters: Annotated[
         Path | None, typer.Option(help="Clusters of MMseqs2 or Foldseek (TSV).", show_default=False)
     ] = None,
     identity: Annotated[
-        float | None, typer.Option(help="Cluster by MMseqs2 at this identity.", show_default=False)
+        float | None,
+        typer.Option(min=0, max=1, help="Cluster by MMseqs2 at this identity.", show_default=False),
     ] = None,
+    shared_kmers: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the smaller chain's 5-mers that makes chains related; 0: off.",
+        ),
+    ] = 0.5,
     check: Annotated[bool, typer.Option("--check", help="Only look for leaks in the file.")] = False,
 ) -> None:
-    """Split the proteins of a store, so that copies of a sequence stay together.
+    """Split the proteins of a store, so that related proteins stay together.
 
-    With clusters, or an installed MMseqs2, whole clusters stay together.
+    Related are identical sequences, fragments of one AlphaFold accession and chains with common 5-mers; with
+    clusters, or an installed MMseqs2, also the members of a cluster.
     """
+    from esmgn_core.related import checked
+    from esmgn_core.splits import Shares
     from esmgn_core.store import Store
     from esmgn_core.store import splits as by
 
-    opened, shares = Store(store), by.Shares(valid, test)
+    opened, shares = Store(store), Shares(valid, test)
+    found = by.read_splits(out) if check else {}
+    pairs, further = [], []
+    if clusters is not None:
+        wanted = [name for name in opened.names if name in found] if check else opened.names
+        pairs += by.read_clusters(clusters, wanted)
+        further.append(f"clusters of {clusters}")
+    if identity is not None:
+        pairs += by.clusters_by_identity(opened, identity)
+        further.append(f"clusters of MMseqs2 at {100 * identity:g} % identity")
+    groups = by.related_rows(opened, shared=shared_kmers, clusters=pairs)
     if not check:
-        if clusters is not None:
-            made = by.by_clusters(opened, clusters, shares)
-        elif identity is not None:
-            made = by.by_identity(opened, identity, shares)
-        else:
-            made = by.by_sequence(opened, shares)
-        by.write_splits(out, made)
-    found = by.read_splits(out)
-    for name, size in sorted(by.sizes(found).items()):
+        found = by.split_store(opened, groups, shares)
+        by.write_splits(out, found)
+    sizes = dict.fromkeys(() if check else ["train", *["valid"] * (valid > 0), *["test"] * (test > 0)], 0)
+    for name, size in sorted((sizes | by.sizes(found)).items()):
         echo(f"{printable(name)}\t{size}")
-    if leaks := by.leaks(opened, found, None if clusters is None else by.cluster_of(clusters)):
+    number, largest = by.group_sizes(groups)
+    echo(f"groups of related proteins: {number:,}, the largest of {largest:,}")
+    for line in checked(shared_kmers, *further):
+        echo(line)
+    for line in by.unmatched(opened, found):
+        echo(f"warning: {line}", err=True)
+    if leaks := by.leaks(opened, found, groups):
         shown = [f"{one} ({found[one]}), {other} ({found[other]})" for one, other in leaks[:3]]
         raise DataError(f"{len(leaks)} leaks between the splits of {out}", *shown)
-    echo("no leaks")
+    echo("no leaks found")
     echo(f"use it: esmgn run --data {shlex.quote(str(store))} --set data.splits={shlex.quote(str(out))}")
 
 

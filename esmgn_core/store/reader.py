@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.machine.files import file_sha256
 from esmgn_core.printable import counted
+from esmgn_core.related import Chains
 from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
 from esmgn_core.store.columns import Array
 from esmgn_core.store.index import SCHEMA, columns_digest
@@ -203,6 +204,18 @@ class Store:
         for shard in self._shards:
             ptr = shard.residue_ptr
             yield from (shard.columns["residue_type"][a:b] for a, b in pairwise(ptr.tolist()))
+
+    def chains(self) -> Chains:
+        """The residue types of all chains."""
+        types, starts, owners, residues = [np.zeros(0, np.uint8)], [], [], 0
+        for shard, first in zip(self._shards, self._starts, strict=False):
+            start, owner = shard.chain_starts()
+            types.append(shard.columns["residue_type"])
+            starts.append(start + residues)
+            owners.append(owner + first)
+            residues += len(types[-1])
+        ptr = np.concatenate([*starts, np.array([residues])])
+        return Chains(np.concatenate(types), ptr, np.concatenate([np.zeros(0, np.int64), *owners]))
 
     def index(self, columns: Sequence[str] | None = None, *, refused: bool = False) -> pa.Table:
         """Rows of the index, see :data:`esmgn_core.store.index.SCHEMA`.

@@ -121,6 +121,14 @@ class Shard:
     def _text_ptr(self) -> NDArray[np.int64]:
         return _ptr(self.columns["num_bytes"])
 
+    def chain_starts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First residue of each chain, counted over the shard, and its protein: int64 [C] each."""
+        owner = np.repeat(np.arange(len(self)), self.columns["num_runs"])
+        chain = self.columns["run_chain"]
+        first = np.flatnonzero(np.diff(owner, prepend=-1) | np.diff(chain.astype(np.int64), prepend=-1))
+        owner = owner[first]
+        return self.residue_ptr[owner] + self.columns["run_start"][first], owner
+
     def record(self, index: int) -> Record:
         """Protein ``index`` as it is stored."""
         first, end = int(self.residue_ptr[index]), int(self.residue_ptr[index + 1])

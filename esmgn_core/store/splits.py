@@ -6,34 +6,22 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esmgn_core.errors import DataError
 from esmgn_core.machine.files import write_atomically, written_atomically
-from esmgn_core.splits import held_out
+from esmgn_core.printable import counted
+from esmgn_core.related import SHARED, Groups, related
+from esmgn_core.splits import Shares, assign
 from esmgn_core.store.reader import Store
 from esmgn_core.text import read_lines
 
 _HEADER = ("name", "split")
 _MMSEQS = "mmseqs"
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """How large the held-out splits are, as shares of the clusters; the rest is ``train``."""
-
-    valid: float = 0.1
-    test: float = 0.0
-
-    def split(self, key: str) -> str:
-        """The split of a cluster; decided by its key alone, not by what else is in the store."""
-        if held_out(key, self.test):
-            return "test"
-        return "valid" if held_out(f"valid {key}", self.valid / max(1 - self.test, 1e-9)) else "train"
 
 
 def read_splits(path: Path) -> dict[str, str]:
@@ -63,34 +51,63 @@ def write_splits(path: Path, splits: Mapping[str, str]) -> None:
     write_atomically(path, "".join(lines))
 
 
-def by_sequence(store: Store, shares: Shares) -> dict[str, str]:
-    """Copies of one sequence in one split, nothing more."""
-    hashes = store.index(["sequence_hash"]).column("sequence_hash").to_pylist()
-    return {name: shares.split(str(key)) for name, key in zip(store.names, hashes, strict=True)}
-
-
-def by_clusters(store: Store, clusters: Path, shares: Shares) -> dict[str, str]:
-    """Proteins of one cluster in one split.
+def related_rows(
+    store: Store, *, shared: float = SHARED, clusters: Iterable[tuple[str, str]] = ()
+) -> NDArray[np.int64]:
+    """Group of each protein, int64 [P], see :func:`esmgn_core.related.related`.
 
     Args:
         store: the proteins.
-        clusters: file of MMseqs2 or Foldseek: representative and member, parted by a tab.
-        shares: how large the splits are.
+        shared: smallest share of 5-mers of similar chains; 0 compares none.
+        clusters: pairs of representative and member, whose proteins are related as well.
+    """
+    groups = Groups(len(store))
+    groups.join_equal(related(store.names, sequence_hashes(store), store.chains(), shared=shared).tolist())
+    row = {name: number for number, name in enumerate(store.names)}
+    first: dict[str, int] = {}
+    pairs = [
+        (first.setdefault(representative, row[member]), row[member])
+        for representative, member in clusters
+        if member in row
+    ]
+    groups.join(*np.array(pairs, dtype=np.int64).reshape(-1, 2).T)
+    return groups.number
+
+
+def split_store(store: Store, groups: NDArray[np.int64], shares: Shares) -> dict[str, str]:
+    """Protein -> split, groups of related proteins in one split; see :func:`esmgn_core.splits.assign`."""
+    splits = assign(groups.tolist(), sequence_hashes(store), shares)
+    return dict(zip(store.names, splits, strict=True))
+
+
+def sequence_hashes(store: Store) -> list[int]:
+    """A number for each protein that is equal for identical sequences."""
+    hashes: list[int] = store.index(["sequence_hash"]).column("sequence_hash").to_pylist()
+    return hashes
+
+
+def read_clusters(path: Path, names: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Representative and member of each line of a file of MMseqs2 or Foldseek.
+
+    Args:
+        path: the file: two columns, separated by a tab.
+        names: proteins that must be members of a cluster.
 
     Raises:
-        DataError: the file cannot be read, or lacks proteins of the store.
+        DataError: the file cannot be read, a line has another form, or it lacks a protein.
     """
-    representative = cluster_of(clusters)
-    if lacking := [name for name in store.names if name not in representative]:
+    pairs = [pair for _, pair in _pairs(path)]
+    members = {member for _, member in pairs}
+    if lacking := [name for name in names if name not in members]:
         raise DataError(
-            f"{clusters} has no cluster for {len(lacking)} proteins, such as '{lacking[0]}'",
+            f"{path} has no cluster for {len(lacking)} proteins, such as '{lacking[0]}'",
             "cluster the proteins of this store: esmgn data export STORE --fasta FILE",
         )
-    return {name: shares.split(representative[name]) for name in store.names}
+    return pairs
 
 
-def by_identity(store: Store, identity: float, shares: Shares) -> dict[str, str]:
-    """Like :func:`by_clusters`, with clusters by an installed MMseqs2.
+def clusters_by_identity(store: Store, identity: float) -> list[tuple[str, str]]:
+    """Pairs as of :func:`read_clusters`, by an installed MMseqs2.
 
     Raises:
         DataError: MMseqs2 is not installed, or fails.
@@ -110,36 +127,46 @@ def by_identity(store: Store, identity: float, shares: Shares) -> dict[str, str]
             raise DataError(
                 f"mmseqs failed with exit status {done.returncode}", *done.stderr.splitlines()[-3:]
             )
-        rows = cluster_of(Path(f"{result}_cluster.tsv"))
-    return {name: shares.split(store.names[int(rows[str(row)])]) for row, name in enumerate(store.names)}
+        rows = read_clusters(Path(f"{result}_cluster.tsv"))
+    return [(store.names[int(one)], store.names[int(other)]) for one, other in rows]
 
 
-def cluster_of(path: Path) -> dict[str, str]:
-    """Member -> representative, from a file of MMseqs2 or Foldseek.
+def leaks(store: Store, splits: Mapping[str, str], groups: NDArray[np.int64]) -> list[tuple[str, str]]:
+    """Pairs of related proteins of different splits: one for each group and pair of splits.
+
+    The two may be related through others.
 
     Raises:
-        DataError: the file cannot be read, or a line has another form.
+        DataError: no protein of the store is in the splits.
     """
-    return {member: representative for _, (representative, member) in _pairs(path)}
-
-
-def leaks(
-    store: Store, splits: Mapping[str, str], clusters: Mapping[str, str] | None = None
-) -> list[tuple[str, str]]:
-    """Pairs of proteins of different splits that have the same sequence, or are in one cluster.
-
-    One pair for each sequence or cluster and pair of splits.
-    """
-    if clusters is None:
-        keys: Sequence[object] = store.index(["sequence_hash"]).column("sequence_hash").to_pylist()
-    else:
-        keys = [clusters.get(name, name) for name in store.names]
-    first: dict[object, dict[str, str]] = {}
-    for name, key in zip(store.names, keys, strict=True):
+    first: dict[int, dict[str, str]] = {}
+    for name, group in zip(store.names, groups.tolist(), strict=True):
         if name in splits:
-            first.setdefault(key, {}).setdefault(splits[name], name)
+            first.setdefault(group, {}).setdefault(splits[name], name)
+    if not first:
+        example = f"such as '{next(iter(splits))}'" if splits else "it is empty"
+        raise DataError(
+            f"no protein of the splits is in {store.path}: {example}", f"see: esmgn data list {store.path}"
+        )
     found = (list(by_split.values()) for by_split in first.values())
     return [(names[0], other) for names in found for other in names[1:]]
+
+
+def group_sizes(groups: NDArray[np.int64]) -> tuple[int, int]:
+    """Number of groups, and proteins of the largest one."""
+    counts = np.bincount(groups) if len(groups) else np.zeros(1, np.int64)
+    return int(np.count_nonzero(counts)), int(counts.max())
+
+
+def unmatched(store: Store, splits: Mapping[str, str]) -> Iterator[str]:
+    """Warn about proteins that are in the store alone, or in the splits alone."""
+    names = set(store.names)
+    for what, lacking in (
+        ("of the store in no split", [name for name in store.names if name not in splits]),
+        ("of the splits not in the store", [name for name in splits if name not in names]),
+    ):
+        if lacking:
+            yield f"not compared: {counted(len(lacking), 'protein')} {what}, such as '{lacking[0]}'"
 
 
 def sizes(splits: Mapping[str, str]) -> dict[str, int]:

@@ -183,6 +183,42 @@ def test_a_run_on_a_store_without_the_feature_says_how_to_get_it(esmgn: Esmgn, f
     )
 
 
+def test_the_split_says_what_was_compared_and_keeps_relatives_together(esmgn: Esmgn, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    wild = example_proteins()[2]
+    for place in range(0, 40, 2):
+        changed = wild.residue_type.clone()
+        changed[place] = (changed[place] + 1) % 20
+        text = pdb_text(replace(wild, residue_type=changed))
+        (tmp_path / "in" / f"mutant{place}.pdb").write_text(text)
+    generator = torch.Generator().manual_seed(0)
+    for number in range(20):
+        drawn = torch.randint(20, (len(wild),), generator=generator)
+        file = tmp_path / "in" / f"AF-P{number // 4 + 1}-F{number % 4 + 1}-model_v4.pdb"
+        file.write_text(pdb_text(replace(wild, residue_type=drawn)))
+    store, splits = tmp_path / "store", tmp_path / "splits.tsv"
+    assert esmgn("data", "build", tmp_path / "in", "-o", store).status == 0
+    result = esmgn("data", "split", store, "-o", splits, "--valid", 0.4)
+    assert result.status == 0, result.err
+    assert "groups of related proteins: 6, the largest of 20" in result.out
+    assert "checked: identical sequences, fragments of one AlphaFold accession, chains sharing at least" in (
+        result.out
+    )
+    assert "not checked: remote homology (use" in result.out
+    given = dict(line.split("\t") for line in splits.read_text().splitlines()[1:])
+    assert len({split for name, split in given.items() if name.startswith("mutant")}) == 1
+    for seed in range(1, 6):
+        assert len({split for name, split in given.items() if f"-P{seed}-" in name}) == 1
+    torn = {name: ("train", "valid")[place % 2] for place, name in enumerate(given)}
+    splits.write_text("".join(f"{name}\t{split}\n" for name, split in torn.items()))
+    result = esmgn("data", "split", store, "-o", splits, "--check")
+    assert result.status == 2
+    assert "6 leaks between the splits" in result.err
+    result = esmgn("data", "split", store, "-o", splits, "--check", "--shared-kmers", 0)
+    assert "5 leaks between the splits" in result.err
+    assert "not checked: 5-mers, remote homology" in result.out
+
+
 def test_a_leak_between_splits_ends_with_an_error_status(esmgn: Esmgn, folder: Path, tmp_path: Path):
     """Scripts stop at it: the status is what they look at."""
     for name in ("one", "two"):

@@ -16,10 +16,11 @@ from esmgn_core.inference.inputs import read_fasta
 from esmgn_core.presets import read_registry
 from esmgn_core.store.chains import read_chains
 from esmgn_core.store.fetch import _entries
-from esmgn_core.store.splits import cluster_of, read_splits
+from esmgn_core.store.splits import read_clusters, read_splits
 from esmgn_core.text import read_lines, read_text
+from esmgn_datasets.cells import Mistakes, read_rows
 from esmgn_datasets.function import read_ec_annotation, read_identities
-from esmgn_datasets.table import Table
+from esmgn_datasets.table_labels import TableLabels
 
 HABITS = {
     "as it is": lambda text: text.encode(),
@@ -41,23 +42,18 @@ def assay(file: Path) -> object:
 
 
 def classes(file: Path) -> object:
-    settings = Table.Settings(table=Path("t.csv"), classes=file)
-    table = object.__new__(Table)
-    table._settings = settings
-    return table._label_names([])
+    return TableLabels([], Mistakes(file), kind="classification", columns=["label"], classes=file).names
 
 
 def rows(file: Path) -> object:
-    table = object.__new__(Table)
-    table._settings = Table.Settings(table=file)
-    return table._rows(file)
+    return read_rows(file)
 
 
 READERS = {
     "FASTA": (read_fasta, "x.fasta", ">a first\nMKV\nLA\n>b\nGG\n"),
     "run file": (read_run_file, "run.toml", "[train]\nmax_steps = 2\n"),
     "registry": (read_registry, "registry.toml", 'schema = 1\ndisabled = ["x"]\n'),
-    "clusters": (cluster_of, "clusters.tsv", "p0\tp0\np0\tp1\n"),
+    "clusters": (read_clusters, "clusters.tsv", "p0\tp0\np0\tp1\n"),
     "splits": (read_splits, "splits.tsv", "name\tsplit\np0\ttrain\np1\tvalid\n"),
     "chains": (read_chains, "chains.txt", "1ABC-A\n2XYZ_B\n"),
     "identifiers": (lambda file: list(_entries(file)), "ids.txt", "1ABC\nP00257\n"),
@@ -134,6 +130,6 @@ def test_a_gzip_bomb_is_not_unfolded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_binary_file_costs_no_traceback(tmp_path: Path) -> None:
     file = tmp_path / "book.xlsx"
     file.write_bytes(b"PK\x03\x04\0\0")
-    for read, kind in ((read_chains, DataError), (read_run_file, SettingsError), (cluster_of, DataError)):
+    for read, kind in ((read_chains, DataError), (read_run_file, SettingsError), (read_clusters, DataError)):
         with pytest.raises(kind, match="save the table as CSV"):
             read(file)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from esmgn_core.errors import SettingsError
+from esmgn_core.printable import counted
 from esmgn_core.text import read_text
 
 MISSING = (
@@ -65,19 +66,10 @@ class Mistakes:
         if self.found:
             more = len(self.found) - _SHOWN
             raise SettingsError(
-                f"{count(len(self.found), 'mistake')} in the table {self.table}",
+                f"{counted(len(self.found), 'mistake')} in the table {self.table}",
                 *self.found[:_SHOWN],
                 *([f"... and {more} more"] if more > 0 else []),
             )
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> count(1, "row"), count(2, "row")
-    ('1 row', '2 rows')
-    """
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def shown(cell: str) -> str:
@@ -124,7 +116,7 @@ def read_rows(table: Path) -> tuple[list[str], list[Row]]:
                 else ""
             )
             mistakes.add(
-                number, "", f"{count(len(cells), 'cell')} under {count(len(columns), 'column')}{hint}"
+                number, "", f"{counted(len(cells), 'cell')} under {counted(len(columns), 'column')}{hint}"
             )
     mistakes.check()
     return columns, rows

@@ -10,8 +10,9 @@ import torch
 from pydantic import Field, model_validator
 
 from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.related import split_proteins
 from esmgn_core.settings import ComponentSettings
-from esmgn_core.splits import Split, held_out
+from esmgn_core.splits import Shares, Split
 from esmgn_datasets.made_up.assembly import Chain, make_chain
 from esmgn_datasets.made_up.library import loop_libraries
 from esmgn_datasets.made_up.sequences import draw_types, residue_burials, residue_states
@@ -81,6 +82,8 @@ class Sample:
             self._proteins.append(_protein(f"sample-{number:04d}-{chain.fold}", chain, rng))
             self._secondary_structures.append(chain.secondary_structure)
         self.lengths = [len(protein) for protein in self._proteins]
+        names = [protein.name for protein in self._proteins]
+        self._splits, _ = split_proteins(names, self._proteins, Shares(settings.valid_fraction))
 
     def __len__(self) -> int:
         return len(self._proteins)
@@ -90,8 +93,7 @@ class Sample:
 
     def split(self, name: Split) -> Sequence[int]:
         """Indices of the proteins of one split."""
-        held = [held_out(protein.sequence, self.settings.valid_fraction) for protein in self._proteins]
-        return [index for index, valid in enumerate(held) if valid == (name == "valid")]
+        return [index for index, split in enumerate(self._splits) if split == name]
 
     def secondary_structure(self, index: int) -> str:
         """The secondary structure protein ``index`` was built with: H helix, E strand, L the rest."""

@@ -12,17 +12,21 @@ from pydantic import Field
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, SettingsError
 from esmgn_core.io.notes import group_notes
+from esmgn_core.related import SHARED, described, related
 from esmgn_core.settings import ComponentSettings
-from esmgn_core.splits import Split, held_out
+from esmgn_core.splits import Shares, Split, assign
 from esmgn_core.store import Store
-from esmgn_core.store.splits import read_splits
+from esmgn_core.store.splits import read_splits, sequence_hashes
+
+_MOST_COMPARED = 100_000
+"""Proteins whose 5-mers are compared when the dataset is built, which takes about a minute."""
 
 
 class StoreDataset:
     """Proteins of a store made by ``esmgn data build``. Nothing is read before it is asked for.
 
-    Without a file of splits, training and validation proteins are told apart by a hash of the sequence, so
-    that copies of one sequence stay together.
+    Without a file of splits, related proteins are in one split, see :func:`esmgn_core.related.related`; a
+    hash of their sequences decides.
 
     Attributes:
         lengths: int64 [P], residues of each protein, known without reading any.
@@ -40,7 +44,10 @@ class StoreDataset:
         path: Path | None = None
         """Folder of the store."""
         valid_fraction: float = Field(0.1, ge=0, lt=1)
-        """Share of the sequences held out for validation, where there is no file of splits."""
+        """Share of the groups of related proteins used for validation, where there is no file of splits."""
+        shared_kmers: float = Field(SHARED, ge=0, le=1)
+        """Chains that share this part of the smaller one's 5-mers stay in one split; 0 compares identical
+        sequences and fragments of one AlphaFold accession only."""
         splits: Path | None = None
         """File of splits, from esmgn data split; its proteins of other splits are left out."""
         min_length: int = Field(1, ge=1)
@@ -63,19 +70,17 @@ class StoreDataset:
             raise SettingsError("the dataset 'store' has no path", "give it one: --data STORE")
         self._store = Store(settings.path.expanduser())
         self._rows = _chosen(self._store, settings)
+        notes: list[str] = []
         if settings.splits is None:
-            hashes = self._store.index(["sequence_hash"]).column("sequence_hash").to_numpy()[self._rows]
-            held = np.array([held_out(str(key), settings.valid_fraction) for key in hashes], dtype=np.bool_)
+            held, notes = _by_relation(self._store, settings, self._rows)
         else:
             held, self._rows = _by_file(self._store, settings.splits, self._rows)
         if not len(self._rows):
             raise DataError(f"no protein of {settings.path} fits the settings of the dataset")
-        if held.all():  # a handful of proteins that all happen to be held out
-            held = ~held
         self._splits = {"train": np.flatnonzero(~held), "valid": np.flatnonzero(held)}
         self.lengths: NDArray[np.int64] = self._store.lengths[self._rows]
         self.residue_features = self._store.layout.annotations
-        self.notes = group_notes(self._store.notes(self._rows))
+        self.notes = [*group_notes(self._store.notes(self._rows)), *notes]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -113,6 +118,27 @@ def _chosen(store: Store, settings: StoreDataset.Settings) -> NDArray[np.int64]:
         hashes = store.index(["sequence_hash"]).column("sequence_hash").to_numpy()[rows]
         rows = rows[np.sort(np.unique(hashes, return_index=True)[1])]
     return rows
+
+
+def _by_relation(
+    store: Store, settings: StoreDataset.Settings, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which of the rows are used for validation, and what was compared."""
+    shares = Shares(settings.valid_fraction)
+    if not shares.valid:
+        return np.zeros(len(rows), dtype=np.bool_), []
+    names, hashes = store.names, sequence_hashes(store)
+    keys = [hashes[row] for row in rows]
+    shared = settings.shared_kmers if len(rows) <= _MOST_COMPARED else 0.0
+    groups = related([names[row] for row in rows], keys, store.chains().take(rows), shared=shared)
+    splits = assign(groups.tolist(), keys, shares)
+    notes = [described(splits, groups, shares, shared)]
+    if shared < settings.shared_kmers:
+        notes.append(
+            f"more than {_MOST_COMPARED:,} proteins: 5-mers are not compared at every start of a run; "
+            "compare them once: esmgn data split STORE -o FILE, and set data.splits=FILE"
+        )
+    return np.array(splits) == "valid", notes
 
 
 def _by_file(

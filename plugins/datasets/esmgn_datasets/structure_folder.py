@@ -13,8 +13,9 @@ from esmgn_core.errors import SettingsError, StructureError
 from esmgn_core.io import Refusal, read_structures, unique_names
 from esmgn_core.io.folders import Found, nothing_found, passed_over_text, search
 from esmgn_core.io.notes import group_notes
+from esmgn_core.related import SHARED, split_proteins
 from esmgn_core.settings import ComponentSettings
-from esmgn_core.splits import Split, held_out
+from esmgn_core.splits import Shares, Split
 
 _SHOWN_REASONS = 3
 
@@ -22,8 +23,8 @@ _SHOWN_REASONS = 3
 class StructureFolder:
     """PDB and mmCIF files, read into memory when the dataset is built.
 
-    Training and validation proteins are told apart by a hash of the sequence, so copies of one
-    sequence stay together and the split does not depend on the other files.
+    Related proteins are in one split, see :func:`esmgn_core.related.related`. A hash of their sequences
+    decides, so that unrelated files do not influence the split.
 
     Attributes:
         refused: the files left out, each with its reason.
@@ -42,7 +43,10 @@ class StructureFolder:
         path: tuple[Path, ...] = ()
         """Structure files, and folders searched for them with all folders inside."""
         valid_fraction: float = Field(0.1, ge=0, lt=1)
-        """Share of the sequences held out for validation."""
+        """Share of the groups of related proteins used for validation."""
+        shared_kmers: float = Field(SHARED, ge=0, le=1)
+        """Chains that share this part of the smaller one's 5-mers stay in one split; 0 compares identical
+        sequences and fragments of one AlphaFold accession only."""
         min_length: int = Field(1, ge=1)
         """Leave out proteins with fewer residues."""
         max_length: int | None = Field(None, ge=1)
@@ -73,7 +77,14 @@ class StructureFolder:
             raise _nothing_read(settings.path, self.refused, searched)
         self.notes = group_notes((protein.name, protein.notes) for protein in self._proteins)
         self.lengths = [len(protein) for protein in self._proteins]
-        self._splits = _split(self._proteins, settings.valid_fraction)
+        splits, notes = split_proteins(
+            [protein.name for protein in self._proteins],
+            self._proteins,
+            Shares(settings.valid_fraction),
+            shared=settings.shared_kmers,
+        )
+        self.notes += notes
+        self._splits = splits
 
     def __len__(self) -> int:
         return len(self._proteins)
@@ -83,7 +94,7 @@ class StructureFolder:
 
     def split(self, name: Split) -> Sequence[int]:
         """Indices of the proteins of one split; ``train`` is never empty."""
-        return self._splits[name]
+        return [index for index, split in enumerate(self._splits) if split == name]
 
 
 def _wrong_length(length: int, settings: StructureFolder.Settings) -> str:
@@ -92,15 +103,6 @@ def _wrong_length(length: int, settings: StructureFolder.Settings) -> str:
     if settings.max_length is not None and length > settings.max_length:
         return f"{length} residues, more than max_length {settings.max_length}"
     return ""
-
-
-def _split(proteins: Sequence[Protein], valid_fraction: float) -> dict[Split, list[int]]:
-    splits: dict[Split, list[int]] = {"train": [], "valid": []}
-    for index, protein in enumerate(proteins):
-        splits["valid" if held_out(protein.sequence, valid_fraction) else "train"].append(index)
-    if not splits["train"]:  # a handful of proteins that all happen to be held out
-        return {"train": splits["valid"], "valid": []}
-    return splits
 
 
 def _nothing_read(paths: Sequence[Path], refused: Sequence[Refusal], searched: Found) -> StructureError:

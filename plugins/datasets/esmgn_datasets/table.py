@@ -17,9 +17,11 @@ from esmgn_core.chains import chain_in, no_chain
 from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.io import Refusal, find_structures
 from esmgn_core.io.files import structure_name
+from esmgn_core.printable import counted
+from esmgn_core.related import SHARED, split_proteins
 from esmgn_core.settings import ComponentSettings
-from esmgn_core.splits import held_out
-from esmgn_datasets.cells import Mistakes, Row, count, read_rows, shown
+from esmgn_core.splits import Shares
+from esmgn_datasets.cells import Mistakes, Row, read_rows, shown
 from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
 from esmgn_datasets.table_labels import TableLabels
 
@@ -72,9 +74,12 @@ class Table(LabelledProteins):
         classes: Path | None = None
         """A file of class names, one a line, that gives their order; not set: all in the table, sorted."""
         valid_fraction: float = Field(0.1, ge=0, lt=1)
-        """Share of the sequences held out for validation where no column tells splits."""
+        """Share of the groups of related proteins used for validation, where no column names splits."""
         test_fraction: float = Field(0.1, ge=0, lt=1)
-        """Share of the sequences held out for testing where no column tells splits."""
+        """Share of the groups of related proteins used for testing, where no column names splits."""
+        shared_kmers: float = Field(SHARED, ge=0, le=1)
+        """Chains that share this part of the smaller one's 5-mers stay in one split; 0 compares identical
+        sequences and fragments of one AlphaFold accession only."""
 
         @field_validator("labels", mode="before")
         @classmethod
@@ -126,7 +131,7 @@ class Table(LabelledProteins):
         self._has_splits = settings.split_column in columns
         used = [row for row in rows if not self._has_splits or row[settings.split_column or ""]]
         if not used:
-            raise SettingsError(f"the table {table} has no row to use", f"{count(len(rows), 'row')} in all")
+            raise SettingsError(f"the table {table} has no row to use", f"{counted(len(rows), 'row')} in all")
         return used
 
     def _check_rows(
@@ -171,8 +176,18 @@ class Table(LabelledProteins):
         mistakes.check()
         if not settings.group_column:
             gathered.notes += _contradictions(groups, classes=settings.kind == "multilabel")
-        for row, group, values in groups:
-            gathered.add(self._split(row, group[0]), group, values)
+        if self._has_splits:
+            splits = [_split_name(row[settings.split_column or ""]) for row, _, _ in groups]
+        else:
+            splits, notes = split_proteins(
+                [row[settings.file_column] for row, _, _ in groups],
+                [group[0] for _, group, _ in groups],
+                Shares(settings.valid_fraction, settings.test_fraction),
+                shared=settings.shared_kmers,
+            )
+            gathered.notes += notes
+        for split, (_, group, values) in zip(splits, groups, strict=True):
+            gathered.add(split, group, values)
         return gathered
 
     def _files(self, row: Row) -> list[Path]:
@@ -210,14 +225,6 @@ class Table(LabelledProteins):
             return Refusal(paths[0], f"{len(proteins[0])} residues, its mutant {len(proteins[1])}")
         return proteins
 
-    def _split(self, row: Row, protein: Protein) -> str:
-        settings = self._settings
-        if self._has_splits:
-            return _split_name(row[settings.split_column or ""])
-        if held_out(f"test {protein.sequence}", settings.test_fraction):
-            return "test"
-        return "valid" if held_out(protein.sequence, settings.valid_fraction) else "train"
-
 
 def _comparable(values: Sequence[float], *, classes: bool) -> str:
     """A label as text, in which NaN equals NaN and the order of classes does not matter."""
@@ -239,7 +246,7 @@ def _contradictions(
     if found:
         one, other_number = found[0]
         yield (
-            f"{count(len(found), 'row')} with the sequence of another row and another label, "
+            f"{counted(len(found), 'row')} with the sequence of another row and another label, "
             f"such as rows {one} and {other_number}"
         )
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from esmgn_core.errors import SettingsError
+from esmgn_core.printable import counted
 from esmgn_core.text import read_lines
-from esmgn_datasets.cells import MISSING, Mistakes, Row, count, is_list, number_of, shown
+from esmgn_datasets.cells import MISSING, Mistakes, Row, is_list, number_of, shown
 
 
 class TableLabels:
@@ -130,7 +131,7 @@ class TableLabels:
         hint = ""
         if self._kind in ("classification", "multilabel") and not classes_given and any(self._missing):
             hint = "; if one of them is a class, list all classes in data.classes"
-        self.notes.append(f"{count(self._missing.total(), 'label')} unknown: {told}{hint}")
+        self.notes.append(f"{counted(self._missing.total(), 'label')} unknown: {told}{hint}")
 
 
 def _listed(path: Path) -> list[str]:

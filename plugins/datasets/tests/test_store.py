@@ -66,6 +66,32 @@ def test_copies_of_a_sequence_are_in_one_split(path):
         assert ("long" in held) == ("long_again" in held)
 
 
+def test_point_mutants_and_fragments_are_in_one_split(tmp_path):
+    (tmp_path / "in").mkdir()
+    wild = example_proteins()[2]
+    for place in range(0, 40, 2):
+        changed = wild.residue_type.clone()
+        changed[place] = (changed[place] + 1) % 20
+        mutant = replace(wild, name=f"mutant{place:02d}", residue_type=changed)
+        (tmp_path / "in" / f"{mutant.name}.pdb").write_text(pdb_text(mutant))
+    for place, protein in enumerate(example_proteins(1)):
+        (tmp_path / "in" / f"AF-Q1-F{place + 1}-model_v4.pdb").write_text(pdb_text(protein))
+    build([str(tmp_path / "in")], tmp_path / "store", BuildOptions())
+    data = dataset(tmp_path / "store", valid_fraction=0.5)
+    assert "2 groups of related proteins, the largest of 20; checked: " in data.notes[-1]
+    assert names(data, "train")[-20:] == [f"mutant{place:02d}" for place in range(0, 40, 2)]
+    few = dataset(tmp_path / "store", valid_fraction=0.9, max_length=100)
+    assert len({name[:5] for name in names(few)}) == 1
+    assert names(few, "valid") == []
+
+
+def test_too_many_proteins_for_5_mers_are_noted(path, monkeypatch):
+    monkeypatch.setattr("esmgn_datasets.store._MOST_COMPARED", 3)
+    notes = dataset(path, valid_fraction=0.5).notes
+    assert "not checked: 5-mers" in notes[-2]
+    assert notes[-1].startswith("more than 3 proteins: 5-mers are not compared at every start")
+
+
 def test_a_file_of_splits_decides(path, tmp_path):
     file = tmp_path / "splits.tsv"
     file.write_text("name\tsplit\nlong\ttrain\npair\tvalid\nsingle\ttest\n")

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from random import Random
 
 import gemmi
 import pytest
@@ -213,3 +214,47 @@ def test_every_entry_of_the_folder_is_accounted_for(tmp_path):
         "d.pdb": "a link to nowhere, which does not exist",
     }
     assert dataset.passed_over == "1 other file passed over (1 .tsv)"
+
+
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def mutants(length=40, number=20):
+    """A protein of a formula, with one substitution each."""
+    wild = "".join(LETTERS[(7 * place * place + 3 * place) % 19] for place in range(length))
+    return {f"mutant{place}": f"{wild[:place]}Y{wild[place + 1 :]}" for place in range(1, number + 1)}
+
+
+def others(number=40, length=30):
+    random = Random(0)  # noqa: S311 - test data
+    return {f"other{place}": "".join(random.choices(LETTERS, k=length)) for place in range(number)}
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_point_mutants_of_one_protein_are_in_one_split(tmp_path, fraction):
+    dataset = folder(write(tmp_path, **mutants(), **others()), valid_fraction=fraction)
+    found = {dataset[index].name for index in dataset.split("valid")}
+    assert len(found & mutants().keys()) in (0, 20)
+    assert found
+
+
+def test_fragments_of_an_accession_are_in_one_split(tmp_path):
+    names = [f"AF-P{place // 4}-F{place % 4 + 1}-model_v4" for place in range(40)]
+    files = dict(zip(names, others().values(), strict=True))
+    for fraction in (0.1, 0.5, 0.9):
+        dataset = folder(write(tmp_path, **files), valid_fraction=fraction)
+        found = {dataset[index].name for index in dataset.split("valid")}
+        assert all(len([name for name in found if f"-P{family}-" in name]) in (0, 4) for family in range(10))
+        assert found or fraction == 0.1
+
+
+def test_the_note_says_how_the_splits_were_made(tmp_path):
+    paths = write(tmp_path, **mutants(), **others(25))
+    note = folder(paths, valid_fraction=0.3).notes[-1]
+    assert note.startswith("splits made by the dataset: ")
+    assert "26 groups of related proteins, the largest of 20; checked: identical sequences, " in note
+    assert "at least 50 % of the smaller one's 5-mers; not checked: remote homology (use" in note
+    note = folder(paths, valid_fraction=0.3, shared_kmers=0).notes[-1]
+    assert "45 groups of related proteins" in note
+    assert "not checked: 5-mers, remote homology" in note
+    assert folder(paths, valid_fraction=0).notes == []

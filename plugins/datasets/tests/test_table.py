@@ -133,6 +133,34 @@ def test_without_a_column_sequences_are_held_out_by_themselves(folder):
     assert sorted(parts) == list(range(5))
 
 
+def test_relatives_are_in_one_split_and_the_note_says_what_was_compared(folder):
+    wild = example_proteins()[2]
+    names = []
+    for place in range(0, 40, 2):
+        changed = wild.residue_type.clone()
+        changed[place] = (changed[place] + 1) % 20
+        names.append(f"mutant{place}")
+        write_pdb(replace(wild, name=names[-1], residue_type=changed), folder / "files" / f"{names[-1]}.pdb")
+    for seed in range(1, 7):
+        names += [f"AF-Q1-F{seed}-model_v4.pdb", f"single{seed}", f"two{seed}"]
+        for name, protein in zip(names[-3:], example_proteins(seed)[::2], strict=False):
+            write_pdb(protein, folder / "files" / f"{name.removesuffix('.pdb')}.pdb")
+    rows = "".join(f"{name},p{place},{place}\n" for place, name in enumerate(names))
+    for fraction in (0.1, 0.4, 0.6):
+        dataset = build(
+            write(folder, f"file,id,label\n{rows}"),
+            name_column="id",
+            valid_fraction=fraction,
+            test_fraction=0.3,
+            **REGRESSION,
+        )
+        parts = [dataset.split("train"), dataset.split("valid"), dataset.test_sets.get("test", [])]
+        for family in (names[:20], names[20::3]):
+            rows_of = {f"p{names.index(name)}" for name in family}
+            assert sum(any(dataset[index].name in rows_of for index in part) for part in parts) == 1
+        assert "chains sharing at least 50 % of the smaller one's 5-mers" in dataset.notes[-1]
+
+
 def test_proteins_of_one_folder_do_not_belong_together_unless_a_column_says_so(folder):
     """Names of the form GROUP/NAME would be resampled, and ranked, as one group."""
     table = folder / "table.csv"

@@ -15,17 +15,20 @@ import torch
 
 from esmgn_core.errors import DataError
 from esmgn_core.io.write import mmcif_text, pdb_text
+from esmgn_core.related import Chains
+from esmgn_core.splits import Shares
 from esmgn_core.store import Store, fetch
 from esmgn_core.store.export import export_structures
 from esmgn_core.store.merge import merge_stores
 from esmgn_core.store.report import reasons, totals, write_report
 from esmgn_core.store.splits import (
-    Shares,
-    by_clusters,
-    by_identity,
-    by_sequence,
+    clusters_by_identity,
     leaks,
+    read_clusters,
     read_splits,
+    related_rows,
+    split_store,
+    unmatched,
     write_fasta,
     write_splits,
 )
@@ -38,45 +41,75 @@ def store(folder, make, proteins) -> Store:
 
 
 def test_copies_of_a_sequence_are_in_one_split_whatever_the_shares(store):
+    groups = related_rows(store)
     for valid in np.linspace(0.05, 0.95, 19):
-        splits = by_sequence(store, Shares(valid=float(valid)))
+        splits = split_store(store, groups, Shares(valid=float(valid)))
         assert splits["copy"] == splits["long"]
-        assert leaks(store, splits) == []
+        assert leaks(store, splits, groups) == []
 
 
-def test_shares_are_about_as_asked():
+def test_shares_are_about_as_requested():
     shares = Shares(valid=0.2, test=0.3)
     found = [shares.split(str(key)) for key in range(4000)]
     assert found.count("valid") / 4000 == pytest.approx(0.2, abs=0.03)
     assert found.count("test") / 4000 == pytest.approx(0.3, abs=0.03)
 
 
+def test_the_chains_of_a_store_are_those_of_its_proteins(store):
+    chains, expected = store.chains(), Chains.of(store[row] for row in range(len(store)))
+    assert np.array_equal(chains.residue_type, expected.residue_type)
+    assert chains.ptr.tolist() == expected.ptr.tolist()
+    assert chains.protein.tolist() == expected.protein.tolist()
+    assert len(chains.protein) == 7
+    rows = np.array([1, 3, 4])
+    some, expected = chains.take(rows), Chains.of(store[int(row)] for row in rows)
+    assert np.array_equal(some.residue_type, expected.residue_type)
+    assert (some.ptr.tolist(), some.protein.tolist()) == (expected.ptr.tolist(), expected.protein.tolist())
+
+
 def test_clusters_stay_together(store, tmp_path):
     file = tmp_path / "clusters.tsv"
     file.write_text("long\tlong\nlong\tcopy\nlong\tpair\nsingle\tsingle\nsingle\tpredicted\nx\ttwo_chains\n")
+    groups = related_rows(store, clusters=read_clusters(file, store.names))
     for valid in np.linspace(0.05, 0.95, 10):
-        splits = by_clusters(store, file, Shares(valid=float(valid)))
+        splits = split_store(store, groups, Shares(valid=float(valid)))
         assert splits["long"] == splits["copy"] == splits["pair"]
         assert splits["single"] == splits["predicted"]
+
+
+def test_a_member_of_two_clusters_joins_them(store):
+    groups = related_rows(store, clusters=[("a", "long"), ("a", "pair"), ("b", "pair"), ("b", "single")])
+    row = store.names.index
+    assert groups[row("long")] == groups[row("pair")] == groups[row("single")] != groups[row("predicted")]
 
 
 def test_a_protein_without_a_cluster_is_named(store, tmp_path):
     (tmp_path / "clusters.tsv").write_text("long\tlong\n")
     with pytest.raises(DataError, match="has no cluster for 5 proteins, such as 'copy'"):
-        by_clusters(store, tmp_path / "clusters.tsv", Shares())
+        read_clusters(tmp_path / "clusters.tsv", store.names)
 
 
 def test_a_leak_between_splits_is_found(store):
     splits = {"long": "train", "copy": "valid", "pair": "train"}
-    assert leaks(store, splits) == [("copy", "long")]
-    clusters = {"pair": "a", "single": "a"}
-    assert leaks(store, {"pair": "train", "single": "test"}, clusters) == [("pair", "single")]
+    assert leaks(store, splits, related_rows(store)) == [("copy", "long")]
+    groups = related_rows(store, clusters=[("a", "pair"), ("a", "single")])
+    assert leaks(store, {"pair": "train", "single": "test"}, groups) == [("pair", "single")]
 
 
-def test_mmseqs_is_asked_for_only_where_it_is_needed(store, monkeypatch):
+def test_splits_of_other_proteins_are_not_free_of_leaks(store):
+    """Nothing was compared, so that nothing was found."""
+    with pytest.raises(DataError, match=r"no protein of the splits is in .*: such as 'long.pdb'"):
+        leaks(store, {"long.pdb": "train"}, related_rows(store))
+    assert list(unmatched(store, {"long": "train", "x": "valid"})) == [
+        "not compared: 5 proteins of the store in no split, such as 'copy'",
+        "not compared: 1 protein of the splits not in the store, such as 'x'",
+    ]
+
+
+def test_mmseqs_is_needed_only_for_identity(store, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DataError, match="--identity needs MMseqs2"):
-        by_identity(store, 0.3, Shares())
+        clusters_by_identity(store, 0.3)
 
 
 def test_mmseqs_clusters_are_used(store, tmp_path, monkeypatch):
@@ -89,9 +122,8 @@ def test_mmseqs_clusters_are_used(store, tmp_path, monkeypatch):
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    splits = by_identity(store, 0.3, Shares(valid=0.5))
-    even, odd = ({splits[name] for name in store.names[first::2]} for first in (0, 1))
-    assert len(even) == len(odd) == 1
+    groups = related_rows(store, shared=0, clusters=clusters_by_identity(store, 0.3))
+    assert len(set(groups[::2])) == len(set(groups[1::2])) == 1
 
 
 def test_splits_are_read_as_they_were_written(tmp_path):
