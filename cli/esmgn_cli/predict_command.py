@@ -73,10 +73,7 @@ def predict(
     read_with = group_notes((protein.name, protein.notes) for protein, _ in found)
     model_options.show_notes(read_with)
     _print(rows)
-    for item in refused:
-        echo(f"left out: {item.path}: {item.reason}", err=True)
-    if others:
-        echo(passed_over_text(others), err=True)
+    _print_left_out(refused, passed_over_text(others))
     if out:
         write_table(rows, out, about=_about(predictor, run, refused, read_with))
         echo(f"written: {out}")
@@ -92,6 +89,13 @@ def predict(
         echo(f"written: {page}")
     if not found:
         raise typer.Exit(2)
+
+
+def _print_left_out(refused: Sequence[Refusal], passed_over: str) -> None:
+    for item in refused:
+        echo(f"left out: {item.path}: {item.reason}", err=True)
+    if passed_over:
+        echo(passed_over, err=True)
 
 
 def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Prediction]) -> Shown:
