@@ -11,7 +11,7 @@ import typer
 
 from esmgn_cli.render import block, echo, table
 from esmgn_core.errors import DataError, SettingsError, did_you_mean
-from esmgn_core.printable import printable
+from esmgn_core.printable import counted, printable
 
 if TYPE_CHECKING:
     from esmgn_core.store import Layout
@@ -109,7 +109,8 @@ def build(
         echo(f"stopped; go on: esmgn data build -o {place}", err=True)
         raise typer.Exit(130) from None
     if report.missing:
-        echo(f"{report.missing} parts are left to other jobs; when all are done: esmgn data build -o {place}")
+        left = f"{counted(report.missing, 'part')} left to other jobs"
+        echo(f"{left}; when all are done: esmgn data build -o {place}")
         return
     if not report.planned:
         echo(f"nothing new: {out} has it all")
@@ -187,7 +188,7 @@ def verify(store: StorePath) -> None:
     opened = Store(store)
     if problems := opened.problems():
         raise DataError(f"{store} is damaged", *problems)
-    echo(f"{len(opened)} proteins, every byte as it was written")
+    echo(f"{counted(len(opened), 'protein')}, every byte as it was written")
     if not opened.is_finished:
         echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")
 
@@ -311,7 +312,7 @@ def export(
         write_fasta(opened, fasta)
         echo(f"{len(opened)} sequences: {fasta}")
     if out is not None:
-        echo(f"{export_structures(opened, name or None, out, form)} structures: {out}")
+        echo(f"{counted(export_structures(opened, name or None, out, form), 'structure')}: {out}")
 
 
 def merge(

@@ -10,6 +10,7 @@ import typer
 
 from esmgn_cli import model_options
 from esmgn_cli.render import echo
+from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.inference.job import Options, Summary
@@ -86,9 +87,10 @@ def _print(summary: Summary, out: Path, options: Options) -> None:
 
     model_options.warn_of_random(summary.random_parts)
     model_options.show_notes(summary.notes)
-    echo(f"{summary.num_embedded} proteins, {summary.num_residues} residues, {summary.width} numbers each")
+    sizes = counted(summary.num_embedded, "protein"), counted(summary.num_residues, "residue")
+    echo(f"{', '.join(sizes)}, {summary.width} numbers each")
     if summary.num_reused:
-        echo(f"{summary.num_reused} of them were there before")
+        echo(f"{summary.num_reused} of them {'was' if summary.num_reused == 1 else 'were'} there before")
     if summary.num_refused:
         echo(f"{summary.num_refused} left out, each with its reason: {refused_file(out)}")
     if summary.passed_over:

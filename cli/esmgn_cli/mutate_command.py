@@ -11,6 +11,7 @@ import typer
 from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import SettingsError
+from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.inference.scan import Scan
@@ -110,7 +111,7 @@ def _print(scan: Scan, *, everything: bool) -> None:
     order = range(len(scan.rows))
     if everything:
         ranked = sorted(order, key=lambda index: -scan.values[index][1])
-        echo(f"{len(ranked)} substitutions; highest and lowest scores:")
+        echo(f"{counted(len(ranked), 'substitution')}; highest and lowest scores:")
         half = _SHOWN // 2
         chosen = ranked[:half] + ranked[half:][-half:]
     else:

@@ -11,6 +11,7 @@ import typer
 
 from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
+from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
@@ -111,7 +112,8 @@ def _notes(predictor: Predictor) -> list[str]:
     calibration = predictor.calibration
     if not predictor.decides:
         return []
-    fitted = f"{calibration.num_proteins} validation proteins, temperature {calibration.temperature:.2f}"
+    proteins = counted(calibration.num_proteins, "validation protein")
+    fitted = f"{proteins}, temperature {calibration.temperature:.2f}"
     notes = [f"scores calibrated on {fitted}"]
     if calibration.threshold is not None:
         notes.append(
@@ -138,9 +140,12 @@ def _about(
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    """The rows; what is said of all of them stands above."""
-    header = [name for name in (rows[0] if rows else ()) if name != "warning"]
+    """The rows, and below them the caveats of proteins; what is true of all proteins is printed above."""
+    header = [name for name in (rows[0] if rows else ()) if name not in ("warning", "caveat")]
     if not header:
         return
     shown = [[f"{row[name]:.3f}" if name == "score" else row[name] for name in header] for row in rows]
     block(table([header, *shown], indent="", width=line_width()))
+    caveats = dict.fromkeys((row["protein"], row["caveat"]) for row in rows if row["caveat"])
+    if caveats:
+        block("\n" + table([("protein", "caveat"), *caveats], indent="", width=line_width()))

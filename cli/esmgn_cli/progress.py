@@ -24,11 +24,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from esmgn_cli.launch import tell
-from esmgn_cli.render import OF_THE_MACHINE, console, echo
+from esmgn_cli.render import OF_THE_MACHINE, block, console, echo, line_width, numbers_table
 from esmgn_cli.runs_command import selected, sparkline
 from esmgn_core import hookimpl
 from esmgn_core.engine.evaluate import Report
@@ -36,7 +35,8 @@ from esmgn_core.engine.interruption import exit_status
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import Outcome
-from esmgn_core.printable import printable
+from esmgn_core.machine.gpu import has_gpu, suggested_encoder
+from esmgn_core.printable import counted, printable
 from esmgn_core.registry import Registry
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -45,6 +45,7 @@ _LABELS_SHOWN = 6
 _CURVE_POINTS, _CURVE_WIDTH = 64, 16
 _NO_COLUMN = {"lr", *OF_THE_MACHINE} - {"residues_per_second"}
 _UNSAID = {"epoch", "lr", "loading_percent"}
+_VALID = "valid_"
 
 
 class _Curve:
@@ -73,14 +74,19 @@ class _Curve:
 
 
 class _Bar(Progress):
-    """A bar; below it a curve of the loss and the latest values; below them how the machine does."""
+    """A bar; below it a curve of the loss and the latest values, the last validation, and the machine's load.
 
-    curve = values = machine = ""
+    Each has a line of its own, so that a narrow terminal does not cut off the validation.
+    """
+
+    curve = values = validation = machine = ""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
-        lines = Text.assemble((self.curve, "cyan"), "  ", self.values), Text(self.machine, style="dim")
-        for line in lines if self.curve else ():
+        lines = [Text.assemble((self.curve, "cyan"), "  ", self.values)] * bool(self.curve)
+        lines += [Text(self.validation)] * bool(self.validation)
+        lines += [Text(self.machine, style="dim")] * bool(self.curve)
+        for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
             yield line
 
@@ -93,7 +99,7 @@ class ProgressDisplay:
         self._last_line = float("-inf")
         self._total_steps = 0
         self._losses = _Curve()
-        self._held_out: dict[str, float] = {}
+        self._validation: dict[str, float] = {}
         self._bar = _Bar(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -108,7 +114,7 @@ class ProgressDisplay:
     def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
         """Say where the run is and start the bar."""
         tell(run=str(run.path.absolute()), started=time.time_ns())
-        self._say(f"run folder {run.path}, {total_steps} steps")
+        self._say(f"run folder {run.path}, {counted(total_steps, 'step')}")
         if run.labels.is_file():
             names = run.recorded_labels()[1]
             more = f" and {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else ""
@@ -122,18 +128,21 @@ class ProgressDisplay:
     @hookimpl
     def esmgn_metrics_logged(self, step: int, values: Mapping[str, float]) -> None:
         """Move the bar, or print a line every few seconds."""
-        self._held_out |= {name: value for name, value in values.items() if name.startswith("valid_")}
-        latest = {name: value for name, value in {**values, **self._held_out}.items() if name not in _UNSAID}
+        self._validation |= {name: value for name, value in values.items() if name.startswith(_VALID)}
+        latest = {name: value for name, value in values.items() if name not in {*_UNSAID, *self._validation}}
         machine = _listed({name: value for name, value in latest.items() if name in OF_THE_MACHINE})
         learned = _listed({name: value for name, value in latest.items() if name not in OF_THE_MACHINE})
+        checked = _listed({name.removeprefix(_VALID): value for name, value in self._validation.items()})
+        validation = f"validation  {checked}" * bool(checked)
         self._losses.add(values.get("loss", math.nan))
         self._bar.curve, self._bar.values, self._bar.machine = str(self._losses), learned, machine
+        self._bar.validation = validation
         self._bar.update(self._task, completed=step)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if not self._console.is_terminal and (due or step == self._total_steps):
             self._last_line = time.monotonic()
-            text = f"step {step}/{self._total_steps}  {learned}  {machine}"
-            self._say(text)
+            parts = (f"step {step}/{self._total_steps}", learned, validation, machine)
+            self._say("  ".join(filter(None, parts)))
 
     @hookimpl
     def esmgn_notice(self, text: str) -> None:
@@ -165,7 +174,7 @@ def _named(name: str, value: float) -> str:
         return f"slowest process {value:.0f}"
     if name == "idle_percent":
         return f"{value:.0f} % idle"
-    return f"{name.replace('valid_', 'held-out ')} {value:.4f}"
+    return f"{name} {value:.4f}"
 
 
 @contextmanager
@@ -200,21 +209,27 @@ def _stopped(outcome: Outcome) -> Iterator[str]:
 
 def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
     run = outcome.run
-    yield f"finished {outcome.progress.step} steps; run folder: {run.path}"
+    yield f"finished {counted(outcome.progress.step, 'step')}; run folder: {run.path}"
     if best := Selection.recorded(run.model):
         yield f"best encoder ({selected(best)}): {run.model}"
     if outcome.report:
         yield f"scores with intervals: {run.results}; predictions: {run.predictions}"
     if run.refused.exists():
         num_refused = len(run.refused.read_text(encoding="utf-8").splitlines()) - 1
-        yield f"{num_refused} structure files left out, with reasons: {run.refused}"
+        yield f"{counted(num_refused, 'structure file')} left out, with reasons: {run.refused}"
     source = run.started_from()
     init = f" --init {shlex.quote(source['path'])}" if source else ""
     yield f"repeat it: {_program()} run {shlex.quote(str(run.config))}{init}"
     if made_up:
         yield ""
         yield "these proteins were made up. Your own structures with the published weights:"
-        yield f"  {_program()} run --seq esm2_650m --struct gearnet --fuse serial --data FOLDER_OF_PDB_FILES"
+        yield f"  {_program()} run {_composition()} --data FOLDER_OF_PDB_FILES"
+
+
+def _composition() -> str:
+    """Flags of a model with published weights that this machine can train."""
+    frozen = "" if has_gpu() else " --set optim.seq_lr_scale=0"
+    return f"--seq {suggested_encoder()} --struct gearnet --fuse serial{frozen}"
 
 
 def _program() -> str:
@@ -237,14 +252,18 @@ def _print_losses(lines: list[dict[str, float]], best: Selection | None = None) 
     num_rows = min(len(lines), _ROWS_IN_SUMMARY)
     borders = {round(row * len(lines) / num_rows) for row in range(num_rows + 1)}
     borders |= {number for number, line in enumerate(lines, 1) if best and line["step"] == best.step}
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        heading = name.replace("residues_per_second", "residues/s").replace("valid_", "validation ")
-        table.add_column(printable(heading), justify="right")
+    rows = [
+        [name.replace("residues_per_second", "residues/s").replace(_VALID, "validation ") for name in names]
+    ]
     for first, last in pairwise(sorted(borders)):
-        mark = "best" if best and lines[last - 1]["step"] == best.step else ""
-        table.add_row(*(_cell(name, lines[first:last]) for name in names), mark)
-    console(width=max(80, 18 * len(names))).print(table)
+        rows.append([_cell(name, lines[first:last]) for name in names])
+    marks = [
+        "",
+        *("best" * bool(best and lines[last - 1]["step"] == best.step) for last in sorted(borders)[1:]),
+    ]
+    if any(marks):
+        rows = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
+    block(numbers_table(rows, width=line_width()))
 
 
 def _is_shown(name: str) -> bool:
@@ -255,10 +274,13 @@ def _print_report(report: Report) -> None:
     """A table of sets and scores with their intervals."""
     if not report:
         return
-    table = Table("", *map(printable, report), box=None, pad_edge=False)
-    for name in next(iter(report.values())):
-        table.add_row(name, *(_score(scores.get(name, {})) for scores in report.values()))
-    console(width=max(80, 28 * len(report))).print("", table, sep="\n")
+    names = list(next(iter(report.values())))
+    size = max(map(len, names))
+    rows = [("".ljust(size), *report)]
+    rows += [
+        (f"{name:{size}}", *(_score(scores.get(name, {})) for scores in report.values())) for name in names
+    ]
+    block("\n" + numbers_table(rows, width=line_width()))
 
 
 def _score(numbers: Mapping[str, float]) -> str:

@@ -72,3 +72,36 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "  ", width: int = _WI
         lines.append((start + wrapped[0]).rstrip())
         lines += [" " * len(start) + line for line in wrapped[1:]]
     return "\n".join(lines)
+
+
+def numbers_table(rows: Sequence[Sequence[str]], *, width: int = _WIDEST) -> str:
+    """Right-aligned columns; those that do not fit ``width`` follow below, beside the first column again.
+
+    No cell is broken. A column without a heading, such as a mark, stays with every part.
+
+    >>> print(numbers_table([("step", "loss", "accuracy", ""), ("10", "0.5", "0.25", "best")], width=18))
+    step  loss
+      10   0.5  best
+    <BLANKLINE>
+    step  accuracy
+      10      0.25  best
+    """
+    columns = list(zip(*([printable(cell) for cell in row] for row in rows), strict=True))
+    sizes = [max(map(len, column)) for column in columns]
+    marks = [number for number in range(1, len(columns)) if not columns[number][0]]
+    kept = sizes[0] + sum(2 + sizes[number] for number in marks)
+    parts: list[list[int]] = []
+    room = 0
+    for number in (number for number in range(1, len(columns)) if number not in marks):
+        if not parts or 2 + sizes[number] > room:
+            parts.append([0])
+            room = width - kept
+        parts[-1].append(number)
+        room -= 2 + sizes[number]
+    return "\n\n".join(
+        "\n".join(
+            "  ".join(f"{columns[number][row]:>{sizes[number]}}" for number in [*part, *marks]).rstrip()
+            for row in range(len(rows))
+        )
+        for part in parts or [[0]]
+    )

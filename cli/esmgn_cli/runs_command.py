@@ -10,6 +10,7 @@ import typer
 
 from esmgn_cli.render import OF_THE_MACHINE, block, echo, line_width, table
 from esmgn_core.errors import shown
+from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.engine.selection import Selection
@@ -52,7 +53,7 @@ def compare(
     one, other = RunSummary.of(first), RunSummary.of(second)
     different = differences(one, other)
     for label, item in (("A", one), ("B", other)):
-        echo(f"{label}  {item.run.path}: {item.steps} steps, {item.state}")
+        echo(f"{label}  {item.run.path}: {counted(item.steps, 'step')}, {item.state}")
         if best := item.best():
             echo(f"   best encoder: {selected(best)}")
     echo("")

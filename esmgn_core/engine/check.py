@@ -18,6 +18,7 @@ from esmgn_core.engine.memory import MemoryEstimate, first_estimate, free_memory
 from esmgn_core.engine.observers import check_trackers
 from esmgn_core.errors import EsmgnError, RunError, WeightsError
 from esmgn_core.model import TrainStep
+from esmgn_core.printable import counted
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
@@ -143,8 +144,9 @@ def _data(blueprint: Blueprint, data: list[ProteinDataset]) -> str:
     data.append(dataset)
     refused = len(getattr(dataset, "refused", ()))
     num_train, num_valid = len(dataset.split("train")), len(dataset.split("valid"))
-    left_out = f", {refused} files left out" if refused else ""
-    lines = [f"data: {num_train:,} training proteins, {num_valid:,} held out{left_out}"]
+    left_out = f", {counted(refused, 'file')} left out" if refused else ""
+    training = counted(num_train, "training protein")
+    lines = [f"data: {training}, {counted(num_valid, 'validation protein')}{left_out}"]
     return "\n  note: ".join([*lines, *getattr(dataset, "notes", ())])
 
 

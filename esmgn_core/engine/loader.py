@@ -14,6 +14,7 @@ from torch import Tensor
 from esmgn_core.draws import Draws, SeededDraws
 from esmgn_core.errors import RunError
 from esmgn_core.model import TrainStep
+from esmgn_core.printable import counted
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.settings import TrainTable
 
@@ -69,7 +70,11 @@ class Schedule(ABC):
         # Every process needs a protein in every step.
         self.steps_per_epoch = min(steps_per_epoch, len(self._groups) // world_size)
         if self.steps_per_epoch == 0:
-            raise RunError(f"{len(indices)} training proteins cannot be shared by {world_size} processes")
+            proteins, processes = (
+                counted(len(indices), "training protein"),
+                counted(world_size, "process", "processes"),
+            )
+            raise RunError(f"{proteins} cannot be shared by {processes}")
         planned = settings.epochs * self.steps_per_epoch
         self.num_steps = min(planned, settings.max_steps or planned)
 

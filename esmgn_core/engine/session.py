@@ -35,6 +35,7 @@ from esmgn_core.engine.state import Checkpoints, Progress
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.model import TrainStep
+from esmgn_core.printable import counted
 from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset
 from esmgn_core.registry import Registry
 from esmgn_core.settings import CacheTable, ComponentTable, RunConfig
@@ -320,8 +321,9 @@ class _Records:
             task = self.blueprint.parts[Kind.DOWNSTREAM][0].name
             run.write_labels(task, self.dataset.label_names)
         data = environment["data"]
-        counts = f"{data['num_train']} training proteins, {data['num_valid']} held out"
-        run.log(f"{counts}, {len(refused)} files refused")
+        training = counted(data["num_train"], "training protein")
+        validation = counted(data["num_valid"], "validation protein")
+        run.log(f"{training}, {validation}, {counted(len(refused), 'file')} refused")
         if passed_over := getattr(self.dataset, "passed_over", ""):
             run.log(passed_over)
         if init:

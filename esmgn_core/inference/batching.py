@@ -10,6 +10,7 @@ from esmgn_core.batch import Protein
 from esmgn_core.errors import EsmgnError
 from esmgn_core.inference.embedding import Embedding
 from esmgn_core.inference.model import Model
+from esmgn_core.printable import counted
 
 
 def plan(lengths: Sequence[int], max_residues: int) -> list[list[int]]:
@@ -46,7 +47,9 @@ def _embed(proteins: list[Protein], model: Model) -> list[Embedding | str]:
         return [*model.embed_batch(proteins)]
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        reason = f"{len(proteins[0])} residues do not fit the memory of {model.device}"
+        reason = (
+            f"a protein of {counted(len(proteins[0]), 'residue')} does not fit the memory of {model.device}"
+        )
     except EsmgnError as error:  # one protein the encoder cannot take, such as a chain too long for ESM-1b
         reason = ": ".join([error.message, *error.hints])
     if len(proteins) == 1:

@@ -16,6 +16,7 @@ from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import load_weights
 from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.inference.model import Model, ModelName, load_model
+from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.protocols import LanguageModel, ResidueTypeHead
 from esmgn_core.registry import Registry, discover
 from esmgn_core.spec import Kind
@@ -109,7 +110,7 @@ def _no_head(name: ModelName, reason: str) -> SettingsError:
         f"{name} has no head that tells amino acids",
         reason,
         "use a run that was pre-trained with residue type prediction: esmgn run --pretext residue_type",
-        "or a language model: --seq esm2_650m",
+        f"or a language model: --seq {suggested_encoder()}",
     )
 
 

@@ -17,6 +17,7 @@ from esmgn_core.errors import StructureError
 from esmgn_core.io import Refusal, read_protein, unique_names
 from esmgn_core.io.files import UnreadableError, bytes_of
 from esmgn_core.io.folders import nothing_found, search
+from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.store import Store, is_store
 from esmgn_core.text import read_text
 
@@ -113,7 +114,7 @@ def find_inputs(
     if fasta and not sequence_only:
         raise StructureError(
             f"{fasta[0]} holds sequences, and this model needs structures",
-            "use a sequence encoder alone: --seq esm2_650m, without --struct and --fuse",
+            f"use a sequence encoder alone: --seq {suggested_encoder()}, without --struct and --fuse",
             "or give structure files of these proteins (PDB or mmCIF)",
         )
     stores = [path for path in paths if path.is_dir() and is_store(path)]

@@ -26,6 +26,7 @@ from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, iter_structures, read_protein
 from esmgn_core.io.folders import search
 from esmgn_core.length import LengthPolicy
+from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.model import JointEncoder
 from esmgn_core.protocols import GraphBuilder
 from esmgn_core.registry import Registry, discover
@@ -257,8 +258,8 @@ def _checked_names(names: dict[str, str]) -> Tables:
         raise SettingsError(
             "no model is named",
             "the folder of a run or of imported weights: --model FOLDER",
-            "or a composition: --seq esm2_650m --struct gearnet --fuse serial",
-            "or a sequence encoder alone: --seq esm2_650m",
+            f"or a composition: --seq {suggested_encoder()} --struct gearnet --fuse serial",
+            f"or a sequence encoder alone: --seq {suggested_encoder()}",
             "see: esmgn list",
         )
     return {kind: {"name": name} for kind, name in names.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from esmgn_core.printable import counted
+
 _NUMBER = re.compile(r"\d+")
 _SHOWN = 3
 
@@ -40,7 +42,7 @@ def _line(group: Sequence[tuple[str, str]]) -> str:
     if len(names) == 1:
         return f"{names[0]}: {note}"
     shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
-    return f"{len(names):,} files: {note} ({shown})"
+    return f"{counted(len(names), 'file')}: {note} ({shown})"
 
 
 def _with_ranges(notes: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from esmgn_core.download import DownloadError, download
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.machine.files import file_digest, write_error
+from esmgn_core.printable import counted
 from esmgn_core.text import read_lines
 
 _AFDB_ARCHIVES = "https://ftp.ebi.ac.uk/pub/databases/alphafold/v2/{}.tar"
@@ -110,7 +111,7 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
             continue
         if reason := _fetch_first(candidates, folder):
             failed[candidates[-1][0]] = reason
-    yield f"{len(entries) - len(failed)} of {len(entries)} entries in {folder}"
+    yield f"{len(entries) - len(failed)} of {counted(len(entries), 'entry', 'entries')} in {folder}"
     yield from (f"{name}: {reason}" for name, reason in failed.items())
 
 
@@ -181,7 +182,7 @@ def _fetch_archive(archive: Archive, folder: Path) -> str:
         _download(url, target, archive.md5, archive.size)
     except DownloadError as error:
         raise DataError(f"cannot download {url}: {error}", "type the command again to go on") from error
-    return f"{target}: {archive.num_structures:,} structures expected"
+    return f"{target}: {counted(archive.num_structures, 'structure')} expected"
 
 
 def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:

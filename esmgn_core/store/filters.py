@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from esmgn_core.printable import counted
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -37,9 +39,9 @@ class Filters:
     def reason(self, row: Mapping[str, Any]) -> str:
         """Why a protein with this row of the index is left out; empty if it is not."""
         if row["length"] < self.min_length:
-            return f"{row['length']} residues, fewer than --min-length {self.min_length}"
+            return f"{counted(row['length'], 'residue')}, fewer than --min-length {self.min_length}"
         if self.max_length and row["length"] > self.max_length:
-            return f"{row['length']} residues, more than --max-length {self.max_length}"
+            return f"{counted(row['length'], 'residue')}, more than --max-length {self.max_length}"
         if row["mean_plddt"] is not None and row["mean_plddt"] < self.min_plddt:
             return f"mean pLDDT {row['mean_plddt']:.1f}, less than --min-plddt {self.min_plddt:g}"
         if self.max_resolution and (row["resolution"] or 0) > self.max_resolution:
@@ -47,5 +49,5 @@ class Filters:
                 f"resolution {row['resolution']:g} A, coarser than --max-resolution {self.max_resolution:g}"
             )
         if self.max_chains and row["num_chains"] > self.max_chains:
-            return f"{row['num_chains']} chains, more than --max-chains {self.max_chains}"
+            return f"{counted(row['num_chains'], 'chain')}, more than --max-chains {self.max_chains}"
         return ""

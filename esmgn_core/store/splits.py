@@ -100,7 +100,7 @@ def read_clusters(path: Path, names: Collection[str] = ()) -> list[tuple[str, st
     members = {member for _, member in pairs}
     if lacking := [name for name in names if name not in members]:
         raise DataError(
-            f"{path} has no cluster for {len(lacking)} proteins, such as '{lacking[0]}'",
+            f"{path} has no cluster for {counted(len(lacking), 'protein')}, such as '{lacking[0]}'",
             "cluster the proteins of this store: esmgn data export STORE --fasta FILE",
         )
     return pairs

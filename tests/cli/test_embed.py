@@ -44,6 +44,12 @@ def test_a_folder_is_embedded_and_what_was_written_is_said(
     assert "7 of them were there before" in again.out
 
 
+def test_one_protein_is_written_in_the_singular(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
+    command = ("embed", folder / "protein0.pdb", "-o", tmp_path / "out.npz", *MODEL, "--devices", "cpu")
+    assert esmgn(*command).out.startswith("1 protein, ")
+    assert "1 of them was there before" in esmgn(*command).out
+
+
 SLOW_PROGRAM = """
 import signal, time
 from esmgn_cli.__main__ import main

@@ -21,6 +21,7 @@ from esmgn_core.inference.job import Options, Summary, embed_files, refused_file
 from esmgn_core.inference.model import Model, load_model
 from esmgn_core.inference.stored import read_proteins
 from esmgn_core.io import find_structures
+from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.store import BuildOptions, build
 
 from ..conftest import pdb_text
@@ -197,7 +198,7 @@ def test_sequences_for_a_model_that_reads_structures_are_refused(tmp_path: Path)
     with pytest.raises(StructureError) as caught:
         embed_files(SMALL, [tmp_path / "x.fasta"], tmp_path / "out.npz", NPZ)
     assert "holds sequences, and this model needs structures" in str(caught.value)
-    assert "a sequence encoder alone: --seq esm2_650m" in str(caught.value)
+    assert f"a sequence encoder alone: --seq {suggested_encoder()}" in str(caught.value)
 
 
 def test_a_sequence_encoder_reads_the_sequence_of_a_structure(

@@ -21,6 +21,7 @@ from esmgn_core.inference.batching import embed_all, plan
 from esmgn_core.inference.embedding import Residue
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.io import Refusal
+from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.published.convert import import_file
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
@@ -219,7 +220,7 @@ def test_a_model_that_is_not_there_is_named(name: ModelName, message: str) -> No
 def test_the_message_without_a_model_shows_how_to_name_one() -> None:
     with pytest.raises(SettingsError) as caught:
         load_model(ModelName())
-    assert "a composition: --seq esm2_650m --struct gearnet --fuse serial" in str(caught.value)
+    assert f"a composition: --seq {suggested_encoder()} --struct gearnet --fuse serial" in str(caught.value)
 
 
 def test_features_of_the_sequence_encoder_are_computed_once_for_all_embeddings(

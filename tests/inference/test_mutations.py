@@ -27,6 +27,7 @@ from esmgn_core.inference.predictor import Predictor
 from esmgn_core.inference.tables import write_table
 from esmgn_core.inference.variants import Addresses, MutationError, parse_list
 from esmgn_core.io import read_protein
+from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.published.convert import import_file
 from esmgn_core.registry import discover
 
@@ -174,7 +175,7 @@ def test_a_run_that_never_had_a_head_is_refused(tmp_path: Path) -> None:
         f"{run} has no head that tells amino acids",
         "  its sequence encoder started from random weights, without such a head",
         "  use a run that was pre-trained with residue type prediction: esmgn run --pretext residue_type",
-        "  or a language model: --seq esm2_650m",
+        f"  or a language model: --seq {suggested_encoder()}",
     ]
 
 

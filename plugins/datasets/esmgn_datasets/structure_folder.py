@@ -13,6 +13,7 @@ from esmgn_core.errors import SettingsError, StructureError
 from esmgn_core.io import Refusal, read_structures, unique_names
 from esmgn_core.io.folders import Found, nothing_found, passed_over_text, search
 from esmgn_core.io.notes import group_notes
+from esmgn_core.printable import counted
 from esmgn_core.related import SHARED, split_proteins
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares, Split
@@ -99,9 +100,9 @@ class StructureFolder:
 
 def _wrong_length(length: int, settings: StructureFolder.Settings) -> str:
     if length < settings.min_length:
-        return f"{length} residues, fewer than min_length {settings.min_length}"
+        return f"{counted(length, 'residue')}, fewer than min_length {settings.min_length}"
     if settings.max_length is not None and length > settings.max_length:
-        return f"{length} residues, more than max_length {settings.max_length}"
+        return f"{counted(length, 'residue')}, more than max_length {settings.max_length}"
     return ""
 
 

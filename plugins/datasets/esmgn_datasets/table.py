@@ -222,7 +222,7 @@ class Table(LabelledProteins):
         suffixes = ("", ":mutant")
         proteins = [replace(item, name=name + end) for item, end in zip(proteins, suffixes, strict=False)]
         if len({len(protein) for protein in proteins}) > 1:
-            return Refusal(paths[0], f"{len(proteins[0])} residues, its mutant {len(proteins[1])}")
+            return Refusal(paths[0], f"{counted(len(proteins[0]), 'residue')}, its mutant {len(proteins[1])}")
         return proteins
 
 

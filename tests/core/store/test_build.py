@@ -187,7 +187,7 @@ def test_filters_refuse_with_the_reason(folder, make):
     store = make(folder, filters=filters)
     assert len(store) == 0
     found = reasons(store)
-    assert found["single"] == "1 residues, fewer than --min-length 3"
+    assert found["single"] == "1 residue, fewer than --min-length 3"
     assert found["long"] == "120 residues, more than --max-length 100"
     assert found["two_chains"] == "2 chains, more than --max-chains 1"
     assert found["predicted"].endswith("less than --min-plddt 101")

@@ -318,7 +318,7 @@ def test_the_newest_version_of_an_entry_is_taken_and_none_asked_for_twice(server
     (server / "AF-P12345-F1-model_v6.pdb").write_text("newer")
     for _ in range(2):
         assert list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out")) == [
-            f"1 of 1 entries in {tmp_path / 'out'}"
+            f"1 of 1 entry in {tmp_path / 'out'}"
         ]
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["AF-P12345-F1-model_v6.pdb"]
         (server / "AF-P12345-F1-model_v6.pdb").unlink(missing_ok=True)
