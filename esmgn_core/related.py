@@ -117,6 +117,18 @@ def split_proteins(
     return splits, [described(splits, groups, shares, shared)]
 
 
+def divided(groups: Sequence[int], splits: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of related proteins of different splits: one for each group and pair of splits.
+
+    The two may be related through others.
+    """
+    first: dict[int, dict[str, int]] = {}
+    for place, (group, split) in enumerate(zip(groups, splits, strict=True)):
+        first.setdefault(group, {}).setdefault(split, place)
+    found = (list(by_split.values()) for by_split in first.values())
+    return [(places[0], other) for places in found for other in places[1:]]
+
+
 def described(splits: Sequence[str], groups: Integers, shares: Shares, shared: float) -> str:
     """How proteins were split and what was compared, in a sentence for the user."""
     asked = {"train": True, "valid": shares.valid > 0, "test": shares.test > 0}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from esmgn_core.errors import DataError
 from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.printable import counted
-from esmgn_core.related import SHARED, Groups, related
+from esmgn_core.related import SHARED, Groups, divided, related
 from esmgn_core.splits import Shares, assign
 from esmgn_core.store.reader import Store
 from esmgn_core.text import read_lines
@@ -132,24 +132,20 @@ def clusters_by_identity(store: Store, identity: float) -> list[tuple[str, str]]
 
 
 def leaks(store: Store, splits: Mapping[str, str], groups: NDArray[np.int64]) -> list[tuple[str, str]]:
-    """Pairs of related proteins of different splits: one for each group and pair of splits.
-
-    The two may be related through others.
+    """Pairs of related proteins of different splits, see :func:`esmgn_core.related.divided`.
 
     Raises:
         DataError: no protein of the store is in the splits.
     """
-    first: dict[int, dict[str, str]] = {}
-    for name, group in zip(store.names, groups.tolist(), strict=True):
-        if name in splits:
-            first.setdefault(group, {}).setdefault(splits[name], name)
-    if not first:
+    rows = [row for row, name in enumerate(store.names) if name in splits]
+    names = [store.names[row] for row in rows]
+    if not rows:
         example = f"such as '{next(iter(splits))}'" if splits else "it is empty"
         raise DataError(
             f"no protein of the splits is in {store.path}: {example}", f"see: esmgn data list {store.path}"
         )
-    found = (list(by_split.values()) for by_split in first.values())
-    return [(names[0], other) for names in found for other in names[1:]]
+    pairs = divided(groups[rows].tolist(), [splits[name] for name in names])
+    return [(names[one], names[other]) for one, other in pairs]
 
 
 def group_sizes(groups: NDArray[np.int64]) -> tuple[int, int]:

@@ -18,10 +18,10 @@ from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.io import Refusal, find_structures
 from esmgn_core.io.files import structure_name
 from esmgn_core.printable import counted
-from esmgn_core.related import SHARED, split_proteins
+from esmgn_core.related import SHARED, Chains, checked, divided, related, split_proteins
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares
-from esmgn_datasets.cells import Mistakes, Row, read_rows, shown
+from esmgn_datasets.cells import MISSING, Mistakes, Row, read_rows, shown
 from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
 from esmgn_datasets.table_labels import TableLabels
 
@@ -69,7 +69,7 @@ class Table(LabelledProteins):
         split_column: str | None = _SPLIT_COLUMN
         """Column with ``train``, ``valid`` or ``test`` (or ``test_...``, a test set of its own); rows
         with an empty cell are not used. Without a column ``split`` the dataset makes the splits itself."""
-        separator: str = ","
+        separator: str = Field(",", min_length=1)
         """What stands between the classes of a cell."""
         classes: Path | None = None
         """A file of class names, one a line, that gives their order; not set: all in the table, sorted."""
@@ -126,8 +126,8 @@ class Table(LabelledProteins):
                 )
         if settings.kind != "regression" and len(settings.labels) > 1:
             raise SettingsError(f"data.labels must be one column for '{settings.kind}'")
-        if not settings.labels:
-            raise SettingsError("data.labels names no column")
+        if len(set(settings.labels)) != len(settings.labels) or not settings.labels:
+            raise SettingsError("data.labels must name one column or more, each once")
         self._has_splits = settings.split_column in columns
         used = [row for row in rows if not self._has_splits or row[settings.split_column or ""]]
         if not used:
@@ -176,19 +176,36 @@ class Table(LabelledProteins):
         mistakes.check()
         if not settings.group_column:
             gathered.notes += _contradictions(groups, classes=settings.kind == "multilabel")
+        names, proteins = (
+            [row[settings.file_column] for row, _, _ in groups],
+            [group[0] for _, group, _ in groups],
+        )
         if self._has_splits:
             splits = [_split_name(row[settings.split_column or ""]) for row, _, _ in groups]
+            gathered.notes += self._leaks(names, proteins, splits)
         else:
-            splits, notes = split_proteins(
-                [row[settings.file_column] for row, _, _ in groups],
-                [group[0] for _, group, _ in groups],
-                Shares(settings.valid_fraction, settings.test_fraction),
-                shared=settings.shared_kmers,
-            )
+            shares = Shares(settings.valid_fraction, settings.test_fraction)
+            splits, notes = split_proteins(names, proteins, shares, shared=settings.shared_kmers)
             gathered.notes += notes
         for split, (_, group, values) in zip(splits, groups, strict=True):
             gathered.add(split, group, values)
         return gathered
+
+    def _leaks(
+        self, names: Sequence[str], proteins: Sequence[Protein], splits: Sequence[str]
+    ) -> Iterator[str]:
+        """Note how many groups of related proteins the given splits divide between training and the rest."""
+        shared = self._settings.shared_kmers
+        keys = [protein.sequence for protein in proteins]
+        groups = related(names, keys, Chains.of(proteins), shared=shared)
+        sides = ["train" if split == "train" else "" for split in splits]
+        if leaks := divided(groups.tolist(), sides):
+            one, other = leaks[0]
+            yield (
+                f"the given splits divide {counted(len(leaks), 'group')} of related proteins between training and "
+                f"evaluation, such as {shown(names[one])} ({splits[one]}) and {shown(names[other])} "
+                f"({splits[other]}); {'; '.join(checked(shared))}"
+            )
 
     def _files(self, row: Row) -> list[Path]:
         settings = self._settings
@@ -203,7 +220,8 @@ class Table(LabelledProteins):
             name = f"{name}:{chain}"
         # A slash would say that proteins of one folder belong together.
         name = name.replace("/", ":")
-        return f"{row[settings.group_column]}/{name}" if settings.group_column else name
+        group = row[settings.group_column] if settings.group_column else ""
+        return f"{group}/{name}" if group and group not in MISSING else name
 
     def _group(
         self, row: Row, paths: Sequence[Path], found: Mapping[Path, Protein | Refusal]
@@ -211,7 +229,8 @@ class Table(LabelledProteins):
         settings = self._settings
         proteins, taken = [], ""
         for path in paths:
-            protein = found.get(path, Refusal(path, "there is no such file"))
+            reason = "there is no such file" if path.suffix or not path.is_dir() else "no file is named"
+            protein = found.get(path, Refusal(path, f"{reason} (row {row.number})"))
             if isinstance(protein, Protein) and settings.chain_column:
                 protein = _chain(protein, row[settings.chain_column], path)
                 taken = taken or (protein.chains[0] if isinstance(protein, Protein) else "")

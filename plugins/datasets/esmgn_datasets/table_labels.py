@@ -156,9 +156,12 @@ def _alike(names: Iterable[str], key: Callable[[str], object]) -> list[tuple[str
 
 
 def _number(name: str) -> float | None:
-    """The finite number that a name writes, in digits of any script; ``None`` if it writes none."""
+    """The whole number that a name writes, in digits of any script; ``None`` if it writes none.
+
+    Others are not compared: the EC numbers 1.1 and 1.10 are two classes.
+    """
     try:
         value = math.nan if "_" in name else float(name)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if value.is_integer() else None

@@ -179,7 +179,7 @@ def test_empty_cells_and_rows_as_spreadsheets_append_them_are_passed_over(folder
 def test_rows_without_a_file_are_left_out_with_the_reason(folder):
     dataset = build(write(folder, f"{ROWS}missing,enzyme,train\n"))
     assert [(item.path.name, item.reason) for item in dataset.refused] == [
-        ("missing", "there is no such file")
+        ("missing", "there is no such file (row 7)")
     ]
 
 
@@ -328,6 +328,12 @@ def test_one_number_written_in_two_ways_is_not_two_classes(folder, kind, other):
     assert len(build(write(folder, text), kind=kind, classes=classes).label_names) == 3
 
 
+def test_ec_numbers_are_not_numbers(folder):
+    """EC 1.1 and EC 1.10 are two classes."""
+    dataset = build(write(folder, 'file,label,split\nlong,"1,1.1",train\npair,"1,1.10",train\n'))
+    assert dataset.label_names == ("1", "1.1", "1.10")
+
+
 def test_classes_that_differ_in_case_are_noted(folder):
     dataset = build(write(folder, "file,label,split\nlong,enzyme,train\npair,Enzyme,train\n"))
     assert dataset.notes == ["the classes 'Enzyme' and 'enzyme' differ only in case or width"]
@@ -374,3 +380,33 @@ def test_a_file_of_classes_names_each_once(folder, text, message):
     (folder / "classes.txt").write_text(text)
     with pytest.raises(SettingsError, match=message):
         build(write(folder, ROWS), classes=folder / "classes.txt")
+
+
+def test_a_row_without_the_name_of_a_file_is_left_out_with_its_number(folder):
+    dataset = build(write(folder, "file,label,split\n,1,train\nlong,2,train\n"), **REGRESSION)
+    assert [item.reason for item in dataset.refused] == ["no file is named (row 2)"]
+
+
+def test_a_missing_group_is_a_group_of_its_own(folder):
+    text = "file,label,target,split\nlong,1,t1,train\npair,2,nan,train\nsingle,3,,train\n"
+    dataset = build(write(folder, text), group_column="target", **REGRESSION)
+    assert [dataset[index].name for index in range(3)] == ["t1/long", "pair", "single"]
+
+
+def test_given_splits_that_divide_relatives_are_noted(folder):
+    long = example_proteins()[2]
+    changed = long.residue_type.clone()
+    changed[50] = (changed[50] + 1) % 20
+    write_pdb(replace(long, name="mutant", residue_type=changed), folder / "files" / "mutant.pdb")
+    text = "file,label,split\n{},1,train\nmutant,1,{}\npair,1,valid\n"
+    assert build(write(folder, text.format(long.name, "train")), **REGRESSION).notes == []
+    [note] = build(write(folder, text.format(long.name, "test")), **REGRESSION).notes
+    assert note.startswith(
+        "the given splits divide 1 group of related proteins between training and evaluation, "
+        f"such as '{long.name}' (train) and 'mutant' (test); checked: identical sequences, "
+    )
+
+
+def test_labels_name_each_column_once(folder):
+    with pytest.raises(SettingsError, match="each once"):
+        build(write(folder, "file,x,split\nlong,1,train\n"), labels=["x", "x"], **REGRESSION)
