@@ -1,6 +1,7 @@
 """Download of one large file over HTTP that survives broken connections."""
 
 import logging
+import os
 import re
 import sys
 import time
@@ -12,9 +13,13 @@ from typing import cast
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from esmgn_core.errors import SettingsError
 from esmgn_core.printable import printable
 
 logger = logging.getLogger(__name__)
+
+_OFFLINE, _HUB_OFFLINE = "ESMGN_OFFLINE", "HF_HUB_OFFLINE"
+_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 _CHUNK = 1 << 20
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -27,6 +32,30 @@ class DownloadError(Exception):
 
 class _BrokenConnectionError(Exception):
     """The transfer stopped early; trying again may help."""
+
+
+def offline(*, hub: bool = False) -> str:
+    """The variable that forbids connections, such as ``ESMGN_OFFLINE``; empty if none does.
+
+    ``ESMGN_OFFLINE`` forbids every connection, ``HF_HUB_OFFLINE`` those to the Hub of Hugging Face. Both
+    take 1, true, yes or on, and 0, false, no or off, in capitals or not.
+
+    Args:
+        hub: the connection is one to the Hub of Hugging Face.
+
+    Raises:
+        SettingsError: a variable has another value.
+    """
+    for name in (_OFFLINE, _HUB_OFFLINE) if hub else (_OFFLINE,):
+        value = os.environ.get(name, "").strip()
+        if value.lower() in _YES:
+            return name
+        if value.lower() not in _NO:
+            raise SettingsError(
+                f"{name}={value} in the environment is neither yes nor no",
+                f"never connect: {name}=1; connect where needed: {name}=0",
+            )
+    return ""
 
 
 def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, backoff: float = 1.0) -> None:
@@ -42,9 +71,11 @@ def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, 
         backoff: pause after the first failure, in seconds; doubled after each further one.
 
     Raises:
-        DownloadError: the server refuses the file, or all attempts failed.
+        DownloadError: connections are forbidden, the server refuses the file, or all attempts failed.
         OSError: ``part`` cannot be written.
     """
+    if forbidden := offline():
+        raise DownloadError(f"{forbidden} is set")
     failures, furthest = 0, _size(part)
     while True:
         try:

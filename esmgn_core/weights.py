@@ -23,7 +23,7 @@ from filelock import FileLock
 from pydantic import Field, model_validator
 from safetensors.torch import load_file as load_safetensors
 
-from esmgn_core.download import DownloadError, download
+from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import WeightsError, WriteError
 from esmgn_core.machine.files import cache_dir as cache_dir
 from esmgn_core.machine.files import file_sha256 as file_sha256
@@ -112,8 +112,8 @@ def fetch(
     if found is not None:
         return found
     target = _weights_dir() / checkpoint.filename
-    if os.environ.get("ESMGN_OFFLINE", "") not in ("", "0"):
-        raise _unavailable(checkpoint, "ESMGN_OFFLINE is set", setting, refused)
+    if forbidden := offline():
+        raise _unavailable(checkpoint, f"{forbidden} is set", setting, refused)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(_beside(target, ".lock")):

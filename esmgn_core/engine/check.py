@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.download import offline
 from esmgn_core.engine.distributed import autocast_dtype, pick_device
 from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.memory import MemoryEstimate, first_estimate, free_memory_of, parameter_memory
@@ -108,9 +109,9 @@ def _weights(blueprint: Blueprint) -> str:
         return "weights: random" if weights == "random" else "weights: none to load"
     if path := locate(checkpoint):
         return f"weights: {path}"
-    if os.environ.get("ESMGN_OFFLINE") == "1":
+    if forbidden := offline():
         raise WeightsError(
-            f"weights are not on this machine, and ESMGN_OFFLINE forbids to fetch them: {checkpoint.url}",
+            f"weights are not on this machine, and {forbidden} forbids to download them: {checkpoint.url}",
             f"fetch them where there is a network: esmgn weights fetch {blueprint.config.seq.name}",
         )
     return f"weights: not on this machine, will be downloaded from {checkpoint.url}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from esmgn_core.download import DownloadError, download
+from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.machine.files import file_digest, write_error
 from esmgn_core.printable import counted
@@ -23,6 +22,8 @@ _AFDB_ENTRY = "https://alphafold.ebi.ac.uk/files/AF-{}-F1-model_v{}.pdb"
 _RCSB_ENTRY = "https://files.rcsb.org/download/{}.cif.gz"
 _AFDB_VERSIONS = (6, 4)
 """Versions of an entry of AlphaFold DB that are asked for, one after another."""
+_SHOWN = 10
+"""Entries that a message lists at most."""
 _PAUSE = 0.1
 """Seconds between entries, so as not to burden the servers."""
 
@@ -86,8 +87,8 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
         only: of a set, the archives that have one of these texts in their names.
 
     Raises:
-        DataError: the name is unknown, a line is no identifier, there is no network to be used, or an archive
-            cannot be had or has another checksum or size.
+        DataError: the name is unknown, a line is no identifier, connections are forbidden, an archive cannot
+            be had or has another checksum or size, or none of the entries can be had.
     """
     if what in (*SETS, LATEST):
         archives = SETS[what] if what in SETS else _listed(folder)
@@ -105,12 +106,18 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
         )
         raise DataError(f"no such set or file: {what}", *hints)
     entries = list(dict.fromkeys(_entries(path)))
+    if not entries:
+        raise DataError(f"no identifiers in {path}", "expected a PDB id or a UniProt accession in each line")
     failed = {}
     for candidates in entries:
         if any((folder / name).exists() for name, _ in candidates):
             continue
         if reason := _fetch_first(candidates, folder):
             failed[candidates[-1][0]] = reason
+    if len(failed) == len(entries):
+        reasons = [f"{name}: {reason}" for name, reason in failed.items()]
+        more = [f"and {len(reasons) - _SHOWN} more"] * (len(reasons) > _SHOWN)
+        raise DataError(f"none of {counted(len(entries), 'entry', 'entries')} was fetched", *reasons[:_SHOWN], *more)
     yield f"{len(entries) - len(failed)} of {counted(len(entries), 'entry', 'entries')} in {folder}"
     yield from (f"{name}: {reason}" for name, reason in failed.items())
 
@@ -187,8 +194,8 @@ def _fetch_archive(archive: Archive, folder: Path) -> str:
 
 def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
     """Download into a file beside ``target``, check it, and put it in place."""
-    if os.environ.get("ESMGN_OFFLINE", "") not in ("", "0"):
-        raise DataError(f"{url} is not here, and ESMGN_OFFLINE is set")
+    if forbidden := offline():
+        raise DataError(f"{url} is not here, and {forbidden} is set")
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

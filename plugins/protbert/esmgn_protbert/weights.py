@@ -1,9 +1,9 @@
 """ProtBERT's weights in the format of Hugging Face: a folder, or a repository of their Hub."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+from esmgn_core.download import offline
 from esmgn_core.errors import WeightsError
 from esmgn_protbert.library import BertConfig, try_to_load_from_cache
 from esmgn_protbert.tokens import VOCABULARY
@@ -19,12 +19,12 @@ def load(kind: type[Any], source: Path | str, **options: Any) -> Any:
     """
     if isinstance(source, Path):
         _check_folder(source)
-    offline = os.environ.get("ESMGN_OFFLINE", "") not in ("", "0")
+    local = bool(offline(hub=True))
     try:
-        config = BertConfig.from_pretrained(source, local_files_only=offline)
+        config = BertConfig.from_pretrained(source, local_files_only=local)
         _check_config(source, config)
         model, report = kind.from_pretrained(
-            source, config=config, local_files_only=offline, output_loading_info=True, **options
+            source, config=config, local_files_only=local, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -313,6 +313,16 @@ def test_entries_are_downloaded_by_id_and_accession_and_the_missing_are_named(tm
     assert found == {"1abc.cif.gz", "AF-P12345-F1-model_v4.pdb"}
 
 
+@pytest.mark.usefixtures("server")
+def test_a_list_of_which_nothing_can_be_fetched_is_an_error(tmp_path):
+    (tmp_path / "ids.txt").write_text("9xyz\n9xyy\n")
+    with pytest.raises(DataError, match=r"none of 2 entries was fetched\n  9xyz\.cif\.gz: HTTP 404"):
+        list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out"))
+    (tmp_path / "ids.txt").write_text("# nothing\n")
+    with pytest.raises(DataError, match="no identifiers in"):
+        list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out"))
+
+
 def test_the_newest_version_of_an_entry_is_taken_and_none_asked_for_twice(server, tmp_path):
     (tmp_path / "ids.txt").write_text("P12345\n")
     (server / "AF-P12345-F1-model_v6.pdb").write_text("newer")
