@@ -45,8 +45,10 @@ def predict(
     1abc.pdb.
     """
     from esmgn_core.inference.inputs import find_inputs
+    from esmgn_core.inference.model import ModelName, plan_model
+    from esmgn_core.inference.outputs import check_writable
     from esmgn_core.inference.page import viewer_files, write_page
-    from esmgn_core.inference.predictor import Predictor, find_run, predict_files
+    from esmgn_core.inference.predictor import Predictor, check_predicts, find_run, predict_files
     from esmgn_core.inference.tables import check_table_path, write_table
     from esmgn_core.io.folders import passed_over_text
     from esmgn_core.io.notes import group_notes
@@ -55,10 +57,13 @@ def predict(
         check_table_path(out)
     if page:
         viewer_files()
+        check_writable(page, flag="--html")
     run = find_run(task)
-    predictor = Predictor(run, device=device)
+    check_predicts(run)
+    plan = plan_model(ModelName(folder=str(run)))
     others = Counter[str]()
-    inputs = find_inputs(paths, sequence_only=False, features=predictor.model.features, passed_over=others)
+    inputs = find_inputs(paths, sequence_only=False, features=plan.features, passed_over=others)
+    predictor = Predictor(run, device=device)
     found: list[tuple[Protein, list[Prediction]]] = []
     refused: list[Refusal] = []
     with model_options.bar("predicting") as report:

@@ -27,6 +27,7 @@ from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.memory import first_estimate, free_memory_of
 from esmgn_core.engine.observers import Observers, check_trackers
+from esmgn_core.engine.planned import check_planned
 from esmgn_core.engine.provenance import changes_since, data_fingerprint
 from esmgn_core.engine.run_folder import RunFolder, environment
 from esmgn_core.engine.sharding import is_sharded, shard
@@ -122,6 +123,7 @@ def _run(
     ):
         _hold(held, resume, world)
         dataset = blueprint.dataset()
+        check_planned(blueprint, dataset)
         step, downstream = _train_step(blueprint, dataset, world)
         if init:
             init.fill(step.encoder, registry)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import Residue
+from esmgn_core.inference.outputs import check_writable
 from esmgn_core.inference.variants import Variant
 from esmgn_core.machine.files import written_atomically
 
@@ -63,13 +64,14 @@ def draw_heatmap(
 
 
 def check_picture_path(path: Path) -> None:
-    """Refuse an ending that names no picture format, before anything is computed.
+    """Refuse a file that names no picture format or cannot be written, before anything is computed.
 
     Raises:
-        RunError: the ending is none of ``.png``, ``.svg``, ``.pdf``.
+        RunError: the ending is none of ``.png``, ``.svg``, ``.pdf``, or the folder cannot be written to.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise RunError(f"the ending of {path} names no picture format (--picture)", "endings: .png .svg .pdf")
+    check_writable(path, flag="--picture")
 
 
 def _grid(scores: Sequence[tuple[Variant, float]]) -> tuple[list[Residue], NDArray[np.float64]]:

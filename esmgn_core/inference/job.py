@@ -23,7 +23,8 @@ from esmgn_core.inference.assemble import Assembled
 from esmgn_core.inference.batching import embed_all
 from esmgn_core.inference.files import write_embeddings
 from esmgn_core.inference.inputs import Input, find_inputs
-from esmgn_core.inference.model import Model, ModelName, load_model
+from esmgn_core.inference.model import Model, ModelName, load_model, plan_model
+from esmgn_core.inference.outputs import check_writable
 from esmgn_core.inference.parts import LEVELS, Part, PartFolder, Record
 from esmgn_core.inference.stored import read_metadata
 from esmgn_core.io import Refusal
@@ -125,6 +126,7 @@ def embed_files(
         EsmgnError: no input, no such model, no protein in any input, a file in the way, or another process
             that writes ``out``.
     """
+    check_out(out, overwrite=options.overwrite)
     with write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     busy = f"another process writes {out}"
@@ -135,11 +137,12 @@ def embed_files(
 def _embed_files(
     name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None
 ) -> Summary:
-    model = load_model(name, device=options.devices[0], precision=options.precision)
+    plan = plan_model(name)
     others = Counter[str]()
     inputs = find_inputs(
-        paths, sequence_only=model.sequence_only, features=model.features, passed_over=others
+        paths, sequence_only=plan.sequence_only, features=plan.features, passed_over=others
     )
+    model = plan.load(device=options.devices[0], precision=options.precision)
     keyed = [(item, item.key()) for item in inputs]
     about = {"fingerprint": model.fingerprint, "level": options.level}
     digest = hashlib.sha256(json.dumps([about, [key for _, key in keyed]]).encode()).hexdigest()
@@ -181,14 +184,29 @@ def _embed_files(
     return summary
 
 
+def check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse a file that cannot be written, before weights are downloaded for it.
+
+    Raises:
+        RunError: its folder cannot be written to, or no job made the file and it is not to be replaced.
+    """
+    check_writable(out, flag="--out", parents=True)
+    if out.exists() and not overwrite and read_metadata(out) is None:
+        raise _something_else(out)
+
+
+def _something_else(out: Path) -> RunError:
+    return RunError(
+        f"{out} exists and holds something else (--out)",
+        "it is no embedding file, or was made with another model, level or other inputs",
+        "name another file, or replace it: --overwrite",
+    )
+
+
 def _finished_before(out: Path, digest: str, num_inputs: int) -> Summary:
     metadata = read_metadata(out) or {}
     if metadata.get("job") != digest:
-        raise RunError(
-            f"{out} exists and holds something else (--out)",
-            "it is no embedding file, or was made with another model, level or other inputs",
-            "name another file, or replace it: --overwrite",
-        )
+        raise _something_else(out)
     summary = {**metadata["summary"], "num_reused": num_inputs}
     lists = {name: tuple(summary.get(name, ())) for name in ("random_parts", "notes")}
     return Summary(**{**summary, **lists})

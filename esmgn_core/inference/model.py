@@ -227,13 +227,51 @@ class Model:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def load_model(
-    name: ModelName, *, device: str = "auto", precision: str = "fp32", registry: Registry | None = None
-) -> Model:
-    """Load the encoder that ``name`` stands for.
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelPlan:
+    """A model that was named and checked, before its weights are read or downloaded.
+
+    Attributes:
+        name: what it is loaded from.
+        blueprint: its checked configuration.
+        folder: the folder of a run or of imported weights, if it is one.
+        registry: all components.
+    """
+
+    name: ModelName
+    blueprint: Blueprint
+    folder: EncoderFolder | None
+    registry: Registry
+
+    @property
+    def sequence_only(self) -> bool:
+        """True if the model is a sequence encoder alone."""
+        return _sequence_only(self.name, self.folder)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Features of residues that the model takes, see :class:`Model`."""
+        return () if self.sequence_only else columns_of(self.blueprint.config.inputs.residue)
+
+    def load(self, *, device: str = "auto", precision: str = "fp32") -> Model:
+        """The model; its weights are downloaded if they are not on this machine.
+
+        Raises:
+            EsmgnError: no such device, or the weights cannot be had.
+        """
+        chosen = pick_device(device)
+        return Model(
+            self.name, self.blueprint, self.folder, registry=self.registry, device=chosen, precision=precision
+        )
+
+
+def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPlan:
+    """Check the name and the settings of a model without reading its weights.
+
+    Commands that read files call it first, and load the model once the files are known to be usable.
 
     Raises:
-        EsmgnError: there is no such folder, component or setting, or its weights cannot be had.
+        EsmgnError: there is no such folder, component or setting.
     """
     registry = registry or discover()
     layers, origins, folder = [], [], None
@@ -249,8 +287,18 @@ def load_model(
         layers, origins = [_checked_names(name.names)], [""]
     changes = parse_assignments(name.changes)
     blueprint = draw_up(registry, configure(registry, [*layers, changes], [*origins, "--set"]))
-    chosen = pick_device(device)
-    return Model(name, blueprint, folder, registry=registry, device=chosen, precision=precision)
+    return ModelPlan(name, blueprint, folder, registry)
+
+
+def load_model(
+    name: ModelName, *, device: str = "auto", precision: str = "fp32", registry: Registry | None = None
+) -> Model:
+    """Load the encoder that ``name`` stands for.
+
+    Raises:
+        EsmgnError: there is no such folder, component or setting, or its weights cannot be had.
+    """
+    return plan_model(name, registry=registry).load(device=device, precision=precision)
 
 
 def _checked_names(names: dict[str, str]) -> Tables:

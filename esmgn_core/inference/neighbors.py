@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from esmgn_core.errors import RunError, SettingsError, did_you_mean
-from esmgn_core.inference.model import ModelName, load_model
+from esmgn_core.inference.model import ModelName, plan_model
 from esmgn_core.inference.stored import ProteinTable, read_proteins
+from esmgn_core.io import read_protein
 from esmgn_core.io.files import structure_name
 from esmgn_core.printable import counted
 
@@ -168,15 +169,15 @@ def _unit(vectors: Vectors) -> Vectors:
 
 def _embedded(query: Path, table: ProteinTable, file: Path, device: str) -> Vectors:
     metadata = table.metadata
-    model = load_model(
-        ModelName.from_record(metadata["model"]), device=device, precision=metadata["precision"]
-    )
+    plan = plan_model(ModelName.from_record(metadata["model"]))
+    protein = read_protein(query, features=plan.features)
+    model = plan.load(device=device, precision=metadata["precision"])
     if model.fingerprint != metadata["fingerprint"]:
         raise RunError(
             f"the model of {file} is no longer the same: {model.name}",
             "its weights, settings or version changed; embed the proteins again: esmgn embed",
         )
-    vector: Vectors = model.embed(query).protein.numpy()
+    vector: Vectors = model.embed(protein).protein.numpy()
     return vector
 
 

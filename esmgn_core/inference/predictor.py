@@ -77,21 +77,9 @@ class Predictor:
     """
 
     def __init__(self, folder: Path, *, device: str = "auto") -> None:
+        check_predicts(folder)
         self.run = RunFolder(folder)
-        if not self.run.labels.is_file() or not self.run.task.is_file():
-            raise RunError(
-                f"{folder} is no finished run of a downstream task",
-                "labels.json or task.safetensors is missing",
-                "fine-tune one: esmgn run --downstream TASK --init RUN; tasks: esmgn list downstream",
-            )
         self.component, self.labels = self.run.recorded_labels()
-        if self.component not in KNOWN:
-            raise RunError(
-                f"cannot predict with {folder}: its downstream component '{self.component}' is unknown, "
-                "so that its outputs may be classes or quantities",
-                f"components that can: {', '.join(KNOWN)}",
-                f"its scores are in {self.run.results}, its raw outputs in {self.run.predictions}",
-            )
         registry = discover()
         self.model: Model = load_model(ModelName(folder=str(folder)), device=device, registry=registry)
         blueprint = run_blueprint(EncoderFolder(folder), registry)
@@ -205,6 +193,29 @@ class _Read:
 
     def __call__(self, batch: ProteinBatch) -> Encoding:  # noqa: ARG002 - in place of a sequence encoder
         return self._encoding
+
+
+def check_predicts(folder: Path) -> None:
+    """Refuse a folder without a trained downstream task whose outputs are known.
+
+    Raises:
+        RunError: it lacks the files of one, or its component is unknown.
+    """
+    run = RunFolder(folder)
+    if not run.labels.is_file() or not run.task.is_file():
+        raise RunError(
+            f"{folder} is no finished run of a downstream task",
+            "labels.json or task.safetensors is missing",
+            "fine-tune one: esmgn run --downstream TASK --init RUN; tasks: esmgn list downstream",
+        )
+    component = run.recorded_labels()[0]
+    if component not in KNOWN:
+        raise RunError(
+            f"cannot predict with {folder}: its downstream component '{component}' is unknown, "
+            "so that its outputs may be classes or quantities",
+            f"components that can: {', '.join(KNOWN)}",
+            f"its scores are in {run.results}, its raw outputs in {run.predictions}",
+        )
 
 
 def plddt_caveat(protein: Protein) -> str:

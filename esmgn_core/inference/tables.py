@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import RunError
+from esmgn_core.inference.outputs import check_writable
 from esmgn_core.machine.files import write_atomically
 
 Row = Mapping[str, Any]
@@ -17,13 +18,14 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 def check_table_path(path: Path) -> None:
-    """Refuse an ending that names no format, before anything is computed.
+    """Refuse a file that names no format or cannot be written, before anything is computed.
 
     Raises:
-        RunError: the ending is none of ``.csv``, ``.tsv``, ``.json``.
+        RunError: the ending is none of ``.csv``, ``.tsv``, ``.json``, or the folder cannot be written to.
     """
     if path.suffix.lower() not in (*_SEPARATORS, ".json"):
         raise RunError(f"the ending of {path} names no format (--out)", "endings: .csv .tsv .json")
+    check_writable(path, flag="--out")
 
 
 def write_table(rows: Sequence[Row], path: Path, *, about: Mapping[str, Any]) -> None:

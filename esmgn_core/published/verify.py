@@ -31,6 +31,8 @@ def verify(registry: Registry, source: str, recorded: Path | None = None) -> Ite
     Raises:
         WeightsError: a check failed, or something that it needs is not at hand.
     """
+    if recorded and not recorded.is_file():
+        raise WeightsError(f"no such file: {recorded} (--golden)")
     path, weights = located(registry, source)
     if path.is_dir():
         raise WeightsError(f"{path} is a folder, expected a file of weights or a name")

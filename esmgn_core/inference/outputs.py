@@ -1,0 +1,31 @@
+"""Files that a command will write, checked before it reads weights or computes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from esmgn_core.errors import RunError
+
+
+def check_writable(path: Path, *, flag: str, parents: bool = False) -> None:
+    """Refuse a file that cannot be written.
+
+    Args:
+        path: the file.
+        flag: the option that names it, for the message.
+        parents: the command makes missing folders.
+
+    Raises:
+        RunError: it is a folder, its folder is missing, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise RunError(f"{path} is a folder ({flag})", f"name a file in it, such as {path / 'NAME'}")
+    folder = path.absolute().parent
+    if parents:
+        folder = next(place for place in (folder, *folder.parents) if place.exists())
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise RunError(f"cannot write {path}: {folder} {what} ({flag})")
+    if not os.access(folder, os.W_OK):
+        raise RunError(f"cannot write {path}: no permission to write to {folder} ({flag})")
