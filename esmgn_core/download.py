@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import cast
@@ -46,6 +47,9 @@ def offline(*, hub: bool = False) -> str:
     Raises:
         SettingsError: a variable has another value.
     """
+    if _refused:
+        _refused[-1].any = True
+        return _refused[-1].reason
     for name in (_OFFLINE, _HUB_OFFLINE) if hub else (_OFFLINE,):
         value = os.environ.get(name, "").strip()
         if value.lower() in _YES:
@@ -56,6 +60,35 @@ def offline(*, hub: bool = False) -> str:
                 f"never connect: {name}=1; connect where needed: {name}=0",
             )
     return ""
+
+
+@dataclass(slots=True)
+class Refused:
+    """Connections that were refused inside a block; ``any`` is True once there was one."""
+
+    reason: str
+    any: bool = False
+
+
+_refused: list[Refused] = []
+
+
+@contextmanager
+def no_connections(reason: str) -> Iterator[Refused]:
+    """Forbid all connections inside the block, in all threads.
+
+    Args:
+        reason: what forbids them, in place of the name of a variable.
+
+    Yields:
+        A record of the refusals.
+    """
+    record = Refused(reason)
+    _refused.append(record)
+    try:
+        yield record
+    finally:
+        _refused.remove(record)
 
 
 def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, backoff: float = 1.0) -> None:

@@ -67,7 +67,12 @@ class Verifiable(Protocol):
 
 
 class StructureEncoder(Component, Protocol):
-    """Built with ``(settings, *, input_dim, num_relations)``."""
+    """Built with ``(settings, *, input_dim, num_relations)``.
+
+    An encoder whose residues of one protein all have the same representation declares it by a class
+    attribute ``resolves_residues = False``, one that draws edges of its own by ``reads_graph = False``:
+    tasks that need the opposite are warned of before a run.
+    """
 
     output_dim: int
 
@@ -116,6 +121,9 @@ class PretextTask(Component, Protocol):
     A task may have a method ``shows_whole(lengths)``: a mask bool [B] of the proteins of these lengths,
     int64 [B], whose sequence its views leave whole and unmasked, so that a frozen sequence encoder's
     output can be kept (table ``[cache]``). It tells beforehand what will be kept, not what is.
+
+    A task that predicts from representations of single residues declares it by a class attribute
+    ``predicts_residues = True``, one that asks about edges it hides by ``removes_edges = True``.
     """
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

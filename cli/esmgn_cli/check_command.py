@@ -1,4 +1,4 @@
-"""``esmgn check``: what is wrong with a run, before it costs anything."""
+"""``esmgn check``: what is wrong with a run before it starts."""
 
 from __future__ import annotations
 
@@ -7,45 +7,82 @@ from typing import Annotated
 
 import typer
 
-from esmgn_cli.render import echo
+from esmgn_cli import composition
+from esmgn_cli.launch import check_counts
+from esmgn_cli.render import block
+from esmgn_core.errors import EsmgnError
 from esmgn_core.registry import discover
 
 
 def check(
-    config: Annotated[Path | None, typer.Argument(help="Run file.", show_default=False)] = None,
+    config: composition.Config = None,
     *,
-    recipe: Annotated[
-        str | None, typer.Option(help="A named full run to start from.", show_default=False)
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Dataset, or a folder or file of structures.", show_default=False)
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting. Repeatable."),
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes the run is to have.")] = 1,
+    seq: composition.Seq = None,
+    struct: composition.Struct = None,
+    fuse: composition.Fuse = None,
+    graph: composition.Graph = None,
+    pretext: composition.Pretext = None,
+    downstream: composition.Downstream = None,
+    data: composition.Data = None,
+    recipe: composition.RecipeName = None,
+    assignments: composition.Assignments = None,
+    init: composition.Init = None,
+    gpus: composition.Gpus = None,
+    processes: composition.Processes = None,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="The run is a job on GPUs of a cluster, not of this machine.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Where the run folder will be.")] = Path("runs"),
 ) -> None:
-    """Find what is wrong with a run before it starts: settings, dimensions, data, weights, memory, disk.
+    """Validate a run without starting it: settings, dimensions, data, weights, memory, disk.
 
-    Nothing is downloaded and nothing is written. Exit status 2 if the run would fail.
+    Takes the flags of esmgn run. Nothing is downloaded and nothing is written. Exit status 2 if the run
+    would fail.
+
+    Examples: esmgn check run.toml; esmgn check --recipe residue_type --data MY_STRUCTURES --gpus 4
+    --slurm.
     """
-    from esmgn_cli.run_command import run_layers
     from esmgn_core.configure import configure, parse_assignments
-    from esmgn_core.engine.check import check_run
+    from esmgn_core.engine.check import Machine, check_run
 
     registry = discover()
-    layers = run_layers(registry, init=None, recipe=recipe, config=config, names={}, data=data)
+    names = {
+        "seq": seq,
+        "struct": struct,
+        "fuse": fuse,
+        "graph": graph,
+        "pretext": pretext,
+        "downstream": downstream,
+    }
+    layers = composition.run_layers(registry, init=init, recipe=recipe, config=config, names=names, data=data)
     layers["--set"] = parse_assignments(assignments or [])
     composed = configure(registry, list(layers.values()), list(layers))
-    found = check_run(registry, composed, world_size=processes, folder=out)
+    problems: list[EsmgnError] = []
+    if missing := composition.data_missing(recipe, layers, composed.data.name):
+        problems.append(missing)
+    if not slurm:
+        try:
+            check_counts(gpus, processes)
+        except EsmgnError as error:
+            problems.append(error)
+    machine = Machine(
+        processes=gpus or processes or 1,
+        device="cuda" if gpus or slurm else "cpu" if processes else "",
+        elsewhere=slurm or (gpus is not None and bool(problems)),
+    )
+    found = check_run(
+        registry, composed, machine=machine, folder=out, made_up=composition.made_up(composed.data.name)
+    )
     for text in found.fine:
-        echo(f"ok       {text}")
+        block(_lines("ok", text))
     for text in found.warnings:
-        echo(f"warning  {text}")
-    for error in found.problems:
-        first, hints = error.message, error.hints
-        echo(f"problem  {first}", *(f"         {hint.strip()}" for hint in hints))
-    if found.problems:
+        block(_lines("warning", text))
+    for problem in (*problems, *found.problems):
+        block(_lines("problem", str(problem)))
+    if problems or found.problems:
         raise typer.Exit(2)
+
+
+def _lines(status: str, text: str) -> str:
+    first, *more = text.splitlines()
+    return "\n".join([f"{status:7}  {first}", *(f"         {line.strip()}" for line in more)])

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esmgn_cli.launch import check_counts, run_processes, sbatch_file
-from esmgn_cli.render import block
+from esmgn_cli import composition
+from esmgn_cli.launch import check_counts, launched, run_processes, sbatch_file
+from esmgn_cli.render import block, echo
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
 
@@ -19,59 +20,26 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: Annotated[
-        Path | None, typer.Argument(help="Run file, such as RUN/config.toml.", show_default=False)
-    ] = None,
+    config: composition.Config = None,
     *,
-    seq: Annotated[
-        str | None, typer.Option(help="Sequence encoder, such as esm2_650m.", show_default=False)
-    ] = None,
-    struct: Annotated[
-        str | None, typer.Option(help="Structure encoder, such as gearnet.", show_default=False)
-    ] = None,
-    fuse: Annotated[str | None, typer.Option(help="Fuser, such as serial.", show_default=False)] = None,
-    graph: Annotated[
-        str | None, typer.Option(help="Graph builder, such as relational.", show_default=False)
-    ] = None,
-    pretext: Annotated[
-        str | None, typer.Option(help="Pretext task, such as residue_type.", show_default=False)
-    ] = None,
-    downstream: Annotated[
-        str | None, typer.Option(help="Downstream task, such as multilabel.", show_default=False)
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Dataset, or a folder or file of structures.", show_default=False)
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="A named full run to start from.", show_default=False)
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="TABLE.KEY=VALUE", help="Any setting, such as train.epochs=5. Repeatable."
-        ),
-    ] = None,
+    seq: composition.Seq = None,
+    struct: composition.Struct = None,
+    fuse: composition.Fuse = None,
+    graph: composition.Graph = None,
+    pretext: composition.Pretext = None,
+    downstream: composition.Downstream = None,
+    data: composition.Data = None,
+    recipe: composition.RecipeName = None,
+    assignments: composition.Assignments = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; a new one under runs/ if not given.", show_default=False)
     ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            help="Start from the encoder in this folder, of a run or of imported weights.",
-            show_default=False,
-        ),
-    ] = None,
+    init: composition.Init = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)
     ] = None,
-    gpus: Annotated[
-        int | None,
-        typer.Option(min=1, help="Train on this many GPUs of this machine.", show_default=False),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Train as this many processes on the CPU.", show_default=False),
-    ] = None,
+    gpus: composition.Gpus = None,
+    processes: composition.Processes = None,
     slurm: Annotated[
         bool, typer.Option("--slurm", help="Print a job file for SLURM instead of running.")
     ] = False,
@@ -93,12 +61,6 @@ def run(
     """
     from esmgn_core.configure import configure, merged, parse_assignments
 
-    if slurm:
-        block(sbatch_file(sys.argv[1:], gpus=gpus or 1, out=resume or out))
-        return
-    check_counts(gpus, processes)
-    if (number := gpus or processes or 1) > 1 and not dry_run:
-        raise typer.Exit(run_processes(number, on_cpu=gpus is None))
     registry = discover()
     names = {
         "seq": seq,
@@ -121,48 +83,40 @@ def run(
             "dry-run": dry_run or None,
         }
         _refuse_with_resume(config, given)
-        _resume(registry, resume, changes)
+        if not _elsewhere(gpus, processes, slurm=slurm, out=resume):
+            _resume(registry, resume, changes)
         return
-    layers = run_layers(registry, init=init, recipe=recipe, config=config, names=names, data=data)
+    # A job of a cluster may find its data where this machine does not.
+    found = None if slurm and data is not None and not Path(data).exists() else data
+    layers = composition.run_layers(
+        registry, init=init, recipe=recipe, config=config, names=names, data=found
+    )
     layers["--set"] = changes
     composed = configure(registry, list(layers.values()), list(layers))
+    if found == data and (missing := composition.data_missing(recipe, layers, composed.data.name)):
+        raise missing
+    if found == data and (notice := composition.made_up(composed.data.name)) and not launched():
+        echo(f"data: {notice}", err=True)
     if dry_run:
+        check_counts(gpus, processes)
         _print_checked(registry, composed)
-    else:
+    elif not _elsewhere(gpus, processes, slurm=slurm, out=out):
         _start(registry, composed, out, init)
 
 
-def run_layers(
-    registry: Registry,
-    *,
-    init: Path | None,
-    recipe: str | None,
-    config: Path | None,
-    names: dict[str, str | None],
-    data: str | None,
-) -> dict[str, Tables]:
-    """Tables low to high, each under the file or flag it comes from."""
-    from esmgn_core.configure import check_tables, data_tables, read_run_file
+def _elsewhere(gpus: int | None, processes: int | None, *, slurm: bool, out: Path | None) -> bool:
+    """Print the job file, or run the processes asked for; False if this process trains itself.
 
-    layers = {}
-    if init is not None:
-        from esmgn_core.engine.encoder_folder import EncoderFolder
-
-        layers[f"--init {init}"] = EncoderFolder(init).tables()
-    if recipe is not None:
-        found = registry.recipe(recipe)
-        origin = f"recipe '{recipe}' in {found.origin}"
-        layers[origin] = check_tables(found.run, origin=origin)
-    if config is not None:
-        if str(config) in registry.catalogue.recipes and not config.exists():
-            raise SettingsError(f"run file not found: {config}", f"did you mean: --recipe {config}?")
-        layers[str(config)] = read_run_file(config)
-    for kind, name in names.items():
-        if name is not None:
-            layers[f"--{kind}"] = {kind: {"name": name}}
-    if data is not None:
-        layers["--data"] = data_tables(registry, data)
-    return layers
+    Raises:
+        Exit: the processes ended.
+    """
+    if slurm:
+        block(sbatch_file(sys.argv[1:], gpus=gpus or 1, out=out))
+        return True
+    check_counts(gpus, processes)
+    if (number := gpus or processes or 1) > 1:
+        raise typer.Exit(run_processes(number, on_cpu=gpus is None))
+    return False
 
 
 def _refuse_with_resume(config: Path | None, given: dict[str, object]) -> None:

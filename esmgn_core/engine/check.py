@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from esmgn_core.compose import Blueprint, draw_up
-from esmgn_core.download import offline
+from esmgn_core.download import no_connections, offline
+from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.distributed import autocast_dtype, pick_device
 from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
-from esmgn_core.engine.memory import MemoryEstimate, first_estimate, free_memory_of, parameter_memory
+from esmgn_core.engine.memory import MemoryEstimate, free_memory_of
 from esmgn_core.engine.observers import check_trackers
+from esmgn_core.engine.planned import planned_step, with_random_weights
+from esmgn_core.engine.trial import Trial
 from esmgn_core.errors import EsmgnError, RunError, WeightsError
 from esmgn_core.model import TrainStep
 from esmgn_core.printable import counted
@@ -26,10 +30,36 @@ from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind
 from esmgn_core.weights import locate
 
-_TRIED_UP_TO = 50_000_000
-"""Parameters of a model that is tried out on the CPU; of a larger one only the size is computed."""
 _CHECKPOINTS = 3
 """Checkpoints that are on the disk at a time: the last, the one before, and the next."""
+_A100 = (40, 80)
+"""Gigabytes (GiB) of the two models of an A100."""
+_CUDA_CONTEXT = 1.5e9
+"""Bytes that CUDA itself and its libraries take on a GPU."""
+_FRAGMENTED = 1.08
+"""Memory that torch's allocator holds on a GPU for each byte that is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a run is to be trained.
+
+    Attributes:
+        processes: of the run, one for each GPU.
+        device: ``cuda`` or ``cpu``; empty for what ``train.device`` stands for here.
+        elsewhere: the run is for another machine, so that the devices of this one do not matter.
+    """
+
+    processes: int = 1
+    device: str = ""
+    elsewhere: bool = False
+
+    def on_gpu(self, config: RunConfig) -> bool:
+        """True if the run trains on GPUs."""
+        named = config.train.device
+        if self.device or named != "auto":
+            return (self.device or named).startswith("cuda")
+        return torch.cuda.is_available()
 
 
 @dataclass(slots=True)
@@ -47,14 +77,18 @@ class Checkup:
     problems: list[EsmgnError] = field(default_factory=list)
 
     def tried(self, what: Callable[[], str]) -> None:
-        """Note what ``what`` says, or the problem it raises."""
+        """Note the text of ``what`` as fine, or the problem it raises; an empty text is not noted."""
         try:
-            self.fine.append(what())
+            text = what()
         except EsmgnError as error:
             self.problems.append(error)
+        else:
+            self.fine += [text] * bool(text)
 
 
-def check_run(registry: Registry, config: RunConfig, *, world_size: int = 1, folder: Path) -> Checkup:
+def check_run(
+    registry: Registry, config: RunConfig, *, machine: Machine, folder: Path, made_up: str = ""
+) -> Checkup:
     """Check a configuration: settings, device, weights, dimensions, data, batches, memory, disk.
 
     Nothing is downloaded, and the weights files of models are not read.
@@ -62,32 +96,44 @@ def check_run(registry: Registry, config: RunConfig, *, world_size: int = 1, fol
     Args:
         registry: all components.
         config: from :func:`esmgn_core.configure.configure`.
-        world_size: processes the run is to have.
+        machine: where it is to run.
         folder: where its run folder will be.
+        made_up: what to say of the data if they are made up.
 
     Raises:
         EsmgnError: names or settings are wrong, so that nothing further can be checked.
     """
     blueprint, found = draw_up(registry, config), Checkup()
     found.fine.append("settings: every name and value is valid")
-    found.tried(lambda: _device(config))
+    found.tried(lambda: _device(config, machine))
     found.tried(lambda: _trackers(config))
     found.tried(lambda: _weights(blueprint))
     data: list[ProteinDataset] = []
     models: list[TrainStep] = []
-    found.tried(lambda: _model(blueprint, models))
-    found.tried(lambda: _data(blueprint, data))
+    if blueprint.is_downstream:  # its heads have the width of the labels
+        found.tried(lambda: _data(blueprint, data, made_up, found))
+    if data or not blueprint.is_downstream:
+        found.tried(lambda: _model(blueprint, models, data))
+    else:
+        found.tried(lambda: _encoder(blueprint))
+    if not blueprint.is_downstream:
+        found.tried(lambda: _data(blueprint, data, made_up, found))
+    found.warnings += component_warnings(blueprint)
     if models and data:
         schedules: list[Schedule] = []
-        found.tried(lambda: _batches(config, data[0], models[0], world_size, schedules))
-        if schedules:
-            found.tried(lambda: _memory(blueprint, models[0], data[0], schedules[0], found))
+        found.tried(lambda: _batches(config, data[0], models[0], machine.processes, schedules))
+        for schedule in schedules:
+            found.warnings += batch_norm_warning(models[0], schedule, config, machine.processes)
+            found.tried(lambda: _memory(blueprint, data[0], schedules[0], machine, found))
+    if models:
         found.tried(lambda: _disk(models[0], folder))
     return found
 
 
-def _device(config: RunConfig) -> str:
-    device = pick_device(config.train.device)
+def _device(config: RunConfig, machine: Machine) -> str:
+    if machine.elsewhere:
+        return "device: GPUs of another machine, not looked at"
+    device = pick_device(machine.device or config.train.device)
     dtype = autocast_dtype(config.train.precision, device)
     return f"device: {device}, {str(dtype or torch.float32).removeprefix('torch.')}"
 
@@ -101,10 +147,13 @@ def _weights(blueprint: Blueprint) -> str:
     settings: Any = blueprint.parts[Kind.SEQ][2]
     weights = getattr(settings, "weights", None)
     if isinstance(weights, Path):
-        if not weights.is_file():
+        if not weights.exists():
             raise WeightsError(f"weights file not found: {weights} (seq.weights)")
         return f"weights: {weights}"
     checkpoint = getattr(settings, "checkpoint", None)
+    if weights == "pretrained" and (repository := getattr(settings, "repository", None)):
+        where = f"not looked for ({forbidden} is set)" if (forbidden := offline(hub=True)) else "or its cache"
+        return f"weights: {repository} on the Hub of Hugging Face, {where}"
     if weights != "pretrained" or checkpoint is None:
         return "weights: random" if weights == "random" else "weights: none to load"
     if path := locate(checkpoint):
@@ -117,37 +166,49 @@ def _weights(blueprint: Blueprint) -> str:
     return f"weights: not on this machine, will be downloaded from {checkpoint.url}"
 
 
-def _model(blueprint: Blueprint, models: list[TrainStep]) -> str:
+def _model(blueprint: Blueprint, models: list[TrainStep], data: list[ProteinDataset]) -> str:
     """Build everything without memory for it: widths must fit each other."""
-    blueprint = _with_random_weights(blueprint)
     with torch.device("meta"):
-        encoder = blueprint.encoder()
-        task = blueprint.task(encoder.output_dim)
-        models.append(TrainStep(encoder, task, blueprint.graph()))
-    trained = sum(p.numel() for p in models[0].parameters() if p.requires_grad)
-    total = sum(p.numel() for p in models[0].parameters())
+        models.append(planned_step(blueprint, data[0] if data else None))
+    return _size(models[0], models[0].encoder.output_dim)
+
+
+def _encoder(blueprint: Blueprint) -> str:
+    """The encoder alone, where the data that a task needs cannot be had."""
+    with torch.device("meta"):
+        encoder = with_random_weights(blueprint).encoder()
+    return _size(encoder, encoder.output_dim)
+
+
+def _size(module: nn.Module, output_dim: int) -> str:
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in module.parameters())
     return (
         f"model: {total / 1e6:,.1f} million parameters, {trained / 1e6:,.1f} trained; "
-        f"representation of {encoder.output_dim}"
+        f"representation of {output_dim}"
     )
 
 
-def _with_random_weights(blueprint: Blueprint) -> Blueprint:
-    spec, component, settings = blueprint.parts[Kind.SEQ]
-    if "weights" not in type(settings).model_fields:
-        return blueprint
-    random = settings.model_copy(update={"weights": "random"})
-    return Blueprint(blueprint.config, {**blueprint.parts, Kind.SEQ: (spec, component, random)})
-
-
-def _data(blueprint: Blueprint, data: list[ProteinDataset]) -> str:
-    dataset = blueprint.dataset()
+def _data(blueprint: Blueprint, data: list[ProteinDataset], made_up: str, found: Checkup) -> str:
+    forbidden = offline()
+    with no_connections(forbidden or "ESMGN_OFFLINE") as refused:
+        try:
+            dataset = blueprint.dataset()
+        except EsmgnError:
+            if forbidden or not refused.any:
+                raise
+            found.warnings.append(
+                f"data: '{blueprint.config.data.name}' is not on this machine, a run downloads it first; "
+                "batches and memory can be checked when it is there"
+            )
+            return ""
     data.append(dataset)
-    refused = len(getattr(dataset, "refused", ()))
+    num_refused = len(getattr(dataset, "refused", ()))
     num_train, num_valid = len(dataset.split("train")), len(dataset.split("valid"))
-    left_out = f", {counted(refused, 'file')} left out" if refused else ""
+    left_out = f", {counted(num_refused, 'file')} left out" if num_refused else ""
     training = counted(num_train, "training protein")
-    lines = [f"data: {training}, {counted(num_valid, 'validation protein')}{left_out}"]
+    sizes = f"{training}, {counted(num_valid, 'validation protein')}{left_out}"
+    lines = [f"data: {made_up}; {sizes}" if made_up else f"data: {sizes}"]
     return "\n  note: ".join([*lines, *getattr(dataset, "notes", ())])
 
 
@@ -167,31 +228,75 @@ def _batches(
 
 
 def _memory(
-    blueprint: Blueprint, model: TrainStep, dataset: ProteinDataset, schedule: Schedule, found: Checkup
+    blueprint: Blueprint, dataset: ProteinDataset, schedule: Schedule, machine: Machine, found: Checkup
 ) -> str:
-    averaged = blueprint.config.optim.ema_decay > 0
-    free = free_memory_of(pick_device(blueprint.config.train.device))
-    if sum(parameter.numel() for parameter in model.parameters()) <= _TRIED_UP_TO:
-        estimate = _tried_out(blueprint, dataset, schedule, averaged=averaged)
-    else:
-        estimate = parameter_memory(model, averaged=averaged)
-    more = "" if estimate.activations else ", and activations"
-    text = f"memory: {estimate}{more}; {free / 1e9:.1f} GB are free"
-    if estimate.total > free:
+    """The memory of each process: fine, or a warning, whichever it is."""
+    config, number = blueprint.config, machine.processes
+    gpu = machine.on_gpu(config)
+    here = not machine.elsewhere and (not gpu or torch.cuda.is_available())
+    device = pick_device(machine.device or config.train.device) if here else torch.device("cuda")
+    dtype = autocast_dtype(config.train.precision, device) if here else _gpu_dtype(config)
+    estimate = Trial(blueprint, dataset, schedule, dtype, number).estimate()
+    parts = [f"memory: {estimate}{_each(gpu=gpu, number=number)}{_pass(estimate, dtype)}"]
+    short = False
+    if here:
+        free = free_memory_of(device)
+        needed = estimate.total if gpu else estimate.total * number
+        together = f"{needed / 1e9:.1f} GB together, " if not gpu and number > 1 else ""
+        parts.append(f"{together}{free / 1e9:.1f} GB are free")
+        short = needed > free
+    if not gpu and not machine.device and config.train.device == "auto":
+        on_gpu = (
+            estimate
+            if dtype is _gpu_dtype(config)
+            else Trial(blueprint, dataset, schedule, _gpu_dtype(config), number).estimate()
+        )
+        parts.append(f"on a GPU about {on_gpu.total / 1e9:.1f} GB, {_a100(on_gpu)}")
+    elif gpu:
+        parts.append(_a100(estimate))
+        short = short or (not here and not _fits(estimate, max(_A100)))
+    text = "; ".join(parts)
+    if short:
         found.warnings.append(
             f"{text}\n  less: train.residues_per_batch, train.activation_checkpointing, train.strategy=fsdp"
         )
+        return ""
     return text
 
 
-def _tried_out(
-    blueprint: Blueprint, dataset: ProteinDataset, schedule: Schedule, *, averaged: bool
-) -> MemoryEstimate:
-    """One small pass, which also shows that encoder, graph and task work together on these proteins."""
-    blueprint = _with_random_weights(blueprint)
-    encoder = blueprint.encoder()
-    step = TrainStep(encoder, blueprint.task(encoder.output_dim), blueprint.graph())
-    return first_estimate(step, dataset, schedule, averaged=averaged)
+def _each(*, gpu: bool, number: int) -> str:
+    if number == 1:
+        return ""
+    return f" on each of {number} GPUs" if gpu else f" for each of {number} processes"
+
+
+def _pass(estimate: MemoryEstimate, dtype: torch.dtype | None) -> str:
+    name = str(dtype or torch.float32).removeprefix("torch.")
+    if not estimate.residues:
+        return f" ({name}), and activations, which this sequence encoder gives no way to estimate"
+    return f" ({name}, {estimate.residues:,} residues in a pass)"
+
+
+def _gpu_dtype(config: RunConfig) -> torch.dtype | None:
+    """What the run would compute in on an A100."""
+    named = {"auto": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return named.get(config.train.precision)
+
+
+def _fits(estimate: MemoryEstimate, size: int) -> bool:
+    return estimate.total * _FRAGMENTED + _CUDA_CONTEXT <= size * 2**30
+
+
+def _a100(estimate: MemoryEstimate) -> str:
+    """Which A100 the estimate fits."""
+    small, large = _A100
+    if not estimate.residues:
+        return "A100: unknown without activations"
+    if _fits(estimate, small):
+        return f"fits an A100 of {small} GB and of {large} GB"
+    if _fits(estimate, large):
+        return f"does not fit an A100 of {small} GB, fits one of {large} GB"
+    return f"does not fit an A100, neither of {small} GB nor of {large} GB"
 
 
 def _disk(step: TrainStep, folder: Path) -> str:

@@ -1,38 +1,53 @@
-"""How much memory a run will need, told before its first step."""
+"""How much memory a training step takes, estimated before the first one.
+
+weights + gradients and optimiser + activations + workspace. Weights, gradients and optimiser are counted.
+Activations are what autograd keeps of a forward pass: a constant and a part that grows with the residues
+of the pass, edges included. Both come from two small passes, since everything that is kept is linear in
+the number of proteins of a kind.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.draws import SeededDraws
-from esmgn_core.engine.loader import MicroBatch, Schedule
+from esmgn_core.engine.loader import MicroBatch, Schedule, encoded_lengths, max_residues
 from esmgn_core.engine.reader import Reader
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
 
 _GB = 1e9
+_WORKSPACE = 3
+"""Tensors of the size of the largest that the backward pass holds besides what was kept: the gradients of
+the inputs and of the output of the operation it is at."""
+_GROUPS_TRIED = (1, 3)
+"""Groups of proteins in the two passes that are measured."""
+_STEPS_LOOKED_AT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes that a training step holds at a time.
+    """Bytes that one process holds in a training step.
 
     Attributes:
         weights: parameters and buffers.
         learning: gradients, the optimiser's two averages, and a running average of the weights if kept.
-        activations: what the forward pass keeps for the backward pass.
+        activations: what the forward pass keeps for the backward pass, and what that needs at a time.
+        residues: of the largest pass; 0 if activations are not estimated.
     """
 
     weights: int
     learning: int
     activations: int
+    residues: int = 0
 
     @property
     def total(self) -> int:
@@ -47,6 +62,33 @@ class MemoryEstimate:
         return f"about {self.total / _GB:.1f} GB: {text}"
 
 
+class ActivationCost(NamedTuple):
+    """Bytes that one pass needs besides weights, gradients and optimiser.
+
+    Attributes:
+        fixed: kept whatever the size of the pass, such as half-precision copies of weights.
+        per_residue: kept for each residue, with its edges.
+        largest: of ``per_residue``, the part of the largest tensor.
+    """
+
+    fixed: float
+    per_residue: float
+    largest: float
+
+    def at_depth(self, deeper: ActivationCost, blocks: int) -> ActivationCost:
+        """The cost with ``blocks`` blocks, from this one with one block and ``deeper`` with two."""
+        more = blocks - 1
+        return ActivationCost(
+            self.fixed + more * (deeper.fixed - self.fixed),
+            self.per_residue + more * (deeper.per_residue - self.per_residue),
+            max(self.largest, deeper.largest),
+        )
+
+    def bytes(self, num_residues: int) -> int:
+        """Bytes of a pass."""
+        return int(self.fixed + (self.per_residue + _WORKSPACE * self.largest) * num_residues)
+
+
 def parameter_memory(step: nn.Module, *, averaged: bool) -> MemoryEstimate:
     """What a model needs without its activations; exact for Adam in float32. Also on the meta device."""
     tensors = [*step.parameters(), *step.buffers()]
@@ -54,20 +96,35 @@ def parameter_memory(step: nn.Module, *, averaged: bool) -> MemoryEstimate:
     return MemoryEstimate(sum(map(_bytes, tensors)), trained * (4 if averaged else 3), 0)
 
 
-def estimate_memory(
-    step: TrainStep, batch: ProteinBatch, *, num_residues: int, averaged: bool
-) -> MemoryEstimate:
-    """The same with activations, measured on a small batch and scaled to a whole pass.
+def activation_cost(step: TrainStep, batches: Sequence[ProteinBatch]) -> ActivationCost:
+    """What passes of ``step`` keep, from one or two small ones.
 
     Changes nothing: neither weights nor statistics nor random streams.
 
     Args:
         step: encoder and task.
-        batch: a few proteins on the device of the step.
-        num_residues: residues of the largest pass.
-        averaged: whether a running average of the weights is kept.
+        batches: one batch, or two of different size, on the device of the step.
     """
-    parameters = parameter_memory(step, averaged=averaged)
+    most = max_residues(step)
+    sizes, residues = [], []
+    for batch in batches:
+        sizes.append(_kept(step, batch))
+        lengths = batch.lengths if most is None else batch.lengths.clamp(max=most)
+        residues.append(max(int(lengths.sum()), 1))
+    total = [sum(found) for found in sizes]
+    slope = total[-1] / residues[-1]
+    if len(batches) > 1 and residues[1] > residues[0]:
+        slope = max((total[1] - total[0]) / (residues[1] - residues[0]), 0.0)
+    fixed = max(total[-1] - slope * residues[-1], 0.0)
+    # A weight's copy in half precision may be the largest tensor of a small pass: it does not grow.
+    grown = [a - b for a, b in zip(sorted(sizes[-1])[::-1], sorted(sizes[0])[::-1], strict=False)]
+    largest = max(sizes[-1], default=0) / residues[-1]
+    if len(batches) > 1 and residues[1] > residues[0]:
+        largest = max(max(grown, default=0) / (residues[1] - residues[0]), 0.0)
+    return ActivationCost(fixed, slope, min(largest, slope))
+
+
+def _kept(step: TrainStep, batch: ProteinBatch) -> list[int]:
     training = step.training
     step.eval()
     try:
@@ -76,21 +133,69 @@ def estimate_memory(
         del output
     finally:
         step.train(training)
-    scaled = int(sum(sizes.values()) * num_residues / max(batch.num_residues, 1))
-    return MemoryEstimate(parameters.weights, parameters.learning, scaled)
+    return list(sizes.values())
+
+
+def small_batches(dataset: ProteinDataset, schedule: Schedule) -> list[ProteinBatch]:
+    """One or two batches from the first proteins of a run, the second with more than the first."""
+    part, size = schedule.micro_batches(0, 0)[0], dataset.group_size
+    numbers = sorted({min(groups, len(part.indices) // size) for groups in _GROUPS_TRIED})
+    small = [(MicroBatch(part.indices[: n * size], part.positions[: n * size]), True) for n in numbers]
+    return [loaded.batch for loaded in Reader(dataset, 0, lambda _: None, lambda _: None).read(small)]
+
+
+def largest_pass(schedule: Schedule, dataset: ProteinDataset, *, most: int | None, world_size: int) -> int:
+    """Residues of the largest pass of one process, as the encoder sees them, among the first 200 steps.
+
+    Args:
+        schedule: of the run.
+        dataset: all proteins; where it does not know their lengths, those of one pass are read.
+        most: residues of one protein that the task shows to the encoder at most.
+        world_size: processes of the run.
+    """
+    steps = range(min(schedule.steps_per_epoch, _STEPS_LOOKED_AT))
+    parts = [
+        part.indices
+        for step in steps
+        for rank in range(world_size)
+        for part in schedule.micro_batches(step, rank)
+    ]
+    if getattr(dataset, "lengths", None) is None:
+        indices = max(parts, key=len)
+        mean = sum(min(len(dataset[i]), most or 2**62) for i in indices[:4]) / len(indices[:4])
+        return int(mean * len(indices))
+    lengths = encoded_lengths(dataset, most)
+    return max(int(lengths[list(indices)].sum()) for indices in parts)
 
 
 def first_estimate(
-    step: TrainStep, dataset: ProteinDataset, schedule: Schedule, *, averaged: bool
+    step: TrainStep, dataset: ProteinDataset, schedule: Schedule, *, averaged: bool, world_size: int = 1
 ) -> MemoryEstimate:
-    """:func:`estimate_memory` of the first pass of a run, from its first group of proteins."""
-    part = schedule.micro_batches(0, 0)[0]
-    size = max(2, dataset.group_size)
-    small = MicroBatch(part.indices[:size], part.positions[:size])
-    batch = next(Reader(dataset, 0, lambda _: None, lambda _: None).read([(small, True)])).batch
-    residues = int(batch.num_residues / len(batch) * len(part.indices))
+    """The memory of the largest pass of a run, measured on its first proteins.
+
+    Args:
+        step: encoder and task as they will be trained, on their device.
+        dataset: all proteins.
+        schedule: which of them each step takes.
+        averaged: a running average of the weights is kept.
+        world_size: processes of the run.
+    """
     device = next(step.parameters()).device
-    return estimate_memory(step, batch.to(device), num_residues=residues, averaged=averaged)
+    batches = [batch.to(device) for batch in small_batches(dataset, schedule)]
+    residues = largest_pass(schedule, dataset, most=max_residues(step), world_size=world_size)
+    return estimate_memory(step, *batches, num_residues=residues, averaged=averaged)
+
+
+def estimate_memory(
+    step: TrainStep, *batches: ProteinBatch, num_residues: int, averaged: bool
+) -> MemoryEstimate:
+    """The memory of a pass of ``num_residues`` residues, measured on one or two small batches.
+
+    Changes nothing, as :func:`activation_cost`.
+    """
+    parameters = parameter_memory(step, averaged=averaged)
+    activations = activation_cost(step, batches).bytes(num_residues)
+    return MemoryEstimate(parameters.weights, parameters.learning, activations, num_residues)
 
 
 def free_memory_of(device: torch.device) -> int:

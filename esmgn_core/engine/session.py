@@ -12,6 +12,7 @@ import torch
 
 from esmgn_core.compose import Blueprint, draw_up
 from esmgn_core.configure import Tables, configure, read_run_file
+from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
 from esmgn_core.engine.distributed import (
     World,
@@ -150,8 +151,8 @@ def _run(
         observers = Observers(registry.manager.hook, run, world.is_main)
         for text in (*remarks, *getattr(dataset, "notes", ())):
             observers.notice(text)
-        if world.is_main and not is_sharded(step) and progress.step < schedule.num_steps:
-            _tell_memory(step, dataset, schedule, config, observers)
+        if world.is_main and progress.step < schedule.num_steps:
+            _warn(blueprint, step, dataset, schedule, observers, world, pieces.number)
         trainer = Trainer(
             learner, dataset, schedule, config.train, run, world, observers, progress, downstream
         )
@@ -224,12 +225,37 @@ def _prepare(step: TrainStep, config: RunConfig, world: World) -> None:
             shard(step, world)
 
 
+def _warn(
+    blueprint: Blueprint,
+    step: TrainStep,
+    dataset: ProteinDataset,
+    schedule: Schedule,
+    observers: Observers,
+    world: World,
+    pieces: int,
+) -> None:
+    """Tell the user what works, but may not be meant, and what memory a step takes."""
+    config = blueprint.config
+    warnings = component_warnings(blueprint)
+    warnings += batch_norm_warning(step, schedule, config, world.size, pieces)
+    for warning in warnings:
+        observers.notice(warning)
+    if not is_sharded(step):
+        _tell_memory(step, dataset, schedule, config, observers, world)
+
+
 def _tell_memory(
-    step: TrainStep, dataset: ProteinDataset, schedule: Schedule, config: RunConfig, observers: Observers
+    step: TrainStep,
+    dataset: ProteinDataset,
+    schedule: Schedule,
+    config: RunConfig,
+    observers: Observers,
+    world: World,
 ) -> None:
     """Log what memory a step will take; where there is less, tell the user."""
     try:
-        estimate = first_estimate(step, dataset, schedule, averaged=config.optim.ema_decay > 0)
+        averaged = config.optim.ema_decay > 0
+        estimate = first_estimate(step, dataset, schedule, averaged=averaged, world_size=world.size)
     except RuntimeError as error:  # the step itself has a way out
         observers.run.log(f"memory cannot be estimated: {error}")
         return

@@ -57,11 +57,20 @@ def frozen_run(path: Path) -> RunFolder:
         (("predict", "run", "TYPO"), "no such file or directory: TYPO"),
         (("predict", "run", "structures", "-o", "none/x.csv"), "none does not exist (--out)"),
         (("mutate", "TYPO", "A1G", *PUBLISHED), "cannot read TYPO"),
-        (("mutate", "structures/protein0.pdb", "--all", *PUBLISHED, "-o", "none/x.csv"), "none does not exist"),
-        (("mutate", "structures/protein0.pdb", "--all", *PUBLISHED, "--picture", "n/x.png"), "n does not exist"),
+        (
+            ("mutate", "structures/protein0.pdb", "--all", *PUBLISHED, "-o", "none/x.csv"),
+            "none does not exist",
+        ),
+        (
+            ("mutate", "structures/protein0.pdb", "--all", *PUBLISHED, "--picture", "n/x.png"),
+            "n does not exist",
+        ),
         (("evaluate", "proteingym", "TYPO", *PUBLISHED), "no such folder: TYPO"),
         (("run", *JOINT, "--data", "TYPO"), "no such dataset or path: 'TYPO' (--data)"),
-        (("run", *JOINT, "--set", "data.name=folder", "--set", "data.path=TYPO"), "no such file or directory"),
+        (
+            ("run", *JOINT, "--set", "data.name=folder", "--set", "data.path=TYPO"),
+            "no such file or directory",
+        ),
         (("run", *JOINT, "--data", "structures", "--init", "TYPO"), "no encoder in TYPO"),
         (("run", *JOINT, "--data", "structures", "--out", "structures"), "structures"),
         (("run", *JOINT, "--data", "structures", "--downstream", "ec"), "needs labels"),

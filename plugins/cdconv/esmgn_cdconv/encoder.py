@@ -41,6 +41,9 @@ class CDConv(nn.Module):
     (arXiv 2303.06275).
     """
 
+    resolves_residues = False
+    reads_graph = False
+
     class Settings(ComponentSettings):
         embedding_dim: int = Field(16, ge=1)
         """Width of the input of the first level."""

@@ -28,6 +28,8 @@ class Paired(HeadedTask):
     (arXiv 2012.04035).
     """
 
+    predicts_residues = True
+
     class Settings(HeadSettings):
         """Settings of :class:`Paired`."""
 

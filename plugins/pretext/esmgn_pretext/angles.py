@@ -26,6 +26,9 @@ from esmgn_pretext.walks import draw_walks
 class AngleTask(nn.Module, ABC):
     """Cross-entropy of an angle along consecutive edges that were taken away, in equal bins."""
 
+    predicts_residues = True
+    removes_edges = True
+
     class Settings(EdgeTaskSettings):
         num_samples: int = Field(512, ge=1)
         """Walks of consecutive edges drawn in each protein."""

@@ -23,6 +23,8 @@ class DiffPreT(nn.Module):
     Source: Zhang et al. 2023 (arXiv 2301.12068), section 3.
     """
 
+    predicts_residues = True
+
     class Settings(DiffusionSettings):
         """As of SiamDiff, without its second view."""
 

@@ -28,6 +28,9 @@ class Distance(nn.Module):
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.2.
     """
 
+    predicts_residues = True
+    removes_edges = True
+
     class Settings(EdgeTaskSettings):
         num_samples: int = Field(256, ge=1)
         """Edges drawn in each protein."""

@@ -26,6 +26,8 @@ class SiamDiff(nn.Module):
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2301.12068).
     """
 
+    predicts_residues = True
+
     class Settings(DiffusionSettings):
         jitter: float = Field(0.3, ge=0)
         """Standard deviation of the jitter that makes the second view, in angstrom."""

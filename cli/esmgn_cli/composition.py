@@ -1,0 +1,108 @@
+"""What commands that compose a run share: the flags that name its parts, and the layers they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from esmgn_core.errors import SettingsError
+from esmgn_core.registry import Registry
+
+if TYPE_CHECKING:
+    from esmgn_core.configure import Tables
+
+_SAMPLE = "sample"
+
+Config = Annotated[Path | None, typer.Argument(help="Run file, such as RUN/config.toml.", show_default=False)]
+Seq = Annotated[str | None, typer.Option(help="Sequence encoder, such as esm2_650m.", show_default=False)]
+Struct = Annotated[str | None, typer.Option(help="Structure encoder, such as gearnet.", show_default=False)]
+Fuse = Annotated[str | None, typer.Option(help="Fuser, such as serial.", show_default=False)]
+Graph = Annotated[str | None, typer.Option(help="Graph builder, such as relational.", show_default=False)]
+Pretext = Annotated[str | None, typer.Option(help="Pretext task, such as residue_type.", show_default=False)]
+Downstream = Annotated[
+    str | None, typer.Option(help="Downstream task, such as multilabel.", show_default=False)
+]
+Data = Annotated[
+    str | None, typer.Option(help="Dataset, or a folder or file of structures.", show_default=False)
+]
+RecipeName = Annotated[str | None, typer.Option(help="A named full run to start from.", show_default=False)]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting, such as train.epochs=5. Repeatable."),
+]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        help="Start from the encoder in this folder, of a run or of imported weights.",
+        show_default=False,
+    ),
+]
+Gpus = Annotated[
+    int | None, typer.Option(min=1, help="Train on this many GPUs of this machine.", show_default=False)
+]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Train as this many processes on the CPU.", show_default=False)
+]
+
+
+def run_layers(
+    registry: Registry,
+    *,
+    init: Path | None,
+    recipe: str | None,
+    config: Path | None,
+    names: dict[str, str | None],
+    data: str | None,
+) -> dict[str, Tables]:
+    """Tables low to high, each under the file or flag it comes from."""
+    from esmgn_core.configure import check_tables, data_tables, read_run_file
+
+    layers = {}
+    if init is not None:
+        from esmgn_core.engine.encoder_folder import EncoderFolder
+
+        layers[f"--init {init}"] = EncoderFolder(init).tables()
+    if recipe is not None:
+        found = registry.recipe(recipe)
+        origin = f"recipe '{recipe}' in {found.origin}"
+        layers[origin] = check_tables(found.run, origin=origin)
+    if config is not None:
+        if str(config) in registry.catalogue.recipes and not config.exists():
+            raise SettingsError(f"run file not found: {config}", f"did you mean: --recipe {config}?")
+        layers[str(config)] = read_run_file(config)
+    for kind, name in names.items():
+        if name is not None:
+            layers[f"--{kind}"] = {kind: {"name": name}}
+    if data is not None:
+        layers["--data"] = data_tables(registry, data)
+    return layers
+
+
+def data_missing(recipe: str | None, layers: dict[str, Tables], chosen: str) -> SettingsError | None:
+    """The error of a recipe that would train on made-up proteins because nobody named data.
+
+    Args:
+        recipe: the recipe, if the run has one.
+        layers: from :func:`run_layers`, with those of ``--set``.
+        chosen: the dataset of the composed run.
+    """
+    if (
+        recipe is None
+        or chosen != _SAMPLE
+        or any("name" in layer.get("data", {}) for layer in layers.values())
+    ):
+        return None
+    return SettingsError(
+        f"recipe '{recipe}' has no data of its own",
+        f"name yours: esmgn run --recipe {recipe} --data FOLDER_OF_STRUCTURES",
+        f"or try it on made-up proteins: esmgn run --recipe {recipe} --data {_SAMPLE}",
+    )
+
+
+def made_up(chosen: str) -> str:
+    """What to say of a dataset of made-up proteins; empty for any other."""
+    if chosen != _SAMPLE:
+        return ""
+    return f"made-up proteins ('{_SAMPLE}'): the results mean nothing for real ones. Yours: --data FOLDER"

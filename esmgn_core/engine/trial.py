@@ -1,0 +1,122 @@
+"""The memory of a run whose model is too large to be tried out: from a model of the same width, cut short.
+
+The blocks of a sequence encoder all cost the same. One and two of them, between the whole structure
+encoder, fuser and task, tell what a block costs and what the rest does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from esmgn_core.compose import Blueprint
+from esmgn_core.engine.blocks import recompute_activations
+from esmgn_core.engine.loader import Schedule, max_residues
+from esmgn_core.engine.lora import add_adapters
+from esmgn_core.engine.memory import (
+    ActivationCost,
+    MemoryEstimate,
+    activation_cost,
+    largest_pass,
+    parameter_memory,
+    small_batches,
+)
+from esmgn_core.engine.planned import planned_step, with_random_weights
+from esmgn_core.model import TrainStep
+from esmgn_core.protocols import ProteinDataset
+from esmgn_core.spec import Kind
+
+TRIED_UP_TO = 50_000_000
+"""Parameters of a model that is tried out as a whole."""
+_LARGEST_WHOLE = 400_000_000
+"""Parameters of a sequence encoder without a number of blocks that is still tried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run to be estimated.
+
+    Attributes:
+        blueprint: its components.
+        dataset: all proteins.
+        schedule: which of them each step takes.
+        precision: autocast dtype, ``None`` for float32.
+        world_size: processes of the run.
+    """
+
+    blueprint: Blueprint
+    dataset: ProteinDataset
+    schedule: Schedule
+    precision: torch.dtype | None
+    world_size: int = 1
+
+    def estimate(self) -> MemoryEstimate:
+        """What one process holds; without activations if the encoder cannot be cut short.
+
+        Raises:
+            EsmgnError: encoder, graph and task do not work together on these proteins.
+        """
+        optim = self.blueprint.config.optim
+        with torch.device("meta"):
+            whole = self._prepared(planned_step(self.blueprint, self.dataset))
+        parameters = parameter_memory(whole, averaged=optim.ema_decay > 0)
+        if self.blueprint.config.train.strategy == "fsdp":
+            parameters = _shared(parameters, self.world_size)
+        cost = self._cost(sum(p.numel() for p in whole.parameters()))
+        if cost is None:
+            return parameters
+        residues = largest_pass(
+            self.schedule, self.dataset, most=max_residues(whole), world_size=self.world_size
+        )
+        return replace(parameters, activations=cost.bytes(residues), residues=residues)
+
+    def _cost(self, num_parameters: int) -> ActivationCost | None:
+        blocks = _blocks(self.blueprint)
+        if num_parameters <= TRIED_UP_TO or (blocks is None and num_parameters <= _LARGEST_WHOLE):
+            return self._measured(self.blueprint)
+        if blocks is None:
+            return None
+        one = self._measured(_cut_to(self.blueprint, 1))
+        if blocks == 1 or self.blueprint.config.optim.seq_lr_scale == 0:
+            return one  # a frozen encoder keeps nothing, however deep it is
+        return one.at_depth(self._measured(_cut_to(self.blueprint, 2)), blocks)
+
+    def _measured(self, blueprint: Blueprint) -> ActivationCost:
+        step = self._prepared(planned_step(blueprint, self.dataset))
+        step.precision = self.precision
+        return activation_cost(step, small_batches(self.dataset, self.schedule))
+
+    def _prepared(self, step: TrainStep) -> TrainStep:
+        config = self.blueprint.config
+        if config.train.activation_checkpointing:
+            recompute_activations(step.encoder)
+        if config.optim.lora_rank:
+            add_adapters(step.encoder, config.optim)
+        return step
+
+
+def _blocks(blueprint: Blueprint) -> int | None:
+    """Blocks of the sequence encoder that run; ``None`` if its settings do not name them."""
+    settings: Any = blueprint.parts[Kind.SEQ][2]
+    taken = getattr(settings, "taken", None)
+    blocks = max(taken) if taken else getattr(settings, "num_layers", None)
+    return blocks if isinstance(blocks, int) and blocks > 0 else None
+
+
+def _cut_to(blueprint: Blueprint, blocks: int) -> Blueprint:
+    blueprint = with_random_weights(blueprint)
+    spec, component, settings = blueprint.parts[Kind.SEQ]
+    cut = {"num_layers": blocks} | (
+        {"layers": (-1,) * len(settings.layers)} if hasattr(settings, "layers") else {}
+    )
+    return Blueprint(
+        blueprint.config,
+        {**blueprint.parts, Kind.SEQ: (spec, component, settings.model_copy(update=cut))},
+    )
+
+
+def _shared(memory: MemoryEstimate, world_size: int) -> MemoryEstimate:
+    """The same with weights, gradients and optimiser state shared out over the processes."""
+    return replace(memory, weights=memory.weights // world_size, learning=memory.learning // world_size)
