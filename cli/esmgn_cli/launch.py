@@ -132,11 +132,6 @@ def reporting(program: Callable[[], None]) -> None:
         raise
 
 
-def launched() -> bool:
-    """True if another process started this one and has said what there is to say of the run."""
-    return _REPORT in os.environ or os.environ.get("RANK", "0") != "0"
-
-
 def tell(**values: Any) -> None:
     """Add to what the launching process is told; nothing is done without one."""
     report = os.environ.get(_REPORT)

@@ -46,18 +46,13 @@ def predict(
     """
     from esmgn_core.inference.inputs import find_inputs
     from esmgn_core.inference.model import ModelName, plan_model
-    from esmgn_core.inference.outputs import check_writable
-    from esmgn_core.inference.page import viewer_files, write_page
+    from esmgn_core.inference.page import write_page
     from esmgn_core.inference.predictor import Predictor, check_predicts, find_run, predict_files
-    from esmgn_core.inference.tables import check_table_path, write_table
+    from esmgn_core.inference.tables import write_table
     from esmgn_core.io.folders import passed_over_text
     from esmgn_core.io.notes import group_notes
 
-    if out:
-        check_table_path(out)
-    if page:
-        viewer_files()
-        check_writable(page, flag="--html")
+    _check_files(out, page)
     run = find_run(task)
     check_predicts(run)
     plan = plan_model(ModelName(folder=str(run)))
@@ -102,6 +97,18 @@ def _print_left_out(refused: Sequence[Refusal], passed_over: str) -> None:
         echo(f"left out: {item.path}: {item.reason}", err=True)
     if passed_over:
         echo(passed_over, err=True)
+
+
+def _check_files(out: Path | None, page: Path | None) -> None:
+    from esmgn_core.inference.outputs import check_writable
+    from esmgn_core.inference.page import viewer_files
+    from esmgn_core.inference.tables import check_table_path
+
+    if out:
+        check_table_path(out)
+    if page:
+        viewer_files()
+        check_writable(page, flag="--html")
 
 
 def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Prediction]) -> Shown:

@@ -94,8 +94,9 @@ class _Bar(Progress):
 class ProgressDisplay:
     """An observer that draws a bar on a terminal and prints plain lines elsewhere."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, first: str = "") -> None:
         self._console = console
+        self._first = first
         self._last_line = float("-inf")
         self._total_steps = 0
         self._losses = _Curve()
@@ -110,10 +111,17 @@ class ProgressDisplay:
             console=console,
         )
 
+    def begin(self) -> None:
+        """Print the first line, if there is one and it was not printed yet."""
+        if self._first:
+            self._say(self._first)
+            self._first = ""
+
     @hookimpl
     def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
         """Say where the run is and start the bar."""
         tell(run=str(run.path.absolute()), started=time.time_ns())
+        self.begin()
         self._say(f"run folder {run.path}, {counted(total_steps, 'step')}")
         if run.labels.is_file():
             names = run.recorded_labels()[1]
@@ -147,6 +155,7 @@ class ProgressDisplay:
     @hookimpl
     def esmgn_notice(self, text: str) -> None:
         """Print it, above the bar if there is one."""
+        self.begin()
         self._say(f"note: {text}")
 
     @hookimpl
@@ -178,11 +187,17 @@ def _named(name: str, value: float) -> str:
 
 
 @contextmanager
-def progress_shown(registry: Registry) -> Iterator[None]:
-    """Show the progress of runs inside the block, on stderr."""
+def progress_shown(registry: Registry, made_up: str = "") -> Iterator[None]:
+    """Show the progress of runs inside the block, on stderr.
+
+    Args:
+        registry: its observers are told about the run.
+        made_up: what to say of the data, in the first line, if they are made up.
+    """
     stderr = console(err=True)
-    display = ProgressDisplay(stderr)
+    display = ProgressDisplay(stderr, f"data: {made_up}" if made_up else "")
     if stderr.is_terminal and os.environ.get("RANK", "0") == "0":
+        display.begin()
         stderr.print("preparing proteins and model")
     registry.manager.register(display)
     try:

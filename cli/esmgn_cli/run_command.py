@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli import composition
-from esmgn_cli.launch import check_counts, launched, run_processes, sbatch_file
-from esmgn_cli.render import block, echo
+from esmgn_cli.launch import check_counts, run_processes, sbatch_file
+from esmgn_cli.render import block
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
 
@@ -95,8 +95,6 @@ def run(
     composed = configure(registry, list(layers.values()), list(layers))
     if found == data and (missing := composition.data_missing(recipe, layers, composed.data.name)):
         raise missing
-    if found == data and (notice := composition.made_up(composed.data.name)) and not launched():
-        echo(f"data: {notice}", err=True)
     if dry_run:
         check_counts(gpus, processes)
         _print_checked(registry, composed)
@@ -143,7 +141,7 @@ def _start(registry: Registry, config: RunConfig, out: Path | None, init: Path |
     from esmgn_cli.progress import finish, progress_shown
     from esmgn_core.engine.session import start_run
 
-    with progress_shown(registry):
+    with progress_shown(registry, composition.made_up(config.data.name)):
         outcome = start_run(registry, config, out=out, init=init)
     finish(outcome, made_up=config.data.name == "sample")
 

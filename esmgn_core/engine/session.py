@@ -238,10 +238,10 @@ def _warn(
     config = blueprint.config
     warnings = component_warnings(blueprint)
     warnings += batch_norm_warning(step, schedule, config, world.size, pieces)
-    for warning in warnings:
-        observers.notice(warning)
     if not is_sharded(step):
         _tell_memory(step, dataset, schedule, config, observers, world)
+    for warning in warnings:
+        observers.notice(warning)
 
 
 def _tell_memory(

@@ -117,7 +117,9 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
     if len(failed) == len(entries):
         reasons = [f"{name}: {reason}" for name, reason in failed.items()]
         more = [f"and {len(reasons) - _SHOWN} more"] * (len(reasons) > _SHOWN)
-        raise DataError(f"none of {counted(len(entries), 'entry', 'entries')} was fetched", *reasons[:_SHOWN], *more)
+        raise DataError(
+            f"none of {counted(len(entries), 'entry', 'entries')} was fetched", *reasons[:_SHOWN], *more
+        )
     yield f"{len(entries) - len(failed)} of {counted(len(entries), 'entry', 'entries')} in {folder}"
     yield from (f"{name}: {reason}" for name, reason in failed.items())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def frozen_run(path: Path) -> RunFolder:
     )
     for file in (run.model, run.task):
         save_file({"structure.weight": zeros(1)}, file)
-    run.labels.write_text(json.dumps({"component": "multilabel", "labels": ["a"]}))
+    run.labels.write_text(json.dumps({"task": "multilabel", "labels": ["a"]}))
     return run
 
 
@@ -99,14 +100,13 @@ def test_nothing_is_downloaded_for_a_command_that_cannot_work(
 def test_a_query_is_read_before_the_model_of_the_file(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
     """The file of embeddings names a model whose weights are gone."""
     from esmgn_core.inference import neighbors
-    from esmgn_core.inference.stored import ProteinTable
 
     out = tmp_path / "out.npz"
     tiny = ("--seq", "esm2_tiny", "--devices", "cpu")
     assert esmgn("embed", folder, "-o", out, *tiny, "--level", "protein").status == 0
     table = neighbors.read_proteins(out)
     gone = {"folder": None, "names": {"seq": "esm2_8m"}, "changes": []}
-    patched = ProteinTable(table.names, table.vectors, {**table.metadata, "model": gone})
+    patched = replace(table, metadata={**table.metadata, "model": gone})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbors, "read_proteins", lambda _: patched)
         (tmp_path / "bad.pdb").write_text("")

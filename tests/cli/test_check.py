@@ -128,7 +128,7 @@ def test_gpus_that_are_not_here_are_a_problem_unless_the_run_is_a_job(
     ],
 )
 def test_the_published_batch_of_650m_is_compared_with_an_a100(
-    esmgn: Esmgn, tmp_path: Path, sets: tuple[str, ...], verdict: str
+    esmgn: Esmgn, sets: tuple[str, ...], verdict: str
 ) -> None:
     """96 crops of 100 residues, ESM-2 650M frozen or trained; only two of its 33 blocks are run."""
     flags = [flag for text in sets for flag in ("--set", text)]
