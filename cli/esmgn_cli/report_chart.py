@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from esmgn_core.pages import Markup
+
 Points = Sequence[tuple[float, float]]
 
 TRAIN, VALID = "var(--train)", "var(--valid)"
@@ -34,9 +36,17 @@ class Line(NamedTuple):
     noisy: bool = False
 
 
-def chart(lines: Sequence[Line], *, from_zero: bool = False) -> str:
-    """Lines over steps, as SVG; ``from_zero`` for an axis that begins at zero."""
-    points = [point for line in lines for point in line.points]
+def chart(
+    lines: Sequence[Line], *, from_zero: bool = False, best: tuple[float, float] | None = None
+) -> Markup:
+    """Lines over steps, as SVG.
+
+    Args:
+        lines: what to draw.
+        from_zero: for an axis that begins at zero.
+        best: step and value of the best encoder, which is marked by a circle.
+    """
+    points = [*(point for line in lines for point in line.points), *filter(None, [best])]
     x_low, x_high = _span([x for x, _ in points])
     y_low, y_high = _span([*(y for _, y in points), *[0.0] * from_zero], margin=0.06)
     y_low = max(y_low, 0.0) if from_zero else y_low
@@ -55,8 +65,14 @@ def chart(lines: Sequence[Line], *, from_zero: bool = False) -> str:
         parts.append(_path(map(place, thin), line.color, "line"))
         if len(thin) <= _FEW:
             parts += [_dot(place(point), line.color) for point in thin]
-    label = " and ".join(line.label for line in lines)
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    if best:
+        x, _, y = place(best).partition(",")
+        title = f"best: {best[1]:.4f} at step {best[0]:,.0f}"
+        parts.append(f'<circle cx="{x}" cy="{y}" r="5" class="best"><title>{title}</title></circle>')
+    # Everything but the label is a number or a constant of this module.
+    label = Markup.escape(" and ".join(line.label for line in lines))
+    svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    return Markup(svg)
 
 
 def _grid(x_low: float, x_high: float, y_low: float, y_high: float, place: Any) -> Iterator[str]:

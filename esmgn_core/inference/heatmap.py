@@ -14,6 +14,7 @@ from esmgn_core.inference.embedding import Residue
 from esmgn_core.inference.outputs import check_writable
 from esmgn_core.inference.variants import Variant
 from esmgn_core.machine.files import written_atomically
+from esmgn_core.printable import printable
 
 ORDER = "GAVLIMCFWYPSTNQHKRDE"
 """Amino acids from top to bottom: small and aliphatic, sulphur, aromatic, polar, charged."""
@@ -39,6 +40,17 @@ def draw_heatmap(
         WriteError: the file cannot be written.
     """
     check_picture_path(path)
+    from matplotlib import rc_context
+
+    # Names may hold dollar signs, which matplotlib would read as formulas.
+    with rc_context({"text.parse_math": False}), written_atomically(path) as temporary:
+        figure = _figure(scores, printable(title), printable(subtitle), printable(label), neutral)
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
+
+
+def _figure(
+    scores: Sequence[tuple[Variant, float]], title: str, subtitle: str, label: str, neutral: float
+) -> Any:
     from matplotlib.colors import CenteredNorm
     from matplotlib.figure import Figure
 
@@ -59,8 +71,7 @@ def draw_heatmap(
     )
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    with written_atomically(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
+    return figure
 
 
 def check_picture_path(path: Path) -> None:
@@ -99,7 +110,9 @@ def _draw_line(
     axis.set_yticks(range(len(ORDER)), list(ORDER), fontsize=6, family="monospace")
     ticks = [number for number, item in enumerate(shown) if number == 0 or item.number % 10 == 0]
     labels = [
-        f"{shown[t].chain}:{shown[t].number}" if t == 0 and shown[t].chain else str(shown[t].number)
+        f"{printable(shown[t].chain)}:{shown[t].number}"
+        if t == 0 and shown[t].chain
+        else str(shown[t].number)
         for t in ticks
     ]
     axis.set_xticks(ticks, labels, fontsize=6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,8 @@ from esmgn_core.io.annotate import areas
 from esmgn_core.io.notes import group_notes
 from esmgn_core.io.surface import UNKNOWN_STATE
 from esmgn_core.machine.files import write_atomically
+from esmgn_core.pages import Markup, render
+from esmgn_core.printable import printable
 from esmgn_core.store.reader import Store
 
 _INK, _FILL, _SOFT = "#24333f", "#3a7ca5", "#c8d5de"
@@ -26,19 +27,6 @@ _STATE_COLOURS = ("#b5485d", "#d9a441", "#7f98a8")
 """Of helix, strand and coil."""
 
 _REASONS = 12
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #24333f; max-width: 60rem;
-  margin: 2.5rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem }
-.path { color: #6b7b88; margin: 0 0 1.5rem; overflow-wrap: anywhere }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .8rem }
-.tiles div { background: #f2f5f7; border-radius: 6px; padding: .7rem .9rem }
-.tiles b { display: block; font-size: 1.35rem; font-weight: 600 }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem 2rem }
-svg { width: 100%; height: auto } table { border-collapse: collapse; width: 100% }
-td { padding: .25rem .6rem; border-top: 1px solid #e3e9ed; vertical-align: top }
-td:first-child { text-align: right; white-space: nowrap; width: 5rem; font-variant-numeric: tabular-nums }
-"""
 
 
 def totals(store: Store) -> list[tuple[str, int]]:
@@ -119,39 +107,27 @@ def write_report(store: Store, path: Path) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    tiles = "".join(
-        f"<div><b>{value}</b>{label}</div>"
-        for label, value in (
-            ("proteins", f"{len(store):,}"),
-            ("residues", f"{int(store.lengths.sum()):,}"),
-            ("files refused", f"{len(store.index(['name'], refused=True)):,}"),
-            ("bytes per residue", f"{store.num_bytes[0] / max(1, int(store.lengths.sum())):.1f}"),
-        )
-    )
-    plots = "".join(f"<figure style='margin:0'>{svg}</figure>" for svg in _plots(store))
-    page = (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(store.path.name)}</title>"
-        f"<style>{_STYLE}</style><h1>Store of proteins</h1><p class='path'>{html.escape(str(store.path))}</p>"
-        f"<div class='tiles'>{tiles}</div><h2>What is in it</h2><div class='plots'>{plots}</div>"
-        f"{_table('What became of the content', totals(store)[3:])}"
-        f"{_table('Why files were refused', reasons(store))}{_notes(notes(store))}</html>\n"
+    tiles = [
+        ("proteins", f"{len(store):,}"),
+        ("residues", f"{int(store.lengths.sum()):,}"),
+        ("files refused", f"{len(store.index(['name'], refused=True)):,}"),
+        ("bytes per residue", f"{store.num_bytes[0] / max(1, int(store.lengths.sum())):.1f}"),
+    ]
+    counted = {label for label, _ in tiles}
+    page = render(
+        "store.html",
+        title=store.path.name,
+        path=store.path,
+        tiles=tiles,
+        plots=_plots(store),
+        content=[row for row in totals(store) if row[0] not in counted],
+        refused=reasons(store),
+        notes=notes(store),
     )
     write_atomically(path, page)
 
 
-def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:
-    if not rows:
-        return ""
-    cells = "".join(f"<tr><td>{number:,}<td>{html.escape(label)}" for label, number in rows)
-    return f"<h2>{title}</h2><table>{cells}</table>"
-
-
-def _notes(lines: Sequence[str]) -> str:
-    items = "".join(f"<li>{html.escape(line)}" for line in lines)
-    return f"<h2>Notes on files that were read</h2><ul>{items}</ul>" if lines else ""
-
-
-def _plots(store: Store) -> list[str]:
+def _plots(store: Store) -> list[Markup]:
     import matplotlib as mpl
 
     mpl.use("Agg", force=False)
@@ -160,7 +136,7 @@ def _plots(store: Store) -> list[str]:
     counts = np.zeros(len(AMINO_ACIDS) + 1, dtype=np.int64)
     for types in store.residue_types():
         counts += np.bincount(types, minlength=len(counts))[: len(counts)]
-    drawn = [_figure("Length, residues", lambda axes: _lengths(axes, store.lengths)) if len(store) else ""]
+    drawn = [_figure("Length, residues", lambda axes: _lengths(axes, store.lengths)) if len(store) else None]
     if np.isfinite(plddt).any():
         drawn.append(_figure("Mean pLDDT of predicted structures", lambda axes: _plddts(axes, plddt)))
     if np.isfinite(resolution).any():
@@ -174,16 +150,17 @@ def _plots(store: Store) -> list[str]:
         drawn.append(_figure("Exposure of residues, square angstrom", lambda axes: _exposures(axes, store)))
     if refused := reasons(store)[:_REASONS]:
         drawn.append(_figure("Reasons for refusal", lambda axes: _bars(axes, refused)))
-    return [svg for svg in drawn if svg]
+    return [svg for svg in drawn if svg is not None]
 
 
-def _figure(title: str, draw: Callable[[Any], None]) -> str:
+def _figure(title: str, draw: Callable[[Any], None]) -> Markup:
     """One picture as SVG, text kept as text."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     style: Any = {
         "svg.fonttype": "none",
+        "text.parse_math": False,
         "font.family": "sans-serif",
         "font.size": 10,
         "svg.hashsalt": "esmgn",
@@ -200,7 +177,8 @@ def _figure(title: str, draw: Callable[[Any], None]) -> str:
         axes.tick_params(color=_SOFT, labelcolor=_INK)
         stream = StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue().partition("<svg")[1] + stream.getvalue().partition("<svg")[2]
+    svg = stream.getvalue()
+    return Markup(svg[svg.index("<svg") :])
 
 
 def _lengths(axes: Any, lengths: Any) -> None:
@@ -258,7 +236,8 @@ def _exposures(axes: Any, store: Store) -> None:
 
 
 def _bars(axes: Any, rows: Sequence[tuple[str, int]]) -> None:
-    labels = [label if len(label) < 46 else label[:44] + "..." for label, _ in rows]
+    names = [printable(label) for label, _ in rows]
+    labels = [name if len(name) < 46 else name[:44] + "..." for name in names]
     numbers = [number for _, number in rows]
     places = np.arange(len(rows))
     axes.barh(places, numbers, color=_FILL)

@@ -97,9 +97,9 @@ def test_a_report_has_curves_and_records_and_loads_nothing(esmgn: Esmgn, tmp_pat
     page.feed(text)
     assert page.loads == []
     assert "script" not in page.tags
-    assert "http" not in text
+    assert "://" not in text
     assert page.tags.count("svg") == 2
-    assert {"a <run>", "x<y>.pdb", "no CA atoms", "held out", "lowest held-out loss"} <= set(page.texts)
+    assert {"a <run>", "x<y>.pdb", "no CA atoms", "validation", "best validation loss"} <= set(page.texts)
 
 
 def test_the_report_of_a_downstream_run_has_a_table_of_scores_and_draws_what_changes(
@@ -118,10 +118,10 @@ def test_the_report_of_a_downstream_run_has_a_table_of_scores_and_draws_what_cha
     page = Page()
     page.feed((run.path / "report.html").read_text())
     texts = " ".join(filter(None, page.texts))
-    assert "held out 1,200 predictions test 30 7 predictions" in texts
+    assert "validation 1,200 predictions test 30 7 predictions" in texts
     assert "Fmax 0.7000 0.610 to 0.790 0.5000" in texts
     assert "rank not defined" in texts
-    assert "best held-out Fmax 0.7000 at step 2" in texts
+    assert "best validation Fmax 0.7000 at step 2" in texts
     assert "learning rate" not in texts.partition("Where it ran")[0]
     assert "test f max" not in texts
 
