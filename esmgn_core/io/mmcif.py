@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import gemmi
 
+from esmgn_core.io.atom_site import add_missing_columns, missing_columns, why_no_atoms
 from esmgn_core.io.bcif import read_bcif
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.notes import not_read
@@ -26,6 +27,9 @@ def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, i
     with gemmi_errors():
         document = read_bcif(text) if is_binary else gemmi.cif.read_string(text)
     for number, block in enumerate(document):
+        add_missing_columns(block)
+        if missing_columns(block):
+            continue
         structure = mmcif_structure(block)
         if len(structure) and structure[0].count_atom_sites():
             table = residue_table(structure)
@@ -36,7 +40,7 @@ def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, i
             if more := sum(bool(block.find_values(_ANY_ATOM)) for block in list(document)[number + 1 :]):
                 notes.append(not_read("further data blocks with atoms", more))
             return replace(table, notes=tuple(notes)), len(structure), block
-    raise UnreadableError("the mmCIF text has no atoms (no _atom_site table)")
+    raise UnreadableError(why_no_atoms(document))
 
 
 def mmcif_structure(block: gemmi.cif.Block) -> gemmi.Structure:
