@@ -2,8 +2,8 @@
 
 An experimental method in the header means it does not. Else one of these says that it does: a local
 pLDDT metric (ModelCIF), the title AlphaFold DB and the ESM Atlas give their models, the ``PARENT``
-record ESMFold and OpenFold write, or a file name of AlphaFold DB or ColabFold where the header is
-missing. The values are never asked.
+record ESMFold and OpenFold write, or a file name of AlphaFold DB, AlphaFold 2, ColabFold, OpenFold or Chai-1
+where the header is missing. The values do not matter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ _CASP_FORMAT = re.compile(rb"\nPFRMAT")
 _PARENT = re.compile(rb"\nPARENT\s")
 _TITLE_RECORD = re.compile(rb"\nTITLE {5}(.*)")
 _TITLE = re.compile(r"(?:ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD)\b.*\bPREDICTION\b", re.IGNORECASE)
-_FILE_NAME = re.compile(r"AF-\w+(?:-\d+)?-F\d+-model_v\d|.*_(?:un)?relaxed_(?:rank_\d+_|.*model_\d)")
+_FILE_NAMES = (
+    r"AF-\w+(?:-\d+)?-F\d+-model_v\d",  # AlphaFold DB
+    r".*_(?:un)?relaxed_(?:rank_\d+_|.*model_\d)",  # ColabFold
+    r"(?:un)?relaxed_(?:alphafold2_\w*)?rank_\d+_",
+    r"unrelaxed_model_\d|relaxed_model_\d+_(?:pred_\d|ptm\b|ptm_|multimer)",  # AlphaFold 2
+    r".*_model_\d+_(?:\w+_)?(?:un)?relaxed\.",  # OpenFold
+    r"pred\.(?:model|rank)_?idx_\d|pred\.rank_\d",  # Chai-1
+)
+_FILE_NAME = re.compile("|".join(_FILE_NAMES))
+_SAYS_MORE = re.compile(rb"\n(?:EXPDTA|TITLE {5}|PFRMAT|_exptl\.method|_ma_qa_metric\.)")
+_AMBIGUOUS_NAME = re.compile(r"ranked_\d+\.|relaxed_model_\d+\.|.*_ranked_\d+\.")
 
 
 def pdb_header(text: bytes) -> bytes:
@@ -42,6 +52,16 @@ def pdb_has_plddt(header: bytes, file_name: str) -> bool:
     if title:
         return bool(_TITLE.match(title[1].decode("latin-1")))
     return bool(_FILE_NAME.match(file_name))
+
+
+def unread_plddt_note(text: bytes, file_name: str) -> str:
+    """A note on a file without pLDDT whose name AlphaFold 2 and other programs give, else empty."""
+    if not _AMBIGUOUS_NAME.match(file_name) or _SAYS_MORE.search(b"\n" + text):
+        return ""
+    return (
+        "named like a model of AlphaFold 2, but nothing else says so: B-factors were not read as pLDDT "
+        "(those of relaxed_model_1_pred_0.pdb would be)"
+    )
 
 
 def mmcif_has_plddt(block: gemmi.cif.Block, file_name: str) -> bool:

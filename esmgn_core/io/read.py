@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from esmgn_core.io.formats import Format, load_text, refuse_pqr, text_of
 from esmgn_core.io.mmcif import mmcif_structure, read_mmcif
 from esmgn_core.io.origin import Origin, mmcif_origin, pdb_origin
 from esmgn_core.io.pdb import pdb_structure, read_pdb
-from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt, pdb_header
+from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt, pdb_header, unread_plddt_note
 from esmgn_core.io.polymer import ProteinRows, is_coarse_grained, protein_rows
 from esmgn_core.io.residues import STANDARD_NAMES, ResidueClass
 from esmgn_core.io.seqres import (
@@ -182,6 +182,13 @@ def read_content(content: bytes, file_name: str) -> Reading:
 
 def read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
     """Like :func:`read_content` for inflated text of known format."""
+    reading = _read_text(file_format, text, file_name)
+    if reading.residues.plddt is None and (note := unread_plddt_note(text, file_name)):
+        return replace(reading, report=replace(reading.report, notes=(*reading.report.notes, note)))
+    return reading
+
+
+def _read_text(file_format: Format, text: bytes, file_name: str) -> Reading:
     if file_format in ("mmcif", "bcif"):
         aligned = read_aligned_mmcif(text, file_name) if file_format == "mmcif" else None
         if aligned is not None:

@@ -1,7 +1,11 @@
 """pLDDT comes from files that say they are predictions, never from values that look like it."""
 
+from pathlib import Path
+
 import pytest
 import torch
+
+from esmgn_core.io import read_protein
 
 from .made_up import chain, cif, pdb
 
@@ -74,6 +78,18 @@ def test_values_outside_the_scale_are_no_plddt_whatever_the_header_says(read, va
         "AF-P12345-2-F1-model_v6.pdb",
         "query_unrelaxed_rank_001_alphafold2_ptm_model_3_seed_000.pdb",
         "query_relaxed_rank_001_alphafold2_ptm_model_3_seed_000.pdb",
+        "x_relaxed_rank_1_model_3.pdb",
+        "relaxed_model_1_pred_0.pdb",
+        "relaxed_model_1_pred_0.pdb.gz",
+        "unrelaxed_model_1_pred_0.pdb",
+        "unrelaxed_model_1_multimer_v3_pred_0.pdb",
+        "relaxed_model_5_multimer_v2_pred_4.pdb",
+        "unrelaxed_model_1_ptm_pred_0.pdb",
+        "relaxed_model_2_ptm.pdb",
+        "unrelaxed_model_3.pdb",
+        "1UBQ_model_1_ptm_relaxed.pdb",
+        "target_model_3_unrelaxed.pdb",
+        "pred.model_idx_0.pdb",
     ],
 )
 def test_a_file_without_header_is_known_by_the_name_its_program_gave(read, name):
@@ -81,9 +97,48 @@ def test_a_file_without_header_is_known_by_the_name_its_program_gave(read, name)
     assert read(XRAY + pdb(atoms(91.0, 45.0)), name).plddt is None
 
 
-@pytest.mark.parametrize("name", ["AF-fingers.pdb", "P00257.pdb", "relaxed.pdb"])
+@pytest.mark.parametrize(
+    "name", ["AF-fingers.pdb", "P00257.pdb", "relaxed.pdb", "relaxed_loop.pdb", "model_1.pdb", "pred.pdb"]
+)
 def test_other_names_say_nothing(read, name):
-    assert read(pdb(atoms(91.0, 45.0)), name).plddt is None
+    protein = read(pdb(atoms(91.0, 45.0)), name)
+    assert protein.plddt is None
+    assert protein.notes == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["ranked_0.pdb", "ranked_12.pdb.gz", "relaxed_model_1.pdb", "t_ranked_3.pdb"]
+)
+def test_a_name_that_other_programs_use_too_is_noted(read, name):
+    """Docking programs rank their models as well; their B-factors are something else."""
+    protein = read(pdb(atoms(91.0, 45.0)), name)
+    assert protein.plddt is None
+    assert [note.partition(":")[0] for note in protein.notes] == [
+        "named like a model of AlphaFold 2, but nothing else says so"
+    ]
+    assert read(XRAY + pdb(atoms(91.0, 45.0)), name).notes == ()
+    assert read("PARENT N/A\n" + pdb(atoms(91.0, 45.0)), name).notes == ()
+
+
+CASES = Path(__file__).parents[4] / "shared" / "cases" / "plddt-of-alphafold2-own-outputs"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"needs {CASES}")
+def test_the_models_of_a_bug_report():
+    for path in CASES.glob("*.pdb"):
+        protein = read_protein(path)
+        if path.name == "ranked_0.pdb":
+            assert len(protein.notes) == 1
+        else:
+            assert protein.plddt.tolist()[:3] == [91.0, 92.0, 93.0]
+
+
+BOLTZ = CASES.parent / "boltz-plddt-two-scales" / "c_boltz.cif"
+
+
+@pytest.mark.skipif(not BOLTZ.is_file(), reason=f"needs {BOLTZ}")
+def test_boltz_writes_two_scales():
+    torch.testing.assert_close(read_protein(BOLTZ).plddt[:3], torch.tensor([90.0, 89.0, 88.0]))
 
 
 @pytest.mark.parametrize(
