@@ -26,20 +26,10 @@ from esmgn_core.settings import (
     TrainTable,
     validated,
 )
-from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.spec import DEFAULTS, ComponentSpec, Kind
 from esmgn_core.text import read_text
 
 Tables = dict[str, dict[str, Any]]
-
-DEFAULTS: Mapping[Kind, str] = {
-    Kind.SEQ: "esm2_650m",
-    Kind.STRUCT: "gearnet",
-    Kind.FUSE: "serial",
-    Kind.GRAPH: "relational",
-    Kind.PRETEXT: "multiview_contrast",
-    Kind.DATA: "sample",
-}
-"""What a run uses for a kind that nobody names."""
 
 TASKS = (Kind.PRETEXT, Kind.DOWNSTREAM)
 """Kinds of which a run has exactly one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,6 +33,17 @@ _LONG_NAMES = {
     Kind.DOWNSTREAM: "downstream task",
     Kind.DATA: "dataset",
 }
+
+
+DEFAULTS: Mapping[Kind, str] = {
+    Kind.SEQ: "esm2_650m",
+    Kind.STRUCT: "gearnet",
+    Kind.FUSE: "serial",
+    Kind.GRAPH: "relational",
+    Kind.PRETEXT: "multiview_contrast",
+    Kind.DATA: "sample",
+}
+"""What a run uses for a kind that nobody names."""
 
 
 @dataclass(frozen=True, slots=True)

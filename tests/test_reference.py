@@ -7,18 +7,20 @@ import tomllib
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from esmgn_cli.app import build_app
-from esmgn_core.configure import DEFAULTS, ENGINE_TABLES, check_tables
+from esmgn_core.configure import ENGINE_TABLES, check_tables
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import shown
 from esmgn_core.hooks import HookSpecs
 from esmgn_core.presets import read_registry
 from esmgn_core.registry import discover
-from esmgn_core.spec import Kind
+from esmgn_core.spec import DEFAULTS, Kind
+from esmgn_core.store import Layout
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -83,6 +85,56 @@ def test_the_defaults_of_names_are_those_of_the_program() -> None:
         assert explained[0].endswith((f"; `{name}`", f"; `{name}` if nothing names one"))
 
 
+def options() -> list[tuple[str, str, Any]]:
+    """Command, section of the page and option of every flag with a value of its own."""
+    group = typer.main.get_group(build_app())
+    return [
+        (f"{command} {within.name}", command, parameter)
+        for command, top in group.commands.items()
+        for within in [top, *getattr(top, "commands", {}).values()]
+        for parameter in within.params
+        if parameter.default not in (None, False) and parameter.opts[0].startswith("--")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [pytest.param(command, option, id=f"{name} {option.name}") for name, command, option in options()],
+)
+def test_the_defaults_of_flags_are_those_of_the_program(command: str, option: Any) -> None:
+    """The row of a flag has its default, or the flag has the same everywhere, as --device has."""
+    text = section(f"### esmgn {command}")
+    lines = [line for line in text.splitlines() if option.opts[0] in line]
+    default = f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
+    assert [line for line in lines if re.search(rf"(?<![\w.]){re.escape(default)}(?![\w.]*\w)", line)], lines
+
+
+def test_the_help_of_run_names_what_a_run_takes_if_nothing_is_named() -> None:
+    text = " ".join((typer.main.get_group(build_app()).commands["run"].help or "").split())
+    named = " ".join(f"--{kind} {name}," for kind, name in DEFAULTS.items()).rstrip(",")
+    assert f"Defaults: {named}." in text
+
+
+def test_the_help_of_a_build_names_the_layout_that_is_built() -> None:
+    build = typer.main.get_group(build_app()).commands["data"].commands["build"]
+    helps = {parameter.name: getattr(parameter, "help", "") for parameter in build.params}
+    for name in ("atoms", "coordinates"):
+        [default] = re.findall(r"(\w+)(?: \([^)]*\))?, the default", helps[name])
+        assert default == getattr(Layout(), name)
+
+
+def test_a_help_text_that_states_a_default_is_tested() -> None:
+    """Defaults are shown by the program itself; a text that states one needs a test above."""
+    stated = {
+        parameter.name
+        for command in typer.main.get_group(build_app()).commands.values()
+        for within in [command, *getattr(command, "commands", {}).values()]
+        for parameter in within.params
+        if "default" in (getattr(parameter, "help", "") or "")
+    }
+    assert stated == {"atoms", "coordinates"}
+
+
 @pytest.mark.parametrize("table", ENGINE_TABLES)
 def test_every_setting_of_the_engine_is_explained_with_its_default(table: str) -> None:
     explained = rows(section(f"### [{table}]"))
@@ -105,14 +157,15 @@ def test_every_environment_variable_is_explained() -> None:
         name
         for path in sources
         if "tests" not in path.parts
-        for name in re.findall(r"\bESMGN_[A-Z_]+", path.read_text(encoding="utf-8"))
+        for name in re.findall(r"\b(?:ESMGN|HF_HUB)_[A-Z_]+", path.read_text(encoding="utf-8"))
     }
     assert set(rows(section("## Environment variables"))) == read
 
 
 def test_every_file_of_a_run_folder_is_explained(tmp_path: Path) -> None:
     paths = [path for name, path in vars(RunFolder(tmp_path)).items() if name != "path"]
-    assert {name.strip("/") for name in rows(section("## Run folder"))} == {path.name for path in paths}
+    names = {path.name for path in paths} | {".lock"}
+    assert {name.strip("/") for name in rows(section("## Run folder"))} == names
 
 
 def test_the_example_of_a_run_file_is_one() -> None:

@@ -32,7 +32,7 @@ def build_app() -> typer.Typer:
     """The program with its own commands and those of plugins."""
     registry = discover()
     app = _new_app()
-    app.command("run")(run_command.run)
+    app.command("run", help=run_command.run_help())(run_command.run)
     app.command("embed")(embed_command.embed)
     app.command("neighbours")(neighbours_command.neighbours)
     app.command("mutate")(mutate_command.mutate)

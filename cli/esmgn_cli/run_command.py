@@ -13,6 +13,7 @@ from esmgn_cli.launch import check_counts, run_processes, sbatch_file
 from esmgn_cli.render import block
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
+from esmgn_core.spec import DEFAULTS
 
 if TYPE_CHECKING:
     from esmgn_core.configure import Tables
@@ -53,8 +54,7 @@ def run(
 ) -> None:
     """Train a composed model.
 
-    Later wins: component defaults, preset, --init, recipe, run file, flags. What is not named is
-    esm2_650m, gearnet, serial, relational, residue_type and the made-up proteins of 'sample'.
+    Later wins: component defaults, preset, --init, recipe, run file, flags.
 
     Examples: esmgn run --recipe quickstart; esmgn run --seq esm2_650m --struct gearnet --fuse
     serial --data MY_STRUCTURES; esmgn run --resume runs/NAME.
@@ -100,6 +100,16 @@ def run(
         _print_checked(registry, composed)
     elif not _elsewhere(gpus, processes, slurm=slurm, out=out):
         _start(registry, composed, out, init)
+
+
+def run_help() -> str:
+    """The help text of ``esmgn run``, with the names that it uses if none is given."""
+    text, separator, examples = (run.__doc__ or "").partition("\n\n    Examples")
+    named = ", ".join(f"--{kind} {name}" for kind, name in DEFAULTS.items())
+    return (
+        f"{text}\n\n    Defaults: {named}. The graph is the one the structure encoder is meant for, "
+        f"the dataset the one called like the downstream task, if there is one.{separator}{examples}"
+    )
 
 
 def _elsewhere(gpus: int | None, processes: int | None, *, slurm: bool, out: Path | None) -> bool:
