@@ -34,6 +34,7 @@ class ResidueArrays:
         chain: int64 [n], position of the residue's chain in ``chains``.
         chains: chain identifiers as in the file; those that several chains share have numbers added.
         plddt: float32 [n] in 0-100 for predicted structures, else ``None``.
+        notes: what the reader dropped, divided or guessed, one short sentence each.
     """
 
     residue_type: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class ResidueArrays:
     chain: NDArray[np.int64]
     chains: tuple[str, ...]
     plddt: NDArray[np.float32] | None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.residue_type)
@@ -67,14 +69,10 @@ class ResidueArrays:
             chain=chain.astype(np.int64),
             chains=unique_names([table.chains[index] for index in used]),
             plddt=scale_plddt(table.ca_b_factor) if has_plddt else None,
+            notes=table.notes,
         )
 
-    def protein(
-        self,
-        name: str,
-        features: Mapping[str, NDArray[np.float32]] | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> Protein:
+    def protein(self, name: str, features: Mapping[str, NDArray[np.float32]] | None = None) -> Protein:
         """The same as tensors, with further values of each residue, float32 [n], NaN = unknown."""
         import torch  # here: processes that build stores start without it
 
@@ -92,5 +90,5 @@ class ResidueArrays:
             insertion_code=torch.from_numpy(self.insertion_code),
             chains=self.chains,
             features={feature: torch.from_numpy(values) for feature, values in (features or {}).items()},
-            notes=notes,
+            notes=self.notes,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ import gemmi
 from esmgn_core.errors import StructureError
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import UnreadableError, inflate
+from esmgn_core.io.mmcif import block_table, mmcif_structure
+from esmgn_core.io.notes import not_read
 from esmgn_core.io.read import rows_of_protein
-from esmgn_core.io.table import gemmi_errors, residue_table
 from esmgn_core.machine.child import ChildError, call
 from esmgn_core.parse import parse_json
 
@@ -238,15 +240,17 @@ def atoms_to_residues(atoms: Mapping[str, Sequence[Any]]) -> ResidueArrays:
     if missing := [column for column in _COLUMNS if column not in atoms]:
         raise UnreadableError(f"the table lacks the columns: {', '.join(missing)}")
     try:
-        with gemmi_errors():
-            structure = _structure(atoms)
-        table = residue_table(structure)
+        block = _block(atoms)
+        table = block_table(block, mmcif_structure(block))
+        models = set(atoms.get("model", ()))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UnreadableError(f"the table of atoms is damaged ({type(error).__name__}: {error})") from error
+    if len(models) > 1:
+        table = replace(table, notes=(not_read("models after the first", len(models) - 1), *table.notes))
     return ResidueArrays.from_table(table.take(rows_of_protein(table).kept), has_plddt=False)
 
 
-def _structure(atoms: Mapping[str, Sequence[Any]]) -> gemmi.Structure:
+def _block(atoms: Mapping[str, Sequence[Any]]) -> gemmi.cif.Block:
     if len({len(atoms[column]) for column in _CIF_ITEMS.values() if column in atoms}) > 1:
         raise UnreadableError("the columns of the table differ in length")
     if not atoms["x"]:
@@ -264,9 +268,7 @@ def _structure(atoms: Mapping[str, Sequence[Any]]) -> gemmi.Structure:
     items["id"] = list(range(1, len(rows) + 1))
     block = gemmi.cif.Block("atom3d")
     block.set_mmcif_category("_atom_site.", items)
-    structure = gemmi.make_structure_from_block(block)
-    structure.merge_chain_parts()
-    return structure
+    return block
 
 
 def _cif(value: Any) -> Any:

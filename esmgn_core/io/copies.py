@@ -410,8 +410,8 @@ def _alternates(divided: _Divided, name: str) -> set[int]:
 def _twice(count: int, name: str) -> UnreadableError:
     where = f"chain {name}" if name else "the chain"
     return UnreadableError(
-        f"{count} residues of {where} are there twice at one place: divide models by MODEL and ENDMDL "
-        "records, and label alternate locations"
+        f"{count} residues of {where} are there twice at one place: number the models (MODEL and ENDMDL "
+        "records, pdbx_PDB_model_num), or label alternate locations"
     )
 
 

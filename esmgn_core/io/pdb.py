@@ -16,7 +16,6 @@ import numpy as np
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.notes import not_read
 from esmgn_core.io.pdb_lines import AtomLines, DividedText, divided_text
-from esmgn_core.io.residues import ResidueClass
 from esmgn_core.io.table import ResidueTable, gemmi_errors, residue_table
 
 _MODEL_END = re.compile(rb"\n(?i:END)(?:(?i:MDL)|\s|\Z)")  # as gemmi has it
@@ -58,12 +57,9 @@ def _read(model: bytes) -> tuple[ResidueTable, DividedText | None]:
 
 def _merges_chains(table: ResidueTable, *, has_ter: bool) -> bool:
     """True if residues repeat in a chain, or TER records divide chains without a name."""
-    possible = table.has_ca & (table.residue_class <= ResidueClass.AMINO_ACID)
-    chain, number = table.chain[possible], table.number[possible].astype(np.int64)
-    place = (chain << 40) + (number << 8) + table.insertion_code[possible]
-    if table.repeats_atoms or len(np.unique(place)) < len(place):
+    if table.repeats_residues:
         return True
-    return has_ter and any(not table.chains[one] for one in np.unique(chain))
+    return has_ter and any(not table.chains[chain] for chain in np.unique(table.chain[table.has_ca]))
 
 
 def _first_model(text: bytes, num_models: int) -> tuple[bytes, tuple[str, ...]]:

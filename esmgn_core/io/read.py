@@ -99,7 +99,8 @@ def read_structure(
     """Read the first model of a PDB, mmCIF or BinaryCIF file, gzipped or not.
 
     The format is found by content. All protein chains of the model make up one protein, with the
-    author's chain identifiers and residue numbers. Residues without a CA atom are dropped; waters,
+    author's chain identifiers and residue numbers; chains that share an identifier have numbers added
+    (:mod:`esmgn_core.io.copies`). Residues without a CA atom are dropped; waters,
     ligands, ions and nucleic acids are left out; modified residues become their parent
     (:func:`esmgn_core.io.residues.classify`); of alternate locations one conformer is read
     (:func:`esmgn_core.io.conformers.choose_conformers`). pLDDT is read from the B-factor column of
@@ -164,7 +165,7 @@ def _read(path: Path, name: str, features: Collection[str]) -> tuple[Protein, Re
     if notes:
         raise UnreadableError("; ".join(notes))
     values = {feature_name: feature(feature_name, column) for feature_name, column in columns.items()}
-    return reading.residues.protein(name, values, reading.report.notes), reading.report
+    return reading.residues.protein(name, values), reading.report
 
 
 def read_content(content: bytes, file_name: str) -> Reading:

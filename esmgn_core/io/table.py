@@ -49,6 +49,7 @@ class ResidueTable:
         entity_type: uint8 [R], values of :class:`gemmi.EntityType`.
         is_hetatm: bool [R].
         has_alternates: bool [R], whether the residue has alternate locations.
+        subchain: int64 [R], equal for residues of one ``label_asym_id``, where the file has any.
         repeats_atoms: whether a residue has two CA atoms of one conformer.
         notes: what the reader dropped, divided or guessed, one short sentence each.
     """
@@ -65,6 +66,7 @@ class ResidueTable:
     entity_type: NDArray[np.uint8]
     is_hetatm: NDArray[np.bool_]
     has_alternates: NDArray[np.bool_]
+    subchain: NDArray[np.int64]
     repeats_atoms: bool
     notes: tuple[str, ...] = ()
 
@@ -73,6 +75,20 @@ class ResidueTable:
         """Whether, bool [R], the residue has a CA atom with finite coordinates."""
         has_ca: NDArray[np.bool_] = np.isfinite(self.position[:, CA, 0])
         return has_ca
+
+    @property
+    def is_trusted(self) -> NDArray[np.bool_]:
+        """Bool [R], True for known amino acids in ATOM records."""
+        is_trusted: NDArray[np.bool_] = (self.residue_class == ResidueClass.AMINO_ACID) & ~self.is_hetatm
+        return is_trusted
+
+    @property
+    def repeats_residues(self) -> bool:
+        """True if a chain has two residues of one number that may be of a protein, or two CA atoms in one."""
+        possible = self.has_ca & (self.residue_class <= ResidueClass.AMINO_ACID)
+        chain, number = self.chain[possible], self.number[possible].astype(np.int64)
+        place = (chain << 40) + (number << 8) + self.insertion_code[possible]
+        return self.repeats_atoms or len(np.unique(place)) < len(place)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
         """The table reduced to some rows, a mask, or reordered, int64 indices."""
@@ -142,6 +158,7 @@ def residue_table(structure: gemmi.Structure) -> ResidueTable:
         residue_type=residue_type[chosen],
         entity_type=flat.entity_type[rows],
         is_hetatm=flat.het_flags[rows] == ord("H"),
+        subchain=_names(flat.subchains)[first_model][rows],
         has_alternates=np.bincount(residue[component], altloc != 0, len(chosen)) > 0,
         repeats_atoms=_repeats(component[slot == CA], altloc[slot == CA]),
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, encode
 from esmgn_core.io.arrays import NO_CODE, ResidueArrays
+from esmgn_core.io.copies import unique_names
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.hdf5 import check_links
 from esmgn_core.io.residues import classify
@@ -124,7 +125,7 @@ def _template(path: Path) -> tuple[Any, Any, ResidueArrays]:
     }
     letters = "".join(classify(residue.name, {})[1] for residue in residues)
     chains = list(dict.fromkeys(residue.chain.index for residue in residues))
-    names = tuple(_chain_name(_topology(path), index) for index in chains)
+    names = unique_names([_chain_name(_topology(path), index) for index in chains])
     template = ResidueArrays(
         residue_type=np.array(encode(letters), dtype=np.uint8),
         backbone=np.zeros((len(residues), len(BACKBONE_ATOMS), 3), dtype=np.float32),

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from esmgn_core.errors import DataError, did_you_mean
+from esmgn_core.io.copies import unique_names
 from esmgn_core.machine.files import file_sha256
 from esmgn_core.printable import counted
 from esmgn_core.related import Chains
@@ -231,6 +232,8 @@ class Store:
             is_accepted = table.column("reason").is_null()
             mask = pa.compute.invert(is_accepted) if refused else is_accepted
             tables.append(table.filter(mask).select(wanted).replace_schema_metadata(None))
+        if "chains" in wanted and not refused:
+            tables = [_with_unique_chains(table) for table in tables]
         empty = pa.schema([SCHEMA.field(name) for name in wanted]).empty_table()
         return pa.concat_tables([empty, *tables])
 
@@ -273,6 +276,16 @@ class Store:
         paths = [shard.path for shard in self._shards]
         sizes = [(path.stat().st_size, path.with_suffix(INDEX_SUFFIX).stat().st_size) for path in paths]
         return sum(size for size, _ in sizes), sum(size for _, size in sizes)
+
+
+def _with_unique_chains(table: pa.Table) -> pa.Table:
+    """The index with unique chain names; shards of earlier versions may have one twice."""
+    column = table.column("chains")
+    several = pa.compute.match_substring(column, " ")
+    if not pa.compute.any(several).as_py():
+        return table
+    names = [" ".join(unique_names(chains.split(" "))) for chains in column.to_pylist()]
+    return table.set_column(table.schema.get_field_index("chains"), "chains", pa.array(names, pa.string()))
 
 
 def _opened(path: Path) -> list[Shard]:

@@ -130,7 +130,9 @@ class ItemReader:
 
 def _bare(residues: ResidueArrays) -> Reading:
     """A protein from a source without headers."""
-    report = ReadReport("pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={})
+    report = ReadReport(
+        "pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}, notes=residues.notes
+    )
     return Reading(residues, report, origin=Origin, chains=lambda: tuple(_chains(residues)))
 
 

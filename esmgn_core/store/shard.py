@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.io.annotate import ANNOTATIONS
+from esmgn_core.io.copies import unique_names
 from esmgn_core.store.columns import Array, ColumnFile
 from esmgn_core.store.coordinates import BLOCK, decode, num_blocks
 
@@ -163,7 +164,7 @@ class Shard:
         """Name and chain identifiers of protein ``index``."""
         start, end = self._text_ptr[index : index + 2].tolist()
         name, *chains = self.columns["text"][start:end].tobytes().decode().split("\0")
-        return name, tuple(chains)
+        return name, unique_names(chains)  # stores of earlier versions may have a chain name twice
 
     def names(self, index: NDArray[np.int64] | None = None) -> list[str]:
         """Names of the proteins of ``index``, int64 [B], or of all."""

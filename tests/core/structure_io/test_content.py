@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from esmgn_core.errors import StructureError
 from esmgn_core.io import read_protein
 
 from .made_up import ca, chain, cif, pdb, residue
@@ -127,7 +128,8 @@ def test_copies_of_a_chain_under_one_author_name_take_their_label_names(read):
     protein = read(cif(first) + "".join(relabelled(atom) for atom in second))
     assert protein.sequence == "AGAG"
     assert protein.chains == ("A", "B")
-    assert read(cif([*first, *first])).chains == ("A",)
+    with pytest.raises(StructureError, match="2 residues of chain A are there twice at one place"):
+        read(cif([*first, *first]))
 
 
 def test_ter_inside_a_chain_does_not_end_it(read):

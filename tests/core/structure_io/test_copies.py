@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from esmgn_core.alphabet import decode
+from esmgn_core.io.atom3d import atoms_to_protein
 from esmgn_core.io.copies import unique_names
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.read import read_content
+from esmgn_core.io.trajectory import frame
+from esmgn_core.store import BuildOptions, Store, build
+from esmgn_core.store.export import export_structures
 
-from .made_up import BACKBONE, chain, pdb, residue
+from .made_up import BACKBONE, chain, cif, pdb, residue
 
 CASES = Path(__file__).parents[4] / "shared" / "cases"
 TEN = ("MET", "LYS", "HIS", "LEU", "ALA", "GLU", "ASP", "CYS", "LYS", "SER")
@@ -216,6 +220,91 @@ def test_two_models_without_model_records_are_refused(shift):
 )
 def test_files_of_others(file, chains):
     assert read((CASES / file).read_bytes())[0] == chains
+
+
+def with_label(atoms, label):
+    """mmCIF lines whose ``label_asym_id`` is ``label``."""
+    return "".join(
+        atom.cif.replace(f" {atom.residue} {atom.chain} ", f" {atom.residue} {label} ", 1) for atom in atoms
+    )
+
+
+@pytest.mark.parametrize("atoms", [BACKBONE, CA_ONLY])
+@pytest.mark.parametrize(("names", "letters"), [(TEN, FIRST), (OTHER, SECOND)])
+def test_copies_in_mmcif_are_found_without_labels_of_their_own(names, letters, atoms):
+    text = cif([*chain(*TEN, atoms=atoms), *copy(*names, atoms=atoms)])
+    assert read(text, "x.cif") == ({"A-1": FIRST, "A-2": letters}, (REPEATS.format(1),))
+
+
+def test_proteins_under_one_author_name_are_divided_by_their_labels():
+    second = chain(*OTHER, start=11, shift=40.0)
+    text = cif([]) + with_label(chain(*TEN), "PROA") + with_label(second, "PROB")
+    assert read(text, "x.cif") == ({"A-1": FIRST, "A-2": SECOND}, (SEGMENTS.format(1),))
+
+
+def test_labels_of_ligands_and_of_bonded_residues_divide_no_mmcif_chain():
+    ligand = residue(12, "GLY", record="HETATM", shift=20.0)
+    bonded = with_label(chain(*TEN[:5]), "A") + with_label(chain(*TEN[5:], start=6), "B")
+    assert read(cif([]) + bonded + with_label(ligand, "C"), "x.cif") == ({"A": FIRST}, ())
+
+
+def test_two_models_in_one_mmcif_chain_are_refused():
+    with pytest.raises(UnreadableError, match="10 residues of chain A are there twice at one place"):
+        read(cif([*chain(*TEN), *chain(*TEN)]), "x.cif")
+
+
+def test_four_letters_are_read_in_mmcif():
+    assert read(cif(chain("NMET", "LYSH", "HISE", "CSER")), "x.cif")[0] == {"A": "MKHS"}
+
+
+def table(atoms, **more):
+    """The same as a table of atoms of ATOM3D."""
+    columns = {
+        "chain": [atom.chain for atom in atoms],
+        "hetero": [" " for _ in atoms],
+        "insertion_code": [atom.icode for atom in atoms],
+        "residue": [atom.number for atom in atoms],
+        "resname": [atom.residue for atom in atoms],
+        "name": [atom.name for atom in atoms],
+        "altloc": [atom.altloc for atom in atoms],
+        "element": [atom.name[0] for atom in atoms],
+    }
+    return columns | {axis: [atom.position[k] for atom in atoms] for k, axis in enumerate("xyz")} | more
+
+
+def test_copies_in_tables_of_atom3d_are_found():
+    protein = atoms_to_protein(table([*chain(*TEN), *copy(*OTHER)]), "x")
+    assert protein.chains == ("A-1", "A-2")
+    assert protein.sequence == FIRST + SECOND
+    assert protein.notes == (REPEATS.format(1),)
+    models = table(2 * chain(*TEN), model=[0] * 40 + [1] * 40)
+    assert atoms_to_protein(models, "x").notes == ("models after the first were not read: 1",)
+
+
+def test_copies_come_back_from_an_export(tmp_path):
+    (tmp_path / "x.pdb").write_text(pdb(chain(*TEN), "TER\n", copy(*OTHER), "TER\n"))
+    build([str(tmp_path / "x.pdb")], tmp_path / "store", BuildOptions())
+    assert export_structures(Store(tmp_path / "store"), None, tmp_path / "out", "cif") == 1
+    assert read((tmp_path / "out" / "x.cif").read_bytes(), "x.cif") == ({"A-1": FIRST, "A-2": SECOND}, ())
+
+
+def test_stores_written_before_give_unique_names(tmp_path, monkeypatch):
+    text = pdb(chain(*TEN), "TER\n", copy(*OTHER), "TER\n")
+    (tmp_path / "x.pdb").write_text(text)
+    monkeypatch.setattr("esmgn_core.io.arrays.unique_names", tuple)  # as it was
+    build([str(tmp_path / "x.pdb")], tmp_path / "store", BuildOptions())
+    assert b"x\0A\0A" in b"".join(file.read_bytes() for file in tmp_path.rglob("*.safetensors"))
+    store = Store(tmp_path / "store")
+    assert store[0].chains == ("A-1", "A-2")
+    assert store.index(["chains"]).column("chains").to_pylist() == ["A-1 A-2"]
+
+
+def test_a_topology_with_chains_of_one_name_has_unique_names(tmp_path):
+    topology = tmp_path / "x.pdb"
+    topology.write_text(pdb(chain(*TEN), "TER\n", copy(*OTHER), "TER\nEND\n"))
+    mdtraj = pytest.importorskip("mdtraj")
+    mdtraj.load(str(topology)).save(str(tmp_path / "x.xtc"))
+    assert frame(tmp_path / "x.xtc", topology, 0).chains == ("A-1", "A-2")
 
 
 def test_names_are_unique_and_none_is_taken_from_another_chain():
