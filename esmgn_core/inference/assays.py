@@ -20,7 +20,7 @@ from itertools import dropwhile
 from pathlib import Path
 
 from esmgn_core.errors import EsmgnError, RunError
-from esmgn_core.inference.inputs import is_fasta, read_fasta
+from esmgn_core.inference.fasta import is_fasta, read_fasta
 from esmgn_core.inference.notation import Change, NotScored, read_variant
 from esmgn_core.io.files import STRUCTURE_SUFFIXES
 from esmgn_core.text import read_lines

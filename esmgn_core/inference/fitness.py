@@ -11,8 +11,8 @@ from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, StructureError
 from esmgn_core.inference.assays import Assay, Measurements, read_measurements
+from esmgn_core.inference.fasta import protein_of_sequence
 from esmgn_core.inference.heads import Scorer
-from esmgn_core.inference.inputs import protein_of_sequence
 from esmgn_core.inference.mutations import masked_log_probabilities
 from esmgn_core.inference.notation import Change
 from esmgn_core.inference.numbering import (

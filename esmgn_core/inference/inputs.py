@@ -9,19 +9,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
-from esmgn_core.alphabet import encode
-from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
+from esmgn_core.inference.fasta import is_fasta, protein_of_record, read_fasta
 from esmgn_core.io import Refusal, read_protein, unique_names
 from esmgn_core.io.files import UnreadableError, bytes_of
 from esmgn_core.io.folders import nothing_found, search
 from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.store import Store, is_store
-from esmgn_core.text import read_text
-
-FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +54,16 @@ class Input:
         if self.reason:
             return Refusal(self.path, self.reason)
         if self.sequence is not None:
-            return self._from_sequence(self.sequence)
+            try:
+                return protein_of_record(self.name, self.sequence)
+            except ValueError as error:
+                return Refusal(self.path, str(error))
         if self.row is not None:
             return replace(_store(self.path)[self.row], name=self.name)
         try:
             return read_protein(self.path, name=self.name, features=self.features)
         except StructureError as error:
             return Refusal(self.path, error.message.removeprefix(f"cannot read {self.path}: "))
-
-    def _from_sequence(self, sequence: str) -> Protein | Refusal:
-        if not sequence:
-            return Refusal(self.path, f"record {self.name} has no sequence")
-        if wrong := sorted({letter for letter in sequence if not letter.isalpha()}):
-            shown = " ".join(wrong)
-            return Refusal(self.path, f"record {self.name} holds {shown}: expected letters of residues only")
-        return protein_of_sequence(self.name, sequence)
-
-
-def protein_of_sequence(name: str, sequence: str) -> Protein:
-    """A protein without any coordinates, residues numbered from 1 in chain A."""
-    length = len(sequence)
-    return Protein(
-        name=name,
-        residue_type=torch.tensor(encode(sequence)),
-        backbone=torch.full((length, len(BACKBONE_ATOMS), 3), torch.nan),
-        atom_mask=torch.zeros(length, len(BACKBONE_ATOMS), dtype=torch.bool),
-        residue_index=torch.arange(1, length + 1),
-        chain_index=torch.zeros(length, dtype=torch.int64),
-    )
 
 
 def find_inputs(
@@ -147,33 +124,6 @@ def _uniquely_named(inputs: Sequence[Input]) -> Iterator[Input]:
             name, number = f"{item.name}_{number}", number + 1
         taken.add(name)
         yield replace(item, name=name)
-
-
-def is_fasta(path: Path) -> bool:
-    """Whether a file's name ends like that of a FASTA file, gzipped or not."""
-    return path.name.lower().removesuffix(".gz").endswith(FASTA_SUFFIXES)
-
-
-def read_fasta(path: Path) -> list[tuple[str, str]]:
-    """Name (first word of the header) and sequence, in capitals without a final stop, of each record.
-
-    Raises:
-        StructureError: the file cannot be read, or text stands before the first header.
-    """
-    try:
-        text = read_text(path)
-    except (OSError, ValueError) as error:
-        raise StructureError(f"cannot read {path}: {error}") from error
-    before, *records = ("\n" + text).split("\n>")
-    if before.strip() or not records:
-        raise StructureError(f"cannot read {path}: expected '>' and a name at the start of a FASTA file")
-    return [_record(record, number) for number, record in enumerate(records, 1)]
-
-
-def _record(text: str, number: int) -> tuple[str, str]:
-    header, _, lines = text.partition("\n")
-    words = header.split()
-    return words[0] if words else f"record{number}", "".join(lines.split()).upper().removesuffix("*")
 
 
 @lru_cache(maxsize=4)

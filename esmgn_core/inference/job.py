@@ -21,6 +21,7 @@ from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, SettingsError, StructureError, did_you_mean
 from esmgn_core.inference.assemble import Assembled
 from esmgn_core.inference.batching import embed_all
+from esmgn_core.inference.fasta import is_fasta
 from esmgn_core.inference.files import write_embeddings
 from esmgn_core.inference.inputs import Input, find_inputs
 from esmgn_core.inference.model import Model, ModelName, load_model, plan_model
@@ -172,7 +173,7 @@ def _embed_files(
         num_refused,
         num_reused,
         model.random_parts,
-        tuple(group_notes((Path(record.path).name, record.notes) for record in content.records)),
+        tuple(group_notes((_noted_name(record), record.notes) for record in content.records)),
         passed_over_text(others),
     )
     metadata = {**about, "esmgn": esmgn_core.__version__, "model": name.record(), "job": digest}
@@ -208,6 +209,12 @@ def _finished_before(out: Path, digest: str, num_inputs: int) -> Summary:
     summary = {**metadata["summary"], "num_reused": num_inputs}
     lists = {name: tuple(summary.get(name, ())) for name in ("random_parts", "notes")}
     return Summary(**{**summary, **lists})
+
+
+def _noted_name(record: Record) -> str:
+    """What notes call an input: its file, or the record of a file of many sequences."""
+    path = Path(record.path)
+    return record.name if is_fasta(path) else path.name
 
 
 def _write_refused(parts: Sequence[Part], keyed: Sequence[Keyed], out: Path) -> int:

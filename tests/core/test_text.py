@@ -12,7 +12,7 @@ import pytest
 from esmgn_core.configure import read_run_file
 from esmgn_core.errors import DataError, SettingsError, StructureError
 from esmgn_core.inference.assays import find_assays, read_measurements
-from esmgn_core.inference.inputs import read_fasta
+from esmgn_core.inference.fasta import read_fasta
 from esmgn_core.presets import read_registry
 from esmgn_core.store.chains import read_chains
 from esmgn_core.store.fetch import _entries

@@ -17,9 +17,9 @@ from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError, SettingsError
+from esmgn_core.inference.fasta import protein_of_sequence
 from esmgn_core.inference.heads import Scorer, load_scorer
 from esmgn_core.inference.heatmap import draw_heatmap
-from esmgn_core.inference.inputs import protein_of_sequence
 from esmgn_core.inference.model import ModelName, load_model
 from esmgn_core.inference.mutations import described, score_variants
 from esmgn_core.inference.paired import is_paired_run, mutated, score_pairs

@@ -1,0 +1,133 @@
+"""Records of FASTA files, and proteins without coordinates made of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from esmgn_core.alphabet import AMINO_ACIDS, encode
+from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.errors import StructureError
+from esmgn_core.text import read_text
+
+FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".fsa")
+
+_CHAIN_ENDS = re.compile("[/:]")  # ProteinMPNN writes the first, ColabFold the second
+_SAMPLE = re.compile(r"(?:sample|id)=\S+")
+_DNA = frozenset("ACGTUN")
+_MIN_DNA = 30  # letters: fewer may well be a peptide
+_SHOWN = 5
+_WHY_WRONG = {
+    "-": "a gap of an alignment: give the sequence without gaps",
+    ".": "a gap of an alignment: give the sequence without gaps",
+    "*": "a stop inside of the sequence: divide it there, or leave the rest out",
+}
+
+
+def is_fasta(path: Path) -> bool:
+    """True if a file's name ends like that of a FASTA file, gzipped or not."""
+    return path.name.lower().removesuffix(".gz").endswith(FASTA_SUFFIXES)
+
+
+def read_fasta(path: Path) -> list[tuple[str, str]]:
+    """Name and sequence, in capitals without a final stop, of each record.
+
+    The name is the first word of the header. Of headers in the manner of ProteinMPNN,
+    ``T=0.1, sample=1, ...``, it is the first item and the number of the sample: ``T=0.1_sample=1``.
+
+    Raises:
+        StructureError: the file cannot be read, or there is text before the first header.
+    """
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise StructureError(f"cannot read {path}: {error}") from error
+    lines = (line for line in text.split("\n") if not line.startswith(";"))  # comments of old files
+    before, *records = ("\n" + "\n".join(lines)).split("\n>")
+    if before.strip() or not records:
+        raise StructureError(f"cannot read {path}: expected '>' and a name at the start of a FASTA file")
+    return [_record(record, number) for number, record in enumerate(records, 1)]
+
+
+def _record(text: str, number: int) -> tuple[str, str]:
+    header, _, lines = text.partition("\n")
+    return _name(header) or f"record{number}", "".join(lines.split()).upper().removesuffix("*")
+
+
+def _name(header: str) -> str:
+    """Name of a record.
+
+    >>> _name("sp|P00257|ADX_BOVIN Adrenodoxin"), _name("T=0.1, sample=2, score=0.8")
+    ('sp|P00257|ADX_BOVIN', 'T=0.1_sample=2')
+    """
+    words = header.split()
+    if not words or not words[0].endswith(","):
+        return words[0] if words else ""
+    first, *items = (item.strip() for item in header.split(","))
+    return "_".join([first, *(item for item in items if _SAMPLE.fullmatch(item))])
+
+
+def protein_of_record(name: str, sequence: str) -> Protein:
+    """The protein of a FASTA record; ``/`` and ``:`` divide chains, which are called A, B, ...
+
+    Letters that are not among the 20 amino acids are read as X; except for X itself, a note has their
+    positions.
+
+    Raises:
+        ValueError: the sequence is empty, or holds something else than letters; the message says which.
+    """
+    chains = [chain for part in _CHAIN_ENDS.split(sequence) if (chain := part.removesuffix("*"))]
+    letters = "".join(chains)
+    if not letters:
+        raise ValueError(f"record {name} has no sequence")
+    if found := re.search("[^A-Z]", letters):
+        wrong = found[0]
+        why = _WHY_WRONG.get(wrong, "expected letters of residues only")
+        raise ValueError(f"record {name} holds {wrong} at position {found.start() + 1}: {why}")
+    protein = protein_of_sequence(name, letters)
+    lengths = torch.tensor([len(chain) for chain in chains])
+    starts = lengths.cumsum(0) - lengths
+    chain_index = torch.arange(len(chains)).repeat_interleave(lengths)
+    return Protein(
+        name=name,
+        residue_type=protein.residue_type,
+        backbone=protein.backbone,
+        atom_mask=protein.atom_mask,
+        residue_index=protein.residue_index - starts[chain_index],
+        chain_index=chain_index,
+        chains=tuple(_chain_name(number) for number in range(len(chains))),
+        notes=protein.notes,
+    )
+
+
+def protein_of_sequence(name: str, sequence: str) -> Protein:
+    """A protein without coordinates, residues numbered from 1 in chain A, letters read as X in its notes."""
+    length = len(sequence)
+    return Protein(
+        name=name,
+        residue_type=torch.tensor(encode(sequence)),
+        backbone=torch.full((length, len(BACKBONE_ATOMS), 3), torch.nan),
+        atom_mask=torch.zeros(length, len(BACKBONE_ATOMS), dtype=torch.bool),
+        residue_index=torch.arange(1, length + 1),
+        chain_index=torch.zeros(length, dtype=torch.int64),
+        notes=_notes(sequence),
+    )
+
+
+def _chain_name(number: int) -> str:
+    letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[number % 26]
+    return letter if number < 26 else f"{letter}{number // 26 + 1}"
+
+
+def _notes(letters: str) -> tuple[str, ...]:
+    if len(letters) >= _MIN_DNA and set(letters) <= _DNA:
+        return ("it holds the letters A, C, G, T, U and N only: DNA or RNA would be read as a protein",)
+    other = [
+        f"{letter} at {place}" for place, letter in enumerate(letters, 1) if letter not in AMINO_ACIDS + "X"
+    ]
+    if not other:
+        return ()
+    more = [f"{len(other) - _SHOWN} more"] if len(other) > _SHOWN else []
+    return (f"read as X: {', '.join([*other[:_SHOWN], *more])}",)
