@@ -165,7 +165,8 @@ def _read(path: Path, name: str, features: Collection[str]) -> tuple[Protein, Re
     if notes:
         raise UnreadableError("; ".join(notes))
     values = {feature_name: feature(feature_name, column) for feature_name, column in columns.items()}
-    return reading.residues.protein(name, values), reading.report
+    residues = replace(reading.residues, notes=reading.report.notes)
+    return residues.protein(name, values), reading.report
 
 
 def read_content(content: bytes, file_name: str) -> Reading:
