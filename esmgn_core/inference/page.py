@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ PLDDT_COLORS = ((90.0, "#0053d6"), (70.0, "#65cbf3"), (50.0, "#ffdb13"), (0.0, "
 _NO_PLDDT = "#b8b8b8"
 _AGAINST, _NEUTRAL, _FOR = (33, 102, 172), (235, 235, 235), (178, 24, 43)
 _SHADES = 12
+_PLAIN_CHAIN = re.compile("[A-Za-z0-9][A-Za-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,16 +97,33 @@ def _entry(item: Shown) -> dict[str, Any]:
     if item.importance is not None:
         colors[f"importance for {printable(item.explained)}"] = importance_colors(item.importance)
     colors = colors or {"structure": [_NO_PLDDT] * len(item.protein)}
-    text = mmcif_text(item.protein)
+    drawn = replace(item.protein, name="protein", chains=drawn_chains(item.protein.chains))
+    text = mmcif_text(drawn)
     return {
         "name": printable(item.protein.name),
         "predictions": [_printable(prediction.row()) for prediction in item.predictions],
-        "views": {name: json.dumps(_scene(item.protein, text, each)) for name, each in colors.items()},
+        "views": {name: json.dumps(_scene(drawn, text, each)) for name, each in colors.items()},
     }
 
 
 def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def drawn_chains(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of chains that mmCIF takes without quotes; others, such as a blank one, are numbered.
+
+    >>> drawn_chains(["A", "", "_", "A-2"])
+    ('A', 'chain-2', 'chain-3', 'A-2')
+    """
+    taken, drawn = set(names), []
+    for number, name in enumerate(names, 1):
+        if not _PLAIN_CHAIN.fullmatch(name):
+            name = f"chain-{number}"
+            while name in taken:
+                name += "x"
+        drawn.append(name)
+    return tuple(drawn)
 
 
 def plddt_colors(protein: Protein) -> list[str]:

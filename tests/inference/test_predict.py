@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -27,12 +25,10 @@ from esmgn_core.inference.calibration import (
 )
 from esmgn_core.inference.page import (
     PLDDT_COLORS,
-    Shown,
     importance_colors,
     mmcif_text,
     plddt_colors,
     viewer_files,
-    write_page,
 )
 from esmgn_core.inference.predictor import Predictor, find_run, plddt_caveat
 from esmgn_core.io import read_protein
@@ -42,7 +38,6 @@ from ..cli.conftest import Esmgn, esmgn  # noqa: F401 - a fixture
 from ..conftest import pdb_text
 from ..engine.conftest import SMALL
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ENCODER = [item for item in SMALL if item.startswith(("seq", "struct"))]
 
 
@@ -323,48 +318,6 @@ def test_without_the_viewer_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RunError) as caught:
         viewer_files()
     assert "pip install 'esmgn[viewer]'" in str(caught.value)
-
-
-@pytest.mark.slow
-def test_the_page_draws_the_structure_in_a_browser(
-    predictor: Predictor, proteins: list[Protein], tmp_path: Path
-) -> None:
-    """Without a network: the colours of pLDDT are on the canvas, the labels in the table."""
-    if CHROMIUM is None:
-        pytest.skip("needs chromium")
-    try:
-        viewer_files()
-    except RunError:
-        pytest.skip("needs the extra 'viewer' (ipymolstar)")
-    protein = replace(proteins[0], plddt=torch.full((len(proteins[0]),), 95.0))
-    predictions = predictor.predict(protein, count=2)
-    shown = [Shown(protein, predictions, predictor.importance(protein, 0), predictor.labels[0])]
-    write_page(shown, tmp_path / "page.html", title="A <title>", notes=["a note"])
-    picture = tmp_path / "page.png"
-    browse("--window-size=1300,800", f"--screenshot={picture}", page=tmp_path / "page.html")
-
-    pixels = (255 * matplotlib.image.imread(picture)).astype(int)[200:720, 480:]
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    assert int(((blue > 2 * red + 40) & (blue > green + 40)).sum()) > 1000, "no blue cartoon is drawn"
-    content = browse("--dump-dom", page=tmp_path / "page.html")
-    assert "<h1>A &lt;title&gt;</h1>" in content
-    assert "<canvas" in content
-    assert 'aria-pressed="true">pLDDT' in content
-    assert all(f"<td>{name}</td>" in content for name in predictor.labels)
-
-
-def browse(*flags: str, page: Path) -> str:
-    options = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--virtual-time-budget=15000"]
-    options += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    options += ["--host-resolver-rules=MAP * ~NOTFOUND"]
-    done = subprocess.run(
-        [str(CHROMIUM), *options, *flags, page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    return done.stdout
 
 
 def test_heads_predict_without_dropout(predictor: Predictor, proteins: list[Protein]) -> None:

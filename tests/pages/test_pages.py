@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import gemmi
 import matplotlib.image
 import pytest
 import tomli_w
@@ -17,7 +18,7 @@ from esmgn_cli.report_page import report_page
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.inference.heatmap import draw_heatmap
-from esmgn_core.inference.page import Shown, write_page
+from esmgn_core.inference.page import Shown, drawn_chains, mmcif_text, write_page
 from esmgn_core.inference.predictor import Prediction
 from esmgn_core.inference.variants import Addresses
 from esmgn_core.io.write import pdb_text
@@ -149,9 +150,26 @@ def test_the_viewer_draws_and_asks_no_server(tmp_path: Path, browse: Browse) -> 
     visit = browse(predictions_page(tmp_path, viewer=True))
     assert visit.requests == []
     assert "canvas" in visit.dom.tags
+    assert ("button", "aria-pressed", "true") in visit.dom.attributes
+    assert visit.dom.text.index("\npLDDT\n") < visit.dom.text.index(f"importance for {SPELLED}")
     pixels = (255 * matplotlib.image.imread(visit.screenshot)).astype(int)[200:800, 480:]
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
     assert int(((blue > 2 * red + 40) & (blue > green + 40)).sum()) > 1000, "no blue cartoon is drawn"
+
+
+@pytest.mark.parametrize(
+    "chain", ["", "_", "$", ";", "#", "?", "data_", "a'b\"c d", "a\n;b", "\x1b", "\u00e9", "chain-2", "A-1"]
+)
+def test_a_chain_is_drawn_whatever_its_name(chain: str) -> None:
+    """Some names are syntax in mmCIF: the text would not be read, and nothing be drawn."""
+    protein = example_proteins()[0]
+    assert len(protein.chains) == 2
+    names = drawn_chains((chain, "chain-1"))
+    assert len(set(names)) == 2
+    assert names[1] == "chain-1"
+    read = gemmi.cif.read_string(mmcif_text(replace(protein, chains=names)))
+    structure = gemmi.make_structure_from_block(read.sole_block())
+    assert [each.name for each in structure[0]] == list(names)
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
