@@ -202,9 +202,9 @@ class Table(LabelledProteins):
         if leaks := divided(groups.tolist(), sides):
             one, other = leaks[0]
             yield (
-                f"the given splits divide {counted(len(leaks), 'group')} of related proteins between training and "
-                f"evaluation, such as {shown(names[one])} ({splits[one]}) and {shown(names[other])} "
-                f"({splits[other]}); {'; '.join(checked(shared))}"
+                f"the given splits divide {counted(len(leaks), 'group')} of related proteins "
+                f"between training and evaluation, such as {shown(names[one])} ({splits[one]}) "
+                f"and {shown(names[other])} ({splits[other]}); {'; '.join(checked(shared))}"
             )
 
     def _files(self, row: Row) -> list[Path]:
