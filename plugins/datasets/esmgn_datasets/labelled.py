@@ -39,10 +39,10 @@ class Gathered:
         """Take in a group of proteins with one label, for a split and more test sets.
 
         Raises:
-            ValueError: a label is infinite or beyond float32.
+            StructureError: a label is infinite or beyond float32.
         """
         if wrong := [value for value in values if abs(value) > _LARGEST]:
-            raise ValueError(f"the label {wrong[0]} is infinite or beyond float32")
+            raise StructureError(f"the label {wrong[0]} is infinite or beyond float32")
         for protein in proteins:
             for name in (split, *more):
                 self.splits.setdefault(name, []).append(len(self.proteins))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -94,6 +95,28 @@ def test_pairs_stand_side_by_side_and_unequal_ones_are_left_out(msp):
     assert (wild.residue_type != mutant.residue_type).nonzero().flatten().tolist() == [7]
     assert wild.labels.tolist() == mutant.labels.tolist() == [1.0]
     assert [item.reason for item in dataset.refused] == ["wild type and mutant have 120 and 33 residues"]
+
+
+@pytest.mark.parametrize("label", ["inf", "nan", "2", "yes"])
+def test_a_pair_with_another_label_is_left_out(tmp_path, label):
+    for folder in ("val", "test"):
+        write_lmdb(tmp_path / folder, [pair("2ABC_A_B_GA8W", "0")])
+    write_lmdb(tmp_path / "train", [pair("1ABC_A_B_GA8W", "1"), pair("1ABC_A_B_GA9W", label)])
+    dataset = MutationPairs(MutationPairs.Settings(path=tmp_path))
+    assert len(dataset.split("train")) == 2
+    [refused] = dataset.refused
+    assert "not 1 or 0" in refused.reason or "could not convert" in refused.reason
+
+
+def test_models_with_an_infinite_score_are_left_out_and_those_without_one_counted(psr):
+    good, bad, unknown = model("T1", "a", 0.3), model("T1", "b", float("inf")), model("T1", "c", 0.5)
+    del unknown["scores"]["gdt_ts"]
+    shutil.rmtree(psr / "train")
+    write_lmdb(psr / "train", [good, bad, unknown])
+    dataset = ModelQuality(ModelQuality.Settings(path=psr))
+    assert [item.reason for item in dataset.refused] == ["the label inf is infinite or beyond float32"]
+    assert dataset.labels(dataset.split("train")).isnan().flatten().tolist() == [False, True]
+    assert dataset.notes == ["1 of 5 proteins without a label"]
 
 
 def test_a_folder_without_lmdb(tmp_path):

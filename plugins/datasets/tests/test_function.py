@@ -81,6 +81,11 @@ def test_labels_are_in_the_order_of_the_file_and_chains_without_any_are_kept(ec)
     assert dataset.labels(dataset.test_sets["test"]).tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
+def test_chains_that_are_not_annotated_are_counted(ec):
+    [note] = EnzymeCommission(EnzymeCommission.Settings(path=ec)).notes
+    assert note.endswith("chains are not annotated and count as chains without any class")
+
+
 def test_test_sets_by_identity_to_training(ec):
     sets = EnzymeCommission(EnzymeCommission.Settings(path=ec)).test_sets
     assert {name: len(indices) for name, indices in sets.items()} == {

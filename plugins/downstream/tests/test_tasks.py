@@ -171,3 +171,41 @@ def test_residues_that_the_encoder_sees_at_most():
     both = Multilabel(Multilabel.Settings(max_length=25, test_max_length=50), encoder_dim=6, num_targets=1)
     assert both.max_residues == 50
     assert HeadSettings().max_length == 0
+
+
+def test_a_target_without_known_labels_is_left_out_of_the_mean_over_targets():
+    """One column that no validation protein has a value for must not make every epoch undefined."""
+    predicted = torch.tensor([[1.0, 5.0], [2.0, 6.0], [3.0, 7.0]])
+    unknown = torch.full((3,), math.nan)
+    numbers = Regression(Regression.Settings(), encoder_dim=6, num_targets=2)
+    scores = numbers.score(predicted, torch.stack([predicted[:, 0], unknown], dim=1), torch.arange(3))
+    assert scores == pytest.approx(
+        {"spearman": 1, "pearson": 1, "mean_absolute_error": 0, "root_mean_squared_error": 0}
+    )
+    pairs = Paired(Paired.Settings(), encoder_dim=6, num_targets=2)
+    labels = torch.stack([torch.tensor([0.0, 1.0, 1.0]), unknown], dim=1)
+    assert pairs.score(predicted, labels, torch.arange(3)) == {"auroc": 1, "aupr": 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"),
+    [
+        (Multilabel, [[math.nan] * 2] * 3),
+        (Classification, [[math.nan]] * 3),
+        (Regression, [[math.nan] * 2] * 3),
+        (Paired, [[math.nan] * 2] * 3),
+    ],
+)
+def test_scores_without_a_known_label_are_undefined(task, labels):
+    head = task(task.Settings(), encoder_dim=6, num_targets=2)
+    scores = head.score(torch.rand(3, 2), torch.tensor(labels), torch.zeros(3, dtype=torch.int64))
+    assert all(math.isnan(value) for value in scores.values())
+    empty = head.score(torch.zeros(0, 2), torch.tensor(labels)[:0], torch.zeros(0, dtype=torch.int64))
+    assert all(math.isnan(value) for value in empty.values())
+
+
+def test_equal_labels_whose_mean_is_rounded_are_not_scaled_up():
+    """The standard deviation of six times 0.1 in float64 may be 1e-17."""
+    task = Regression(Regression.Settings(), encoder_dim=6, num_targets=1)
+    task.prepare(torch.full((6, 1), 0.1))
+    assert task.std.tolist() == [1.0]
