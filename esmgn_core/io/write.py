@@ -34,11 +34,18 @@ def mmcif_text(protein: Protein) -> str:
     """A protein as mmCIF text; of a predicted one the B-factors are its pLDDT, and a table says so.
 
     Raises:
-        DataError: two of its chains share a name.
+        DataError: two of its chains share a name, or a name has characters that the format cannot hold.
     """
     if len(set(protein.chains)) < len(protein.chains):
         raise DataError(f"'{protein.name}' has two chains of one name", "write PDB: --format pdb")
+    for chain in protein.chains:
+        if not (chain.isascii() and chain.isprintable()):
+            raise DataError(f"'{protein.name}' does not fit the mmCIF format: chain '{chain}'")
     document = structure(protein).make_mmcif_document()
+    # gemmi quotes names such as _ and $x in its table of atoms, and not in that of chains.
+    column = document[0].find_loop("_struct_asym.id")
+    for row, name in enumerate(column):
+        column[row] = gemmi.cif.quote(name)
     if protein.plddt is not None:
         metric = {"id": [1], "mode": ["local"], "name": ["pLDDT"], "type": ["pLDDT"]}
         document[0].set_mmcif_category("_ma_qa_metric.", metric)

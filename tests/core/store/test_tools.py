@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from esmgn_core.errors import DataError
+from esmgn_core.io import read_protein
 from esmgn_core.io.write import mmcif_text, pdb_text
 from esmgn_core.related import Chains
 from esmgn_core.splits import Shares
@@ -160,6 +161,20 @@ def test_what_does_not_fit_the_format_keeps_nobody_from_being_exported(make, tmp
         export_structures(store, None, tmp_path / "out", "pdb")
     assert error.value.hints[0] == "'odd' does not fit the PDB format: chain 'LONG'"
     assert {path.stem for path in (tmp_path / "out").iterdir()} == {protein.name for protein in proteins}
+
+
+@pytest.mark.parametrize("chain", ["_", "$x", ";", "data_x", "a b", "a'b\" c", "?", ""])
+def test_a_chain_is_exported_whatever_its_name(chain, tmp_path, proteins):
+    """Some names are syntax in mmCIF."""
+    protein = next(protein for protein in proteins if len(protein.chains) == 1)
+    (tmp_path / "again.cif").write_text(mmcif_text(replace(protein, chains=(chain,))))
+    assert read_protein(tmp_path / "again.cif").chains == (chain,)
+
+
+@pytest.mark.parametrize("chain", ["\u00e9", "a\nb", "\x1b"])
+def test_a_chain_that_mmcif_cannot_hold_is_named(chain, proteins):
+    with pytest.raises(DataError, match="does not fit the mmCIF format: chain"):
+        mmcif_text(replace(proteins[0], chains=(chain,) * len(proteins[0].chains[:1])))
 
 
 @pytest.mark.parametrize("form", ["pdb", "cif"])
