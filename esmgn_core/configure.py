@@ -27,7 +27,7 @@ from esmgn_core.settings import (
     validated,
 )
 from esmgn_core.spec import DEFAULTS, ComponentSpec, Kind
-from esmgn_core.text import read_text
+from esmgn_core.text import is_utf8, read_text
 
 Tables = dict[str, dict[str, Any]]
 
@@ -149,6 +149,11 @@ def data_tables(registry: Registry, value: str) -> Tables:
     if value in names:
         return {"data": {"name": value}}
     path = Path(value).expanduser()
+    if path.exists() and not is_utf8(path):
+        raise SettingsError(
+            f"the path {path} is not UTF-8, and a run file could not hold it (--data)",
+            "rename it, or give a link to it: ln -s",
+        )
     if (path / STORE_MANIFEST).is_file():
         return {"data": {"name": _STORE, "path": str(path.absolute())}}
     if path.exists():

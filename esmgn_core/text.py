@@ -48,6 +48,15 @@ _SINGLE_BYTES = {0xDC00 + byte: _latin(byte) for byte in range(0x80, 0x100)}
 """What Python decodes a byte to that is not UTF-8 (``surrogateescape``) -> the character it stands for."""
 
 
+def is_utf8(path: Path) -> bool:
+    """True if a path can be written into text files, and be the name of what libraries write."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_text(path: Path) -> str:
     """All text of a file, every line ended by a newline; see :func:`read_lines`."""
     return "".join(f"{line}\n" for line in read_lines(path))

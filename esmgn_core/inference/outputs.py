@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from esmgn_core.errors import RunError
+from esmgn_core.text import is_utf8
 
 
 def check_writable(path: Path, *, flag: str, parents: bool = False) -> None:
@@ -17,8 +18,10 @@ def check_writable(path: Path, *, flag: str, parents: bool = False) -> None:
         parents: the command makes missing folders.
 
     Raises:
-        RunError: it is a folder, its folder is missing, or nothing can be written there.
+        RunError: its path is not UTF-8, it is a folder, its folder is missing or cannot be written to.
     """
+    if not is_utf8(path.absolute()):
+        raise RunError(f"the path {path} is not UTF-8 ({flag})", "name another file")
     if path.is_dir():
         raise RunError(f"{path} is a folder ({flag})", f"name a file in it, such as {path / 'NAME'}")
     folder = path.absolute().parent

@@ -24,6 +24,7 @@ from esmgn_core.store.plan import MIN_PART, Plan, write_plan
 from esmgn_core.store.settings import Layout, is_store, read_manifest, write_manifest
 from esmgn_core.store.sources import Item, find_items
 from esmgn_core.store.workers import Progress, cannot_write, prepare, run_parts
+from esmgn_core.text import is_utf8
 
 BUILDING, PARTS, PLAN, SHARDS = "building", "parts", "plan.arrow", "shards"
 
@@ -92,6 +93,8 @@ def build(
     Raises:
         DataError: a source or the store cannot be read or written.
     """
+    if not is_utf8(store.absolute()):
+        raise DataError(f"the path of the store is not UTF-8: {store}", "choose another place: -o STORE")
     try:
         with _locked(store, options):
             several = prepare if executor is None and options.workers > 1 else _nothing

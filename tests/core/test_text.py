@@ -5,15 +5,18 @@ from __future__ import annotations
 import codecs
 import gzip
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from esmgn_core.configure import read_run_file
-from esmgn_core.errors import DataError, SettingsError, StructureError
+from esmgn_core.configure import data_tables, read_run_file
+from esmgn_core.errors import DataError, RunError, SettingsError, StructureError
 from esmgn_core.inference.assays import find_assays, read_measurements
 from esmgn_core.inference.fasta import read_fasta
+from esmgn_core.inference.outputs import check_writable
 from esmgn_core.presets import read_registry
+from esmgn_core.registry import discover
 from esmgn_core.store.chains import read_chains
 from esmgn_core.store.fetch import _entries
 from esmgn_core.store.splits import read_clusters, read_splits
@@ -133,3 +136,16 @@ def test_a_binary_file_costs_no_traceback(tmp_path: Path) -> None:
     for read, kind in ((read_chains, DataError), (read_run_file, SettingsError), (read_clusters, DataError)):
         with pytest.raises(kind, match="save the table as CSV"):
             read(file)
+
+
+def test_paths_that_are_not_utf_8_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """A run file and the files of libraries could not hold them."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
+    try:
+        path.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(SettingsError, match="is not UTF-8, and a run file could not hold it"):
+        data_tables(discover(), str(path))
+    with pytest.raises(RunError, match="is not UTF-8"):
+        check_writable(path / "x.npz", flag="--out")

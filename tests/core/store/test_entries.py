@@ -144,3 +144,10 @@ def test_nothing_but_other_files_says_which(tmp_path):
     with pytest.raises(DataError) as caught:
         build([str(tmp_path / "in")], tmp_path / "store", BuildOptions())
     assert caught.value.hints[-1] == "1 other file passed over (1 .tsv)"
+
+
+def test_a_store_has_a_path_in_utf_8(folder, tmp_path):
+    store = Path(os.fsdecode(os.fsencode(tmp_path) + b"/st\xe9"))
+    with pytest.raises(DataError, match="the path of the store is not UTF-8"):
+        build([str(folder)], store, BuildOptions())
+    assert not store.exists()
