@@ -85,6 +85,8 @@ class ProteinBatch:
         labels: float32 [B, T], NaN = unknown; ``None`` if the proteins carry none.
         features: further values of each residue by name, float32 [N], NaN = unknown; those that every
             protein has. See :class:`Protein`.
+        hidden: bool [N], residues whose one-hot feature is all zeros whatever their type; ``None`` for
+            masked ones alone. A task sets it that hides types from structure encoders only.
     """
 
     residue_type: Tensor
@@ -97,6 +99,7 @@ class ProteinBatch:
     plddt: Tensor | None = None
     labels: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    hidden: Tensor | None = None
 
     @classmethod
     def from_proteins(cls, proteins: Sequence[Protein]) -> Self:
@@ -174,10 +177,12 @@ class ProteinBatch:
     def residue_one_hot(self) -> Tensor:
         """float32 [N, 21], the input of a structure encoder without a sequence encoder.
 
-        One-hot over the 20 residue types and unknown; all zeros for a masked residue.
+        One-hot over the 20 residue types and unknown; all zeros for a masked or hidden residue.
         """
         eye = torch.eye(MASKED + 1, NUM_RESIDUE_FEATURES, device=self.residue_type.device)
-        return eye[self.residue_type]
+        if self.hidden is None:
+            return eye[self.residue_type]
+        return eye[self.residue_type.masked_fill(self.hidden, MASKED)]
 
     def select(self, keep: Tensor) -> Self:
         """The batch reduced to the residues of the mask ``keep`` (bool [N]); order is kept."""
@@ -191,6 +196,7 @@ class ProteinBatch:
             residue_index=self.residue_index[keep],
             chain_index=self.chain_index[keep],
             plddt=None if self.plddt is None else self.plddt[keep],
+            hidden=None if self.hidden is None else self.hidden[keep],
             ptr=kept[self.ptr],
             features={name: values[keep] for name, values in self.features.items()},
         )

@@ -65,9 +65,10 @@ def check(
             check_counts(gpus, processes)
         except EsmgnError as error:
             problems.append(error)
+    on_cpu = processes is not None and composed.train.device == "auto"
     machine = Machine(
         processes=gpus or processes or 1,
-        device="cuda" if gpus or slurm else "cpu" if processes else "",
+        device="cuda" if gpus or slurm else "cpu" if on_cpu else "",
         elsewhere=slurm or (gpus is not None and bool(problems)),
     )
     found = check_run(

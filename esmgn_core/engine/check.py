@@ -208,7 +208,7 @@ def _data(blueprint: Blueprint, data: list[ProteinDataset], made_up: str, found:
     left_out = f", {counted(num_refused, 'file')} left out" if num_refused else ""
     training = counted(num_train, "training protein")
     sizes = f"{training}, {counted(num_valid, 'validation protein')}{left_out}"
-    lines = [f"data: {made_up}; {sizes}" if made_up else f"data: {sizes}"]
+    lines = [f"data: {sizes}; {made_up}" if made_up else f"data: {sizes}"]
     return "\n  note: ".join([*lines, *getattr(dataset, "notes", ())])
 
 

@@ -15,7 +15,7 @@ from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import Checkpoint, fetch, remembered_digests
 from esmgn_esm2.attention_maps import attention_maps
 from esmgn_esm2.checkpoint import Size, load_weights
-from esmgn_esm2.golden import compare
+from esmgn_esm2.golden import compare, has_logits
 from esmgn_esm2.model import Transformer
 from esmgn_esm2.tokens import Chains, PackedTokens, UnknownResidue, pack_tokens, token_table
 
@@ -147,11 +147,15 @@ class ESM2(nn.Module):
     @classmethod
     def verify(cls, settings: Settings, recorded: Path) -> Verification:
         """Whether weights give the recorded outputs; see :func:`esmgn_esm2.golden.compare`."""
+        if has_logits(recorded):
+            settings = settings.model_copy(update={"lm_head": True})
         agreement = compare(cls(settings), recorded)
         text = (
             f"{agreement.num_residues} residues: relative difference {agreement.relative_difference:.4f}, "
             f"smallest cosine {agreement.worst_cosine:.4f}"
         )
+        if agreement.logits_difference is not None:
+            text += f"; relative difference of logits {agreement.logits_difference:.4f}"
         return Verification(agreement.within_bfloat16(), text)
 
     def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:

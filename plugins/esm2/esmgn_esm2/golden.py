@@ -1,7 +1,7 @@
 """Comparison with recorded outputs of the published weights."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.protocols import SequenceEncoder
+from esmgn_core.protocols import LanguageModel, SequenceEncoder
 from esmgn_core.weights import load_file
 from esmgn_esm2.tokens import ALPHABET
+
+_LOGITS = "output__logits"
 
 
 class Agreement(NamedTuple):
@@ -22,10 +24,19 @@ class Agreement(NamedTuple):
     """Norm of the difference over the norm of the recorded values."""
     worst_cosine: float
     """Smallest cosine similarity of a residue's representation with the recorded one."""
+    logits_difference: float | None = None
+    """Norm of the difference of the logits of the 20 amino acids over the norm of the recorded ones; ``None``
+    if none were recorded."""
 
     def within_bfloat16(self) -> bool:
-        """Whether the difference is no more than recording in bfloat16 explains."""
-        return self.relative_difference < 0.05 and self.worst_cosine > 0.99
+        """True if the differences are no larger than recording in bfloat16 explains."""
+        logits = self.logits_difference is None or self.logits_difference < 0.05
+        return self.relative_difference < 0.05 and self.worst_cosine > 0.99 and logits
+
+
+def has_logits(golden: Path) -> bool:
+    """True if logits were recorded too."""
+    return _LOGITS in load_file(golden)
 
 
 def compare(encoder: SequenceEncoder, golden: Path) -> Agreement:
@@ -35,18 +46,34 @@ def compare(encoder: SequenceEncoder, golden: Path) -> Agreement:
         encoder: ESM-2 with the weights the recording was made with.
         golden: ``.safetensors`` with ``input__input_ids`` int64 [B, L], ``residue_mask`` bool [B, L]
             and ``output__last_hidden_state`` float32 [B, L, D]. Only the 20 amino acids may occur.
+            ``output__logits`` float32 [B, L, V] over ESM-2's tokens is compared too, if it is there and the
+            encoder has its language-model head.
     """
     recorded = load_file(golden)
     mask = recorded["residue_mask"]
     sequences = [tokens[kept] for tokens, kept in zip(recorded["input__input_ids"], mask, strict=True)]
+    batch = _batch(sequences)
+    logits = None
     with torch.inference_mode():
-        found = encoder(_batch(sequences)).residue
+        found = encoder(batch).residue
+        if _LOGITS in recorded and isinstance(encoder, LanguageModel) and _has_head(encoder):
+            tokens = [ALPHABET.index(letter) for letter in AMINO_ACIDS]
+            logits = _difference(encoder.residue_logits(batch), recorded[_LOGITS][mask][:, tokens])
     expected = recorded["output__last_hidden_state"][mask]
     return Agreement(
         num_residues=expected.shape[0],
-        relative_difference=((found - expected).norm() / expected.norm()).item(),
+        relative_difference=_difference(found, expected),
         worst_cosine=F.cosine_similarity(found, expected).min().item(),
+        logits_difference=logits,
     )
+
+
+def _has_head(encoder: Any) -> bool:
+    return bool(getattr(encoder.settings, "lm_head", False))
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
 
 
 def _batch(sequences: list[Tensor]) -> ProteinBatch:

@@ -42,7 +42,8 @@ class DiffusionSettings(CroppedTaskSettings):
     structure_weight: float = Field(0.5, ge=0, le=1)
     """Weight of the structure part of the loss; the sequence part has what is left to 1."""
     masked_as: Literal["G", "mask"] = "G"
-    """What the encoder reads in place of a masked residue: glycine, as in the original, or a mask."""
+    """What the encoder reads in place of a masked residue: glycine, as in the original, or a mask. With
+    ``reference`` the sequence encoder reads glycine, and the one-hot of parallel and cross fusion is zero."""
 
     def sigma(self) -> Tensor:
         r"""Standard deviation of the noise at each level, float32 [num_noise_levels], in angstrom.
@@ -121,13 +122,17 @@ def noised_views(
     first = shapes[0]
     code = GLYCINE if settings.masked_as == "G" else MASKED
     hidden = first.residue_type.index_fill(0, noise.residue, code)
+    # The original writes glycine where ESM-2 reads it, and zeros where structure encoders do.
+    zeroed = None
+    if settings.reference and settings.masked_as == "G":
+        zeroed = torch.zeros_like(hidden, dtype=torch.bool).index_fill(0, noise.residue, value=True)
     sigma = settings.sigma().to(noise.level.device)[noise.level][first.protein_index]
     asked = {"residue": noise.residue, "residue_type": first.residue_type[noise.residue]}
     if (certainty := settings.plddt.residue_weight(first)) is not None:
         asked["certainty"] = certainty
     views = []
     for shape, move in zip(shapes, moves, strict=True):
-        shown = shape.replace(residue_type=hidden)
+        shown = shape.replace(residue_type=hidden, hidden=zeroed)
         view = noised_view(shown, settings.residue_graph(shown, build_graph), sigma, move)
         views.append(replace(view, targets={**view.targets, **asked}))
     return tuple(views)

@@ -23,7 +23,8 @@ class CroppedTaskSettings(ComponentSettings):
     head_layers: int = Field(2, ge=1)
     """Linear layers of the prediction head; hidden layers are as wide as the encoder's output."""
     reference: bool = False
-    """Do what the original code did where that is a slip, for comparison with it."""
+    """Do what the original code did where it differs: the last window of a protein is never drawn, unknown
+    residues are glycine as a target, and residues masked as glycine have a one-hot of zeros."""
     plddt: Confidence = Confidence()
     """What to do about residues of predicted structures that the predictor was unsure of."""
 
