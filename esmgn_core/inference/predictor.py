@@ -100,7 +100,7 @@ class Predictor:
     @property
     def decides(self) -> bool:
         """True if there are predicted labels, not scores alone."""
-        return not self.is_number and not self.calibration.problem
+        return self.component in (_EXCLUSIVE, _INDEPENDENT) and not self.calibration.problem
 
     @property
     def warnings(self) -> list[str]:
@@ -124,15 +124,23 @@ class Predictor:
         Raises:
             RunError: the task takes pairs of proteins.
         """
-        if self.component == PAIRED:
-            raise RunError(
-                f"{self.run.path} compares a protein with its mutant", "use: esmgn mutate FILE --model RUN"
-            )
+        self.check_single()
         batch = ProteinBatch.from_proteins([protein])
         encoding = self.model.encode(batch)
         with torch.inference_mode():
             logits = self.task.predict(encoding, batch.to(self.model.device)).float().cpu()
         return self._scores(logits)[0]
+
+    def check_single(self) -> None:
+        """Refuse a run whose task takes pairs of proteins.
+
+        Raises:
+            RunError: it does.
+        """
+        if self.component == PAIRED:
+            raise RunError(
+                f"{self.run.path} compares a protein with its mutant", "use: esmgn mutate FILE --model RUN"
+            )
 
     def _scores(self, logits: Tensor) -> Tensor:
         if self.is_number:
@@ -270,7 +278,12 @@ def _tasks(runs: Path) -> Iterator[tuple[Path, str]]:
 def predict_files(
     predictor: Predictor, inputs: Sequence[Input], *, count: int
 ) -> Iterator[tuple[Protein, list[Prediction]] | Refusal]:
-    """For each input its protein and predictions, or the reason why it has none."""
+    """For each input its protein and predictions, or the reason why it has none.
+
+    Raises:
+        RunError: the task takes pairs of proteins.
+    """
+    predictor.check_single()
     for item in inputs:
         protein = item.read()
         if isinstance(protein, Refusal):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.inference.heads import load_scorer
 from esmgn_core.inference.model import ModelName
 from esmgn_core.inference.mutations import score_variants
@@ -65,7 +66,7 @@ def scan_variants(
         protein = predictor.model.read(file)
         pairs = score_pairs(predictor, protein, variants, max_residues=max_residues, progress=progress)
         return Scan(
-            scored_by=f"head of {name.folder} on pairs of wild type and mutant",
+            scored_by=f"head of {name.folder} on pairs of wild type and mutant (not calibrated)",
             random_parts=predictor.model.random_parts,
             values=[(item.variant, item.probability) for item in pairs],
             rows=[item.row() for item in pairs],
@@ -76,10 +77,19 @@ def scan_variants(
     protein = scorer.read(file)
     scored = score_variants(scorer, protein, variants, max_residues=max_residues, progress=progress)
     return Scan(
-        scored_by=scorer.described,
+        scored_by=scorer.described + _unused_labels(name),
         random_parts=scorer.random_parts,
         values=[(item.variant, item.masked_marginal) for item in scored],
         rows=[item.row() for item in scored],
         label="log p(mutant) - log p(wild type), masked",
         neutral=0.0,
     )
+
+
+def _unused_labels(name: ModelName) -> str:
+    """States that a fine-tuned run's own labels have no part in the scores of its language model."""
+    run = RunFolder(Path(name.folder)) if name.folder is not None else None
+    if run is None or not run.labels.is_file():
+        return ""
+    component, _ = run.recorded_labels()
+    return f"; the labels that the run learned ({component}) are not used"

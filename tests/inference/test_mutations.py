@@ -15,15 +15,18 @@ from safetensors.torch import load_file
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.configure import configure, parse_assignments
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.inference.fasta import protein_of_sequence
 from esmgn_core.inference.heads import Scorer, load_scorer
 from esmgn_core.inference.heatmap import draw_heatmap
+from esmgn_core.inference.inputs import find_inputs
 from esmgn_core.inference.model import ModelName, load_model
 from esmgn_core.inference.mutations import described, score_variants
 from esmgn_core.inference.paired import is_paired_run, mutated, score_pairs
-from esmgn_core.inference.predictor import Predictor
+from esmgn_core.inference.predictor import Predictor, predict_files
+from esmgn_core.inference.scan import _unused_labels, scan_variants
 from esmgn_core.inference.tables import write_table
 from esmgn_core.inference.variants import Addresses, MutationError, parse_list
 from esmgn_core.io import read_protein
@@ -388,3 +391,13 @@ def test_a_run_on_pairs_compares_with_the_wild_type(proteins: list[Protein], tmp
     assert len({item.probability for item in scored}) > 1
     with pytest.raises(RunError, match="compares a protein with its mutant"):
         predictor.outputs(proteins[5])
+    with pytest.raises(RunError, match="compares a protein with its mutant"):
+        next(predict_files(predictor, find_inputs([folder], sequence_only=False), count=5))
+    assert not predictor.decides
+    name = ModelName(folder=str(path))
+    two = Addresses(proteins[0]).all_substitutions()[:2]
+    scan = scan_variants(name, folder / "wild0.pdb", two, device="cpu")
+    assert scan.scored_by == f"head of {path} on pairs of wild type and mutant (not calibrated)"
+    RunFolder(path).write_labels("affinity", ["kd"])
+    assert _unused_labels(name) == "; the labels that the run learned (affinity) are not used"
+    assert _unused_labels(ModelName(names={"seq": "esm2_tiny"})) == ""
