@@ -31,6 +31,9 @@ from esmgn_core.text import is_utf8, read_text
 
 Tables = dict[str, dict[str, Any]]
 
+REFERENCE = "reference"
+"""``reference = true``, outside of all tables: what the original did, in every component."""
+
 TASKS = (Kind.PRETEXT, Kind.DOWNSTREAM)
 """Kinds of which a run has exactly one."""
 
@@ -76,8 +79,13 @@ def check_tables(tables: Mapping[str, Any], *, origin: str) -> Tables:
     known = [*Kind, *ENGINE_TABLES]
     checked: Tables = {}
     for name, table in tables.items():
+        if name == REFERENCE:
+            if not isinstance(table, bool):
+                raise SettingsError(f"{REFERENCE} must be true or false, got {shown(table)} ({origin})")
+            checked[name] = table  # type: ignore[assignment]  # the one setting outside of all tables
+            continue
         if name not in known:
-            hints = (*did_you_mean(name, known), f"tables: {', '.join(known)}")
+            hints = (*did_you_mean(name, [*known, REFERENCE]), f"tables: {', '.join(known)}")
             raise SettingsError(f"unknown table [{name}] ({origin})", *hints)
         if isinstance(table, str) and name not in ENGINE_TABLES:
             checked[name] = {"name": table}
@@ -115,6 +123,9 @@ def parse_assignments(assignments: Sequence[str]) -> Tables:
     for text in assignments:
         path, separator, value = text.partition("=")
         keys = path.strip().split(".")
+        if separator and keys == [REFERENCE]:
+            tables[REFERENCE] = _toml_value(value.strip(), text)
+            continue
         if not separator or len(keys) < 2 or not all(keys):
             raise SettingsError(
                 f"cannot read --set '{text}'", "expected TABLE.KEY=VALUE, such as train.epochs=5"
@@ -186,8 +197,14 @@ class _Stack:
     tables: dict[str, Any]
     named_in: dict[str, str] = field(default_factory=dict)
     set_in: dict[str, list[str]] = field(default_factory=dict)
+    reference: bool = False
+    set_above: dict[str, Any] = field(default_factory=dict)
 
     def add(self, layer: Tables, origin: str) -> None:
+        layer = dict(layer)
+        self._choose_behaviour(layer.pop(REFERENCE, None), origin)
+        if self.reference:
+            self.set_above = merged(self.set_above, layer)
         self._choose_task(layer, origin)
         for name, table in layer.items():
             below = self.tables.get(name, {})
@@ -199,6 +216,16 @@ class _Stack:
             if origin and table.keys() - {"name"}:
                 self.set_in.setdefault(name, []).append(origin)
             self.tables[name] = merged(below, table)
+
+    def _choose_behaviour(self, reference: Any, origin: str) -> None:
+        """From a layer with ``reference = true`` on, the original's settings lie below that layer's."""
+        if reference is False and self.reference:
+            raise SettingsError(
+                f"reference = false cannot undo reference = true of a layer below ({origin})",
+                "a run file of a finished run has all settings written out: compose the run anew",
+            )
+        if reference:
+            self.reference, self.set_above = True, {}
 
     def _choose_task(self, layer: Tables, origin: str) -> None:
         """A layer that names a task takes the place of a task of the other kind below it."""
@@ -277,8 +304,23 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
     for name, model in ENGINE_TABLES.items():
         what = name + written_in.get(name, "")
         values = stack.tables.get(name, {})
+        if stack.reference:
+            values = with_originals(model, values, stack.set_above.get(name, {}))
         stack.tables[name] = validated(model, values, what=what, see=f"esmgn show {name}")
-    return RunConfig(**stack.tables, written_in=written_in)
+    return RunConfig(
+        **stack.tables,
+        reference=stack.reference or None,
+        set_above=stack.set_above,
+        written_in=written_in,
+    )
+
+
+def with_originals(
+    model: type[ComponentSettings], values: Mapping[str, Any], above: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings with those of the original over ``values`` and under ``above``."""
+    own = {name: value for name, value in above.items() if name not in ("name", "component")}
+    return merged(merged(values, model.original(values)), own)
 
 
 def component_settings(registry: Registry, kind: Kind, config: RunConfig) -> tuple[ComponentSpec, type, Any]:
@@ -291,9 +333,12 @@ def component_settings(registry: Registry, kind: Kind, config: RunConfig) -> tup
     table = getattr(config, kind.value)
     spec = registry.component(kind, table.component or table.name)
     component = registry.load(spec)
+    model, values = settings_class(spec, component), table.settings
+    if config.reference:
+        values = with_originals(model, values, config.set_above.get(kind, {}))
     settings = validated(
-        settings_class(spec, component),
-        table.settings,
+        model,
+        values,
         what=f"{kind} '{table.name}'{config.written_in.get(kind, '')}",
         see=f"esmgn show {spec.name}",
     )

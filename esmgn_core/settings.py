@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -25,6 +26,27 @@ class ComponentSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    originals: ClassVar[Mapping[str, Any]] = {}
+    """Values under which the component does what the original ESM-GearNet did, where that is not the default.
+    A setting called ``reference`` need not be listed: true is the original's."""
+
+    @classmethod
+    def original(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that ``reference = true`` stands for, also in tables within this one.
+
+        Args:
+            values: the settings as far as they are given.
+        """
+        found: dict[str, Any] = {"reference": True} if "reference" in cls.model_fields else {}
+        found |= cls.originals
+        for name, field in cls.model_fields.items():
+            table = field.annotation
+            if isinstance(table, type) and issubclass(table, ComponentSettings):
+                inner = values.get(name, {})
+                own = table.original(inner if isinstance(inner, Mapping) else {})
+                found |= {name: own} if own else {}
+        return found
 
     @field_validator("*")
     @classmethod
@@ -102,6 +124,8 @@ class OptimTable(ComponentSettings):
 
 class TrainTable(ComponentSettings):
     """Table ``[train]``: length, batches, checkpoints and numerics of a run."""
+
+    originals = MappingProxyType({"precision": "fp32", "test_epoch": "last"})
 
     epochs: int = Field(50, ge=1)
     """Passes over the training proteins."""
@@ -216,6 +240,10 @@ class RunConfig(BaseModel):
     length: LengthTable = LengthTable()
     optim: OptimTable = OptimTable()
     train: TrainTable = TrainTable()
+    reference: bool | None = None
+    """Every component does what the original did; not set for no."""
+    set_above: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict, exclude=True, repr=False)
+    """Settings given together with ``reference``, or above it: they count more than what it stands for."""
     written_in: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
     """For messages: the files and flags that set something in a table, such as ``" (run.toml)"``."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from esmgn_cli.render import block
-from esmgn_core.errors import UnknownComponentError, did_you_mean, shown
+from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean, shown
 from esmgn_core.presets import Preset, Recipe
 from esmgn_core.registry import COMBINE, Registry, discover
 from esmgn_core.spec import ComponentSpec, Kind
@@ -18,18 +18,18 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A component, preset, recipe, tasks as in residue_type+distance, or length, optim, train."
+            help="A component, preset, recipe, tasks as in residue_type+distance, a table, or reference."
         ),
     ],
 ) -> None:
     """Show what a name stands for, and its settings."""
-    from esmgn_core.configure import ENGINE_TABLES
+    from esmgn_core.configure import ENGINE_TABLES, REFERENCE
 
     registry = discover()
     parts = list(_descriptions(registry, name))
     if not parts:
         known = [known for kind in Kind for known in registry.names(kind)]
-        known += [*registry.catalogue.recipes, *ENGINE_TABLES]
+        known += [*registry.catalogue.recipes, *ENGINE_TABLES, REFERENCE]
         raise UnknownComponentError(
             f"nothing is called '{name}'", *did_you_mean(name, known), "see: esmgn list"
         )
@@ -38,7 +38,7 @@ def show(
 
 def _descriptions(registry: Registry, name: str) -> Iterator[str]:
     from esmgn_cli.settings_text import settings_text
-    from esmgn_core.configure import ENGINE_TABLES
+    from esmgn_core.configure import ENGINE_TABLES, REFERENCE
 
     for kind in Kind:
         if preset := registry.catalogue.presets.get((kind, name)):
@@ -49,9 +49,32 @@ def _descriptions(registry: Registry, name: str) -> Iterator[str]:
         yield _component(registry, registry.component(Kind.PRETEXT, name, where="esmgn show"))
     if name in registry.catalogue.recipes:
         yield _recipe(registry.catalogue.recipes[name])
+    if name == REFERENCE:
+        yield _reference(registry)
     if name in ENGINE_TABLES:
         model = ENGINE_TABLES[name]
         yield f"table [{name}]\n{settings_text(model)}"
+
+
+def _reference(registry: Registry) -> str:
+    """What ``reference = true`` sets in every component and table."""
+    from esmgn_core.configure import ENGINE_TABLES, settings_class
+
+    lines = [
+        "setting 'reference', outside of all tables: true for the original's behaviour everywhere",
+        "run it: esmgn run --recipe NAME --set reference=true; what differs and why: docs/fidelity.md",
+    ]
+    for kind in Kind:
+        for spec, _ in registry.components(kind):
+            try:
+                model = settings_class(spec, registry.load(spec))
+            except PluginError:
+                continue  # its extra is not installed
+            original = model.original({"max_length": "max_length"})
+            lines += [f"  {kind} '{spec.name}'  {name} = {shown(value)}" for name, value in original.items()]
+    for table, model in ENGINE_TABLES.items():
+        lines += [f"  [{table}]  {name} = {shown(value)}" for name, value in model.originals.items()]
+    return "\n".join(lines)
 
 
 def _preset(registry: Registry, preset: Preset) -> str:

@@ -21,7 +21,7 @@ from esmgn_core.engine.memory import MemoryEstimate, free_memory_of
 from esmgn_core.engine.observers import check_trackers
 from esmgn_core.engine.planned import planned_step, with_random_weights
 from esmgn_core.engine.trial import Trial
-from esmgn_core.errors import EsmgnError, RunError, WeightsError
+from esmgn_core.errors import EsmgnError, RunError, WeightsError, shown
 from esmgn_core.model import TrainStep
 from esmgn_core.printable import counted
 from esmgn_core.protocols import ProteinDataset
@@ -104,7 +104,8 @@ def check_run(
         EsmgnError: names or settings are wrong, so that nothing further can be checked.
     """
     blueprint, found = draw_up(registry, config), Checkup()
-    found.fine.append("settings: every name and value is valid")
+    behaviour = f"; the original's behaviour: {originals}" if (originals := _originals(blueprint)) else ""
+    found.fine.append(f"settings: every name and value is valid{behaviour}")
     found.tried(lambda: _device(config, machine))
     found.tried(lambda: _trackers(config))
     found.tried(lambda: _weights(blueprint))
@@ -128,6 +129,21 @@ def check_run(
     if models:
         found.tried(lambda: _disk(models[0], folder))
     return found
+
+
+def _originals(blueprint: Blueprint) -> str:
+    """The settings that ``reference = true`` stands for in this run; empty without it."""
+    if not blueprint.config.reference:
+        return ""
+    found = []
+    for kind, (_, _, settings) in blueprint.parts.items():
+        values = settings.model_dump(mode="json")
+        found += [
+            f"{kind}.{name} = {shown(values[name])}" for name in settings.original(values) if name in values
+        ]
+    train = blueprint.config.train
+    found += [f"train.{name} = {shown(getattr(train, name))}" for name in train.originals]
+    return ", ".join(found)
 
 
 def _device(config: RunConfig, machine: Machine) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from esmgn_core.compose import Blueprint, draw_up
-from esmgn_core.configure import Tables, configure, read_run_file
+from esmgn_core.configure import REFERENCE, Tables, configure, read_run_file
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
 from esmgn_core.engine.distributed import (
@@ -97,6 +97,11 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
         EsmgnError: anything that is the user's to mend; see its subclasses.
     """
     run = RunFolder.existing(folder)
+    if REFERENCE in changes:
+        raise SettingsError(
+            f"a resumed run keeps its behaviour ({REFERENCE})",
+            f"start another: esmgn run {run.config} --set {REFERENCE}=true",
+        )
     for table, settings in changes.items():
         if "name" in settings or "component" in settings:
             raise SettingsError(

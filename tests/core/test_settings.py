@@ -157,7 +157,11 @@ def test_where_settings_were_written_is_no_part_of_the_run() -> None:
 
 
 def test_there_is_a_table_for_every_kind() -> None:
-    assert {*RunConfig.model_fields} == {*Kind, "cache", "inputs", "length", "optim", "train", "written_in"}
+    assert {*RunConfig.model_fields} == {
+        *Kind,
+        *("cache", "inputs", "length", "optim", "train"),
+        *("reference", "set_above", "written_in"),
+    }
 
 
 def test_a_components_table_keeps_its_settings_beside_its_name() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -29,6 +31,12 @@ class HeadSettings(ComponentSettings):
     """Training sees this many residues of each protein; 0 for whole proteins."""
     test_max_length: int = Field(0, ge=0)
     """Held-out proteins are cut to this many residues; 0 for whole proteins."""
+
+    @classmethod
+    def original(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Validation and test proteins are cut as those of training."""
+        longest = values.get("max_length", 0)
+        return super().original(values) | ({"test_max_length": longest} if longest else {})
 
 
 class MLP(nn.Sequential):

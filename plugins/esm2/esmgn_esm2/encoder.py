@@ -1,6 +1,7 @@
 """The sequence encoder ``esm2``."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Self
 
 import torch
@@ -39,6 +40,8 @@ class ESM2(nn.Module):
 
     class Settings(ComponentSettings):
         """Settings of ``esm2``; the presets ``esm2_8m`` to ``esm2_15b`` are the published models."""
+
+        originals = MappingProxyType({"unknown_residue": "G", "chains": "concatenated"})
 
         num_layers: int = Field(6, ge=1)
         """Transformer blocks."""

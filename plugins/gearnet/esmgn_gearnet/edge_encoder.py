@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import MappingProxyType
 
 import torch
 from pydantic import Field
@@ -39,6 +40,8 @@ class GearNetEdge(nn.Module):
     """
 
     class Settings(ComponentSettings):
+        originals = MappingProxyType({"unknown_residue": "G"})
+
         hidden_dim: int = Field(512, ge=1)
         """Width of every layer."""
         num_layers: int = Field(6, ge=1)

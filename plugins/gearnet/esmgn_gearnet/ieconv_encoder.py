@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import MappingProxyType
 
 import torch
 from pydantic import Field
@@ -42,6 +43,8 @@ class GearNetIEConv(nn.Module):
     """
 
     class Settings(ComponentSettings):
+        originals = MappingProxyType({"unknown_residue": "G"})
+
         hidden_dim: int = Field(512, ge=4)
         """Width of the embedding and of every layer."""
         num_layers: int = Field(6, ge=1)

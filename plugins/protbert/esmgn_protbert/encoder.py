@@ -1,6 +1,7 @@
 """The sequence encoder ``protbert``."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import torch
@@ -35,6 +36,8 @@ class ProtBERT(nn.Module):
     """
 
     class Settings(ComponentSettings):
+        originals = MappingProxyType({"chains": "concatenated"})
+
         weights: Literal["pretrained", "random"] | Path = "pretrained"
         """``pretrained`` for those of ``repository``, ``random``, or a folder in the format of Hugging
         Face."""
