@@ -6,14 +6,17 @@ single-byte encoding of Windows. All of these are read.
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
 import logging
+import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedReader, BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +26,16 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_GZIP = b"\x1f\x8b"
+_PACKED: dict[bytes, Callable[[BufferedReader], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
 _MAX_INFLATED = 1 << 30
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: save the table as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "an Excel or Word file: save it as text (CSV, UTF-8)",
     b"%PDF": "a PDF document: save the text of it",
-    b"BZh": "packed with bzip2: unpack it first",
-    b"\xfd7zXZ": "packed with xz: unpack it first",
     b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it first",
 }
 _CONTROL = re.compile("[\0-\x08\x0e-\x19\x1b-\x1f\x7f]")
@@ -63,21 +68,19 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, plain or gzipped, without their ends.
+    """The lines of a text file, plain or packed with gzip, bzip2 or xz, without their ends.
 
     UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one; lines end with LF, CR LF or CR.
     A byte that is not UTF-8 is read as Windows-1252 or Latin-1, with a warning for the first of a file.
 
     Raises:
         OSError: the file cannot be opened or read.
-        ValueError: it is not text, or its gzip stream is damaged; the message has no path.
+        ValueError: it is not text, or its packing is damaged; the message has no path.
     """
     with path.open("rb") as file:
-        start = file.peek(4)[:4]
-        if start.startswith(_GZIP):
-            yield from _lines(_inflated(file), path)
-        else:
-            yield from _lines(file, path)
+        start = file.peek(8)[:8]
+        unpack = next((unpack for magic, unpack in _PACKED.items() if start.startswith(magic)), None)
+        yield from _lines(file if unpack is None else _unpacked(unpack(file)), path)
 
 
 def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
@@ -102,11 +105,11 @@ def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
             yield text.rstrip("\x1a")  # DOS ends a file so
 
 
-def _inflated(file: BufferedReader) -> BufferedReader:
+def _unpacked(stream: Any) -> BufferedReader:
     try:
-        content = gzip.GzipFile(fileobj=file).read(_MAX_INFLATED + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"the gzip stream is cut off or damaged: {error}") from error
+        content = stream.read(_MAX_INFLATED + 1)
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        raise ValueError(f"the packed stream is cut off or damaged: {error}") from error
     if len(content) > _MAX_INFLATED:
         raise ValueError(f"inflates to more than {_MAX_INFLATED >> 20} MiB: unpack it first")
     return BufferedReader(BytesIO(content))

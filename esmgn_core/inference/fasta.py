@@ -10,6 +10,7 @@ import torch
 from esmgn_core.alphabet import AMINO_ACIDS, encode
 from esmgn_core.batch import BACKBONE_ATOMS, Protein
 from esmgn_core.errors import StructureError
+from esmgn_core.io.files import unpacked_name
 from esmgn_core.text import read_text
 
 FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".fsa")
@@ -27,8 +28,8 @@ _WHY_WRONG = {
 
 
 def is_fasta(path: Path) -> bool:
-    """True if a file's name ends like that of a FASTA file, gzipped or not."""
-    return path.name.lower().removesuffix(".gz").endswith(FASTA_SUFFIXES)
+    """True if a file's name ends like that of a FASTA file, packed or not."""
+    return unpacked_name(path.name.lower()).endswith(FASTA_SUFFIXES)
 
 
 def read_fasta(path: Path) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import lzma
 import os
 import re
 import stat
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -136,20 +137,25 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def beginning(path: Path, size: int = 4096) -> bytes:
-    """The first bytes of a file, of its text if it is gzipped.
+    """The first bytes of a file, of what is packed in it if it is packed.
 
     Raises:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         content = file.read(size)
-    if not content.startswith(_GZIP):
-        return content
+        if content.startswith(_BZIP2):  # which is packed in blocks of up to 900 kB
+            content += file.read(1 << 20)
     try:
-        inflated: bytes = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP).decompress(content, size)
-    except igzip_lib.IsalError:  # type: ignore[misc]  # its stub says instance
-        return content
-    return inflated
+        if content.startswith(_GZIP):
+            return zlib.decompressobj(wbits=31).decompress(content, size)
+        if content.startswith(_BZIP2):
+            return bz2.BZ2Decompressor().decompress(content, size)
+        if content.startswith(_XZ):
+            return lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY).decompress(content, size)
+    except (OSError, zlib.error, lzma.LZMAError):
+        pass
+    return content
 
 
 def unpacked(content: bytes) -> bytes:

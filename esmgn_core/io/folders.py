@@ -24,7 +24,7 @@ from esmgn_core.printable import printable
 ATOM3D = "data.mdb"
 """The file that makes a folder an ATOM3D data set."""
 
-PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 ARCHIVES = (".tar", ".zip", *PACKED_TAR, ".fcz")
 """Endings of what holds structures but is not structure text; stores are built from it."""
 
@@ -117,10 +117,10 @@ def search(paths: Iterable[str | os.PathLike[str]]) -> Found:
     found = Found()
     seen: set[Path] = set()
     for path in map(Path, paths):
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             raise StructureError(f"no such file or directory: {path}")
         try:
-            entries = list(walk(path, found.passed_over)) if path.is_dir() else [Entry(path)]
+            entries = list(walk(path, found.passed_over)) if path.is_dir() else [_named(path)]
         except OSError as error:
             raise StructureError(f"cannot list {error.filename}: {error.strerror}") from error
         for entry in entries:
@@ -132,6 +132,15 @@ def search(paths: Iterable[str | os.PathLike[str]]) -> Found:
             else:
                 found.files.append(entry.path)
     return found
+
+
+def _named(path: Path) -> Entry:
+    """A file that is named itself; a shell may have found a broken link."""
+    try:
+        path.stat()
+    except OSError as error:
+        return Entry(path, why_unreachable(path, error))
+    return Entry(path)
 
 
 def is_foldcomp_database(path: Path) -> bool:
@@ -163,67 +172,98 @@ def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Entry]:
     if (folder / ATOM3D).is_file():
         yield Entry(folder / ATOM3D)
         return
-    above = {_identity(place) for place in (folder.resolve(), *folder.resolve().parents)}
-    visited = {_identity(folder)}
-    links: deque[Path] = deque()
-    yield from _entries(folder, visited, links, passed_over)
-    while links:
-        link = links.popleft()
+    real = folder.resolve()
+    search = _Search({_identity(place) for place in (real, *real.parents)}, passed_over)
+    yield from search.below(folder)
+    while search.links:
+        yield from search.follow(search.links.popleft())
+
+
+@dataclass(slots=True)
+class _Search:
+    """A walk through folders.
+
+    Attributes:
+        above: the folder where it began, and those above.
+        passed_over: see :func:`walk`.
+        visited: folders that were searched.
+        links: links to folders, to be followed later.
+    """
+
+    above: set[tuple[int, int]]
+    passed_over: Counter[str]
+    visited: set[tuple[int, int]] = field(default_factory=set)
+    links: deque[Path] = field(default_factory=deque)
+
+    def below(self, folder: Path) -> Iterator[Entry]:
+        """Entries of a folder and of those inside, which may be deeper than the stack of Python.
+
+        Raises:
+            OSError: ``folder`` cannot be listed.
+        """
+        stack = [self._listed(folder)]
+        while stack:
+            listed = next(stack[-1], None)
+            if listed is None:
+                stack.pop()
+            elif isinstance(listed, Entry):
+                yield listed
+            else:
+                try:
+                    if _identity(listed) in self.visited:  # a link came before
+                        continue
+                    if (listed / ATOM3D).is_file():
+                        yield Entry(listed / ATOM3D)
+                    else:
+                        stack.append(self._listed(listed))
+                except OSError as error:
+                    yield Entry(listed, f"the folder cannot be listed: {error.strerror}")
+
+    def follow(self, link: Path) -> Iterator[Entry]:
+        """Entries below a link to a folder, unless that was searched or is above."""
         try:
             identity = _identity(link)
+            if identity not in self.visited and identity not in self.above:
+                yield from self.below(link)
+                return
         except OSError as error:
-            yield Entry(link, f"a link that cannot be followed: {error.strerror}")
-            continue
-        if identity in visited or identity in above:
-            where = printable(link.resolve())
-            why = "which is searched already" if identity in visited else "which is above the searched folder"
-            yield Entry(link, f"a link to the folder {where}, {why}")
-            continue
-        yield from _opened(link, visited, links, passed_over)
-
-
-def _opened(
-    folder: Path, visited: set[tuple[int, int]], links: deque[Path], passed_over: Counter[str]
-) -> Iterator[Entry]:
-    """The entries of a folder inside another."""
-    try:
-        identity = _identity(folder)
-        if identity in visited:  # a link came before
+            yield Entry(link, f"the folder cannot be listed: {error.strerror}")
             return
-        visited.add(identity)
-        if (folder / ATOM3D).is_file():
-            yield Entry(folder / ATOM3D)
-        else:
-            yield from _entries(folder, visited, links, passed_over)
-    except OSError as error:
-        yield Entry(folder, f"the folder cannot be listed: {error.strerror}")
+        why = (
+            "which is searched already" if identity in self.visited else "which is above the searched folder"
+        )
+        yield Entry(link, f"a link to the folder {printable(link.resolve())}, {why}")
 
+    def _listed(self, folder: Path) -> Iterator[Entry | Path]:
+        """Entries of one folder, and the folders in it."""
+        self.visited.add(_identity(folder))
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+        return (
+            judged
+            for entry in entries
+            if not entry.name.startswith(".") and (judged := self._judged(entry)) is not None
+        )
 
-def _entries(
-    folder: Path, visited: set[tuple[int, int]], links: deque[Path], passed_over: Counter[str]
-) -> Iterator[Entry]:
-    with os.scandir(folder) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
+    def _judged(self, entry: os.DirEntry[str]) -> Entry | Path | None:
+        """A folder, an entry with its reason, or ``None`` for a file passed over or a link kept for later."""
         path = Path(entry.path)
         try:
             is_folder = entry.is_dir()
             kind = "" if is_folder or entry.is_file() else special_kind(entry.stat().st_mode)
         except OSError as error:
-            yield Entry(path, _why_unreachable(path, error))
-            continue
+            return Entry(path, why_unreachable(path, error))
         if is_folder and entry.is_symlink():
-            links.append(path)
+            self.links.append(path)
         elif is_folder:
-            yield from _opened(path, visited, links, passed_over)
+            return path
         elif kind:
-            yield Entry(path, f"{kind}, not a file")
-        elif (reason := why_not(path)) is None:
-            passed_over[ending(entry.name)] += 1
+            return Entry(path, f"{kind}, not a file")
+        elif (reason := why_not(path)) is not None:
+            return Entry(path, reason)
         else:
-            yield Entry(path, reason)
+            self.passed_over[ending(entry.name)] += 1
+        return None
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -231,7 +271,8 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _why_unreachable(path: Path, error: OSError) -> str:
+def why_unreachable(path: Path, error: OSError) -> str:
+    """The reason why a path cannot be opened; of a broken link, where it leads."""
     if path.is_symlink() and isinstance(error, FileNotFoundError):
         return f"a link to {printable(path.readlink())}, which does not exist"
     return f"cannot be opened: {error.strerror}"

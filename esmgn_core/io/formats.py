@@ -61,7 +61,7 @@ _PDB_RECORDS = (*_PDB_START, b"HETATM", b"TITLE     ", b"CRYST1 ", b"COMPND    "
 _ATOM_RECORD = re.compile(rb"(?m)^(?:ATOM  |HETATM)[^\n]{24}(?: *-?\d+\.\d{3}){3}")
 _ATOM_LINE = re.compile(rb"^(?:ATOM|HETATM).*$", re.MULTILINE)
 _DECIMAL = re.compile(rb"[+-]?\d*\.\d+")
-_CHARGE = re.compile(rb"-?\d*\.\d{3,}")
+_CHARGE = re.compile(rb"[+-]?\d*\.\d{3,}")
 _MAX_RADIUS = 4.0  # angstrom; more than any atom has
 _PQR_LINES = 50
 
@@ -122,13 +122,14 @@ def refuse_pqr(text: bytes, file_name: str) -> None:
 def _is_pqr(text: bytes) -> bool:
     charges = set()
     for line in islice(_ATOM_LINE.finditer(text), _PQR_LINES):
-        # Of PDB, the last field is an element, or the one before has two decimals.
+        # Of PDB, the last field is an element, or the one before has two decimals and is never negative.
         *place, charge, radius = line[0].split()[-5:]
         numbers = all(_DECIMAL.fullmatch(field) for field in (*place, charge, radius))
-        if not numbers or len(place) < 3 or not _CHARGE.fullmatch(charge) or float(radius) > _MAX_RADIUS:
+        if not numbers or len(place) < 3 or float(radius) > _MAX_RADIUS:
             return False
-        charges.add(float(charge))
-    return any(charge % 1 for charge in charges)
+        charges.add(charge)
+    exact = all(_CHARGE.fullmatch(charge) for charge in charges)
+    return any(float(charge) < 0 or (exact and float(charge) % 1) for charge in charges)
 
 
 def begins_like(content: bytes) -> str:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from esmgn_core.errors import DataError, StructureError
 from esmgn_core.io.atom3d import Atom3DRecords
-from esmgn_core.io.files import UnreadableError, as_utf8, special_kind, structure_name, unpacked_name
+from esmgn_core.io.files import (
+    UnreadableError,
+    as_utf8,
+    is_structure,
+    special_kind,
+    structure_name,
+    unpacked_name,
+)
 from esmgn_core.io.foldcomp import foldcomp_entries, is_foldcomp
 from esmgn_core.io.folders import (
     ARCHIVES,
@@ -20,6 +27,7 @@ from esmgn_core.io.folders import (
     is_foldcomp_database,
     reason_by_ending,
     walk,
+    why_unreachable,
 )
 from esmgn_core.io.tar import members
 from esmgn_core.io.trajectory import TRAJECTORY_SUFFIXES, num_frames
@@ -87,7 +95,8 @@ def find_items(
             damaged file is an item with the reason.
     """
     others = Counter[str]() if passed_over is None else passed_over
-    items = (item for source in sources for path in _paths(source) for item in _items(path, topology, others))
+    paths = _distinct([path for source in sources for path in _paths(source)])
+    items = (item for path in paths for item in _items(path, topology, others))
     return items if chains is None else _chosen(items, chains)
 
 
@@ -121,7 +130,7 @@ def _chosen(items: Iterable[Item], chains: ChainList) -> Iterator[Item]:
 
 def _paths(source: str) -> list[Path]:
     path = Path(source).expanduser().absolute()
-    if path.exists():
+    if path.exists() or path.is_symlink():
         return [path]
     found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     if not found:
@@ -130,9 +139,25 @@ def _paths(source: str) -> list[Path]:
     return found
 
 
+def _distinct(paths: Iterable[Path]) -> Iterator[Path]:
+    """The paths without repetitions, and without what a folder among them has found anyway."""
+    distinct = dict.fromkeys(paths)
+    folders = {path for path in distinct if path.is_dir()}
+    for path in distinct:
+        above = next((folder for folder in path.parents if folder in folders), None)
+        found = above is not None and (path in folders or is_structure(path.name))
+        if above is None or not found or any(p.startswith(".") for p in path.relative_to(above).parts):
+            yield path
+
+
 def _items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[Item]:
     if not path.is_dir():
-        if kind := special_kind(path.stat().st_mode):
+        try:
+            kind = special_kind(path.stat().st_mode)
+        except OSError as error:
+            yield _refused(path, why_unreachable(path, error))
+            return
+        if kind:
             yield _refused(path, f"{kind}, not a file")
         else:
             yield from _file_items(path, topology, others)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
 import logging
+import lzma
 import os
 from pathlib import Path
 
@@ -35,6 +37,8 @@ HABITS = {
     "CR, no last line end": lambda text: text.rstrip("\n").replace("\n", "\r").encode(),
     "the end of file of DOS": lambda text: text.replace("\n", "\r\n").encode() + b"\x1a",
     "gzip": lambda text: gzip.compress(codecs.BOM_UTF8 + text.encode()),
+    "bzip2": lambda text: bz2.compress(text.replace("\n", "\r\n").encode()),
+    "xz": lambda text: lzma.compress(text.encode()),
 }
 
 EC_FILE = "comment\n1.1.1.1\t2.2.2.2\nchain\tnumbers\n1ABC-A\t2.2.2.2\n"
@@ -111,8 +115,10 @@ def test_line_ends_are_those_of_editors_alone(tmp_path: Path) -> None:
             "line 1 is not text .it has the character 0x00.: save the file as UTF-8",
         ),
         (b"\xff\xfea", "truncated data"),
-        (gzip.compress(b"a" * 1000)[:-9], "the gzip stream is cut off or damaged"),
-        (b"\x1f\x8bnothing", "the gzip stream is cut off or damaged"),
+        (gzip.compress(b"a" * 1000)[:-9], "the packed stream is cut off or damaged"),
+        (bz2.compress(b"a" * 1000)[:-9], "the packed stream is cut off or damaged"),
+        (lzma.compress(b"a" * 1000)[:-9], "the packed stream is cut off or damaged"),
+        (b"\x1f\x8bnothing", "the packed stream is cut off or damaged"),
     ],
 )
 def test_what_is_not_text_is_refused_with_the_reason(content: bytes, reason: str, tmp_path: Path) -> None:

@@ -151,3 +151,20 @@ def test_a_store_has_a_path_in_utf_8(folder, tmp_path):
     with pytest.raises(DataError, match="the path of the store is not UTF-8"):
         build([str(folder)], store, BuildOptions())
     assert not store.exists()
+
+
+def test_a_broken_link_that_a_glob_found_is_refused(folder, make, proteins):
+    (folder / "gone.pdb").symlink_to("nowhere")
+    store = make(folder / "*.pdb", folder / "gone.pdb")
+    assert len(store) == len(proteins)
+    assert reasons(store)["gone.pdb"] == "a link to nowhere, which does not exist"
+
+
+def test_what_is_named_twice_is_read_once(folder, make, proteins):
+    """Also below a folder that is named; a file that the folder would pass over is read."""
+    (folder / "x.dat").write_text(pdb_text(proteins[0]))
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "y.pdb").write_text(pdb_text(proteins[0]))
+    first = folder / f"{proteins[0].name}.pdb"
+    store = make(first, folder, folder / "empty.pdb", folder, folder / ".hidden")
+    assert sorted(store.names) == sorted([*(protein.name for protein in proteins), "y"])

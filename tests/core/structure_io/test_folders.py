@@ -100,6 +100,9 @@ OTHER = {
     "x.xml": (b"<?xml version='1.0'?>\n<PDBx:datablock>", "PDBML .PDB as XML. is not read: get the entry"),
     "x.pdb.bak": (TEXT.encode(), "begins like PDB, but files ending with '.bak' are read only if named"),
     "x.txt.gz": (gzip.compress(TEXT.encode()), "begins like PDB, but files ending with '.gz'"),
+    "x.bz2": (bz2.compress(TEXT.encode()), "begins like PDB, but files ending with '.bz2'"),
+    "x.xz": (lzma.compress(TEXT.encode()), "begins like PDB, but files ending with '.xz'"),
+    "x.txz": (b"", "an archive; a store holds what is in it"),
     "x.cif~": (cif(chain("MET")).encode(), "begins like mmCIF, but files ending with '.cif~'"),
     "x.tar": (b"", "an archive; a store holds what is in it: esmgn data build"),
     "x.zip": (b"", "an archive; a store holds what is in it"),
@@ -234,3 +237,25 @@ def test_a_bomb_is_not_unfolded(pack, tmp_path, monkeypatch):
     path.write_bytes(pack(bytes(1 << 18)))
     with pytest.raises(StructureError, match=r"inflates to more than 0 MiB: damaged, or a \w+ bomb"):
         read_protein(path)
+
+
+def test_a_broken_link_that_a_shell_found_is_refused(tmp_path):
+    put(tmp_path, **{"ok.pdb": TEXT})
+    (tmp_path / "gone.pdb").symlink_to("nowhere")
+    found = search([tmp_path / "gone.pdb", tmp_path / "ok.pdb"])
+    assert found.files == [tmp_path / "ok.pdb"]
+    assert [item.reason for item in found.refused] == ["a link to nowhere, which does not exist"]
+
+
+def test_folders_may_be_deeper_than_the_stack(tmp_path):
+    here, depth = Path.cwd(), 600
+    try:
+        os.chdir(tmp_path)
+        for _ in range(depth):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("x.pdb").write_text(TEXT)
+    finally:
+        os.chdir(here)
+    (file,) = search([tmp_path]).files
+    assert len(file.relative_to(tmp_path).parts) == depth + 1

@@ -115,3 +115,11 @@ def test_pdb_without_element_is_no_pqr(read, columns):
 def test_lines_may_end_with_carriage_returns_alone(read):
     assert read(TEXT.replace("\n", "\r")).sequence == "MKW"
     assert read(cif(chain("MET", "LYS")).replace("\n", "\r")).sequence == "MK"
+
+
+def test_pqr_with_two_decimals_is_known_by_negative_charges(read):
+    text = (
+        pqr(TEXT, fixed=True).replace("0.1592 1.8240", " 0.16   1.82").replace("0.3000 1.8240", "0.30   1.82")
+    )
+    with pytest.raises(StructureError, match="PQR format has charges and radii"):
+        read(text.replace("0.5973 1.8240", " 0.60   1.82"))
