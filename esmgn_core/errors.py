@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -54,6 +56,23 @@ class RunError(EsmgnError):
 
 class WriteError(EsmgnError):
     """A file that cannot be written: the disk is full, or the place is read-only."""
+
+
+@contextmanager
+def without_exits() -> Iterator[None]:
+    """Report a ``SystemExit`` inside the block as an error: a plugin must not end a program half-way.
+
+    Raises:
+        PluginError: naming the place.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise PluginError(
+            f"{frame.filename}:{frame.lineno} ended the program half-way: SystemExit({error.code!r})",
+            "a component, dataset or observer must raise an error instead",
+        ) from error
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> tuple[str, ...]:

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
-from esmgn_cli.app import build_app
-from esmgn_cli.launch import reporting
-from esmgn_cli.render import echo
-from esmgn_core.errors import EsmgnError
-from esmgn_core.printable import printable
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Run the program; a user's mistake is one message on stderr and exit status 2."""
+    starting = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if starting:  # nothing is begun while modules are imported, so that Ctrl-C may end the program at once
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    from esmgn_cli.launch import reporting
+
     if logging.lastResort:
         logging.lastResort.setFormatter(_PrintableFormatter())
-    reporting(_run)
+    reporting(lambda: _run(starting=starting))
 
 
 class _PrintableFormatter(logging.Formatter):
     """Messages of the log on stderr, with the names in them made safe to print."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name logging calls
+        from esmgn_core.printable import printable
+
         return printable(super().formatMessage(record))
 
 
-def _run() -> None:
+def _run(*, starting: bool) -> None:
+    from esmgn_cli.app import build_app
+    from esmgn_cli.render import echo
+    from esmgn_core.errors import EsmgnError
+
     try:
-        build_app()()
+        app = build_app()
+        if starting:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        app()
     except EsmgnError as error:
         rank = os.environ.get("RANK", "0")
         prefix = "error" if rank == "0" else f"error (process {rank})"

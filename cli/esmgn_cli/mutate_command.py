@@ -83,13 +83,11 @@ def mutate(
     with model_options.bar("scoring") as report:
         scan = scan_variants(name, file, variants, device=device, max_residues=max_residues, progress=report)
     model_options.warn_of_random(scan.random_parts)
-    echo(f"scored by: {scan.scored_by}")
-    _print(scan, everything=everything)
+    # Files first: whoever reads the terminal through `head` closes it before its end.
     if out:
         about = {"file": str(file), "scored_by": scan.scored_by, "random_weights": list(scan.random_parts)}
         about |= {"notes": notes} if notes else {}
         write_table(scan.rows, out, about=about)
-        echo(f"written: {out}")
     if picture:
         random = "; random weights" if scan.random_parts else ""
         draw_heatmap(
@@ -100,7 +98,10 @@ def mutate(
             label=scan.label,
             neutral=scan.neutral,
         )
-        echo(f"written: {picture}")
+    echo(f"scored by: {scan.scored_by}")
+    _print(scan, everything=everything)
+    for path in filter(None, (out, picture)):
+        echo(f"written: {path}")
 
 
 def _print(scan: Scan, *, everything: bool) -> None:

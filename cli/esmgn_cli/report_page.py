@@ -15,6 +15,8 @@ from esmgn_core.errors import shown
 from esmgn_core.pages import render
 
 _REFUSED_SHOWN = 50
+_ELSEWHERE = {"settings", "data"}
+"""What ``environment.json`` repeats for a resume."""
 _EXACT = {"lr", "memory_gb"}
 """Curves without noise."""
 
@@ -128,8 +130,11 @@ def _spoken(name: str) -> str:
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for name, value in environment.items():
-        if name == "plugins":
-            used = [f"{plugin['name']} {plugin['version']}" for plugin in value if not plugin.get("problem")]
+        if name in _ELSEWHERE:
+            continue
+        if name == "plugins" and isinstance(value, list):
+            plugins = [item for item in value if isinstance(item, Mapping) and not item.get("problem")]
+            used = [f"{plugin.get('name')} {plugin.get('version')}" for plugin in plugins]
             value = ", ".join(used)
         elif isinstance(value, Mapping):
             value = ", ".join(f"{key} {item}" for key, item in value.items())
@@ -141,9 +146,11 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _data(item: RunSummary) -> list[tuple[str, str]]:
-    data = item.config.get("data", {})
+    table = item.config.get("data", {})
+    data = table if isinstance(table, Mapping) else {"name": table}
     rows = [(name, value if isinstance(value, str) else shown(value)) for name, value in data.items()]
-    return rows + [("account", line) for line in _log(item) if "training proteins" in line][:1]
+    rows += [("account", line) for line in _log(item) if "training proteins" in line][:1]
+    return [*rows, *(("damaged", problem) for problem in item.problems)]
 
 
 def _refused(item: RunSummary) -> list[list[str]]:

@@ -30,7 +30,9 @@ def runs(
         return
     from esmgn_core.engine.run_summary import find_runs
 
-    found = find_runs(folder)
+    found, problems = find_runs(folder)
+    for problem in problems:
+        echo(f"warning: {problem}", err=True)
     if not found:
         echo(f"no runs in the folder {folder}; those of another: esmgn runs --in FOLDER")
         echo("start one: esmgn run --recipe quickstart")
@@ -51,6 +53,8 @@ def compare(
     from esmgn_core.engine.run_summary import RunSummary, differences
 
     one, other = RunSummary.of(first), RunSummary.of(second)
+    for problem in (*one.problems, *other.problems):
+        echo(f"warning: {problem}", err=True)
     different = differences(one, other)
     for label, item in (("A", one), ("B", other)):
         echo(f"{label}  {item.run.path}: {counted(item.steps, 'step')}, {item.state}")
@@ -85,7 +89,10 @@ def report(
     from esmgn_core.machine.files import write_atomically
 
     path = out or run / "report.html"
-    page = report_page(RunSummary.of(run))
+    summary = RunSummary.of(run)
+    for problem in summary.problems:
+        echo(f"warning: {problem}", err=True)
+    page = report_page(summary)
     write_atomically(path, page)
     echo(path)
 

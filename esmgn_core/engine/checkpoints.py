@@ -72,11 +72,15 @@ def failing_together(world: World, run: RunFolder) -> Iterator[None]:
         raise CheckpointError(reasons[0]) from cause
 
 
-def keep(run: RunFolder, step: int) -> None:
-    """Keep the last checkpoint for good, under the number of its step; files are linked, not copied."""
+def keep(run: RunFolder, step: int, checkpoint: Path) -> None:
+    """Keep a checkpoint for good, under the number of its step; files are linked, not copied."""
     place = run.kept / f"step-{step:07d}"
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(run.last, place, copy_function=_link)
+    if place.exists():
+        return
+    fresh = run.kept / f".{place.name}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(checkpoint, fresh, copy_function=_link)
+    fresh.rename(place)
 
 
 def _link(source: str, target: str) -> None:

@@ -18,6 +18,7 @@ from esmgn_core.engine.distributed import World
 from esmgn_core.engine.held_out import HeldOut
 from esmgn_core.engine.means import Means
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.shortage import shortages_of
 from esmgn_core.engine.state import Progress, load_best
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import write_atomically, written_atomically
@@ -84,7 +85,8 @@ def evaluate(
             means.add(output)
         return means, world.from_main(score(task, found) if world.is_main else {})
     for _, batch, draws, counts in held_out:
-        output = step(batch, draws)
+        with shortages_of(batch):
+            output = step(batch, draws)
         if counts:
             means.add(output)
     return means, {}
@@ -111,7 +113,8 @@ def predict_proteins(
     size = task.group_size
     outputs, mine = [], []
     for positions, batch, draws, counts in held_out:
-        output, values = step.predict(task, batch, draws)
+        with shortages_of(batch):
+            output, values = step.predict(task, batch, draws)
         if not counts:
             continue
         outputs.append(output)

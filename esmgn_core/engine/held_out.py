@@ -15,6 +15,7 @@ from esmgn_core.engine.distributed import World
 from esmgn_core.engine.loader import MicroBatch, encoded_lengths, max_residues
 from esmgn_core.engine.reader import Reader
 from esmgn_core.engine.sharding import is_sharded
+from esmgn_core.engine.shortage import shortages_of
 from esmgn_core.model import TrainStep
 from esmgn_core.settings import TrainTable
 
@@ -39,7 +40,7 @@ class HeldOut(NamedTuple):
     counts: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeldOutPasses:
     """Calls with the indices of held-out proteins give this process's share of their passes.
 
@@ -48,12 +49,14 @@ class HeldOutPasses:
         step: what they are run through.
         train: the run's ``[train]`` table.
         world: this process among all.
+        pieces: into how many smaller ones passes are cut, for want of memory.
     """
 
     reader: Reader
     step: TrainStep
     train: TrainTable
     world: World
+    pieces: int = 1
 
     def __call__(self, indices: Sequence[int]) -> Iterator[HeldOut]:
         """Passes of this process; all of them together have each protein that can be read once."""
@@ -65,14 +68,26 @@ class HeldOutPasses:
         for number, (part, batch, _) in enumerate(self.reader.read((part, True) for part in parts)):
             draws = part.draws(self.train.seed, _STEP)
             counts = number < num_own and asked.issuperset(part.indices)
-            yield HeldOut(part.positions, batch.to(self.world.device), draws, counts)
+            with shortages_of(batch):
+                batch = batch.to(self.world.device)
+            yield HeldOut(part.positions, batch, draws, counts)
 
     def _parts(self, indices: Sequence[int], world: World) -> list[MicroBatch]:
         lengths = None
         if self.train.residues_per_batch is not None:
             lengths = encoded_lengths(self.reader.dataset, max_residues(self.step))
         size = self.reader.dataset.group_size
-        return [*held_out_batches(indices, self.train, world, lengths, group_size=size)]
+        return [*held_out_batches(indices, self._train, world, lengths, group_size=size)]
+
+    @property
+    def _train(self) -> TrainTable:
+        """Settings with passes of a fraction of their size."""
+        proteins, residues = self.train.proteins_per_batch, self.train.residues_per_batch
+        smaller = {
+            "proteins_per_batch": max(1, proteins // self.pieces),
+            "residues_per_batch": residues and max(1, residues // self.pieces),
+        }
+        return self.train.model_copy(update=smaller)
 
 
 def held_out_batches(

@@ -52,7 +52,7 @@ class Observers:
         for observer in getattr(self.hooks, f"esmgn_{event}").get_hookimpls():
             try:
                 observer.function(*(given[name] for name in observer.argnames))
-            except Exception as error:  # noqa: BLE001 - a stranger's observer may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's observer may raise anything
                 reason = f"{type(error).__name__}: {error}"
                 self.run.log(f"observer {observer.plugin_name} of {event} failed: {reason}")
 

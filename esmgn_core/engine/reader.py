@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.loader import MicroBatch
+from esmgn_core.engine.shortage import ShortageError, is_shortage
 from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.protocols import ProteinDataset
 
@@ -91,7 +92,7 @@ class Reader:
         future: Future[tuple[MicroBatch, ProteinBatch, list[Unreadable]]],
     ) -> Loaded:
         failure = future.exception()
-        if failure is None or isinstance(failure, RunError):
+        if failure is None or isinstance(failure, RunError | ShortageError):
             return self._told(*future.result(), last=last)
         self.on_failure(f"reading ahead failed: {type(failure).__name__}: {failure}; read again")
         return self._told(*self._load(part), last=last)
@@ -106,6 +107,20 @@ class Reader:
         return Loaded(part, batch, last)
 
     def _load(self, part: MicroBatch) -> tuple[MicroBatch, ProteinBatch, list[Unreadable]]:
+        """As :meth:`_read`; a shortage of memory names the proteins.
+
+        Raises:
+            ShortageError: there is not enough memory to read them.
+        """
+        try:
+            return self._read(part)
+        except (MemoryError, RuntimeError) as error:
+            if not is_shortage(error):
+                raise
+            names = [f"protein {index}" for index in part.indices]
+            raise ShortageError(names, 0, str(error)) from None
+
+    def _read(self, part: MicroBatch) -> tuple[MicroBatch, ProteinBatch, list[Unreadable]]:
         """The proteins of ``part`` that can be read; a stand-in if none can.
 
         A group of neighbours is left out as a whole.

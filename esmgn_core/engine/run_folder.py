@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -25,6 +26,8 @@ from esmgn_core.printable import printable
 from esmgn_core.settings import RunConfig
 
 _LOCK = ".lock"
+_HUGE = 1e100
+"""A finite number in ``metrics.jsonl`` that no run logs."""
 _REFUSED_HEADER = "path\treason\n"
 _RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
 
@@ -146,7 +149,7 @@ class RunFolder:
         """A value of ``environment.json``; ``None`` if it was not recorded or the file is damaged."""
         try:
             return json.loads(self.environment.read_text()).get(key)
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             return None
 
     def name_for_trackers(self) -> str:
@@ -155,7 +158,7 @@ class RunFolder:
 
     def _started(self) -> str:
         try:
-            return self.log_file.read_text(encoding="utf-8").partition("\n")[0]
+            return self.log_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         except OSError:
             return ""
 
@@ -166,9 +169,9 @@ class RunFolder:
             write_atomically(self.refused, _REFUSED_HEADER + "".join(lines))
 
     def add_refused(self, what: str, reason: str) -> None:
-        """Append something that could not be read when a step needed it."""
+        """Append something that could not be read when a step needed it; a full disk is borne."""
         header = "" if self.refused.exists() else _REFUSED_HEADER
-        with self.refused.open("a", encoding="utf-8") as file:
+        with suppress(OSError), self.refused.open("a", encoding="utf-8") as file:
             file.write(f"{header}{printable(what)}\t{printable(reason)}\n")
 
     def write_labels(self, component: str, names: Sequence[str]) -> None:
@@ -201,14 +204,24 @@ class RunFolder:
             file.write(f"{chr(10) if cut else ''}{line}\n".encode())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """All complete lines of ``metrics.jsonl``."""
-        if not self.metrics.exists():
+        """All whole lines of ``metrics.jsonl``, each with its step; damaged ones are left out."""
+        return [values for line in self._metrics_lines() if (values := _values(line)) is not None]
+
+    def damaged_metrics(self) -> int:
+        """Number of lines of ``metrics.jsonl`` that are damaged; the last one may be unfinished."""
+        lines = self._metrics_lines()
+        return sum(_values(line) is None for line in lines[:-1]) + (
+            bool(lines) and lines[-1].endswith(b"\n") and _values(lines[-1]) is None
+        )
+
+    def _metrics_lines(self) -> list[bytes]:
+        try:
+            return self.metrics.read_bytes().splitlines(keepends=True)
+        except OSError:
             return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [values for line in lines if (values := _values(line)) is not None]
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget logged steps that a resumed run will take again."""
+        """Forget logged steps that a resumed run will take again, and damaged lines."""
         kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
         write_atomically(self.metrics, "".join(kept))
 
@@ -225,13 +238,20 @@ def environment(
     }
 
 
-def _values(line: str) -> dict[str, float] | None:
-    """A line of ``metrics.jsonl``; ``None`` if a crash or a full disk cut it off."""
+def _values(line: bytes) -> dict[str, float] | None:
+    """A line of ``metrics.jsonl``; ``None`` if a crash cut it off, or something else damaged it."""
     try:
-        values: dict[str, float] | None = json.loads(line) if line.endswith("\n") else None
-    except ValueError:
+        values = json.loads(line.decode("utf-8")) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
         return None
-    return values
+    if not isinstance(values, dict) or type(values.get("step")) is not int:
+        return None
+    plausible = all(type(value) in (int, float) and _is_plausible(value) for value in values.values())
+    return values if plausible and values["step"] >= 0 else None
+
+
+def _is_plausible(value: float) -> bool:
+    return not _HUGE <= abs(value) < math.inf
 
 
 def _next_free(parent: Path, name: str) -> Path:

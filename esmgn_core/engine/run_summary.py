@@ -29,6 +29,7 @@ class RunSummary:
         lines: the logged steps.
         state: the last thing its log says, such as ``finished at step 100``.
         results: scores of a downstream run, as in ``results.json``; empty if there are none.
+        problems: what is damaged in the folder, one sentence each.
     """
 
     run: RunFolder
@@ -37,6 +38,7 @@ class RunSummary:
     lines: Sequence[Mapping[str, float]]
     state: str
     results: Mapping[str, Any]
+    problems: Sequence[str] = ()
 
     @classmethod
     def of(cls, path: Path) -> RunSummary:
@@ -46,16 +48,18 @@ class RunSummary:
             RunError: there is no run in it, or its configuration is damaged.
         """
         run = RunFolder(path)
-        try:
-            config = tomllib.loads(run.config.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RunError(
-                f"no run in {path}: {run.config.name} cannot be read", "see: esmgn runs"
-            ) from error
-        except tomllib.TOMLDecodeError as error:
-            raise RunError(f"{run.config} is damaged: {error}") from error
         environment, results = _record(run.environment), _record(run.results)
-        return cls(run, config, environment, run.read_metrics(), _last_state(run), results)
+        problems = [
+            f"{file} is damaged"
+            for file, record in ((run.environment, environment), (run.results, results))
+            if file.exists() and not record
+        ]
+        config, problem = _config(run, environment)
+        if problem:
+            problems.append(problem)
+        if number := run.damaged_metrics():
+            problems.append(f"damaged lines of {run.metrics}, left out: {number}")
+        return cls(run, config, environment, run.read_metrics(), _last_state(run), results, problems)
 
     @property
     def name(self) -> str:
@@ -66,7 +70,8 @@ class RunSummary:
     def composition(self) -> str:
         """Names of the parts, as on the command line."""
         kinds = ("seq", "struct", "fuse", "pretext", "downstream")
-        return " + ".join(str(self.config[kind]["name"]) for kind in kinds if kind in self.config)
+        tables = [self.config[kind] for kind in kinds if isinstance(self.config.get(kind), Mapping)]
+        return " + ".join(str(table.get("name", "?")) for table in tables)
 
     @property
     def steps(self) -> int:
@@ -102,16 +107,38 @@ class RunSummary:
         return dict(flat(self.config))
 
 
-def find_runs(folder: Path) -> list[RunSummary]:
-    """Runs in a folder and the folders in it, the newest first; damaged ones are left out."""
-    found = []
+def _config(run: RunFolder, environment: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The configuration, and what is wrong with its file where it is from ``environment.json``."""
+    settings = environment.get("settings")
+    settings = settings if isinstance(settings, dict) else {}
+    try:
+        config = tomllib.loads(run.config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"no run in {run.path}: {run.config.name} cannot be read", "see: esmgn runs"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        if not settings:
+            raise RunError(f"{run.config} is damaged: {error}") from error
+        problem = str(error)
+    else:
+        if settings.keys() <= config.keys():
+            return config, ""
+        problem = "it is cut"
+    return settings, f"{run.config} is damaged: {problem}; {run.environment.name} has the settings too"
+
+
+def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
+    """Runs in a folder and the folders in it, the newest first, and what is damaged in them."""
+    found, problems = [], []
     for config in [*folder.glob("config.toml"), *folder.glob("*/config.toml")]:
         if (config.parent / "log.txt").exists():
             try:
                 found.append(RunSummary.of(config.parent))
-            except RunError:
-                continue
-    return sorted(found, key=lambda item: item.run.config.stat().st_mtime, reverse=True)
+            except RunError as error:
+                problems.append(f"{error.message}; the run is not listed")
+    found.sort(key=lambda item: item.run.config.stat().st_mtime, reverse=True)
+    return found, [*(text for item in found for text in item.problems), *problems]
 
 
 def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, Any]]:
@@ -125,14 +152,14 @@ def _record(path: Path) -> dict[str, Any]:
     """A JSON file; empty if it is missing or damaged."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
 
 def _last_state(run: RunFolder) -> str:
     try:
-        lines = run.log_file.read_text(encoding="utf-8").splitlines()
+        lines = run.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "unknown"
     words = ("finished at", "stopped by", "failed:", "resumed at", "started, from")

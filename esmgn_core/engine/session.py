@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from esmgn_core.compose import Blueprint, draw_up
-from esmgn_core.configure import REFERENCE, Tables, configure, read_run_file
+from esmgn_core.configure import REFERENCE, Tables, check_tables, configure, read_run_file
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
 from esmgn_core.engine.distributed import (
@@ -35,7 +35,7 @@ from esmgn_core.engine.sharding import is_sharded, shard
 from esmgn_core.engine.shortage import Pieces
 from esmgn_core.engine.state import Checkpoints, Progress
 from esmgn_core.engine.train import Trainer
-from esmgn_core.errors import RunError, SettingsError
+from esmgn_core.errors import RunError, SettingsError, without_exits
 from esmgn_core.model import TrainStep
 from esmgn_core.printable import counted
 from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset
@@ -108,8 +108,28 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
                 f"a resumed run keeps its components ({table}.name)",
                 f"start another: esmgn run {run.config} --{table} {settings.get('name', 'NAME')}",
             )
-    config = configure(registry, [read_run_file(run.config), changes], [str(run.config), "--set"])
-    return _run(draw_up(registry, config), registry, out=None, resume=run, init=None)
+    tables, remarks = _recorded_tables(run)
+    config = configure(registry, [tables, changes], [str(run.config), "--set"])
+    return _run(draw_up(registry, config), registry, out=None, resume=run, init=None, remarks=remarks)
+
+
+def _recorded_tables(run: RunFolder) -> tuple[Tables, list[str]]:
+    """The configuration of a run, and a remark if it was not read from ``config.toml``, which is damaged."""
+    settings = run.recorded("settings")
+    settings = settings if isinstance(settings, dict) else {}
+    try:
+        tables = read_run_file(run.config)
+    except SettingsError as error:
+        if not settings:
+            raise
+        problem = error.message
+    else:
+        missing = [name for name in settings if name not in tables]
+        if not missing:
+            return tables, []
+        problem = f"{run.config} is cut, it lacks the table [{missing[0]}]"
+    remark = f"{problem}; the settings in {run.environment} are used"
+    return check_tables(settings, origin=str(run.environment)), [remark]
 
 
 def _run(
@@ -119,12 +139,14 @@ def _run(
     out: Path | None,
     resume: RunFolder | None,
     init: EncoderFolder | None,
+    remarks: Sequence[str] = (),
 ) -> Outcome:
     config = blueprint.config
     check_trackers(config.train.trackers)
     with (
         joined_world(config.train.device) as world,
         numerics(world.device, precision=config.train.precision),
+        without_exits(),
         ExitStack() as held,
     ):
         _hold(held, resume, world)
@@ -144,8 +166,10 @@ def _run(
         )
         run = resume or _new_folder(blueprint, out, world)
         _hold(held, None if resume else run, world)
-        progress, remark = Checkpoints(run, learner, world).load() if resume else (Progress(), "")
-        remarks = [remark] if remark else []
+        progress, remark = (
+            Checkpoints(run, learner, world, config.train.keep_every).load() if resume else (Progress(), "")
+        )
+        remarks = [*remarks, *filter(None, [remark])]
         records = _Records(run, blueprint, registry, world, dataset, weights, init)
         remarks += records.changes()
         _check_fits(run, progress, schedule, remarks)
@@ -261,7 +285,7 @@ def _tell_memory(
     try:
         averaged = config.optim.ema_decay > 0
         estimate = first_estimate(step, dataset, schedule, averaged=averaged, world_size=world.size)
-    except RuntimeError as error:  # the step itself has a way out
+    except (RuntimeError, MemoryError, SystemExit) as error:  # the step itself reports it
         observers.run.log(f"memory cannot be estimated: {error}")
         return
     free = free_memory_of(next(step.parameters()).device) + estimate.weights
@@ -322,7 +346,9 @@ class _Records:
             return self.init.differences(self._config())
         if not self.run.config.is_file():
             return []
-        return changes_since(self.run, self._environment())
+        damaged = self.run.damaged_metrics()
+        lines = [f"damaged lines of {self.run.metrics}, left out: {damaged}"] if damaged else []
+        return [*lines, *changes_since(self.run, self._environment())]
 
     def begin(self, step: int, num_steps: int, kept: str) -> None:
         """Write configuration, environment, labels and refused files, and log how the run begins.

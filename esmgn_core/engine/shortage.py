@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.errors import RunError
+from esmgn_core.errors import RunError, WriteError
 from esmgn_core.machine.files import write_atomically
 
+_HALVED = {
+    "pieces": "passes are halved from here on, steps take the same proteins",
+    "valid_pieces": "validation passes are halved from here on",
+}
 _NAMED = 5
+_SHORT_TEXTS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "ALLOC_FAILED",
+)
 
 
 class ShortageError(Exception):
@@ -28,20 +41,37 @@ class ShortageError(Exception):
     @classmethod
     def of(cls, batch: ProteinBatch, error: BaseException) -> ShortageError | None:
         """``error`` as a shortage while ``batch`` was in work; ``None`` if it is something else."""
-        text = str(error)
-        short = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-            isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-        )
-        return (
-            cls(batch.names, batch.num_residues, text.splitlines()[0][:200] if text else "")
-            if short
-            else None
-        )
+        if not is_shortage(error):
+            return None
+        return cls(batch.names, batch.num_residues, str(error).partition("\n")[0][:200])
 
     def __str__(self) -> str:
         more = f" and {len(self.names) - _NAMED} more" if len(self.names) > _NAMED else ""
         names = ", ".join(self.names[:_NAMED])
-        return f"out of memory with {self.num_residues:,} residues in a pass ({names}{more})"
+        size = f"{self.num_residues:,} residues in a pass" if self.num_residues else "reading a pass"
+        return f"out of memory with {size} ({names}{more})"
+
+
+def is_shortage(error: BaseException) -> bool:
+    """True if an error reports that memory could not be had, whoever raised it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _SHORT_TEXTS)
+
+
+@contextmanager
+def shortages_of(batch: ProteinBatch) -> Iterator[None]:
+    """Raise a :class:`ShortageError` in place of errors of memory inside the block.
+
+    Raises:
+        ShortageError: memory was short while ``batch`` was in work.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if shortage := ShortageError.of(batch, error):
+            raise shortage from None
+        raise
 
 
 @dataclass(slots=True)
@@ -50,10 +80,16 @@ class Pieces:
 
     A shortage is recorded in the run folder, so that a run of several processes, which cannot go
     on once one of them fails, is cut more finely when it is resumed.
+
+    Attributes:
+        run: the run folder.
+        number: pieces.
+        key: ``pieces`` of training passes, ``valid_pieces`` of those over validation and test proteins.
     """
 
     run: RunFolder
     number: int = 1
+    key: str = "pieces"
 
     def halve(self, step: int, shortage: ShortageError, *, alone: bool) -> str:
         """Cut passes to half their size from ``step``, from 0, on; what to tell the user.
@@ -68,9 +104,10 @@ class Pieces:
                 "or keep less: --set train.activation_checkpointing=true",
             )
         self.number *= 2
-        record = {"step": step + 1, "residues": shortage.num_residues, "pieces": self.number}
-        text = json.dumps({**record, "proteins": shortage.names}, indent=2)
-        write_atomically(self.run.out_of_memory, text + "\n")
+        record = {"step": step + 1, "residues": shortage.num_residues, self.key: self.number}
+        text = json.dumps({**self._recorded(), **record, "proteins": shortage.names}, indent=2)
+        with suppress(WriteError):  # this process remembers it anyway
+            write_atomically(self.run.out_of_memory, text + "\n")
         if not alone:
             raise RunError(
                 f"step {step + 1}: {shortage}",
@@ -78,15 +115,19 @@ class Pieces:
                 f"go on from the last checkpoint: esmgn run --resume {self.run.path}",
             )
         free_memory()
-        return f"step {step + 1}: {shortage}; passes are halved from here on, steps take the same proteins"
+        return f"step {step + 1}: {shortage}; {_HALVED[self.key]}"
 
     def load_recorded(self) -> None:
         """Cut as finely as a shortage recorded after the last checkpoint asks for."""
+        with suppress(ValueError, TypeError):
+            self.number = max(self.number, int(self._recorded().get(self.key, 1)))
+
+    def _recorded(self) -> dict[str, Any]:
         try:
-            recorded = int(json.loads(self.run.out_of_memory.read_text())["pieces"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        self.number = max(self.number, recorded)
+            record = json.loads(self.run.out_of_memory.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
 
 
 def free_memory() -> None:

@@ -34,7 +34,7 @@ from esmgn_core.engine.sharding import (
     whole_state,
 )
 from esmgn_core.errors import RunError, WeightsError
-from esmgn_core.machine.files import written_atomically
+from esmgn_core.machine.files import write_errors, written_atomically
 from esmgn_core.model import JointEncoder, TrainStep
 
 _MODEL = "model.safetensors"
@@ -239,8 +239,7 @@ class Checkpoints:
             if self.world.is_main:
                 self._write(folder, progress, sharded=sharded)
                 put_in_place(self.run)
-                if self.keep_every and progress.step % self.keep_every == 0:
-                    keep(self.run, progress.step)
+                self._keep(progress.step, self.run.last)
 
     def _write(self, folder: Path, progress: Progress, *, sharded: bool) -> None:
         step = self.learner.step
@@ -280,7 +279,15 @@ class Checkpoints:
             load_shards(folder / _SHARDS, self.learner, left_out=self._in_file(), begun=begun)
         else:
             self._read(folder, state)
-        return Progress(**state["progress"]), remark
+        progress = Progress(**state["progress"])
+        if self.world.is_main:  # the run may have been killed between writing and keeping it
+            with write_errors(self.run.kept):
+                self._keep(progress.step, folder)
+        return progress, remark
+
+    def _keep(self, step: int, checkpoint: Path) -> None:
+        if self.keep_every and step and step % self.keep_every == 0:
+            keep(self.run, step, checkpoint)
 
     def _read(self, folder: Path, state: Mapping[str, Any]) -> None:
         step = self.learner.step

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from esmgn_core.engine.checkpoints import CheckpointError
 from esmgn_core.engine.distributed import World, lost_contact
@@ -25,12 +27,13 @@ from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
 from esmgn_core.engine.usage import balance, usage
-from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.errors import EsmgnError, RunError, WriteError, without_exits
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, ProteinDataset
 from esmgn_core.settings import TrainTable
 
+Value = TypeVar("Value")
 _REASON = 160
 """Characters of a reason in the log."""
 
@@ -70,6 +73,9 @@ class Trainer:
     def __post_init__(self) -> None:
         self._reader = Reader(self.dataset, self.train.workers, self._unreadable, self.observers.notice)
         self._held_out = HeldOutPasses(self._reader, self.learner.step, self.train, self.world)
+        pieces = Pieces(self.run, key="valid_pieces")
+        pieces.load_recorded()
+        self._held_out.pieces = pieces.number
         self._passes = Passes(self.learner, self.world)
         self._checkpoints = Checkpoints(self.run, self.learner, self.world, self.train.keep_every)
 
@@ -86,7 +92,7 @@ class Trainer:
         first, error = self.progress.step, None
         self.observers.tell("run_started", total_steps=self.schedule.num_steps, first_step=first)
         try:
-            with interruption.caught():
+            with interruption.caught(), without_exits():
                 if self.world.size > 1 and not self.progress.step:
                     # When one process falls short of memory, all have to be started again.
                     self._checkpoint(needed=False)
@@ -170,6 +176,18 @@ class Trainer:
         self.observers.notice(pieces.halve(number, shortage, alone=self.world.size == 1))
         self.progress.pieces = pieces.number
 
+    def _in_memory(self, work: Callable[[], Value]) -> Value:
+        """The result of ``work`` over validation or test proteins, in smaller passes if memory is short."""
+        while True:
+            try:
+                return work()
+            except ShortageError as error:
+                shortage = error.with_traceback(None)  # which keeps the tensors of the failed pass
+            pieces = Pieces(self.run, self._held_out.pieces, "valid_pieces")
+            alone = self.world.size == 1
+            self.observers.notice(pieces.halve(self.progress.step - 1, shortage, alone=alone))
+            self._held_out.pieces = pieces.number
+
     def _unreadable(self, protein: Unreadable) -> None:
         self.run.add_refused(f"protein {protein.index}", protein.reason)
         self.observers.notice(f"protein {protein.index} cannot be read and is left out: {protein.reason}")
@@ -177,15 +195,17 @@ class Trainer:
     def _report(self, task: DownstreamTask) -> None:
         """Score the best model, and log its test scores."""
         with self.learner.evaluating() as step:
-            self.report = report_run(
-                self.run,
-                step,
-                task,
-                self.dataset,
-                self._held_out,
-                train=self.train,
-                progress=self.progress,
-                world=self.world,
+            self.report = self._in_memory(
+                lambda: report_run(
+                    self.run,
+                    step,
+                    task,
+                    self.dataset,
+                    self._held_out,
+                    train=self.train,
+                    progress=self.progress,
+                    world=self.world,
+                )
             )
         tests = [name for name in self.report if name != "valid"]
         values = {f"{name}_{key}": item["value"] for name in tests for key, item in self.report[name].items()}
@@ -206,7 +226,10 @@ class Trainer:
         rate, last = self.learner.start(number), False
         while not last:
             asked_at = time.perf_counter()
-            part, batch, last = next(loaded)
+            try:
+                part, batch, last = next(loaded)
+            except ShortageError as error:
+                return error.with_traceback(None)
             waiting += time.perf_counter() - asked_at
             names += batch.names
             num_residues += batch.num_residues
@@ -246,7 +269,9 @@ class Trainer:
         name, deciding, logged = "loss", train_means["loss"], {}
         with self.learner.evaluating() as step:
             if indices:
-                means, scores = evaluate(step, self.downstream, self._held_out(indices), self.world)
+                means, scores = self._in_memory(
+                    lambda: evaluate(step, self.downstream, self._held_out(indices), self.world)
+                )
                 values, totals = means.over(self.world, like=self._trained_on)
                 if not totals["num_samples"]:  # means of nothing are 0, which would win
                     values = dict.fromkeys(values, math.nan)
@@ -312,7 +337,8 @@ class Trainer:
         everywhere = [name for part in self.world.gather(names) for name in part]
         record = {"step": number + 1, "loss": str(loss), "proteins": everywhere}
         if self.world.is_main:
-            write_atomically(self.run.non_finite, json.dumps(record, indent=2) + "\n")
+            with suppress(WriteError):  # the loss is what has to be reported
+                write_atomically(self.run.non_finite, json.dumps(record, indent=2) + "\n")
         raise RunError(
             f"the loss of step {number + 1} is {loss}; the weights before this step are safe",
             f"its {len(everywhere)} proteins are listed in {self.run.non_finite}",

@@ -18,7 +18,7 @@ import torch
 
 import esmgn_core
 from esmgn_core.batch import Protein
-from esmgn_core.errors import RunError, SettingsError, StructureError, did_you_mean
+from esmgn_core.errors import RunError, SettingsError, StructureError, did_you_mean, without_exits
 from esmgn_core.inference.assemble import Assembled
 from esmgn_core.inference.batching import embed_all
 from esmgn_core.inference.fasta import is_fasta
@@ -115,6 +115,7 @@ def parts_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.parts")
 
 
+@without_exits()
 def embed_files(
     name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None = None
 ) -> Summary:

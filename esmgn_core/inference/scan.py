@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.errors import without_exits
 from esmgn_core.inference.heads import load_scorer
 from esmgn_core.inference.model import ModelName
 from esmgn_core.inference.mutations import score_variants
@@ -39,6 +40,7 @@ class Scan:
     neutral: float
 
 
+@without_exits()
 def scan_variants(
     name: ModelName,
     file: Path,

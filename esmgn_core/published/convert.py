@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +18,7 @@ from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.state import load_weights, write_tensors
 from esmgn_core.errors import WeightsError
-from esmgn_core.machine.files import write_atomically, written_atomically
+from esmgn_core.machine.files import write_errors, written_atomically
 from esmgn_core.published.entries import MAPPING, SEQUENCE, Layout, Model
 from esmgn_core.published.naming import published_name, to_ours, to_published
 from esmgn_core.published.read import Content, check, read_published
@@ -39,6 +41,7 @@ def import_file(registry: Registry, file: Path, folder: Path, layout: Layout | N
     Raises:
         WeightsError: as :func:`esmgn_core.published.read.read_published`.
         RunError: ``folder`` holds something.
+        WriteError: it cannot be written; nothing is left of it.
         UnknownComponentError: no plugin provides the model.
     """
     if folder.exists():
@@ -48,10 +51,16 @@ def import_file(registry: Registry, file: Path, folder: Path, layout: Layout | N
     text = _run_file(registry, content.model, file, target)
     tensors, extras = to_ours(content.model, content.state)
     metadata = {"layout": str(content.model.layout)}
-    target.path.mkdir(parents=True, exist_ok=True)
-    write_tensors(_contiguous(tensors), target.model, metadata)
-    write_tensors(_contiguous(extras), target.path / EXTRAS, metadata)
-    write_atomically(target.config, text)
+    fresh = RunFolder(target.path.with_name(f".{target.path.name}.{os.getpid()}"))
+    try:
+        with write_errors(folder):
+            fresh.path.mkdir(parents=True)
+            write_tensors(_contiguous(tensors), fresh.model, metadata)
+            write_tensors(_contiguous(extras), fresh.path / EXTRAS, metadata)
+            fresh.config.write_text(text, encoding="utf-8")
+            fresh.path.replace(target.path)
+    finally:
+        shutil.rmtree(fresh.path, ignore_errors=True)
     return content
 
 
