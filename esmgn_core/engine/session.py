@@ -32,7 +32,7 @@ from esmgn_core.engine.planned import check_planned
 from esmgn_core.engine.provenance import changes_since, data_fingerprint
 from esmgn_core.engine.run_folder import RunFolder, environment
 from esmgn_core.engine.sharding import is_sharded, shard
-from esmgn_core.engine.shortage import Pieces
+from esmgn_core.engine.shortage import Pieces, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
@@ -285,7 +285,7 @@ def _tell_memory(
     try:
         averaged = config.optim.ema_decay > 0
         estimate = first_estimate(step, dataset, schedule, averaged=averaged, world_size=world.size)
-    except (RuntimeError, MemoryError, SystemExit) as error:  # the step itself reports it
+    except (RuntimeError, MemoryError, ShortageError, SystemExit) as error:  # the step reports it
         observers.run.log(f"memory cannot be estimated: {error}")
         return
     free = free_memory_of(next(step.parameters()).device) + estimate.weights

@@ -48,8 +48,8 @@ class ShortageError(Exception):
     def __str__(self) -> str:
         more = f" and {len(self.names) - _NAMED} more" if len(self.names) > _NAMED else ""
         names = ", ".join(self.names[:_NAMED])
-        size = f"{self.num_residues:,} residues in a pass" if self.num_residues else "reading a pass"
-        return f"out of memory with {size} ({names}{more})"
+        size = f"with {self.num_residues:,} residues in a pass" if self.num_residues else "reading a pass"
+        return f"out of memory {size} ({names}{more})"
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -95,7 +95,7 @@ def test_a_shortage_while_reading_halves_the_passes(
     outcome = start("data.valid_fraction=0", "train.max_steps=2", f"train.workers={threads}")
     assert outcome.progress.step == 2
     assert outcome.progress.pieces == 2
-    assert "out of memory with reading a pass (protein " in outcome.run.log_file.read_text()
+    assert "out of memory reading a pass (protein " in outcome.run.log_file.read_text()
 
 
 def test_a_shortage_while_validating_halves_those_passes_alone(
