@@ -11,6 +11,7 @@ import pyarrow as pa
 from esmgn_core.io.read import Reading, read_content
 from esmgn_core.store import Layout, Store
 from esmgn_core.store.build import SHARDS
+from esmgn_core.store.contents import record_contents
 from esmgn_core.store.index import SCHEMA, accepted
 from esmgn_core.store.parts import commit
 from esmgn_core.store.settings import write_manifest
@@ -46,5 +47,5 @@ def repeated(path: Path, found: list[Reading], count: int, layout: Layout | None
             rows.append({**rows[number % len(found)], "name": name, "source": name})
         builder.add(name, reading.residues)
     commit(path / SHARDS, "00000", builder.write, [pa.Table.from_pylist(rows, schema=SCHEMA)])
-    write_manifest(path, layout)
+    write_manifest(path, layout, record_contents(path / SHARDS))
     return Store(path)

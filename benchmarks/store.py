@@ -36,6 +36,7 @@ from esmgn_core.io.read import read_content
 from esmgn_core.store import BuildOptions, Layout, Store, build, parts
 from esmgn_core.store import reading as items
 from esmgn_core.store.build import SHARDS
+from esmgn_core.store.contents import record_contents
 from esmgn_core.store.pack import pack
 from esmgn_core.store.settings import write_manifest
 from esmgn_core.store.shard_builder import ShardBuilder
@@ -346,7 +347,7 @@ def opening(folder: Path, work: Path, _arguments: argparse.Namespace) -> None:
             os.link(first.with_suffix(suffix), parts / f"{number:06d}{suffix}")
     (work / "store" / SHARDS).mkdir(parents=True)
     pack(sorted(parts.glob("*.safetensors")), work / "store" / SHARDS, "benchmark")
-    write_manifest(work / "store", Layout("ca"))
+    write_manifest(work / "store", Layout("ca"), record_contents(work / "store" / SHARDS))
     before = Memory()
     start = time.perf_counter()
     store = Store(work / "store")

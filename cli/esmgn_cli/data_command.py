@@ -134,9 +134,8 @@ def list_proteins(
     limit: Annotated[int, typer.Option(help="Lines to print; 0 for all.")] = 20,
 ) -> None:
     """List the proteins of a store, or what was refused."""
-    import json
-
     from esmgn_core.store import Store
+    from esmgn_core.store.index import row_account
 
     names = ["name", "source", "member", "reason"] if refused else ["name", "length", "chains", "mean_plddt"]
     names += [] if refused else ["resolution", "method", "account"]
@@ -145,7 +144,7 @@ def list_proteins(
     echo("\t".join(name if name != "account" else "notes" for name in names))
     for row in shown.to_pylist():
         if not refused:
-            row["account"] = "; ".join(json.loads(row["account"]).get("notes", ())) or None
+            row["account"] = "; ".join(row_account(row["account"]).get("notes", ())) or None
         echo("\t".join(printable(_cell(row[name])) for name in names))
     if len(shown) < len(rows):
         echo(f"... and {len(rows) - len(shown)} more; all of them: --limit 0")
@@ -163,12 +162,13 @@ def show(
 
     from esmgn_core.io.annotate import areas, states
     from esmgn_core.store import Store
+    from esmgn_core.store.index import row_account
 
     opened = Store(store)
     row = opened.find(name)
     values = opened.index().slice(row, 1).to_pylist()[0]
     values["sha256"] = values["sha256"].hex() if values["sha256"] else None
-    account = json.loads(values.pop("account"))
+    account = row_account(values.pop("account"))
     lines = [(key, _cell(value)) for key, value in values.items() if value not in (None, "")]
     lines += [(f"chain {chain.pop('name')}", json.dumps(chain)) for chain in account.pop("chains")]
     lines += [("note", note) for note in account.pop("notes", ())]
@@ -182,13 +182,18 @@ def show(
 
 
 def verify(store: StorePath) -> None:
-    """Check every byte of a store against its checksums."""
+    """Check every byte of a store against its checksums, and that no file is lost."""
     from esmgn_core.store import Store
+    from esmgn_core.store.index import FROM_COPY
+    from esmgn_core.store.reader import is_recorded, store_problems
 
+    if problems := store_problems(store):
+        raise DataError(f"{store} is damaged", *problems, FROM_COPY)
     opened = Store(store)
-    if problems := opened.problems():
-        raise DataError(f"{store} is damaged", *problems)
     echo(f"{counted(len(opened), 'protein')}, every byte as it was written")
+    if opened.is_finished and not is_recorded(store):
+        echo("not checked: whether the last shards are lost (esmgn 0.1.0 did not record their number)")
+        echo(f"record it in a copy: esmgn data merge {shlex.quote(str(store))} -o COPY")
     if not opened.is_finished:
         echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")
 

@@ -10,16 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from esmgn_core.errors import DataError
 from esmgn_core.io.files import as_utf8
 from esmgn_core.io.folders import passed_over_text
 from esmgn_core.store.chains import ChainList
+from esmgn_core.store.columns import COLUMNS_SUFFIX
+from esmgn_core.store.contents import record_contents
 from esmgn_core.store.filters import Filters
+from esmgn_core.store.index import FROM_COPY, INDEX_SUFFIX, index_rows
 from esmgn_core.store.pack import pack, packed_parts, shard_files
-from esmgn_core.store.parts import COLUMNS_SUFFIX, INDEX_SUFFIX, PartTask
+from esmgn_core.store.parts import PartTask
 from esmgn_core.store.plan import MIN_PART, Plan, write_plan
 from esmgn_core.store.settings import Layout, is_store, read_manifest, write_manifest
 from esmgn_core.store.sources import Item, find_items
@@ -156,7 +158,7 @@ def _planned(
     ``several`` is called as soon as it is known that a new one has several parts.
     """
     if is_store(store):
-        layout = read_manifest(store)
+        layout = read_manifest(store).layout
         if options.layout not in (None, layout):
             raise DataError(f"{store} holds {_described(layout)}", "build another store for another layout")
     file = store / BUILDING / PLAN
@@ -191,6 +193,7 @@ def _write_plan(
         )
     if finished and not options.append:
         raise DataError(f"{store} is finished", "add to it: --append; or choose another place: -o STORE")
+    _check_contents(store)
     known, names = _contents(store)
 
     passed_over = Counter[str]()
@@ -230,13 +233,21 @@ def _described(layout: Layout) -> str:
     return ", ".join((kept, *layout.annotations))
 
 
+def _check_contents(store: Path) -> None:
+    """Refuse to add to a store that lost a file: what is lost would be taken for new."""
+    contents = read_manifest(store).contents if is_store(store) else None
+    problems = list(contents.differences(store / SHARDS, is_building=False)) if contents else []
+    if problems:
+        raise DataError(f"{store} is damaged: {problems[0]}", f"esmgn data verify {store}", FROM_COPY)
+
+
 def _contents(store: Path) -> tuple[set[tuple[str, ...]], list[str]]:
     """What is in the store already: source, member and chain of its items, and their names."""
     items: set[tuple[str, ...]] = set()
     names: list[str] = []
     for shard in shard_files(store / SHARDS):
         columns = ["source", "member", "chain", "name"]
-        table = pq.read_table(shard.with_suffix(INDEX_SUFFIX), columns=columns)
+        table = index_rows(shard.with_suffix(INDEX_SUFFIX), columns)
         items.update(zip(*(table.column(name).to_pylist() for name in columns[:3]), strict=True))
         names += table.column("name").to_pylist()
     return items, names
@@ -248,7 +259,7 @@ def _tasks(plan: Plan, store: Path, options: BuildOptions) -> list[PartTask]:
     if options.share is None:
         for left_over in folder.glob("*.partial"):
             left_over.unlink()
-    layout = read_manifest(store)
+    layout = read_manifest(store).layout
     first = packed_parts(store / SHARDS, plan.fingerprint)
     return [PartTask(plan.path, part, folder, layout, plan.filters, {}) for part in plan.parts[first:]]
 
@@ -270,6 +281,8 @@ def _finish(plan: Plan, tasks: Sequence[PartTask], store: Path) -> None:
     for left_over in (store / SHARDS).glob("*.partial"):
         left_over.unlink()
     pack([_file(task) for task in tasks], store / SHARDS, plan.fingerprint)
+    manifest = read_manifest(store)
+    write_manifest(store, manifest.layout, record_contents(store / SHARDS, manifest.contents))
     plan.path.unlink()
     shutil.rmtree(store / BUILDING, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmgn_core.parse import parse_json
+
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I64": np.dtype("<i8"),
@@ -23,6 +26,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+COLUMNS_SUFFIX = ".safetensors"
 _METADATA = "__metadata__"
 _MAX_HEADER = 100_000_000
 _LARGE = 1 << 25  # bytes, from which hashing them takes a thread of its own
@@ -74,10 +78,6 @@ def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: 
     return digest.hexdigest()
 
 
-def _dtype(name: str) -> np.dtype[Any]:
-    return _DTYPES[name]
-
-
 def _form(pieces: Iterable[Array]) -> tuple[np.dtype[Any], tuple[int, ...]]:
     length, form = 0, None
     for piece in pieces:
@@ -96,24 +96,66 @@ class ColumnFile:
         metadata: texts that were written with them.
 
     Raises:
-        ValueError: no such file, or a damaged one.
+        OSError: the file cannot be opened.
+        ValueError: it is not such a file, or a damaged one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            self._size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, _MAX_HEADER):
+            if not 2 <= length <= min(self._size - 8, _MAX_HEADER):
                 raise ValueError("not a file of columns, or cut off")
-            header = json.loads(file.read(length))
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.metadata: dict[str, str] = header.pop(_METADATA, {})
-        expected = 8 + length + max((item["data_offsets"][1] for item in header.values()), default=0)
-        if size != expected:
-            raise ValueError(f"cut off or damaged: {size} bytes, expected {expected}")
-        view: Any = mapped
-        self.columns: dict[str, Array] = {}
+            self.metadata, forms, end = _parsed(parse_json(file.read(length)))
+            if self._size != 8 + length + end:
+                raise ValueError(f"cut off or damaged: {self._size} bytes, expected {8 + length + end}")
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        view: Any = self._map
+        self.columns: dict[str, Array] = {
+            name: np.ndarray(shape, dtype, view, 8 + length + start)
+            for name, (dtype, shape, start) in forms.items()
+        }
+
+    def check_size(self) -> None:
+        """Make sure that the file was not cut off since it was opened; a few microseconds.
+
+        The system ends a process that reads a mapped file beyond its end.
+
+        Raises:
+            ValueError: it was.
+        """
+        if (size := self._map.size()) < self._size:
+            raise ValueError(f"cut off while in use: {size} bytes, expected {self._size}")
+
+
+_Form = tuple[np.dtype[Any], tuple[int, ...], int]
+"""Type, shape and first byte of a column."""
+
+
+def _parsed(header: Any) -> tuple[dict[str, str], dict[str, _Form], int]:
+    """Metadata, forms and last byte that a header declares.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        metadata = header.pop(_METADATA, {})
+        forms: dict[str, _Form] = {}
+        spans = []
         for name, item in header.items():
-            start = 8 + length + item["data_offsets"][0]
-            self.columns[name] = np.ndarray(tuple(item["shape"]), _dtype(item["dtype"]), view, start)
+            dtype, shape, (start, end) = _DTYPES[item["dtype"]], item["shape"], item["data_offsets"]
+            if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
+                raise ValueError(f"the form of column '{name}' is damaged")
+            if end - start != dtype.itemsize * math.prod(shape):
+                raise ValueError(f"the size of column '{name}' is damaged")
+            forms[name] = dtype, tuple(shape), start
+            spans.append((start, end))
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("the metadata are damaged")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"the header is damaged ({type(error).__name__}: {error})") from error
+    ends = [0, *(end for _, end in sorted(spans))]
+    if [start for start, _ in sorted(spans)] != ends[:-1]:
+        raise ValueError("the columns do not lie end to end: the header is damaged")
+    return metadata, forms, ends[-1]

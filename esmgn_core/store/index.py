@@ -13,11 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from esmgn_core.errors import DataError
 from esmgn_core.io.arrays import NO_CODE
 from esmgn_core.io.files import as_utf8
 from esmgn_core.io.read import Reading
+from esmgn_core.parse import parse_json
 from esmgn_core.store.sources import Item
 
+INDEX_SUFFIX = ".parquet"
+FROM_COPY = "take it from a copy, or build the store anew"
 _DIGEST = b"columns_sha256"
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -143,6 +147,48 @@ def write_index(path: Path, tables: Iterable[pa.Table], digest: str, compression
         os.fsync(file.fileno())
 
 
+def index_rows(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of an index.
+
+    Args:
+        path: the file.
+        columns: which columns, in this order; all of :data:`SCHEMA` by default.
+
+    Raises:
+        DataError: the file is missing, cut off or damaged.
+    """
+    names = list(columns or SCHEMA.names)
+    try:
+        table = pq.read_table(path, columns=names, use_threads=False, schema=None).select(names)
+        if [table.schema.field(name).type for name in names] != [SCHEMA.field(name).type for name in names]:
+            raise ValueError("its columns have other types")  # noqa: TRY301
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+        raise DataError(f"cannot read {path}: {' '.join(str(error).split())}", FROM_COPY) from error
+    return table
+
+
 def columns_digest(path: Path) -> str:
-    """SHA-256 that the columns beside this index had when they were written."""
-    return str(pq.read_schema(path).metadata[_DIGEST].decode())
+    """SHA-256 that the columns beside this index had when they were written.
+
+    Raises:
+        DataError: the index is missing, cut off or damaged.
+    """
+    try:
+        return str(pq.read_schema(path).metadata[_DIGEST].decode())
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"cannot read {path}: {' '.join(str(error).split())}", FROM_COPY) from error
+
+
+def row_account(text: str | None) -> dict[str, Any]:
+    """The account in a row of the index, see :func:`account`.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        values: dict[str, Any] = parse_json(text or "")
+        if isinstance(values["chains"], list):
+            return values
+        raise ValueError("its chains are not a list")  # noqa: TRY301
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"an account in the index is damaged: {error}", FROM_COPY) from error

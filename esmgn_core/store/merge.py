@@ -9,8 +9,9 @@ from pathlib import Path
 
 from esmgn_core.errors import DataError
 from esmgn_core.store.build import SHARDS
+from esmgn_core.store.contents import record_contents
+from esmgn_core.store.index import INDEX_SUFFIX
 from esmgn_core.store.pack import shard_files
-from esmgn_core.store.parts import INDEX_SUFFIX
 from esmgn_core.store.reader import Store
 from esmgn_core.store.settings import write_manifest
 from esmgn_core.store.workers import cannot_write
@@ -47,7 +48,7 @@ def merge_stores(paths: Sequence[Path], out: Path) -> None:
                 target = partial / SHARDS / f"{next(number):05d}{shard.suffix}"
                 shutil.copyfile(shard, target)
                 shutil.copyfile(shard.with_suffix(INDEX_SUFFIX), target.with_suffix(INDEX_SUFFIX))
-        write_manifest(partial, stores[0].layout)
+        write_manifest(partial, stores[0].layout, record_contents(partial / SHARDS))
         partial.rename(out)
     except OSError as error:
         raise cannot_write(out, error) from error

@@ -7,10 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from esmgn_core.store.columns import Array, write_columns
-from esmgn_core.store.parts import COLUMNS_SUFFIX, INDEX_SUFFIX, commit
+from esmgn_core.store.columns import COLUMNS_SUFFIX, Array, write_columns
+from esmgn_core.store.index import INDEX_SUFFIX, index_rows
+from esmgn_core.store.parts import commit
 from esmgn_core.store.shard import Shard
 
 SHARD_RESIDUES = 1 << 27
@@ -29,7 +29,7 @@ def pack(parts: Sequence[Path], folder: Path, plan: str) -> None:
     Raises:
         OSError: a shard cannot be written.
     """
-    number, first = len(shard_files(folder)), packed_parts(folder, plan)
+    number, first = _next_number(folder), packed_parts(folder, plan)
     for group in _groups(parts):
         metadata = {_PLAN: plan, _PARTS: str(first + len(group))}
         commit(folder, f"{number:05d}", _writer(group, metadata), _tables(group))
@@ -37,6 +37,11 @@ def pack(parts: Sequence[Path], folder: Path, plan: str) -> None:
         for part in group:
             part.unlink()
             part.with_suffix(INDEX_SUFFIX).unlink()
+
+
+def _next_number(folder: Path) -> int:
+    """The number after those in use, also where a shard in between is lost."""
+    return max((int(path.stem) for path in shard_files(folder)), default=-1) + 1
 
 
 def packed_parts(folder: Path, plan: str) -> int:
@@ -47,7 +52,7 @@ def packed_parts(folder: Path, plan: str) -> int:
 
 def shard_files(folder: Path) -> list[Path]:
     """Files of columns of complete shards, in order."""
-    return sorted(folder.glob(f"*{COLUMNS_SUFFIX}"))
+    return sorted(file for file in folder.glob(f"*{COLUMNS_SUFFIX}") if file.stem.isdecimal())
 
 
 def _groups(parts: Sequence[Path]) -> Iterator[list[Path]]:
@@ -74,7 +79,7 @@ def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
     """Rows of the indices, joined into row groups of some size."""
     waiting: list[pa.Table] = []
     for path in paths:
-        waiting.append(pq.ParquetFile(path.with_suffix(INDEX_SUFFIX)).read(use_threads=False))
+        waiting.append(index_rows(path.with_suffix(INDEX_SUFFIX)))
         if sum(map(len, waiting)) >= _ROW_GROUP:
             yield pa.concat_tables(waiting)
             waiting = []

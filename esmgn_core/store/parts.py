@@ -12,14 +12,13 @@ import pyarrow as pa
 
 from esmgn_core.io.annotate import annotate
 from esmgn_core.io.files import UnreadableError
+from esmgn_core.store.columns import COLUMNS_SUFFIX
 from esmgn_core.store.filters import Filters
-from esmgn_core.store.index import SCHEMA, accepted, noted, refused, write_index
+from esmgn_core.store.index import INDEX_SUFFIX, SCHEMA, accepted, noted, refused, write_index
 from esmgn_core.store.plan import Part, Plan
 from esmgn_core.store.reading import ItemReader
 from esmgn_core.store.settings import Layout
 from esmgn_core.store.shard_builder import ShardBuilder
-
-COLUMNS_SUFFIX, INDEX_SUFFIX = ".safetensors", ".parquet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from esmgn_core.errors import DataError, did_you_mean
@@ -23,12 +22,11 @@ from esmgn_core.machine.files import file_sha256
 from esmgn_core.printable import counted
 from esmgn_core.related import Chains
 from esmgn_core.store.build import BUILDING, PARTS, PLAN, SHARDS
-from esmgn_core.store.columns import Array
-from esmgn_core.store.index import SCHEMA, columns_digest
+from esmgn_core.store.columns import COLUMNS_SUFFIX, Array
+from esmgn_core.store.index import FROM_COPY, INDEX_SUFFIX, SCHEMA, columns_digest, index_rows, row_account
 from esmgn_core.store.pack import packed_parts, shard_files
-from esmgn_core.store.parts import INDEX_SUFFIX
 from esmgn_core.store.plan import Plan
-from esmgn_core.store.settings import read_manifest
+from esmgn_core.store.settings import Layout, Manifest, read_manifest
 from esmgn_core.store.shard import Record, Rows, Shard
 
 if TYPE_CHECKING:
@@ -55,8 +53,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.layout = read_manifest(self.path)
-        self._shards = _opened(self.path)
+        self.layout, self._shards = _opened(self.path)
         self._first = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])])
         self._starts: list[int] = self._first.tolist()
 
@@ -70,9 +67,9 @@ class Store:
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Residues of each protein, int64 [P], without reading any."""
-        return np.concatenate([np.zeros(0, np.int64), *(shard.lengths for shard in self._shards)]).astype(
-            np.int64
-        )
+        with _intact(*self._shards):
+            lengths = [shard.lengths for shard in self._shards]
+            return np.concatenate([np.zeros(0, np.int64), *lengths]).astype(np.int64)
 
     def _place(self, index: int) -> tuple[Shard, int]:
         """The shard of a protein, and its place in it."""
@@ -97,16 +94,18 @@ class Store:
             IndexError: there is no such protein.
         """
         shard, within = self._place(index)
-        return shard.ca(within)
+        with _intact(shard):
+            return shard.ca(within)
 
     def __getitem__(self, index: int) -> Protein:
         from esmgn_core.store.tensors import protein_of  # here: what needs no proteins starts without torch
 
         shard, within = self._place(index)
         one = np.array([within])
-        rows = shard.rows(one, np.zeros(1, dtype=np.int64), shard.lengths[one].astype(np.int64))
-        name, chains = shard.texts(within)
-        return protein_of(rows, name, chains)
+        with _intact(shard):
+            rows = shard.rows(one, np.zeros(1, dtype=np.int64), shard.lengths[one].astype(np.int64))
+            name, chains = shard.texts(within)
+            return protein_of(rows, name, chains)
 
     def batch(
         self,
@@ -130,11 +129,13 @@ class Store:
         used = np.unique(number).tolist()
         if len(used) == 1:
             shard, within = self._shards[used[0]], index - self._first[used[0]]
-            rows, names = shard.rows(within, start, length), shard.names(within)
+            with _intact(shard):
+                rows, names = shard.rows(within, start, length), shard.names(within)
         else:
             rows = self._gathered(index, start, length, number, used)
             places = zip(number.tolist(), (index - self._first[number]).tolist(), strict=True)
-            names = [self._shards[shard].texts(place)[0] for shard, place in places]
+            with _intact(*(self._shards[shard] for shard in used)):
+                names = [self._shards[shard].texts(place)[0] for shard, place in places]
         return batch_of(rows, names)
 
     def _gathered(
@@ -150,7 +151,8 @@ class Store:
         gathered: dict[str, Any] = {}
         for shard in used:
             own = np.flatnonzero(number == shard)
-            rows = self._shards[shard].rows(index[own] - self._first[shard], start[own], length[own])
+            with _intact(self._shards[shard]):
+                rows = self._shards[shard].rows(index[own] - self._first[shard], start[own], length[own])
             place = np.concatenate([np.arange(ptr[k], ptr[k + 1]) for k in own])
             parts = {name: getattr(rows, name) for name in _PER_RESIDUE}
             for name, part in {**parts, **rows.annotations}.items():
@@ -163,7 +165,8 @@ class Store:
     @cached_property
     def names(self) -> list[str]:
         """Names of all proteins, in order."""
-        return [name for shard in self._shards for name in shard.names()]
+        with _intact(*self._shards):
+            return [name for shard in self._shards for name in shard.names()]
 
     def find(self, name: str) -> int:
         """Index of the protein called ``name``.
@@ -191,8 +194,9 @@ class Store:
             IndexError: there is no such protein.
         """
         shard, within = self._place(index)
-        start, end = shard.residue_ptr[within : within + 2].tolist()
-        return shard.columns[name][start:end] if name in self.layout.annotations else None
+        with _intact(shard):
+            start, end = shard.residue_ptr[within : within + 2].tolist()
+            return shard.columns[name][start:end] if name in self.layout.annotations else None
 
     def annotation(self, name: str) -> Iterator[Array]:
         """A further column of all proteins, as it is kept, in pieces; none if the store lacks it."""
@@ -203,14 +207,16 @@ class Store:
     def residue_types(self) -> Iterator[NDArray[np.uint8]]:
         """Residue types of each protein, uint8 [n], in order."""
         for shard in self._shards:
-            ptr = shard.residue_ptr
+            with _intact(shard):
+                ptr = shard.residue_ptr
             yield from (shard.columns["residue_type"][a:b] for a, b in pairwise(ptr.tolist()))
 
     def chains(self) -> Chains:
         """The residue types of all chains."""
         types, starts, owners, residues = [np.zeros(0, np.uint8)], [], [], 0
         for shard, first in zip(self._shards, self._starts, strict=False):
-            start, owner = shard.chain_starts()
+            with _intact(shard):
+                start, owner = shard.chain_starts()
             types.append(shard.columns["residue_type"])
             starts.append(start + residues)
             owners.append(owner + first)
@@ -228,9 +234,14 @@ class Store:
         wanted = list(columns or SCHEMA.names)
         tables = []
         for shard in self._shards:
-            table = pq.read_table(shard.path.with_suffix(INDEX_SUFFIX), columns=[*{*wanted, "reason"}])
+            file = shard.path.with_suffix(INDEX_SUFFIX)
+            table = index_rows(file, sorted({*wanted, "reason"}))
             is_accepted = table.column("reason").is_null()
             mask = pa.compute.invert(is_accepted) if refused else is_accepted
+            if table.column("reason").null_count != len(shard):
+                raise DataError(
+                    f"{file} does not belong to {shard.path.name}: {_counts(table, shard)}", FROM_COPY
+                )
             tables.append(table.filter(mask).select(wanted).replace_schema_metadata(None))
         if "chains" in wanted and not refused:
             tables = [_with_unique_chains(table) for table in tables]
@@ -248,22 +259,11 @@ class Store:
             table = table.take(pa.array(rows))
         table = table.filter(pa.compute.match_substring(table.column("account"), _NOTED))
         for row in table.to_pylist():
-            yield row["name"], json.loads(row["account"])["notes"]
+            yield row["name"], row_account(row["account"])["notes"]
 
     def problems(self) -> list[str]:
-        """What is wrong with the files, one line each; empty if every byte is as it was written."""
-        found = []
-        for shard in self._shards:
-            index = shard.path.with_suffix(INDEX_SUFFIX)
-            if not index.exists():
-                found.append(f"{index}: missing")
-                continue
-            reasons = pq.read_table(index, columns=["reason"]).column("reason")
-            if reasons.null_count != len(shard):
-                found.append(f"{index}: {reasons.null_count} proteins, but {len(shard)} in {shard.path.name}")
-            if file_sha256(shard.path) != columns_digest(index):
-                found.append(f"{shard.path}: the bytes are not those that were written")
-        return found
+        """What is wrong with the files, see :func:`store_problems`."""
+        return store_problems(self.path)
 
     @property
     def is_finished(self) -> bool:
@@ -288,17 +288,107 @@ def _with_unique_chains(table: pa.Table) -> pa.Table:
     return table.set_column(table.schema.get_field_index("chains"), "chains", pa.array(names, pa.string()))
 
 
-def _opened(path: Path) -> list[Shard]:
-    for attempt in range(_ATTEMPTS):
+def store_problems(path: Path) -> list[str]:
+    """What is wrong with the files of a store, one line each; empty if every byte is as it was written.
+
+    Reads all of it. A store of esmgn 0.1.0 has no record of its files: a lost shard shows only by a gap in
+    their numbers.
+
+    Raises:
+        DataError: there is no store, or its ``store.json`` is damaged.
+    """
+    manifest, found = read_manifest(path), []
+    if manifest.contents is not None:
+        found += _differences(path, manifest)
+        found += manifest.contents.changed(path / SHARDS)
+    for file in shard_files(path / SHARDS):
+        index = file.with_suffix(INDEX_SUFFIX)
+        if not index.is_file():
+            found.append(f"{index} is missing")
+            continue
         try:
-            return [Shard(file) for file in _files(path)]
-        except FileNotFoundError:
-            if attempt == _ATTEMPTS - 1:
-                raise
+            shard, table = Shard(file), index_rows(index, ["reason"])
+            if table.column("reason").null_count != len(shard):
+                found.append(f"{index} does not belong to {file.name}: {_counts(table, shard)}")
+            if file_sha256(file) != columns_digest(index):
+                found.append(f"{file}: the bytes are not those that were written")
+        except (DataError, OSError, ValueError) as error:
+            found.append(f"{file} or {index.name}: {getattr(error, 'message', error)}")
+    return list(dict.fromkeys([*found, *_gaps(path)]))
+
+
+def is_recorded(path: Path) -> bool:
+    """True if ``store.json`` records the files of a store; those of esmgn 0.1.0 do not.
+
+    Raises:
+        DataError: there is no store, or its ``store.json`` is damaged.
+    """
+    return read_manifest(path).contents is not None
+
+
+def _counts(table: pa.Table, shard: Shard) -> str:
+    return f"{table.column('reason').null_count} proteins, but {len(shard)} there"
+
+
+def _gaps(path: Path) -> list[str]:
+    """Shards that must have been, by the numbers of the others."""
+    files = shard_files(path / SHARDS)
+    if not (path / BUILDING / PLAN).exists():  # else an index may wait for its columns
+        files += (path / SHARDS).glob(f"*{INDEX_SUFFIX}")
+    numbers = {int(file.stem) for file in files if file.stem.isdecimal()}
+    there = {int(file.stem) for file in shard_files(path / SHARDS)}
+    lost = sorted(set(range(max(numbers, default=-1) + 1)) - there)
+    return [f"{path / SHARDS / f'{number:05d}{COLUMNS_SUFFIX}'} is missing" for number in lost]
+
+
+def _differences(path: Path, manifest: Manifest) -> list[str]:
+    if manifest.contents is None:
+        return _gaps(path)
+    is_building = (path / BUILDING / PLAN).exists()
+    return list(manifest.contents.differences(path / SHARDS, is_building=is_building))
+
+
+@contextmanager
+def _intact(*shards: Shard) -> Iterator[None]:
+    """Make sure that shards are not cut off before they are read; what fails inside is damage.
+
+    Raises:
+        DataError: a shard is cut off or damaged.
+    """
+    try:
+        for shard in shards:
+            shard.check_size()
+        yield
+    except (ValueError, IndexError, OverflowError) as error:
+        names = ", ".join(str(shard.path) for shard in shards[:1])
+        store = shards[0].path.parent.parent
+        raise DataError(f"{names} is damaged: {error}", f"esmgn data verify {store}", FROM_COPY) from error
+
+
+def _opened(path: Path) -> tuple[Layout, list[Shard]]:
+    """Layout and shards of a store that has all its files.
+
+    Raises:
+        DataError: there is no store, or it is damaged.
+    """
+    problems: list[str] = []
+    for _ in range(_ATTEMPTS):  # a build may replace its parts in between
+        try:
+            manifest = read_manifest(path)
+            problems = _differences(path, manifest)
+            shards = [] if problems else [Shard(file) for file in _files(path)]
         except (OSError, ValueError) as error:
-            hint = "take it from a copy, or build the store anew"
-            raise DataError(f"cannot read a shard of {path}: {error}", hint) from error
-    return []
+            problems = [str(error)]
+            continue
+        expected, found = manifest.contents, sum(len(shard) for shard in shards)
+        is_building = (path / BUILDING / PLAN).exists()
+        if expected is not None and not problems and not is_building and found != expected.proteins:
+            problems = [f"{found:,} proteins in its shards, expected {expected.proteins:,}"]
+        if not problems:
+            return manifest.layout, shards
+    raise DataError(
+        f"{path} is damaged: {problems[0]}", *problems[1:3], f"esmgn data verify {path}", FROM_COPY
+    )
 
 
 def _files(path: Path) -> list[Path]:

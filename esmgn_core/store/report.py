@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -18,6 +17,7 @@ from esmgn_core.io.surface import UNKNOWN_STATE
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.pages import Markup, render
 from esmgn_core.printable import printable
+from esmgn_core.store.index import row_account
 from esmgn_core.store.reader import Store
 
 _INK, _FILL, _SOFT = "#24333f", "#3a7ca5", "#c8d5de"
@@ -33,7 +33,7 @@ def totals(store: Store) -> list[tuple[str, int]]:
     """What happened to all residues and files, as label and number; numbers that are zero are left out."""
     counts: Counter[str] = Counter()
     for text in store.index(["account"]).column("account").to_pylist():
-        _count(json.loads(text), counts)
+        _count(row_account(text), counts)
     lines = [
         ("proteins", len(store)),
         ("residues", int(store.lengths.sum())),

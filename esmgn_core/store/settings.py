@@ -1,11 +1,11 @@
-"""What a store keeps: its layout, written once in ``store.json``."""
+"""What a store keeps and which files it has, written in ``store.json``."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from esmgn_core.errors import DataError
 from esmgn_core.io.annotate import ANNOTATIONS
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.manifest import STORE_MANIFEST
+from esmgn_core.parse import parse_json
+from esmgn_core.store.contents import Contents
+from esmgn_core.store.index import FROM_COPY
 
 FORMAT = "esmgn-store"
 VERSION = 1
@@ -54,35 +57,59 @@ class Layout:
         return np.dtype("u1" if self.atoms == "ca" else "<u2")
 
 
-def write_manifest(path: Path, layout: Layout) -> None:
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``store.json`` records.
+
+    Attributes:
+        layout: what is kept of each protein.
+        contents: the files of a finished store; ``None`` during the first build, and in stores that esmgn
+            0.1.0 wrote.
+    """
+
+    layout: Layout
+    contents: Contents | None
+
+
+def write_manifest(path: Path, layout: Layout, contents: Contents | None = None) -> None:
     """Write ``store.json`` into the folder ``path``."""
-    values = {"format": FORMAT, "version": VERSION, **asdict(layout)}
+    files = {} if contents is None else contents.as_dict()
+    values = {"format": FORMAT, "version": VERSION, **asdict(layout), **files}
     write_atomically(path / STORE_MANIFEST, json.dumps(values, indent=2) + "\n")
 
 
-def read_manifest(path: Path) -> Layout:
-    """The layout of the store in the folder ``path``.
+def read_manifest(path: Path) -> Manifest:
+    """What ``store.json`` in the folder ``path`` records.
 
     Raises:
-        DataError: there is no store, or one this version cannot read.
+        DataError: there is no store, its ``store.json`` is damaged, or this version cannot read it.
     """
     file = path / STORE_MANIFEST
     if not file.is_file():
         hint = "make one: esmgn data build SOURCE... -o STORE"
         raise DataError(f"no store in {path}: it has no {STORE_MANIFEST}", hint)
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {file}: {error}") from error
+        raise DataError(f"cannot read {file}: {error}", FROM_COPY) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise DataError(f"{file} is no manifest of a store")
+        raise DataError(f"{file} is not the manifest of a store")
     if values.get("version") != VERSION:
         raise DataError(
             f"{path} is a store of version {values.get('version')}, this esmgn reads version {VERSION}",
             "update esmgn, or build the store anew",
         )
     known = {item.name: values[item.name] for item in fields(Layout) if item.name in values}
-    return Layout(**known)
+    choices = {"atoms": get_args(Atoms), "coordinates": get_args(Coordinates)}
+    for name, value in known.items():
+        if value not in choices.get(name, (True, False)):
+            raise DataError(f"{file} is damaged: '{name}' is {value!r}", FROM_COPY)
+    try:
+        recorded = {"proteins", "shards", "files"} & values.keys()
+        contents = Contents.from_dict(values) if recorded else None
+    except ValueError as error:
+        raise DataError(f"{file} is damaged: {error}", FROM_COPY) from error
+    return Manifest(Layout(**known), contents)
 
 
 def is_store(path: Path) -> bool:

@@ -25,10 +25,19 @@ from esmgn_core.io.copies import unique_names
 from esmgn_core.store.columns import Array, ColumnFile
 from esmgn_core.store.coordinates import BLOCK, decode, num_blocks
 
-_REQUIRED = {
-    *("length", "num_runs", "num_escapes", "num_bytes", "residue_type", "plddt", "position"),
-    *("run_start", "run_number", "run_chain", "run_code", "text"),
+_PER_PROTEIN = {"length": "i4", "num_runs": "i4", "num_escapes": "i4", "num_bytes": "i4"}
+_PER_RESIDUE = {"residue_type": "u1", "plddt": "u1 u2", "position": "i2 f4"}
+_PER_RUN = {"run_start": "i4", "run_number": "i4", "run_chain": "u2", "run_code": "u1"}
+_ANNOTATIONS = {"secondary_structure": "u1", "exposure": "u2"}
+_PER_ESCAPE = {"escape_atom": "i4", "escape_position": "f4"}
+_TYPES = {**_PER_PROTEIN, **_PER_RESIDUE, **_PER_RUN, **_ANNOTATIONS, **_PER_ESCAPE}
+_TYPES |= {"text": "u1", "origin": "i4"}
+_ROWS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "origin": ((3,),),
+    "escape_position": ((3,),),
+    "position": ((1, 3), (4, 3)),
 }
+_REQUIRED = {*_PER_PROTEIN, *_PER_RESIDUE, *_PER_RUN, "text"}
 PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
 """What one step of stored pLDDT is, for the types it is stored in."""
 
@@ -85,13 +94,40 @@ class Shard:
     """
 
     def __init__(self, path: Path) -> None:
-        file = ColumnFile(path)
         self.path = path
-        self.columns = file.columns
-        self.metadata = file.metadata
-        missing = _REQUIRED - self.columns.keys()
+        try:
+            self._file = ColumnFile(path)
+            self.columns = self._file.columns
+            self.metadata = self._file.metadata
+            self._check_forms()
+        except ValueError as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
+
+    def _check_forms(self) -> None:
+        """Make sure that the columns have the types and shapes of a shard, whatever their values."""
+        columns = self.columns
+        missing = _REQUIRED - columns.keys()
+        if not missing and columns["position"].dtype == np.int16:
+            missing = {"origin", *_PER_ESCAPE} - columns.keys()
         if missing:
             raise ValueError(f"not a shard of a store: no column {', '.join(sorted(missing))}")
+        for name, column in columns.items():
+            rows = _ROWS.get(name, ((),))
+            if name in _TYPES and column.dtype.str[1:] not in _TYPES[name].split():
+                raise ValueError(f"column '{name}' has another type than in a shard")
+            if name in _TYPES and (column.ndim < 1 or column.shape[1:] not in rows):
+                raise ValueError(f"column '{name}' has another shape than in a shard")
+        for group in (_PER_PROTEIN, {**_PER_RESIDUE, **_ANNOTATIONS}, _PER_RUN, _PER_ESCAPE):
+            if len({len(columns[name]) for name in group if name in columns}) > 1:
+                raise ValueError(f"columns {', '.join(group)} differ in length")
+
+    def check_size(self) -> None:
+        """Make sure that the file was not cut off since it was opened.
+
+        Raises:
+            ValueError: it was.
+        """
+        self._file.check_size()
 
     def __len__(self) -> int:
         return len(self.columns["length"])
@@ -104,23 +140,34 @@ class Shard:
     @cached_property
     def residue_ptr(self) -> NDArray[np.int64]:
         """First residue of each protein, int64 [P + 1]; the other ``_ptr`` alike."""
-        return _ptr(self.columns["length"])
+        return self._pointers(self.columns["length"], "residue_type")
 
     @cached_property
     def _block_ptr(self) -> NDArray[np.int64]:
-        return _ptr(num_blocks(self.columns["length"]))
+        return self._pointers(num_blocks(self.columns["length"]), "origin")
 
     @cached_property
     def _run_ptr(self) -> NDArray[np.int64]:
-        return _ptr(self.columns["num_runs"])
+        return self._pointers(self.columns["num_runs"], "run_start")
 
     @cached_property
     def _escape_ptr(self) -> NDArray[np.int64]:
-        return _ptr(self.columns["num_escapes"])
+        return self._pointers(self.columns["num_escapes"], "escape_atom")
 
     @cached_property
     def _text_ptr(self) -> NDArray[np.int64]:
-        return _ptr(self.columns["num_bytes"])
+        return self._pointers(self.columns["num_bytes"], "text")
+
+    def _pointers(self, counts: Array, column: str) -> NDArray[np.int64]:
+        """First row of each protein in a column, and the end of the last.
+
+        Raises:
+            ValueError: the counts do not add up to the rows of the column.
+        """
+        total = len(self.columns.get(column, ()))
+        if len(counts) and (counts.min() < 0 or int(counts.sum(dtype=np.int64)) != total):
+            raise ValueError(f"{self.path}: the counts of column '{column}' do not add up")
+        return _ptr(counts)
 
     def chain_starts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First residue of each chain, counted over the shard, and its protein: int64 [C] each."""

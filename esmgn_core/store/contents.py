@@ -1,0 +1,142 @@
+"""The files of a finished store, recorded in ``store.json`` and compared at every opening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from esmgn_core.machine.files import file_sha256
+from esmgn_core.store.columns import COLUMNS_SUFFIX
+from esmgn_core.store.index import INDEX_SUFFIX, columns_digest
+from esmgn_core.store.shard import Shard
+
+_WHOLE = 1 << 20  # bytes up to which a sample is the whole file
+_BLOCK, _NUM_BLOCKS = 1 << 12, 64
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file as it was written.
+
+    Attributes:
+        size: its bytes.
+        sample: see :func:`sample_digest`.
+        sha256: SHA-256 of all of it, 64 hexadecimal digits.
+    """
+
+    size: int
+    sample: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a finished store consists of.
+
+    Attributes:
+        proteins: number of proteins in all shards.
+        shards: number of shards.
+        files: name -> record, of the columns and the index of each shard.
+    """
+
+    proteins: int
+    shards: int
+    files: Mapping[str, FileRecord]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for ``store.json``."""
+        return {
+            "proteins": self.proteins,
+            "shards": self.shards,
+            "files": {name: asdict(record) for name, record in self.files.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Contents:
+        """What :meth:`as_dict` gave.
+
+        Raises:
+            ValueError: the values have another form, or contradict each other.
+        """
+        try:
+            files = {str(name): FileRecord(**record) for name, record in values["files"].items()}
+            contents = cls(values["proteins"], values["shards"], files)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the record of its files is damaged: {error}") from error
+        numbers = (contents.proteins, contents.shards, *(record.size for record in files.values()))
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("the record of its files is damaged: a count is not a number")
+        if len(files) != 2 * contents.shards:
+            raise ValueError(f"it records {len(files)} files for {contents.shards} shards, not two for each")
+        return contents
+
+    def differences(self, shards: Path, *, is_building: bool) -> Iterator[str]:
+        """How the files in the folder ``shards`` differ from the record, by size and sample: quick.
+
+        Args:
+            shards: the folder.
+            is_building: True if a build may have added shards that are not recorded yet.
+        """
+        found = {file.name for file in shards.glob("*") if file.suffix in (COLUMNS_SUFFIX, INDEX_SUFFIX)}
+        for name, record in self.files.items():
+            if name not in found:
+                yield f"{shards / name} is missing"
+                continue
+            size = (shards / name).stat().st_size
+            if size != record.size:
+                yield f"{shards / name} has {size:,} bytes, expected {record.size:,}"
+            elif sample_digest(shards / name) != record.sample:
+                yield f"{shards / name}: the bytes are not those that were written"
+        for name in () if is_building else sorted(found - self.files.keys()):
+            yield f"{shards / name} does not belong to the store"
+
+    def changed(self, shards: Path) -> Iterator[str]:
+        """Files in the folder ``shards`` whose size is right and whose bytes are not: reads all of them."""
+        for name, record in self.files.items():
+            file = shards / name
+            if file.is_file() and file.stat().st_size == record.size and file_sha256(file) != record.sha256:
+                yield f"{file}: the bytes are not those that were written"
+
+
+def record_contents(shards: Path, known: Contents | None = None) -> Contents:
+    """Record the shards in a folder; files of ``known`` are not read again.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a shard is damaged.
+    """
+    files: dict[str, FileRecord] = {}
+    proteins = 0
+    columns = sorted(shards.glob(f"*{COLUMNS_SUFFIX}"))
+    for file in columns:
+        index = file.with_suffix(INDEX_SUFFIX)
+        proteins += len(Shard(file))
+        for path in (file, index):
+            record = known.files.get(path.name) if known else None
+            files[path.name] = record or FileRecord(
+                path.stat().st_size,
+                sample_digest(path),
+                columns_digest(index) if path == file else file_sha256(path),
+            )
+    return Contents(proteins, len(columns), files)
+
+
+def sample_digest(path: Path) -> str:
+    """SHA-256 of a file of up to 1 MiB, of 64 blocks of 4 KiB spread over a larger one.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = sha256()
+    with path.open("rb", buffering=0) as file:
+        size = path.stat().st_size
+        if size <= _WHOLE:
+            digest.update(file.read())
+        else:
+            for number in range(_NUM_BLOCKS):
+                file.seek((size - _BLOCK) * number // (_NUM_BLOCKS - 1))
+                digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
