@@ -270,7 +270,7 @@ def _warn(
     if not is_sharded(step):
         _tell_memory(step, dataset, schedule, config, observers, world)
     for warning in warnings:
-        observers.notice(warning)
+        observers.notice(warning.replace("\n  ", "; "))
 
 
 def _tell_memory(
