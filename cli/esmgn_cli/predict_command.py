@@ -68,16 +68,10 @@ def predict(
                 report(number, len(inputs))
     rows = [predictor.row(prediction) for _, predictions in found for prediction in predictions]
     notes = _notes(predictor)
-    echo(f"model: {run}", *notes)
-    for text in predictor.warnings:
-        echo(f"warning: {text}", err=True)
     read_with = group_notes((protein.name, protein.notes) for protein, _ in found)
-    model_options.show_notes(read_with)
-    _print(rows)
-    _print_left_out(refused, passed_over_text(others))
+    # Files first: whoever reads the terminal through `head` closes it before its end.
     if out:
         write_table(rows, out, about=_about(predictor, run, refused, read_with))
-        echo(f"written: {out}")
     if page and found:
         shown = [_shown(predictor, *item) for item in found]
         write_page(
@@ -87,7 +81,14 @@ def predict(
             notes=[*notes, *read_with],
             warnings=predictor.warnings,
         )
-        echo(f"written: {page}")
+    echo(f"model: {run}", *notes)
+    for text in predictor.warnings:
+        echo(f"warning: {text}", err=True)
+    model_options.show_notes(read_with)
+    _print(rows)
+    _print_left_out(refused, passed_over_text(others))
+    for path in filter(None, (out, page if found else None)):
+        echo(f"written: {path}")
     if not found:
         raise typer.Exit(2)
 

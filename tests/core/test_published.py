@@ -18,7 +18,7 @@ from torch import Tensor
 from esmgn_core.compose import draw_up
 from esmgn_core.configure import configure
 from esmgn_core.engine.encoder_folder import EncoderFolder
-from esmgn_core.errors import EsmgnError, RunError, WeightsError
+from esmgn_core.errors import EsmgnError, RunError, WeightsError, WriteError
 from esmgn_core.model import JointEncoder
 from esmgn_core.published.convert import EXTRAS, export_folder, import_file
 from esmgn_core.published.entries import Layout, Model, SequenceSize, StructureSize
@@ -476,3 +476,19 @@ def test_an_export_holds_its_tensors_and_nothing_around_them(
     export_folder(discover(), tmp_path / "imported", tmp_path / "views.pth")
     sizes = [(tmp_path / name).stat().st_size for name in ("plain.pth", "views.pth")]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_an_import_onto_a_full_disk_leaves_nothing_and_can_be_done_again(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    prefix = "structure_model."
+    state = recorded_state("parallel")
+    state = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
+    file = saved(tmp_path / "gearnet.pth", state)
+    (small_disk / "rest").write_bytes(bytes(590_000))
+    with pytest.raises(WriteError, match=r"cannot write .*imported: the disk is full \(0\.\d MB free\)"):
+        import_file(discover(), file, small_disk / "imported")
+    assert [path.name for path in small_disk.iterdir()] == ["rest"]
+    (small_disk / "rest").unlink()
+    import_file(discover(), file, small_disk / "imported")
+    assert {path.name for path in (small_disk / "imported").iterdir()} >= {"config.toml", "model.safetensors"}

@@ -14,7 +14,7 @@ import pytest
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
-from esmgn_core.errors import EsmgnError, RunError, SettingsError, StructureError
+from esmgn_core.errors import EsmgnError, RunError, SettingsError, StructureError, WriteError
 from esmgn_core.inference import assemble, job
 from esmgn_core.inference.assemble import Assembled
 from esmgn_core.inference.job import Options, Summary, embed_files, refused_file
@@ -334,3 +334,14 @@ def test_a_store_gives_the_embeddings_of_its_files(folder: Path, tmp_path: Path)
     assert len(stored["name"]) == 6
     order = [stored["num_residues"].tolist().index(length) for length in files["num_residues"]]
     assert np.abs(stored["protein"][order] - files["protein"]).max() < 0.05 * np.abs(files["protein"]).max()
+
+
+def test_a_full_disk_is_named_and_the_same_command_goes_on(folder: Path, small_disk: Path) -> None:
+    (small_disk / "rest").write_bytes(bytes(560_000))
+    out = small_disk / "out.npz"
+    with pytest.raises(WriteError, match=r"cannot write .*: the disk is full \(0\.\d MB free\)"):
+        run(folder, out)
+    assert not out.exists()
+    (small_disk / "rest").unlink()
+    assert run(folder, out).num_embedded == 6
+    assert [path.name for path in small_disk.iterdir()] == ["out.npz"]
