@@ -155,3 +155,17 @@ def test_paths_that_are_not_utf_8_are_refused_before_anything_is_written(tmp_pat
         data_tables(discover(), str(path))
     with pytest.raises(RunError, match="is not UTF-8"):
         check_writable(path / "x.npz", flag="--out")
+
+
+CASE = Path(__file__).parents[3] / "shared" / "cases" / "byte-order-mark"
+
+
+@pytest.mark.skipif(not CASE.is_dir(), reason=f"needs {CASE}")
+def test_the_files_of_a_bug_report() -> None:
+    """A cluster keeps its representative, the first chain and class their names."""
+    assert read_clusters(CASE / "clu_bom.tsv") == read_clusters(CASE / "clu.tsv")
+    assert next(read_lines(CASE / "classes_bom.txt")) == "alpha"
+    assert read_run_file(CASE / "bom.toml").keys() >= {"seq"}
+    assert len(read_fasta(CASE / "bom.fasta")) == 2
+    assert len(read_fasta(CASE / "latin.fasta")) == 1
+    assert not any("\ufeff" in entry for entry in read_chains(CASE / "chains_bom.txt"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,3 +124,15 @@ def test_pqr_with_two_decimals_is_known_by_negative_charges(read):
     )
     with pytest.raises(StructureError, match="PQR format has charges and radii"):
         read(text.replace("0.5973 1.8240", " 0.60   1.82"))
+
+
+MODIFIED = Path(__file__).parents[4] / "shared" / "cases" / "modified-residues-and-caps"
+
+
+@pytest.mark.skipif(not MODIFIED.is_dir(), reason=f"needs {MODIFIED}")
+@pytest.mark.parametrize(
+    ("name", "sequence"),
+    [("mods.pdb", "ECDEFPHKKM"), ("caps.pdb", "MKHLA"), ("dock.pdbqt", "MKHLAEDCKS")],
+)
+def test_modified_residues_caps_and_docking_files_of_bug_reports(name, sequence):
+    assert read_protein(MODIFIED / name).sequence == sequence
