@@ -24,6 +24,10 @@ _YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 _CHUNK = 1 << 20
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+_PAGES = ("text/html", "application/xhtml+xml")
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<(?:\?|!--)[^>]*>\s*)*<(?:!doctype\s+html|html|head|body)", re.IGNORECASE
+)
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<total>\d+|\*)")
 
 
@@ -104,7 +108,8 @@ def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, 
         backoff: pause after the first failure, in seconds; doubled after each further one.
 
     Raises:
-        DownloadError: connections are forbidden, the server refuses the file, or all attempts failed.
+        DownloadError: connections are forbidden, the server refuses the file or sends a web page instead, or
+            all attempts failed.
         OSError: ``part`` cannot be written.
     """
     if forbidden := offline():
@@ -137,11 +142,15 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
         if start not in (0, offset):
             part.unlink()
             raise _BrokenConnectionError("the server sent another range than asked for")
+        chunk = _read(response)
+        if not start:
+            _refuse_page(response.headers.get_content_type(), chunk)  # before it replaces what is there
         name = url.rsplit("/", 1)[-1]
         with part.open("ab" if start else "wb") as file, _progress(name, start, total) as advance:
-            while chunk := _read(response):
+            while chunk:
                 file.write(chunk)
                 advance(len(chunk))
+                chunk = _read(response)
     if total is not None and _size(part) < total:
         raise _BrokenConnectionError(f"connection closed after {_size(part)} of {total} bytes")
 
@@ -168,6 +177,19 @@ def _open(url: str, offset: int, timeout: float) -> HTTPResponse | None:
         raise _BrokenConnectionError(str(error.reason)) from error
     except (OSError, HTTPException) as error:
         raise _BrokenConnectionError(str(error) or type(error).__name__) from error
+
+
+def _refuse_page(content_type: str, beginning: bytes) -> None:
+    """Refuse a web page: captive portals and proxies send their own in the place of any file.
+
+    Raises:
+        DownloadError: the answer is one.
+    """
+    if content_type in _PAGES or _PAGE.match(beginning):
+        raise DownloadError(
+            "the server answered with a web page, not with the file: "
+            "log in to the network, or check the proxy"
+        )
 
 
 def _extent(response: HTTPResponse) -> tuple[int, int | None]:

@@ -57,7 +57,7 @@ class RemoteFile(ComponentSettings):
 
     @model_validator(mode="after")
     def _names_one_file(self) -> Self:
-        if self.filename in ("", ".."):
+        if self.filename in ("", "..") or not self.filename.isprintable():
             raise ValueError("url must end in the name of a file")
         return self
 
@@ -165,6 +165,8 @@ def _download(checkpoint: RemoteFile, target: Path, **options: Any) -> None:
     download(checkpoint.url, part, **options)
     digests = _digests(part)
     difference = checkpoint.mismatch(digests)
+    if not (checkpoint.md5 or checkpoint.sha256) and _is_text(part):
+        difference = "it is text, such as the message of a server"
     if difference is None:
         part.replace(target)
         _remember(target, digests)
@@ -178,6 +180,13 @@ def _download(checkpoint: RemoteFile, target: Path, **options: Any) -> None:
         f"{checkpoint.filename} from {checkpoint.url} is not the published file: {difference}",
         "it was deleted; try again, and check for a proxy that alters downloads",
     )
+
+
+def _is_text(path: Path) -> bool:
+    """True if a file begins with text; files of weights begin with a length, a pickle or a zip archive."""
+    with path.open("rb") as file:
+        beginning = file.read(512)
+    return not beginning or not re.search(rb"[\x00-\x08\x0e-\x1f\x7f-\xff]", beginning)
 
 
 def _unavailable(

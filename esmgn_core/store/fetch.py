@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,10 @@ from typing import NamedTuple
 
 from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import DataError, did_you_mean
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.formats import text_of
 from esmgn_core.machine.files import file_digest, write_error
+from esmgn_core.parse import parse_json
 from esmgn_core.printable import counted
 from esmgn_core.text import read_lines
 
@@ -24,10 +26,13 @@ _AFDB_VERSIONS = (6, 4)
 """Versions of an entry of AlphaFold DB that are asked for, one after another."""
 _SHOWN = 10
 """Entries that a message lists at most."""
+_GZIP = b"\x1f\x8b"
+_STRUCTURES = (".cif.gz", ".pdb")
 _PAUSE = 0.1
 """Seconds between entries, so as not to burden the servers."""
 
 _PDB_ID = re.compile(r"[1-9][A-Za-z0-9]{3}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _ACCESSION = re.compile(
     r"[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2}", re.IGNORECASE
 )
@@ -131,12 +136,12 @@ def _listed(folder: Path) -> list[Archive]:
         _download(_AFDB_LIST, target)
         return [
             Archive(
-                item["archive_name"].removesuffix(".tar"),
+                _archive_name(item["archive_name"]),
                 md5="",
                 num_structures=int(item["num_predicted_structures"]),
                 size=int(item["size_bytes"]),
             )
-            for item in json.loads(target.read_bytes())
+            for item in parse_json(target.read_bytes())
             if item.get("type", "proteome") == "proteome"
         ]
     except DownloadError as error:
@@ -147,6 +152,18 @@ def _listed(folder: Path) -> list[Archive]:
             f"look at {target}",
             "the set alphafold_v1 needs no list",
         ) from error
+
+
+def _archive_name(name: str) -> str:
+    """The name of an archive without its ending; it becomes a folder and a part of an address.
+
+    Raises:
+        ValueError: it has characters that the names of archives do not have, such as ``/``.
+    """
+    stem = name.removesuffix(".tar")
+    if not _NAME.fullmatch(stem):
+        raise ValueError(f"{name!a} is not the name of an archive")
+    return stem
 
 
 def _entries(path: Path) -> Iterator[tuple[tuple[str, str], ...]]:
@@ -194,6 +211,19 @@ def _fetch_archive(archive: Archive, folder: Path) -> str:
     return f"{target}: {counted(archive.num_structures, 'structure')} expected"
 
 
+def _why_not_structure(part: Path, name: str) -> str:
+    """Why a downloaded file gives no protein; empty if it does, or holds nucleic acids or ligands alone."""
+    try:
+        content = part.read_bytes()
+        if name.endswith(".gz") and not content.startswith(_GZIP):
+            return "it is not gzipped"
+        form, text = text_of(content)
+    except UnreadableError as error:
+        return str(error)
+    wanted = b"_atom_site." if form == "mmcif" else b"\nATOM  "
+    return "" if form == "bcif" or wanted in text or b"\nHETATM" in text else "it has no atoms"
+
+
 def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
     """Download into a file beside ``target``, check it, and put it in place."""
     if forbidden := offline():
@@ -208,6 +238,9 @@ def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
         if size and (found_size := part.stat().st_size) != size:
             part.unlink()
             raise DownloadError(f"the file has {found_size:,} bytes, expected {size:,}")
+        if target.name.endswith(_STRUCTURES) and (reason := _why_not_structure(part, target.name)):
+            part.unlink()
+            raise DownloadError(f"the server sent something else than a structure: {reason}")
         part.replace(target)
     except OSError as error:
         raise write_error(part, error) from error

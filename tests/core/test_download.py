@@ -183,3 +183,15 @@ def test_progress_is_drawn_on_a_terminal_only(server, part, monkeypatch, capsys)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     download(server.url, part)
     assert "file.pt" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("start", [0, 1000])
+def test_a_web_page_is_no_file_and_replaces_none(server, part, start):
+    """What was downloaded before stays, to go on with outside of the captive portal."""
+    part.write_bytes(CONTENT[:start])
+    server.content, server.honours_ranges = b"\n<html><head><title>Login</title></head></html>", False
+    with pytest.raises(
+        DownloadError, match="answered with a web page, not with the file: log in to the network"
+    ):
+        download(server.url, part)
+    assert part.read_bytes() == CONTENT[:start]

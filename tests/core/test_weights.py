@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from esmgn_core.errors import WeightsError
 from esmgn_core.weights import (
     Checkpoint,
+    RemoteFile,
     cache_dir,
     fetch,
     file_sha256,
@@ -252,7 +253,7 @@ def test_damaged_copy_is_named_when_there_is_no_other(monkeypatch, cache):
 
 
 def test_wrong_checksum_is_refused_and_the_file_deleted(server, cache):
-    server.content = b"<html>please log in</html>"
+    server.content = b"\0 other weights"
     with pytest.raises(WeightsError, match=rf"file\.pt from .* is not the published file: md5 is .* {MD5}"):
         fetch(checkpoint(server.url))
     assert list((cache / "weights").glob("file.pt*")) in ([], [cache / "weights" / "file.pt.lock"])
@@ -397,3 +398,18 @@ def test_content_must_be_a_dict(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(WeightsError, match="it holds a list, not a dict"):
         load_file(tmp_path / "list.pt")
+
+
+@pytest.mark.parametrize("content", [b"<html>Log in</html>", b'{"message": "not authorised"}', b""])
+def test_text_is_no_weights_where_no_checksum_is_known(server, cache, content):
+    server.content = content
+    remote = RemoteFile(url=server.url, license="MIT")
+    with pytest.raises(WeightsError, match=r"a web page|it is text, such as the message of a server"):
+        fetch(remote, setting=None)
+    assert not list(cache.rglob("file.pt"))
+
+
+@pytest.mark.parametrize("name", ["..", "a%0Ab.pt", "a%1b[2J.pt", "%00"])
+def test_an_address_that_names_no_usable_file_is_refused(name):
+    with pytest.raises(ValueError, match="url must end in the name of a file"):
+        RemoteFile(url=f"https://example.org/{name}", license="MIT")

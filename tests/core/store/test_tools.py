@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import threading
@@ -238,7 +239,7 @@ def server(tmp_path, proteins, monkeypatch):
     root = tmp_path / "www"
     root.mkdir()
     (root / "SMALL.tar").write_bytes(b"an archive")
-    (root / "1ABC.cif.gz").write_bytes(b"an entry")
+    (root / "1ABC.cif.gz").write_bytes(gzip.compress(mmcif_text(proteins[0]).encode()))
     (root / "AF-P12345-F1-model_v4.pdb").write_text(pdb_text(proteins[0]))
 
     class Quiet(SimpleHTTPRequestHandler):
@@ -306,7 +307,7 @@ def test_an_archive_of_another_size_than_listed_is_not_kept(server, tmp_path):
     assert list((tmp_path / "out").rglob("*.tar*")) == []
 
 
-@pytest.mark.parametrize("content", ["<html>", "[{}]", '{"a": 1}', "[3]"])
+@pytest.mark.parametrize("content", ["[" * 100_000, "[{}]", '{"a": 1}', "[3]"])
 def test_a_list_of_another_form_is_one_message(server, tmp_path, content):
     (server / "download_metadata.json").write_text(content)
     with pytest.raises(DataError, match="the list of AlphaFold DB has another form than before"):
@@ -338,9 +339,9 @@ def test_a_list_of_which_nothing_can_be_fetched_is_an_error(tmp_path):
         list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out"))
 
 
-def test_the_newest_version_of_an_entry_is_taken_and_none_asked_for_twice(server, tmp_path):
+def test_the_newest_version_of_an_entry_is_taken_and_none_asked_for_twice(server, tmp_path, proteins):
     (tmp_path / "ids.txt").write_text("P12345\n")
-    (server / "AF-P12345-F1-model_v6.pdb").write_text("newer")
+    (server / "AF-P12345-F1-model_v6.pdb").write_text(pdb_text(proteins[1]))
     for _ in range(2):
         assert list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out")) == [
             f"1 of 1 entry in {tmp_path / 'out'}"
@@ -394,3 +395,47 @@ def test_a_trajectory_without_topology_says_what_to_give(make, tmp_path):
     (tmp_path / "md.xtc").write_bytes(b"x")
     with pytest.raises(DataError, match="names no atoms\n  give a structure of it: --topology FILE"):
         make(tmp_path / "md.xtc")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "/etc/x", "a/b", "a\\b", "..", "", ".hidden", "a\nb.tar", "a\0b", "a" * 300, "x\x1b[2J.tar"],
+)
+def test_names_from_the_server_stay_inside_the_folder(server, tmp_path, name):
+    listed = [{"archive_name": name, "num_predicted_structures": 1, "size_bytes": 10}]
+    (server / "download_metadata.json").write_text(json.dumps(listed))
+    with pytest.raises(DataError, match=r"ValueError: .* is not the name of an archive"):
+        list(fetch.fetch_structures("alphafold_latest", tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["download_metadata.json"]
+
+
+PORTAL = "<!DOCTYPE html>\n<html><body>Log in to the network</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (PORTAL, "the server answered with a web page"),
+        (f"\ufeff \n<!-- portal --><HTML>{PORTAL}", "the server answered with a web page"),
+        ('{"error": "try later"}', "something else than a structure"),
+        ("", "something else than a structure: the file is empty"),
+    ],
+)
+def test_what_a_captive_portal_sends_is_not_a_structure(server, tmp_path, content, reason):
+    """Status 200 all the same; also where the server calls it a PDB file."""
+    for name in ("1ABC.cif.gz", "AF-P12345-F1-model_v6.pdb", "AF-P12345-F1-model_v4.pdb"):
+        (server / name).write_text(content)
+    (tmp_path / "ids.txt").write_text("1ABC\nP12345\n")
+    with pytest.raises(DataError, match=f"none of 2 entries was fetched(.|\n)*{reason}"):
+        list(fetch.fetch_structures(str(tmp_path / "ids.txt"), tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_a_captive_portal_sends_is_not_an_archive_or_a_list(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "SETS", small(""))
+    for name in ("SMALL.tar", "download_metadata.json"):
+        (server / name).write_text(PORTAL)
+    for what in ("small", "alphafold_latest"):
+        with pytest.raises(DataError, match="the server answered with a web page"):
+            list(fetch.fetch_structures(what, tmp_path / "out"))
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
