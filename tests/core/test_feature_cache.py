@@ -316,7 +316,22 @@ def test_each_window_setting_has_its_own_cache(tmp_path: Path) -> None:
 def test_a_forked_process_opens_the_cache_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LMDB does not allow an environment to be carried across a fork."""
     opened: list[int] = []
-    monkeypatch.setattr("lmdb.open", lambda *_, **__: opened.append(os.getpid()) or object())
+
+    class Environment:
+        """A new one of an empty file at each opening."""
+
+        def info(self) -> dict[str, int]:
+            return {"last_pgno": -1}
+
+        def stat(self) -> dict[str, int]:
+            return {"psize": 4096}
+
+    def noted(*_: object, **__: object) -> Environment:
+        opened.append(os.getpid())
+        return Environment()
+
+    (tmp_path / "data.mdb").touch()
+    monkeypatch.setattr("lmdb.open", noted)
     cache = FeatureCache(tmp_path, dtype=torch.float32, max_bytes=1 << 20)
     first = cache._environment()
     assert cache._environment() is first
