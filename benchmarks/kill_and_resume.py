@@ -208,9 +208,16 @@ def finish(folder: Path, shape: Shape) -> None:
 
 
 def largest_difference(first: Path, second: Path) -> float:
-    """Over all tensors, relative to the largest value of each."""
-    one, other = (load_file(path / "last" / "model.safetensors") for path in (first, second))
-    largest = 0.0
+    """Over the losses of all steps and all tensors, relative to the largest value of each tensor.
+
+    The tensors are the last ones; of a sharded run, whose last ones are spread over files, the best.
+    """
+    whole = (first / "last" / "model.safetensors").exists()
+    one, other = (
+        load_file((path / "last" if whole else path) / "model.safetensors") for path in (first, second)
+    )
+    curves = [[line["loss"] for line in RunFolder(path).read_metrics()] for path in (first, second)]
+    largest = max(abs(a - b) / abs(a) for a, b in zip(*curves, strict=True))
     for name in one:
         tensor = one[name].double()
         difference = (tensor - other[name].double()).abs().max() / tensor.abs().max().clamp(min=1e-12)
