@@ -215,6 +215,8 @@ def scored(scores: Tensor, split: dict[str, Part], resamples: int) -> str:
     report = score_with_intervals(task, found, resamples)
     return " | ".join(
         f"{numbers['value']:.3f} ({numbers['low']:.3f} to {numbers['high']:.3f})"
+        if "low" in numbers
+        else f"{numbers['value']:.3f}"
         for numbers in (report["f_max"], report["aupr_micro"])
     )
 
