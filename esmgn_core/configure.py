@@ -15,6 +15,7 @@ from typing import Any
 
 from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
 from esmgn_core.manifest import STORE_MANIFEST
+from esmgn_core.parse import parse_toml
 from esmgn_core.registry import Registry
 from esmgn_core.settings import (
     CacheTable,
@@ -64,7 +65,7 @@ def read_run_file(path: Path) -> Tables:
     if not path.exists():
         raise SettingsError(f"run file not found: {path}", "see: esmgn run --help")
     try:
-        tables = tomllib.loads(read_text(path))
+        tables = parse_toml(read_text(path))
     except (OSError, ValueError) as error:  # TOMLDecodeError is a ValueError
         raise SettingsError(f"cannot read run file {path}: {error}") from error
     return check_tables(tables, origin=str(path))
@@ -139,7 +140,7 @@ def parse_assignments(assignments: Sequence[str]) -> Tables:
 
 def _toml_value(value: str, text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
+        parsed = parse_toml(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError as error:
         if value.startswith(("[", "{", '"', "'")):
             raise SettingsError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable
 from typing import Any
 
+_MAX_DEPTH = 100
 _TOO_DEEP = "nested too deeply"
 
 
@@ -28,6 +30,16 @@ def parse_toml(text: str) -> dict[str, Any]:
         tomllib.TOMLDecodeError: the text is not TOML, or nested too deeply.
     """
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
     except RecursionError:
         raise tomllib.TOMLDecodeError(_TOO_DEEP) from None
+    level: list[Any] = [tables]
+    for _ in range(_MAX_DEPTH):  # dotted keys nest without recursion, and those who read them recur
+        level = [value for item in level if isinstance(item, dict | list) for value in _inside(item)]
+        if not level:
+            return tables
+    raise tomllib.TOMLDecodeError(_TOO_DEEP)
+
+
+def _inside(item: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item

@@ -6,13 +6,13 @@ Later layers replace whole entries: shipped, then each plugin's own file, then t
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
+from esmgn_core.parse import parse_toml
 from esmgn_core.spec import Kind
 from esmgn_core.text import read_text
 
@@ -117,7 +117,7 @@ def read_registry(file: Path) -> Catalogue:
         SettingsError: not TOML or an entry of the wrong shape, with file and key.
     """
     try:
-        tables = tomllib.loads(read_text(file))
+        tables = parse_toml(read_text(file))
     except (OSError, ValueError) as error:  # TOMLDecodeError is a ValueError
         raise SettingsError(f"cannot read registry {file}: {error}") from error
     if tables.pop("schema", None) != SCHEMA:

@@ -28,6 +28,7 @@ from esmgn_core.errors import WeightsError, WriteError
 from esmgn_core.machine.files import cache_dir as cache_dir
 from esmgn_core.machine.files import file_sha256 as file_sha256
 from esmgn_core.machine.files import write_atomically, write_failure
+from esmgn_core.parse import parse_json
 from esmgn_core.settings import ComponentSettings
 
 logger = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ def remembered_digests(path: Path) -> Digests:
     The memory is ``<name>.verified`` in the cache, also for files that lie elsewhere.
     """
     try:
-        known = json.loads(_record(path).read_text())
+        known = parse_json(_record(path).read_text())
         if {name: known[name] for name in ("path", "size", "mtime_ns")} == _identity(path):
             return Digests(known["md5"], known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):

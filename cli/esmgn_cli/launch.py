@@ -16,6 +16,7 @@ from typing import Any
 
 from esmgn_cli.render import echo
 from esmgn_core.errors import RunError, SettingsError
+from esmgn_core.parse import parse_json
 
 _REPORT = "ESMGN_LAUNCH_REPORT"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -144,7 +145,7 @@ def tell(**values: Any) -> None:
 
 def _read(report: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(report.read_text())
+        values: dict[str, Any] = parse_json(report.read_text())
     except (OSError, ValueError):
         return {}
     return values

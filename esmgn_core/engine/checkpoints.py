@@ -19,6 +19,7 @@ from esmgn_core.engine.distributed import World
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.machine.files import file_sha256, write_failure
+from esmgn_core.parse import parse_json
 
 _CHECKSUMS = "checksums.json"
 
@@ -131,7 +132,9 @@ def verify(folder: Path) -> None:
         RunError: naming the first file that is missing or damaged.
     """
     try:
-        sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
+        sums = parse_json((folder / _CHECKSUMS).read_text(encoding="utf-8"))
+        if not sums:
+            raise ValueError(f"{_CHECKSUMS} is empty")  # noqa: TRY301
         for name, expected in sums.items():
             if file_sha256(folder / name) != expected:
                 raise RunError(f"{folder / name} is damaged: its checksum differs")

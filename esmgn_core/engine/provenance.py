@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from esmgn_core.batch import Protein
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import shown
+from esmgn_core.parse import parse_toml
 from esmgn_core.protocols import LabelledDataset, ProteinDataset
 
 _SAMPLED = 64
@@ -91,7 +91,7 @@ def _edited(run: RunFolder) -> Iterator[str]:
     if not isinstance(recorded, dict):
         return
     try:
-        there = tomllib.loads(run.config.read_text(encoding="utf-8"))
+        there = parse_toml(run.config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     if differences := _compared(recorded, there):

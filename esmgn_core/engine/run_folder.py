@@ -22,6 +22,7 @@ import torch
 import esmgn_core
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import locked, write_atomically
+from esmgn_core.parse import parse_json
 from esmgn_core.printable import printable
 from esmgn_core.settings import RunConfig
 
@@ -148,7 +149,7 @@ class RunFolder:
     def recorded(self, key: str) -> Any:
         """A value of ``environment.json``; ``None`` if it was not recorded or the file is damaged."""
         try:
-            return json.loads(self.environment.read_text()).get(key)
+            return parse_json(self.environment.read_text()).get(key)
         except (OSError, ValueError, AttributeError, RecursionError):
             return None
 
@@ -185,7 +186,7 @@ class RunFolder:
             RunError: ``labels.json`` is missing or damaged.
         """
         try:
-            record = json.loads(self.labels.read_text())
+            record = parse_json(self.labels.read_text())
             return str(record["task"]), [str(name) for name in record["labels"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"cannot read {self.labels}: {error}") from error
@@ -241,7 +242,7 @@ def environment(
 def _values(line: bytes) -> dict[str, float] | None:
     """A line of ``metrics.jsonl``; ``None`` if a crash cut it off, or something else damaged it."""
     try:
-        values = json.loads(line.decode("utf-8")) if line.endswith(b"\n") else None
+        values = parse_json(line.decode("utf-8")) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict) or type(values.get("step")) is not int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from esmgn_core.engine.provenance import flat
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import RunError
+from esmgn_core.parse import parse_json, parse_toml
 
 _NOT_CURVES = {"step", "epoch"}
 
@@ -112,7 +111,7 @@ def _config(run: RunFolder, environment: Mapping[str, Any]) -> tuple[Mapping[str
     settings = environment.get("settings")
     settings = settings if isinstance(settings, dict) else {}
     try:
-        config = tomllib.loads(run.config.read_text(encoding="utf-8"))
+        config = parse_toml(run.config.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(
             f"no run in {run.path}: {run.config.name} cannot be read", "see: esmgn runs"
@@ -151,7 +150,7 @@ def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, A
 def _record(path: Path) -> dict[str, Any]:
     """A JSON file; empty if it is missing or damaged."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}

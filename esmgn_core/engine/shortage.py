@@ -15,6 +15,7 @@ from esmgn_core.batch import ProteinBatch
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import RunError, WriteError
 from esmgn_core.machine.files import write_atomically
+from esmgn_core.parse import parse_json
 
 _HALVED = {
     "pieces": "passes are halved from here on, steps take the same proteins",
@@ -124,7 +125,7 @@ class Pieces:
 
     def _recorded(self) -> dict[str, Any]:
         try:
-            record = json.loads(self.run.out_of_memory.read_text(encoding="utf-8"))
+            record = parse_json(self.run.out_of_memory.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}

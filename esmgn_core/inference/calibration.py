@@ -22,6 +22,7 @@ from esmgn_core.engine.selection import read_metadata
 from esmgn_core.errors import WriteError
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.metrics import Sweep, accuracy, f_max
+from esmgn_core.parse import parse_json
 
 MIN_PROTEINS = 30
 """Fewer validation proteins give no calibration: a rate measured on 30 is known to +-0.18 (95 %)."""
@@ -85,7 +86,7 @@ def calibrated(run: RunFolder, *, exclusive: bool) -> Calibration:
 def _of_other_weights(run: RunFolder) -> Calibration | None:
     """No calibration, where the predictions are of another step than the encoder, by ``train.test_epoch``."""
     try:
-        predicted = json.loads(run.results.read_text(encoding="utf-8"))["step"]
+        predicted = parse_json(run.results.read_text(encoding="utf-8"))["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     kept = read_metadata(run.model).get("step", str(predicted))

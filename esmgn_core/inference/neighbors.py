@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from esmgn_core.inference.model import ModelName, plan_model
 from esmgn_core.inference.stored import ProteinTable, read_proteins
 from esmgn_core.io import read_protein
 from esmgn_core.io.files import structure_name
-from esmgn_core.printable import counted
+from esmgn_core.printable import counted, printable
 
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
 METRICS = ("cosine", "l2")
 BACKENDS = ("auto", "faiss", "torch")
 _ROWS_AT_ONCE = 65_536
@@ -75,7 +79,7 @@ def neighbors_of(
     """
     _check("metric", metric, METRICS)
     _check("backend", backend, BACKENDS)
-    table = read_proteins(file)
+    table = _finite(read_proteins(file), file)
     if Path(query).exists():
         vector = _embedded(Path(query), table, file, device)
         own = _rows_of(Path(query), vector, table)
@@ -86,6 +90,23 @@ def neighbors_of(
     others = [Neighbor(table.names[row], score) for row, score in found if row not in own]
     random_parts = tuple(table.metadata.get("summary", {}).get("random_parts", ()))
     return Neighborhood(others[:count], table.names[own[0]] if own else None, random_parts)
+
+
+def _finite(table: ProteinTable, file: Path) -> ProteinTable:
+    """The proteins whose embeddings are finite; a warning names the others."""
+    kept = np.asarray(np.isfinite(table.vectors).all(axis=1))
+    if kept.all():
+        return table
+    lost = [name for name, is_kept in zip(table.names, kept.tolist(), strict=True) if not is_kept]
+    shown = ", ".join(map(printable, lost[:_SHOWN])) + (", ..." if len(lost) > _SHOWN else "")
+    if len(lost) == len(table.names):
+        raise RunError(f"no embedding in {file} is finite", "embed the proteins again: esmgn embed")
+    logger.warning(
+        "%s: left out %s whose embeddings are not finite: %s", file, counted(len(lost), "protein"), shown
+    )
+    rows = np.flatnonzero(kept).tolist()
+    names, paths = ([texts[row] for row in rows] for texts in (table.names, table.paths))
+    return replace(table, names=names, paths=paths, vectors=table.vectors[kept])
 
 
 def _rows_named(name: str, table: ProteinTable, file: Path) -> list[int]:
@@ -169,15 +190,23 @@ def _unit(vectors: Vectors) -> Vectors:
 
 def _embedded(query: Path, table: ProteinTable, file: Path, device: str) -> Vectors:
     metadata = table.metadata
-    plan = plan_model(ModelName.from_record(metadata["model"]))
+    try:
+        name, precision, fingerprint = (metadata[key] for key in ("model", "precision", "fingerprint"))
+        plan = plan_model(ModelName.from_record(name))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{file} does not say how it was made: {error}", "embed the proteins again: esmgn embed"
+        ) from error
     protein = read_protein(query, features=plan.features)
-    model = plan.load(device=device, precision=metadata["precision"])
-    if model.fingerprint != metadata["fingerprint"]:
+    model = plan.load(device=device, precision=precision)
+    if model.fingerprint != fingerprint:
         raise RunError(
             f"the model of {file} is no longer the same: {model.name}",
             "its weights, settings or version changed; embed the proteins again: esmgn embed",
         )
     vector: Vectors = model.embed(protein).protein.numpy()
+    if vector.shape != table.vectors.shape[1:] or not np.isfinite(vector).all():
+        raise RunError(f"the embedding of {query} is not finite, or has another width than those of {file}")
     return vector
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import Embedding
 from esmgn_core.machine.files import write_atomically, write_errors, written_atomically
+from esmgn_core.parse import parse_json
 
 LEVELS = ("residue", "protein", "both")
 _NO_CODE = 32
@@ -125,7 +126,7 @@ class PartFolder:
         for path in sorted(self.path.glob("*.safetensors")):
             try:
                 with safe_open(path, "pt") as file:
-                    records = json.loads(file.metadata()["records"])
+                    records = parse_json(file.metadata()["records"])
             except (OSError, SafetensorError, KeyError, ValueError):
                 continue
             found.append(Part(path, [_record(item) for item in records]))

@@ -7,6 +7,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b, sha256
 from itertools import islice
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from esmgn_core.errors import DataError
 from esmgn_core.io.files import as_utf8, structure_name
+from esmgn_core.parse import parse_json
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.sources import Item
 
@@ -64,17 +66,24 @@ class Plan:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with self._errors():
             self._file = pa.ipc.open_file(pa.memory_map(str(path)))
-        except (OSError, pa.ArrowInvalid) as error:
+            metadata = self._file.schema.metadata
+            self.num_items = int(metadata[b"num_items"])
+            if -(-self.num_items // _BATCH) != self._file.num_record_batches:
+                raise ValueError(f"it does not hold {self.num_items} items")
+            self.fingerprint = metadata[b"fingerprint"].decode()
+            self.sources: tuple[str, ...] = tuple(os.fsdecode(metadata[b"sources"]).split("\0"))
+            self.passed_over: Counter[str] = Counter(parse_json(metadata.get(b"passed_over", b"{}")))
+            self.filters = Filters(**parse_json(metadata[b"filters"]))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             hint = "delete the file and build again; what is in the store stays"
-            raise DataError(f"cannot read {path}: {error}", hint) from error
-        metadata = self._file.schema.metadata
-        self.num_items = int(metadata[b"num_items"])
-        self.fingerprint = metadata[b"fingerprint"].decode()
-        self.sources: tuple[str, ...] = tuple(os.fsdecode(metadata[b"sources"]).split("\0"))
-        self.passed_over: Counter[str] = Counter(json.loads(metadata.get(b"passed_over", b"{}")))
-        self.filters = Filters(**json.loads(metadata[b"filters"]))
+            raise DataError(f"cannot read {self.path}: {error}", hint) from error
 
     @property
     def parts(self) -> list[Part]:
@@ -88,10 +97,15 @@ class Plan:
         first, end = part.first, part.first + part.size
         for number in range(first // _BATCH, -(-end // _BATCH)):
             offset = number * _BATCH
-            batch = self._file.get_batch(number)
-            rows = batch.slice(max(first - offset, 0), min(end - offset, _BATCH) - max(first - offset, 0))
-            for row in rows.to_pylist():
-                yield Item(**row | {name: os.fsdecode(row[name]) for name in _PATHS})
+            with self._errors():
+                batch = self._file.get_batch(number)
+                batch.validate(full=True)  # damaged offsets would be followed out of the file
+                rows = batch.slice(max(first - offset, 0), min(end - offset, _BATCH) - max(first - offset, 0))
+                items = [
+                    Item(**row | {name: os.fsdecode(row[name]) for name in _PATHS})
+                    for row in rows.to_pylist()
+                ]
+            yield from items
 
 
 def write_plan(
@@ -192,7 +206,7 @@ def _metadata(sources: Sequence[str], filters: Filters, passed_over: Mapping[str
     return {
         "sources": os.fsencode("\0".join(sources)),
         "filters": json.dumps(asdict(filters)).encode(),
-        "passed_over": json.dumps(passed_over).encode(),
+        "passed_over": json.dumps(dict(passed_over)).encode(),
     }
 
 

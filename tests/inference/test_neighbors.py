@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.inference.files import write_embeddings
 from esmgn_core.inference.job import Options, embed_files
 from esmgn_core.inference.neighbors import nearest, neighbors_of
-from esmgn_core.inference.stored import read_proteins
+from esmgn_core.inference.stored import read_metadata, read_proteins
 
 from .conftest import SMALL
 
@@ -118,3 +122,138 @@ def test_wrong_names_are_named(change: dict[str, str], file: Path) -> None:
 def test_the_name_of_a_model_survives_its_record() -> None:
     name = replace(SMALL, folder="runs/x")
     assert type(name).from_record(name.record()) == name
+
+
+DAMAGED = Path(__file__).parents[3] / "shared" / "cases" / "damaged"
+FORMATS = {"parquet": "parquet", "hdf5": "h5", "npz": "npz", "safetensors": "safetensors"}
+
+
+def embeddings(folder: Path, file_format: str) -> Path:
+    """An embedding file of three proteins, written without a model."""
+    vectors = {"protein": np.eye(3, 8, dtype=np.float32)}
+    texts = {"name": np.array(["a", "b", "c"]), "path": np.array(["a.pdb", "b.pdb", "c.pdb"])}
+    assembled = made_up_content(vectors["protein"], {**texts, "num_residues": np.array([5, 6, 7])})
+    path = folder / f"made.{FORMATS[file_format]}"
+    write_embeddings(assembled, path, file_format, {"model": {}})
+    return path
+
+
+class made_up_content:  # noqa: N801 - stands for an Assembled
+    vectors = ["protein"]  # noqa: RUF012
+    residues: dict[str, np.ndarray] = {}  # noqa: RUF012
+
+    def __init__(self, rows: np.ndarray, proteins: dict[str, np.ndarray]) -> None:
+        self.rows, self.proteins = rows, proteins
+        self.width, self.num_rows = rows.shape[1], {"protein": len(rows)}
+
+    def blocks(self, _: str):
+        yield 0, self.rows
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("seed", range(25))
+def test_a_damaged_file_is_an_error_that_names_it(file_format: str, seed: int, tmp_path: Path) -> None:
+    path = embeddings(tmp_path, file_format)
+    draw = random.Random(seed)  # noqa: S311
+    content = bytearray(path.read_bytes())
+    for _ in range(draw.choice([1, 2, 8])):
+        content[draw.randrange(len(content))] = draw.randrange(256)
+    path.write_bytes(content[: draw.randrange(len(content)) if seed % 4 == 0 else len(content)])
+    try:
+        table = read_proteins(path)
+        assert len(table.names) == len(table.vectors) == len(table.paths)
+    except RunError as error:
+        assert str(path) in error.message  # noqa: PT017
+    read_metadata(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"PAR1", b"PK\3\4", b"\x89HDF\r\n\x1a\n", b"\2" + b"\0" * 9, b"[" * 99]
+)
+def test_a_file_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(RunError, match=r"cannot read .*x: "):
+        read_proteins(tmp_path / "x")
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_metadata_of_any_form_are_an_error(file_format: str, tmp_path: Path) -> None:
+    path = embeddings(tmp_path, file_format)
+    assert len(read_proteins(path).names) == 3
+    assembled = made_up_content(np.eye(3, 8, dtype=np.float32), {"num_residues": np.array([5, 6, 7])})
+    for metadata in ("[" * 100_000 + "]" * 100_000, "[]"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("esmgn_core.inference.files.json.dumps", dumps_first(metadata))
+            write_embeddings(assembled, path, file_format, {})
+        with pytest.raises(RunError, match="cannot read"):
+            read_proteins(path)
+
+
+def dumps_first(text: str):
+    """``json.dumps`` whose first result is ``text``."""
+    results = [text]
+    return lambda value, **options: results.pop() if results else dumps(value, **options)
+
+
+def test_fewer_names_than_embeddings_are_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", name=["a"], path=["a"], protein=np.eye(3, dtype=np.float32), esmgn="{}")
+    with pytest.raises(RunError, match="it has 1 names for 3 embeddings"):
+        read_proteins(tmp_path / "x.npz")
+
+
+def test_a_file_of_no_protein_is_an_error(tmp_path: Path) -> None:
+    none = np.array([], dtype="U1")
+    np.savez(tmp_path / "x.npz", name=none, path=none, protein=np.zeros((0, 3), np.float32), esmgn="{}")
+    with pytest.raises(RunError, match="holds no proteins"):
+        neighbors_of("a", tmp_path / "x.npz")
+
+
+def test_an_npz_inflates_to_a_bounded_size(tmp_path: Path) -> None:
+    np.savez_compressed(
+        tmp_path / "x.npz", esmgn="{}", protein=np.zeros((3, 1 << 25), np.float32), name=list("abc")
+    )
+    with pytest.raises(RunError, match=r"protein\.npy inflates to 402,653,\d+ bytes: damaged, or a zip bomb"):
+        read_proteins(tmp_path / "x.npz")
+
+
+def test_rows_that_are_not_finite_are_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[2, 0] = np.nan
+    names = ["a", "b", "odd", "d"]
+    np.savez(tmp_path / "x.npz", name=names, path=names, protein=vectors, esmgn='{"summary": {}}')
+    found = neighbors_of("a", tmp_path / "x.npz", backend="torch")
+    assert [neighbor.name for neighbor in found.neighbors] == ["b", "d"]
+    assert "left out 1 protein whose embeddings are not finite: odd" in caplog.text
+    with pytest.raises(RunError, match="no such file or protein: 'odd'"):
+        neighbors_of("odd", tmp_path / "x.npz", backend="torch")
+    np.savez(tmp_path / "x.npz", name=names, path=names, protein=vectors * np.nan, esmgn="{}")
+    with pytest.raises(RunError, match=r"no embedding in .* is finite"):
+        neighbors_of("a", tmp_path / "x.npz", backend="torch")
+
+
+def test_a_file_that_does_not_say_how_it_was_made_is_an_error(tmp_path: Path, folder: Path) -> None:
+    names = ["a", "b"]
+    np.savez(tmp_path / "x.npz", name=names, path=names, protein=np.eye(2, dtype=np.float32), esmgn="{}")
+    with pytest.raises(RunError, match="does not say how it was made"):
+        neighbors_of(str(folder / "protein3.pdb"), tmp_path / "x.npz")
+
+
+def test_links_out_of_an_hdf5_file_are_not_followed(tmp_path: Path) -> None:
+    other = embeddings(tmp_path, "hdf5").rename(tmp_path / "other.h5")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["esmgn"] = "{}"
+        file["name"] = file["path"] = ["a", "b", "c"]
+        file["protein"] = h5py.ExternalLink(str(other), "/protein")
+    with pytest.raises(RunError, match="'protein' is a link or is kept in another file"):
+        read_proteins(tmp_path / "x.h5")
+
+
+@pytest.mark.skipif(not DAMAGED.is_dir(), reason=f"needs the damaged files in {DAMAGED}")
+def test_the_damaged_embedding_files() -> None:
+    for file in sorted(DAMAGED.rglob("*.npz")):
+        try:
+            neighbors_of("1EQT-A", file, backend="torch")
+        except EsmgnError as error:
+            assert str(file) in str(error)  # noqa: PT017

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmgn_core import hookimpl
+from esmgn_core.parse import parse_toml
 
 if TYPE_CHECKING:
     from esmgn_core.engine.run_folder import RunFolder
@@ -20,7 +20,7 @@ _open: dict[Path, list[Any]] = {}
 @hookimpl
 def esmgn_run_started(run: RunFolder) -> None:
     """Start the trackers that the run's configuration names."""
-    config = tomllib.loads(run.config.read_text(encoding="utf-8"))
+    config = parse_toml(run.config.read_text(encoding="utf-8"))
     # By name: declaring the plugin must not import what trackers need.
     background = import_module("esmgn_trackers.background").Background
     _open[run.path] = [
