@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from esmgn_core.compose import draw_up
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.session import resume_run
+from esmgn_core.engine.state import encoder_tensors, write_tensors
 from esmgn_core.errors import WeightsError
 from esmgn_core.model import JointEncoder
 from esmgn_core.published.convert import export_folder, import_file
@@ -137,3 +138,18 @@ def test_an_encoder_that_does_not_fit_is_refused_before_a_folder_is_made(
     assert "  shape of structure.batch_norms.0.bias: [16] in the file, [8] in the model" in lines
     assert lines[-1] == "  and 19 more"
     assert not (tmp_path / "second").exists()
+
+
+def test_tied_weights_are_written_twice(tmp_path: Path) -> None:
+    """safetensors refuses tensors that share memory, as an encoder's embedding and output layer may."""
+    encoder = draw_up(discover(), small_config()).encoder()
+    sequence = encoder.get_submodule("sequence")
+    first = torch.nn.Linear(3, 2, bias=False)
+    second = torch.nn.Linear(3, 2, bias=False)
+    second.weight = first.weight
+    sequence.add_module("first", first)
+    sequence.add_module("second", second)
+    write_tensors(encoder_tensors(encoder), tmp_path / "model.safetensors", {})
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(tensors["sequence.first.weight"], first.weight)
+    assert torch.equal(tensors["sequence.second.weight"], first.weight)

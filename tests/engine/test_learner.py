@@ -245,3 +245,41 @@ def test_a_device_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     with pytest.raises(RunError, match=r"use --set train\.precision=fp16"):
         autocast_dtype("bf16", torch.device("cuda", 0))
+
+
+def test_every_step_enters_the_average() -> None:
+    """d_1 = 2/11: the average after one step is the initial weights and the new ones, mixed."""
+    step = train_step()
+    before = {name: tensor.detach().clone() for name, tensor in step.named_parameters()}
+    learner = Learner(step, small_config("optim.ema_decay=0.9").optim, num_steps=1, steps_per_epoch=1)
+    learner.start(0)
+    learner.backward(torch.stack([parameter.sum() for parameter in step.parameters()]).sum())
+    learner.finish(1.0)
+    averages = learner.averages()
+    for name, parameter in step.named_parameters():
+        assert not torch.equal(parameter, before[name])
+        torch.testing.assert_close(averages[name], before[name].lerp(parameter.detach(), 9 / 11))
+
+
+def test_the_rate_falls_once_validations_do_not_improve() -> None:
+    changes = ("optim.schedule=plateau", "optim.plateau_patience=0", "optim.plateau_factor=0.25")
+    learner = Learner(train_step(), small_config(*changes).optim, num_steps=9, steps_per_epoch=1)
+    rates = []
+    for number, value in enumerate((2.0, 1.0, 3.0, 0.5)):
+        rates.append(learner.start(number))
+        learner.validated(value)
+    rates.append(learner.start(4))
+    assert rates == pytest.approx([0.001, 0.001, 0.001, 0.00025, 0.00025])
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_optimiser_gets_its_settings(name: str) -> None:
+    changes = (
+        f"optim.optimizer={name}",
+        "optim.betas=[0.8, 0.95]",
+        "optim.eps=1e-6",
+        "optim.weight_decay=0.2",
+    )
+    defaults = build_optimizer(train_step(), small_config(*changes).optim).defaults
+    assert defaults["betas"] == (0.8, 0.95)
+    assert (defaults["eps"], defaults["weight_decay"]) == (1e-6, 0.2)

@@ -329,3 +329,16 @@ def test_default_folders_count_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [str(path) for path in runs] == [
         f"runs/esm2_tiny-gearnet-serial-residue_type-{number}" for number in (1, 2)
     ]
+
+
+def test_validation_comes_every_few_epochs_and_at_the_end(start: Start) -> None:
+    run = start("train.epochs=5", "train.validate_every=2", "train.log_every=1").run
+    steps_per_epoch = len(run.read_metrics()) // 5
+    validated = [line["step"] for line in run.read_metrics() if "valid_loss" in line]
+    assert validated == [epoch * steps_per_epoch for epoch in (2, 4, 5)]
+
+
+def test_metrics_are_logged_every_few_steps(start: Start) -> None:
+    """The first step, every third one, and the last with its validation."""
+    run = start("train.max_steps=5", "train.epochs=9", "train.log_every=3", "train.validate_every=9").run
+    assert [line["step"] for line in run.read_metrics()] == [1, 3, 5]
