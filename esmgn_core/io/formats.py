@@ -123,9 +123,11 @@ def _is_pqr(text: bytes) -> bool:
     charges = set()
     for line in islice(_ATOM_LINE.finditer(text), _PQR_LINES):
         # Of PDB, the last field is an element, or the one before has two decimals and is never negative.
-        *place, charge, radius = line[0].split()[-5:]
+        if len(fields := line[0].split()[-5:]) < 5:
+            return False
+        *place, charge, radius = fields
         numbers = all(_DECIMAL.fullmatch(field) for field in (*place, charge, radius))
-        if not numbers or len(place) < 3 or float(radius) > _MAX_RADIUS:
+        if not numbers or float(radius) > _MAX_RADIUS:
             return False
         charges.add(charge)
     exact = all(_CHARGE.fullmatch(charge) for charge in charges)

@@ -32,7 +32,8 @@ def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, i
     with gemmi_errors():
         document = read_bcif(text) if is_binary else gemmi.cif.read_string(text)
     for number, block in enumerate(document):
-        add_missing_columns(block)
+        with gemmi_errors():  # where the table has columns of another category
+            add_missing_columns(block)
         if missing_columns(block):
             continue
         structure = mmcif_structure(block)

@@ -50,6 +50,8 @@ def _read(model: bytes) -> tuple[ResidueTable, DividedText | None]:
         divided = divided_text(model, lines)
     if divided is not None:
         table = residue_table(_parse(divided.text, ignore_ter=True))
+        if unknown := set(table.chains) - divided.names.keys():
+            raise UnreadableError(f"atoms of chain {min(unknown)!r} are damaged: gemmi reads them otherwise")
         names = tuple(divided.names[code] for code in table.chains)
         table = replace(table, chains=names, notes=divided.notes)
     return table or residue_table(_parse(model)), divided

@@ -96,9 +96,11 @@ class ItemReader:
             OSError,
             zipfile.BadZipFile,
             zlib.error,
+            EOFError,
             NotImplementedError,
             RuntimeError,
             KeyError,
+            ValueError,
         ) as error:
             reason = getattr(error, "strerror", None) or error
             raise UnreadableError(f"cannot be opened: {reason}") from error

@@ -321,7 +321,7 @@ def _zip(path: Path) -> Iterator[Entry]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         yield str(path.name), 0, 0, f"not a whole zip archive ({error}): copy or download it again"
         return
     for entry in entries:

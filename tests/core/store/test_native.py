@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import warnings
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -268,3 +269,12 @@ def test_the_damaged_database_is_refused(make):
     pytest.importorskip("foldcomp")
     store = make(DAMAGED / "fcz-native--6-77108")
     assert len(store) + len(refused(store)) == 2
+
+
+def test_a_zip_of_a_version_that_nobody_reads_is_refused(tmp_path, make, folder):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(folder / "pair.pdb", "pair.pdb")
+    file = tmp_path / "a.zip"
+    damage(file, file.read_bytes().index(b"PK\1\2") + 6, b"\xff")
+    [reason] = refused(make(file)).values()
+    assert reason.startswith("not a whole zip archive (zip file version ")

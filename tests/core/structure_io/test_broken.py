@@ -5,6 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.read import read_content
+from esmgn_core.io.write import mmcif_text
+from esmgn_core.testing import example_proteins
+
 from .made_up import CALCIUM, DNA, FREE_ASN, WATER, ca, chain, cif, pdb, residue
 
 # Broken files
@@ -123,3 +128,15 @@ def test_content_decides_the_format_whatever_the_name_says(read, name, packed, f
     text = (pdb(atoms) if form == "pdb" else cif(atoms)).encode()
     assert read(gzip.compress(text) if packed else text, name).sequence == "MK"
     assert read.report.format == form
+
+
+def test_a_table_of_atoms_with_a_column_of_another_category_is_refused():
+    text = mmcif_text(example_proteins()[0]).replace("_atom_site.occupancy", "_atomxsite.occupancy")
+    text = text.replace("_atom_site.label_alt_id", "_atom_site.odd")  # a column that would be added
+    with pytest.raises(UnreadableError):
+        read_content(text.encode(), "a.cif")
+
+
+def test_an_atom_line_of_few_fields_is_no_pqr():
+    with pytest.raises(UnreadableError):
+        read_content(b"ATOM  \n" + b"ATOM        1\n" * 3, "a.pdb")
