@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -13,6 +14,7 @@ from esmgn_core.store.columns import COLUMNS_SUFFIX
 from esmgn_core.store.index import INDEX_SUFFIX, columns_digest
 from esmgn_core.store.shard import Shard
 
+_NAME = re.compile(rf"\d{{5,}}(?:{re.escape(COLUMNS_SUFFIX)}|{re.escape(INDEX_SUFFIX)})", re.ASCII)
 _WHOLE = 1 << 20  # bytes up to which a sample is the whole file
 _BLOCK, _NUM_BLOCKS = 1 << 12, 64
 
@@ -66,6 +68,8 @@ class Contents:
             contents = cls(values["proteins"], values["shards"], files)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the record of its files is damaged: {error}") from error
+        if odd := [name for name in files if not _NAME.fullmatch(name)]:
+            raise ValueError(f"the record of its files is damaged: {odd[0][:50]!r} names no shard")
         numbers = (contents.proteins, contents.shards, *(record.size for record in files.values()))
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("the record of its files is damaged: a count is not a number")

@@ -18,6 +18,7 @@ from esmgn_core.store.contents import sample_digest
 from esmgn_core.store.merge import merge_stores
 from esmgn_core.store.reader import is_recorded, store_problems
 
+RECORD = {"size": 1, "sample": "", "sha256": ""}
 DAMAGED = Path(__file__).parents[4] / "shared" / "cases" / "damaged"
 
 
@@ -107,7 +108,10 @@ def test_of_a_large_file_a_sample_is_compared_and_all_by_verify(tmp_path, store,
         assert f"{shard(store, 0, name)}: the bytes are not those that were written" in store_problems(store)
 
 
-@pytest.mark.parametrize("files", [{}, [], None, {"00000.safetensors": {}}, {"a": {"size": "1"}}])
+@pytest.mark.parametrize(
+    "files",
+    [{}, [], None, {"00000.safetensors": {}}, {"a": {"size": "1"}}, {"../" + "a" * 300: RECORD, "b": RECORD}],
+)
 def test_a_record_without_its_files_is_not_whole(store, files):
     values = json.loads((store / "store.json").read_text())
     (store / "store.json").write_text(json.dumps({**values, "files": files}))
