@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import dist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,13 +231,9 @@ def _bonded(before: _Residue | None, after: _Residue) -> bool:
         return False
     if b"C" in before.place and b"N" in after.place:
         low, high = _PEPTIDE
-        return low < _distance(before.place[b"C"], after.place[b"N"]) < high
+        return low < dist(before.place[b"C"], after.place[b"N"]) < high
     low, high = _TRACE
-    return low < _distance(before.place[b"CA"], after.place[b"CA"]) < high
-
-
-def _distance(a: Place, b: Place) -> float:
-    return float(np.sqrt(sum((p - q) ** 2 for p, q in zip(a, b, strict=True))))
+    return low < dist(before.place[b"CA"], after.place[b"CA"]) < high
 
 
 class _Divided:
@@ -331,7 +328,7 @@ class _Divided:
         other = copy.residues.get(residue.number)
         if other is None or other.part != residue.part or other.segment != residue.segment:
             return False
-        return _distance(other.place[b"CA"], residue.place[b"CA"]) < _ONE_PLACE
+        return dist(other.place[b"CA"], residue.place[b"CA"]) < _ONE_PLACE
 
     def _after_ter(self, residue: _Residue, current: int) -> int:
         """A part goes on with a chain, unless that is blank or has one of the part's residue numbers."""

@@ -108,7 +108,7 @@ def _is_number(field: bytes) -> bool:
         float(field)
     except ValueError:
         return False
-    return True
+    return b"_" not in field  # Python's own notation
 
 
 @dataclass(frozen=True, slots=True)
