@@ -83,7 +83,17 @@ def changes_since(run: RunFolder, now: Mapping[str, Any]) -> list[str]:
         now: what ``environment.json`` will hold: ``data``, ``packages``, ``plugins``, ``device``,
             ``num_processes``.
     """
-    return [*_edited(run), *_other_data(run, now["data"]), *_other_programs(run, now)]
+    return [*_unrecorded(run), *_edited(run), *_other_data(run, now["data"]), *_other_programs(run, now)]
+
+
+def _unrecorded(run: RunFolder) -> Iterator[str]:
+    """What cannot be compared: esmgn 0.1.0 recorded no data and settings, and records can be lost."""
+    missing = [name for name in ("data", "settings") if not isinstance(run.recorded(name), dict)]
+    if missing:
+        yield (
+            f"not checked: whether the {' and the '.join(missing)} changed since the run started; "
+            f"{run.environment} does not record them (esmgn 0.1.0 did not)"
+        )
 
 
 def _edited(run: RunFolder) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from esmgn_core.errors import EsmgnError, RunError, WriteError
+
+logger = logging.getLogger(__name__)
 
 _FULL_TEXTS = (
     "No space left",
@@ -25,6 +28,8 @@ _FULL_TEXTS = (
 )
 """How libraries that write files report a full disk without an error number."""
 _FULL_NUMBERS = {errno.ENOSPC, errno.EDQUOT}
+_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Errors of file systems that cannot lock, such as NFS without its lock service."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -120,6 +125,8 @@ def _free_space(path: Path) -> str:
 def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
     """Hold the lock file ``path`` inside the block. The system releases the lock of a killed process.
 
+    On a file system without locks, a warning is logged and the block runs.
+
     Args:
         path: the lock file; removed at the end.
         busy: what to report if another process holds it.
@@ -135,10 +142,15 @@ def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
     except Timeout:
         raise RunError(f"{busy}{_holder(path)}", *hints) from None
     except OSError as error:
-        raise write_error(path, error) from error
+        if error.errno not in _WITHOUT_LOCKS:
+            raise write_error(path, error) from error
+        logger.warning("%s: no locks on this file system; a second process is not noticed", path.parent)
+        yield
+        return
     try:
         with suppress(OSError):
-            path.write_text(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%F %T')}")
+            if not isinstance(lock, SoftFileLock):  # where flock is missing, the content is the lock
+                path.write_text(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%F %T')}")
         yield
     finally:
         with suppress(OSError):
@@ -148,8 +160,8 @@ def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     with suppress(OSError):
-        if text := path.read_text(encoding="utf-8", errors="replace").strip():
-            return f" ({text})"
+        if words := path.read_text(encoding="utf-8", errors="replace").split():
+            return f" ({' '.join(words)})"
     return ""
 
 

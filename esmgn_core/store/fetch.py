@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.formats import text_of
-from esmgn_core.machine.files import file_digest, write_error
+from esmgn_core.machine.files import file_digest, locked, write_error, write_errors
 from esmgn_core.parse import parse_json
 from esmgn_core.printable import counted
 from esmgn_core.text import read_lines
@@ -94,6 +95,7 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
     Raises:
         DataError: the name is unknown, a line is no identifier, connections are forbidden, an archive cannot
             be had or has another checksum or size, or none of the entries can be had.
+        RunError: another process downloads into the folder.
     """
     if what in (*SETS, LATEST):
         archives = SETS[what] if what in SETS else _listed(folder)
@@ -114,11 +116,11 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
     if not entries:
         raise DataError(f"no identifiers in {path}", "expected a PDB id or a UniProt accession in each line")
     failed = {}
-    for candidates in entries:
-        if any((folder / name).exists() for name, _ in candidates):
-            continue
-        if reason := _fetch_first(candidates, folder):
-            failed[candidates[-1][0]] = reason
+    missing = [some for some in entries if not any((folder / name).exists() for name, _ in some)]
+    with _alone(folder) if missing else nullcontext():
+        for candidates in missing:
+            if reason := _fetch_first(candidates, folder):
+                failed[candidates[-1][0]] = reason
     if len(failed) == len(entries):
         reasons = [f"{name}: {reason}" for name, reason in failed.items()]
         more = [f"and {len(reasons) - _SHOWN} more"] * (len(reasons) > _SHOWN)
@@ -133,7 +135,8 @@ def _listed(folder: Path) -> list[Archive]:
     """The proteomes that the server lists today; the list stays beside them."""
     target = folder / "download_metadata.json"
     try:
-        _download(_AFDB_LIST, target)
+        with _alone(folder):
+            _download(_AFDB_LIST, target)
         return [
             Archive(
                 _archive_name(item["archive_name"]),
@@ -205,10 +208,27 @@ def _fetch_archive(archive: Archive, folder: Path) -> str:
         return f"{target}: there already"
     url = (_AFDB_LATEST if archive.size else _AFDB_ARCHIVES).format(archive.name)
     try:
-        _download(url, target, archive.md5, archive.size)
+        with _alone(target.parent):
+            _download(url, target, archive.md5, archive.size)
     except DownloadError as error:
         raise DataError(f"cannot download {url}: {error}", "type the command again to go on") from error
     return f"{target}: {counted(archive.num_structures, 'structure')} expected"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Download into the folder alone inside the block: two downloads would append to one file.
+
+    Raises:
+        RunError: another process downloads into it.
+        WriteError: the folder cannot be written.
+    """
+    if forbidden := offline():
+        raise DataError(f"files that {folder} lacks must be downloaded, and {forbidden} is set")
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock", f"another process downloads into {folder}", "wait for its end, or stop it"):
+        yield
 
 
 def _why_not_structure(part: Path, name: str) -> str:
@@ -226,8 +246,6 @@ def _why_not_structure(part: Path, name: str) -> str:
 
 def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
     """Download into a file beside ``target``, check it, and put it in place."""
-    if forbidden := offline():
-        raise DataError(f"{url} is not here, and {forbidden} is set")
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

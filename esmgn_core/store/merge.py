@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from esmgn_core.errors import DataError
+from esmgn_core.machine.files import locked
 from esmgn_core.store.build import SHARDS
 from esmgn_core.store.contents import record_contents
 from esmgn_core.store.index import INDEX_SUFFIX
@@ -23,6 +24,7 @@ def merge_stores(paths: Sequence[Path], out: Path) -> None:
     Raises:
         DataError: the stores differ in layout, share names, or are not finished; or ``out`` exists or
             cannot be written.
+        RunError: another process writes ``out``.
     """
     stores = [Store(path) for path in paths]
     if unfinished := [store for store in stores if not store.is_finished]:
@@ -36,6 +38,18 @@ def merge_stores(paths: Sequence[Path], out: Path) -> None:
                 hint = "build one store from the sources of both: names are told apart then"
                 raise DataError(f"'{name}' is in both {seen[name]} and {store.path}", hint)
             seen[name] = store.path
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    busy = f"another process writes {out}"
+    with locked(
+        out.with_name(f".{out.name}.lock"), busy, "wait for its end, or choose another place: -o STORE"
+    ):
+        _merge(stores, out)
+
+
+def _merge(stores: Sequence[Store], out: Path) -> None:
     if out.exists():
         raise DataError(f"{out} exists", "choose another place: -o STORE")
     partial = out.with_name(f"{out.name}.partial")
@@ -52,3 +66,5 @@ def merge_stores(paths: Sequence[Path], out: Path) -> None:
         partial.rename(out)
     except OSError as error:
         raise cannot_write(out, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

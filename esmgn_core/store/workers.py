@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import DataError
+from esmgn_core.machine.files import is_full, write_failure
 from esmgn_core.store.parts import PartTask, build_part
 
 _POLL = 0.25
@@ -86,8 +88,9 @@ def _run_here(tasks: Sequence[PartTask], report: Callable[[Progress], None]) -> 
 def cannot_write(path: object, error: OSError) -> DataError:
     """The error of a full disk or a read-only place."""
     return DataError(
-        f"cannot write the store at {path}: {error.strerror or error}",
-        "what was written before is intact; make room or choose another place, then type the command again",
+        f"cannot write the store at {path}: {write_failure(Path(str(path)), error)}",
+        "what was written before is intact",
+        f"{'free disk space' if is_full(error) else 'choose another place'}, then run the command again",
     )
 
 

@@ -148,3 +148,16 @@ def test_labels_are_part_of_the_fingerprint(folder: Path) -> None:
     one, other = fingerprint(1.0), fingerprint(2.0)
     assert {name for name in one if one[name] != other[name]} == {"labels"}
     assert (one["num_train"], one["num_valid"]) == (10, 2)
+
+
+@pytest.mark.parametrize(
+    ("lost", "what"),
+    [(("data",), "data"), (("settings",), "settings"), (("data", "settings"), "data and the settings")],
+)
+def test_a_run_that_recorded_neither_data_nor_settings_says_what_is_not_checked(
+    start: Start, folder: Path, lost: tuple[str, ...], what: str
+) -> None:
+    run = started(start, folder)
+    edit(run, lambda record: [record.pop(name) for name in lost])
+    log = resumed_log(run, "train.epochs=3")
+    assert f"not checked: whether the {what} changed since the run started; {run.environment} does not" in log

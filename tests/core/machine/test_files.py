@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import re
@@ -142,3 +144,36 @@ def test_a_lock_names_its_holder_and_is_given_back_by_a_killed_process(tmp_path:
     holder.join()
     with locked(tmp_path / "lock", "busy"):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    entered = False
+    with locked(tmp_path / "lock", "busy"):
+        entered = True
+    assert entered
+    [record] = caplog.records
+    assert record.message == f"{tmp_path}: no locks on this file system; a second process is not noticed"
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_where_flock_is_missing_a_lock_is_kept_and_names_its_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock file is the lock there: its content must stay what the library wrote."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path / "lock", "busy"):
+        os.utime(tmp_path / "lock", (0, 0))
+        with pytest.raises(RunError, match=rf"busy \({os.getpid()} "), locked(tmp_path / "lock", "busy"):
+            pass
+    assert not (tmp_path / "lock").exists()

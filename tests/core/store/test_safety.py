@@ -214,7 +214,7 @@ def test_a_full_disk_is_one_message_and_the_data_stay(many, make, tmp_path, monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("esmgn_core.store.columns.os.fsync", full)
-    with pytest.raises(DataError, match=r"cannot write the store at .*: No space left on device"):
+    with pytest.raises(DataError, match=r"cannot write the store at .*: the disk is full"):
         make(many, append=True)
     monkeypatch.undo()
     after = files(tmp_path / "store")
@@ -316,7 +316,7 @@ def test_parts_are_complete_or_absent(folder, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(parts, "write_index", full)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(DataError, match="the disk is full"):
         build([str(folder)], tmp_path / "store", BuildOptions())
     assert list((tmp_path / "store" / "building" / "parts").iterdir()) == []
 

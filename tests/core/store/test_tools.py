@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
+import os
 import threading
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from esmgn_core.errors import DataError
+from esmgn_core.errors import DataError, RunError
 from esmgn_core.io import read_protein
 from esmgn_core.io.write import mmcif_text, pdb_text
+from esmgn_core.machine.files import locked
 from esmgn_core.related import Chains
 from esmgn_core.splits import Shares
 from esmgn_core.store import Store, fetch
@@ -233,6 +236,30 @@ def test_merged_stores_hold_the_proteins_of_all(folder, make, tmp_path):
         merge_stores([one.path, both.path], tmp_path / "twice")
 
 
+def test_a_store_is_merged_by_one_process_at_a_time(folder, make, tmp_path):
+    """A second merge deleted the files of the first."""
+    one = make(folder / "long.pdb", name="one")
+    with (
+        locked(tmp_path / ".both.lock", ""),
+        pytest.raises(RunError, match=r"another process writes .*both \("),
+    ):
+        merge_stores([one.path], tmp_path / "both")
+    merge_stores([one.path], tmp_path / "both")
+    assert Store(tmp_path / "both").names == ["long"]
+    assert not list(tmp_path.glob(".both*"))
+
+
+def test_a_merge_that_fails_leaves_nothing(folder, make, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    one = make(folder / "long.pdb", name="one")
+    monkeypatch.setattr("esmgn_core.store.merge.record_contents", full)
+    with pytest.raises(DataError, match=r"cannot write the store at .*both: the disk is full \("):
+        merge_stores([one.path], tmp_path / "both")
+    assert not list(tmp_path.glob("*both*"))
+
+
 @pytest.fixture
 def server(tmp_path, proteins, monkeypatch):
     """Archives and entries on a local server; the addresses point at it."""
@@ -327,6 +354,23 @@ def test_entries_are_downloaded_by_id_and_accession_and_the_missing_are_named(tm
     assert lines == [f"2 of 3 entries in {tmp_path / 'out'}", "9xyz.cif.gz: HTTP 404 File not found"]
     found = {path.name for path in (tmp_path / "out").iterdir()}
     assert found == {"1abc.cif.gz", "AF-P12345-F1-model_v4.pdb"}
+
+
+@pytest.mark.usefixtures("server")
+def test_a_folder_is_downloaded_into_by_one_process_at_a_time(tmp_path, monkeypatch):
+    """Two downloads appended to one file; what is there already needs no lock."""
+    (tmp_path / "ids.txt").write_text("1abc\n")
+    out = tmp_path / "out"
+    monkeypatch.setattr(fetch, "SETS", small(""))
+    for what, place in ((str(tmp_path / "ids.txt"), out), ("small", out / "SMALL")):
+        place.mkdir()
+        busy = "another process downloads into"
+        with locked(place / ".lock", ""), pytest.raises(RunError, match=busy):
+            list(fetch.fetch_structures(what, out))
+        list(fetch.fetch_structures(what, out))
+        with locked(place / ".lock", ""):
+            assert len(list(fetch.fetch_structures(what, out))) == 1
+    assert not list(out.rglob(".*"))
 
 
 @pytest.mark.usefixtures("server")
