@@ -190,9 +190,11 @@ def verify(store: StorePath) -> None:
     if problems := store_problems(store):
         raise DataError(f"{store} is damaged", *problems, FROM_COPY)
     opened = Store(store)
-    echo(f"{counted(len(opened), 'protein')}, every byte as it was written")
-    if opened.is_finished and not is_recorded(store):
-        echo("not checked: whether the last shards are lost (esmgn 0.1.0 did not record their number)")
+    recorded = is_recorded(store)
+    what = "every byte" if recorded else "every byte outside the index"
+    echo(f"{counted(len(opened), 'protein')}, {what} as it was written")
+    if opened.is_finished and not recorded:
+        echo("not checked: the index, and whether the last shards are lost (esmgn 0.1.0 recorded neither)")
         echo(f"record it in a copy: esmgn data merge {shlex.quote(str(store))} -o COPY")
     if not opened.is_finished:
         echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,17 @@ def test_a_wrong_name_gets_the_nearest(esmgn: Esmgn, folder: Path, tmp_path: Pat
 def test_verify_says_that_all_is_well(esmgn: Esmgn, folder: Path, tmp_path: Path):
     esmgn("data", "build", folder, "-o", tmp_path / "store")
     assert esmgn("data", "verify", tmp_path / "store").out == "5 proteins, every byte as it was written\n"
+
+
+def test_verify_states_what_a_store_of_0_1_0_does_not_record(esmgn: Esmgn, folder: Path, tmp_path: Path):
+    """Its index has no checksum: a flipped bit in it is not found."""
+    esmgn("data", "build", folder, "-o", tmp_path / "store")
+    manifest, recorded = tmp_path / "store" / "store.json", {"proteins", "shards", "files"}
+    kept = {name: value for name, value in json.loads(manifest.read_text()).items() if name not in recorded}
+    manifest.write_text(json.dumps(kept))
+    first, second, _ = esmgn("data", "verify", tmp_path / "store").out.splitlines()
+    assert first == "5 proteins, every byte outside the index as it was written"
+    assert second.startswith("not checked: the index, and whether the last shards are lost")
 
 
 def test_a_folder_that_is_no_store_says_how_to_make_one(esmgn: Esmgn, folder: Path):
