@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 from isal import igzip, igzip_lib
@@ -73,11 +73,32 @@ def bytes_of(path: Path) -> bytes:
         UnreadableError: it cannot be opened, or is a folder, a pipe, a socket or a device, which could block.
     """
     try:
-        if kind := special_kind(path.stat().st_mode):
-            raise UnreadableError(f"{kind}, not a file")
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         raise UnreadableError(f"cannot be opened: {error.strerror or error}") from error
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file to read; never waits, also if a pipe has taken the place of the file just now.
+
+    Raises:
+        UnreadableError: it is a folder, a pipe, a socket or a device, which could block.
+        OSError: it cannot be opened.
+    """
+    _refuse_special(path.stat().st_mode)  # a socket cannot be opened, and opening some devices acts on them
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _refuse_special(os.fstat(number).st_mode)
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def _refuse_special(mode: int) -> None:
+    if kind := special_kind(mode):
+        raise UnreadableError(f"{kind}, not a file")
 
 
 def special_kind(mode: int) -> str:

@@ -20,7 +20,7 @@ from esmgn_core.chains import no_chain
 from esmgn_core.errors import StructureError
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_residues
-from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.files import UnreadableError, bytes_of, open_regular
 from esmgn_core.io.foldcomp import foldcomp_pdb
 from esmgn_core.io.origin import Origin
 from esmgn_core.io.read import Reading, ReadReport, read_content
@@ -82,7 +82,7 @@ class ItemReader:
     def _content(self, item: Item) -> bytes:
         try:
             if item.kind == "file":
-                return Path(item.source).read_bytes()
+                return bytes_of(Path(item.source))
             archive = self._opened(item)
             if isinstance(archive, BufferedReader):
                 archive.seek(item.offset)
@@ -109,9 +109,11 @@ class ItemReader:
         if self._archive is None or self._source != item.source:
             self._open.close()
             if item.kind == "tar":
-                self._archive = self._open.enter_context(Path(item.source).open("rb"))  # noqa: SIM115 - it does
+                self._archive = self._open.enter_context(open_regular(Path(item.source)))
             elif item.kind == "zip":
-                self._archive = self._open.enter_context(zipfile.ZipFile(item.source))
+                self._archive = self._open.enter_context(
+                    zipfile.ZipFile(self._open.enter_context(open_regular(Path(item.source))))
+                )
             else:
                 self._archive = Atom3DRecords(Path(item.source))
             self._source = item.source

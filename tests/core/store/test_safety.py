@@ -14,15 +14,19 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from esmgn_core.errors import DataError
+from esmgn_core.io.files import bytes_of
 from esmgn_core.io.read import Reading
 from esmgn_core.io.write import pdb_text
-from esmgn_core.store import BuildOptions, Store, build, parts
+from esmgn_core.store import BuildOptions, Store, build, parts, reading, workers
 from esmgn_core.store.columns import write_columns
 from esmgn_core.store.parts import PartTask
 from esmgn_core.store.sources import Item
@@ -146,12 +150,25 @@ class KillTheStuck:
             children[0].kill()
 
 
-def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path):
+def work_that_waits(connection: Connection, counters: Any) -> None:
+    """The work of a process that never finishes to read ``predicted13.pdb``."""
+
+    def read(path: Path) -> bytes:
+        while path.name == "predicted13.pdb":
+            signal.pause()
+        return bytes_of(path)
+
+    reading.bytes_of = read
+    WORK(connection, counters)
+
+
+WORK = workers._work
+
+
+def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path, monkeypatch):
     tasks: list[PartTask] = []
     build([str(many)], tmp_path / "store", BuildOptions(), executor=lambda todo, _: tasks.extend(todo))
-    fatal = many / "predicted13.pdb"
-    fatal.unlink()
-    os.mkfifo(fatal)  # whoever reads it waits for ever
+    monkeypatch.setattr(workers, "_work", work_that_waits)
     killer = KillTheStuck()
     run_parts(tasks, 2, killer)
     assert killer.num_killed == 1
@@ -161,6 +178,27 @@ def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path):
     assert reasons.pop("predicted13") == cause
     assert set(reasons.values()) == {"the file is empty"}
     assert len(store) + len(reasons) + 1 == len(list(many.iterdir()))
+
+
+def test_files_replaced_while_a_store_is_built_are_refused_and_not_waited_for(many, tmp_path):
+    """Planned as files, then replaced: reading a named pipe waited for ever, a device never ended."""
+    tasks: list[PartTask] = []
+    archive, packed = tmp_path / "a.tar", tmp_path / "a.zip"
+    tar(archive, {"in_tar.pdb": b"x"})
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("in_zip.pdb", b"x")
+    sources = [str(many), str(archive), str(packed)]
+    build(sources, tmp_path / "store", BuildOptions(), executor=lambda todo, _: tasks.extend(todo))
+    for path in (many / "predicted13.pdb", archive, packed):
+        path.unlink()
+        os.mkfifo(path)
+    (many / "predicted12.pdb").unlink()
+    (many / "predicted12.pdb").symlink_to("/dev/zero")
+    build([], tmp_path / "store", BuildOptions())
+    reasons = refused(Store(tmp_path / "store"))
+    for name in ("predicted13", "in_tar", "in_zip"):
+        assert reasons[name] == "a named pipe, not a file"
+    assert reasons["predicted12"] == "a device, not a file"
 
 
 def test_only_a_build_of_several_parts_starts_processes(many, make, monkeypatch):
