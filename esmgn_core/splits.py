@@ -40,9 +40,10 @@ class Shares:
 def assign(groups: Sequence[int], keys: Sequence[object], shares: Shares) -> list[str]:
     """The split of each protein; proteins of one group are in one split.
 
-    A group is assigned by the smallest of its keys, so that unrelated proteins do not influence it. The
-    exception is the largest group: it is in the training set if it has more than half of all proteins, or if
-    the training set would be empty without it.
+    A group is assigned by the smallest of its keys, so that unrelated proteins do not influence it.
+    Exceptions: a group of two and more proteins is in the training set if it has more than half of all
+    proteins, or more than twice the share of its split; so is the largest group if the training set would
+    be empty without it.
 
     Args:
         groups: equal for related proteins, see :func:`esmgn_core.related.related`.
@@ -54,10 +55,12 @@ def assign(groups: Sequence[int], keys: Sequence[object], shares: Shares) -> lis
         smallest[group] = min(smallest.get(group, key), key)
     splits = {group: shares.split(key) for group, key in smallest.items()}
     counts = Counter(groups)
-    if counts:
-        largest = max(counts, key=lambda group: (counts[group], smallest[group]))
-        if 2 * counts[largest] > len(groups) or "train" not in splits.values():
-            splits[largest] = "train"
+    room = {"train": 1.0, "valid": min(0.5, 2 * shares.valid), "test": min(0.5, 2 * shares.test)}
+    for group, size in counts.items():
+        if size > 1 and size > room[splits[group]] * len(groups):
+            splits[group] = "train"
+    if counts and "train" not in splits.values():
+        splits[max(counts, key=lambda group: (counts[group], smallest[group]))] = "train"
     return [splits[group] for group in groups]
 
 

@@ -186,6 +186,16 @@ def test_a_group_of_most_proteins_is_in_the_training_set() -> None:
         assert splits[:11] == ["train"] * 11
 
 
+@pytest.mark.parametrize(("size", "allowed"), [(20, True), (21, False)])
+def test_a_group_of_more_than_twice_the_share_is_in_the_training_set(size: int, allowed: bool) -> None:
+    """A tenth was requested: a fifth of all proteins is close enough, more is not."""
+    found = set()
+    for seed in range(60):
+        keys = [f"{seed} {number}" for number in range(100)]
+        found.add(assign([0] * size + list(range(size, 100)), keys, Shares(0.1))[0])
+    assert found == ({"train", "valid"} if allowed else {"train"})
+
+
 def test_shares_above_1_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"0\.6 and test 0\.5 are more than 1 together"):
         Shares(0.6, 0.5)
