@@ -135,6 +135,17 @@ def test_a_curve_runs_from_left_to_right_and_small_values_are_low() -> None:
     assert y1 < y2  # the page counts from the top
 
 
+def test_a_report_goes_to_the_file_that_is_named(esmgn: Esmgn, tmp_path: Path) -> None:
+    run, page = recorded(tmp_path / "run", [3.0, 2.5]), tmp_path / "elsewhere.html"
+    assert esmgn("report", run.path, "--out", page).out.strip() == str(page)
+    assert "<svg" in page.read_text()
+    assert not (run.path / "report.html").exists()
+
+
+def test_the_time_limit_of_the_command_is_a_setting_of_the_run(esmgn: Esmgn) -> None:
+    assert "time_limit = 7.5" in esmgn("run", "--recipe", "quickstart", "--time-limit", 7.5, "--dry-run").out
+
+
 def test_a_report_of_no_run(esmgn: Esmgn, tmp_path: Path) -> None:
     finished = esmgn("report", tmp_path)
     assert (finished.status, finished.err) == (
