@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from typing import Any
 
 _MAX_DEPTH = 100
 _TOO_DEEP = "nested too deeply"
+_LONG_KEY = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MAX_DEPTH},}}"""
+)
+"""A dotted key of many parts: tomllib takes time in the square of their number."""
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -29,6 +34,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         tomllib.TOMLDecodeError: the text is not TOML, or nested too deeply.
     """
+    if _LONG_KEY.search(text):
+        raise tomllib.TOMLDecodeError(_TOO_DEEP)
     try:
         tables = tomllib.loads(text)
     except RecursionError:

@@ -31,6 +31,8 @@ def test_json(text):
         "a = " + "{a=" * DEEP,
         ".".join("a" * 500) + " = 1",
         "[" + ".".join("a" * 500) + "]",
+        ".".join("a" * DEEP) + " = 1",  # took minutes
+        '["a"' + ' . "a"' * DEEP + "]",
         "=",
     ],
 )
