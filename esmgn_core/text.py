@@ -32,6 +32,8 @@ _PACKED: dict[bytes, Callable[[BufferedReader], Any]] = {
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
 _MAX_INFLATED = 1 << 30
+_MAX_LINE = 1 << 26
+"""Characters of a line: devices and binary files have lines without end."""
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: save the table as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "an Excel or Word file: save it as text (CSV, UTF-8)",
@@ -92,7 +94,9 @@ def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
     errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
     warned = False
     with TextIOWrapper(file, encoding, errors, newline=None) as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE), ""), start=1):
+            if len(line) == _MAX_LINE and not line.endswith("\n"):
+                raise ValueError(f"line {number} is not text (it does not end)")
             text = line.rstrip("\n")
             if not text.isascii() and (read := text.translate(_SINGLE_BYTES)) != text:
                 if not warned:

@@ -169,3 +169,16 @@ def test_the_files_of_a_bug_report() -> None:
     assert len(read_fasta(CASE / "bom.fasta")) == 2
     assert len(read_fasta(CASE / "latin.fasta")) == 1
     assert not any("\ufeff" in entry for entry in read_chains(CASE / "chains_bom.txt"))
+
+
+def test_a_line_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a device took all memory."""
+    monkeypatch.setattr("esmgn_core.text._MAX_LINE", 1 << 20)
+    with pytest.raises(ValueError, match="line 1 is not text"):
+        read_text(Path("/dev/zero"))
+
+
+def test_lines_up_to_the_limit_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esmgn_core.text._MAX_LINE", 4)
+    (tmp_path / "x").write_text("abc\nab\nabc\r\nabc")
+    assert list(read_lines(tmp_path / "x")) == ["abc", "ab", "abc", "abc"]
