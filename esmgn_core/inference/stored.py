@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from esmgn_core.errors import RunError
 from esmgn_core.inference.assemble import PROTEIN
 from esmgn_core.inference.files import METADATA
-from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.files import UnreadableError, open_regular
 from esmgn_core.io.hdf5 import check_datasets
 from esmgn_core.parse import parse_json
 from esmgn_core.printable import counted
@@ -112,8 +112,12 @@ def _format_of_content(path: Path) -> str:
     Raises:
         ValueError: it is empty, cut off, or of another kind.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    try:
+        file = open_regular(path)
+    except UnreadableError as error:
+        raise ValueError(str(error)) from error
+    with file:
+        size = path.stat().st_size
         magic = file.read(8)
         file.seek(max(size - 8, 0))
         end = file.read(8)

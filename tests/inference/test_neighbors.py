@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from json import dumps
@@ -257,3 +258,12 @@ def test_the_damaged_embedding_files() -> None:
             neighbors_of("1EQT-A", file, backend="torch")
         except EsmgnError as error:
             assert str(file) in str(error)  # noqa: PT017
+
+
+def test_pipes_and_devices_are_no_embedding_files(tmp_path: Path) -> None:
+    """Opening a pipe that nobody writes waited for ever."""
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path, kind in ((tmp_path / "pipe.npz", "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(RunError, match=f"cannot read {path}: {kind}, not a file"):
+            read_proteins(path)
+        assert read_metadata(path) is None
