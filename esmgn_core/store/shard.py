@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import BACKBONE_ATOMS, CA
+from esmgn_core.alphabet import BACKBONE_ATOMS, CA, UNKNOWN
 from esmgn_core.io.annotate import ANNOTATIONS
 from esmgn_core.io.copies import unique_names
 from esmgn_core.store.columns import Array, ColumnFile
@@ -223,11 +223,15 @@ class Shard:
     def rows(self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]) -> Rows:
         """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
         places = _places(self.residue_ptr[index] + start, length)
+        residue_type: NDArray[np.int64] = _taken(self.columns["residue_type"], places, np.int64)
+        # A changed byte that is no residue type would end a run in the middle of a batch.
+        if residue_type.max(initial=0) > UNKNOWN:
+            raise ValueError(f"a residue type of {residue_type.max()}, expected at most {UNKNOWN}")
         number, chain, code = self._numbers(index, start, length)
         backbone, atom_mask = self._backbone(places, index, start, length)
         return Rows(
             ptr=_ptr(length),
-            residue_type=_taken(self.columns["residue_type"], places, np.int64),
+            residue_type=residue_type,
             backbone=backbone,
             atom_mask=atom_mask,
             number=number,

@@ -14,6 +14,7 @@ import pytest
 
 from esmgn_core.errors import DataError
 from esmgn_core.store import BuildOptions, Store, build
+from esmgn_core.store.columns import ColumnFile
 from esmgn_core.store.contents import sample_digest
 from esmgn_core.store.merge import merge_stores
 from esmgn_core.store.reader import is_recorded, store_problems
@@ -174,6 +175,16 @@ def test_damage_without_a_record_is_our_own_error_or_harmless(store, seed):
         opened.index()
     except DataError as error:
         assert str(file.name).partition(".")[0] in str(error) or "index" in str(error)  # noqa: PT017
+
+
+def test_a_residue_type_that_does_not_exist_is_named(store):
+    """A store of 0.1.0 has no checksum that would find the changed byte at the opening."""
+    without_record(store)
+    content = shard(store).read_bytes()
+    at = content.index(ColumnFile(shard(store)).columns["residue_type"].tobytes())
+    shard(store).write_bytes(content[:at] + b"\x63" + content[at + 1 :])
+    with pytest.raises(DataError, match="is damaged: a residue type of 99, expected at most 20"):
+        Store(store)[0]
 
 
 def test_a_shard_cut_off_while_in_use_is_an_error_before_it_is_read(store):
