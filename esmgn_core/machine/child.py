@@ -94,7 +94,7 @@ class _Child:
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], limit: float) -> Any:
         try:
-            self._connection.send((function, args, limit))
+            self._connection.send((function, args, limit, _working_folder()))
             if not self._connection.poll(limit):
                 raise ChildError(f"no answer within {limit:.0f} s")  # noqa: TRY301
             is_result, answer = self._connection.recv()
@@ -143,6 +143,14 @@ atexit.register(stop)
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def _working_folder() -> str | None:
+    """The folder that relative paths start from; ``None`` if it was deleted."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return None
+
+
 def serve(descriptor: int) -> None:
     """Answer the calls that arrive at a descriptor until its other end is closed."""
     connection = Connection(descriptor)
@@ -164,7 +172,9 @@ def serve(descriptor: int) -> None:
 
 def _answer(message: bytes) -> tuple[bool, Any]:
     try:
-        function, args, limit = pickle.loads(message)  # noqa: S301 - from the parent
+        function, args, limit, folder = pickle.loads(message)  # noqa: S301 - from the parent
+        if folder is not None:  # the parent may have changed it since the child started
+            os.chdir(folder)
         # By the system, since no handler of Python runs while a library hangs: ends an orphan too.
         signal.setitimer(signal.ITIMER_REAL, limit + _GRACE)
         return True, function(*args)

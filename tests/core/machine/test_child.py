@@ -47,6 +47,13 @@ def test_errors_of_the_function_are_raised_here():
         call(int, "x")
 
 
+def test_relative_paths_start_from_the_folder_of_the_parent(tmp_path, monkeypatch):
+    """The parent may change its folder after the child started."""
+    call(os.getcwd)
+    monkeypatch.chdir(tmp_path)
+    assert call(os.getcwd) == str(tmp_path)
+
+
 def test_a_child_that_died_between_two_calls_is_replaced():
     os.kill(call(os.getpid), signal.SIGKILL)
     time.sleep(0.05)
