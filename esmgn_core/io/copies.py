@@ -26,6 +26,7 @@ _PEPTIDE = (1.0, 2.0)  # C-N in angstrom
 _TRACE = (2.7, 4.2)  # CA-CA in angstrom
 _ONE_PLACE = 2.5  # angstrom; CA atoms of different residues are never so close
 _FEW = 0.1  # share of such residues that two chains side by side may have in a poor model
+_WRAP = 9000  # residue numbers that fall by more began anew
 _BACKBONE = (b"N", b"CA", b"C")
 
 Place = tuple[float, float, float]
@@ -81,7 +82,7 @@ def divide(atoms: Atoms) -> Division:
     """
     chain = np.zeros(len(atoms.chain), dtype=np.int64)
     names: list[str] = []
-    counts = dict.fromkeys((*_REASONS, _ALTERNATES), 0)
+    counts = dict.fromkeys((*_REASONS, _ALTERNATES, _SAME_NUMBER), 0)
     _, first, group = np.unique(atoms.chain, return_index=True, return_inverse=True)
     for number in np.argsort(first).tolist():
         rows = np.flatnonzero(group == number)
@@ -89,6 +90,7 @@ def divide(atoms: Atoms) -> Division:
         divided = _Divided(_residues(atoms, rows), is_blank=not name)
         dropped = _alternates(divided, name)
         counts[_ALTERNATES] += divided.num_again
+        counts[_SAME_NUMBER] += divided.num_same_number
         counts[_ALTERNATES] += sum(len(divided.copies[copy].residues) for copy in dropped)
         kept = [copy for copy in range(len(divided.copies)) if copy not in dropped]
         for copy in kept[1:]:
@@ -104,6 +106,7 @@ _REPEATS = "chains found by residues that repeat under one chain name"
 _SEGMENTS = "chains told apart by their segment identifiers alone"
 _TER = "chains told apart by TER records alone"
 _REASONS = (_TER, _SEGMENTS, _REPEATS)
+_SAME_NUMBER = "residues that have the number of another residue of their chain"
 _ALTERNATES = "residues given twice at one place, the first of which was read"
 
 
@@ -250,6 +253,7 @@ class _Divided:
             self._numbers_of_part.setdefault(residue.part, set()).add(residue.number)
         self._current = 0
         self.num_again = 0
+        self.num_same_number = 0
         for number, residue in enumerate(self._candidates):
             residue.copy = self._place(number)
             if residue.copy == DROPPED:
@@ -295,7 +299,13 @@ class _Divided:
         if any(self._is_again(copy, residue) for copy in self.copies):
             self.num_again += 1
             return DROPPED
-        copy = self.copies[current]
+        if self._goes_on(number, current):
+            return self._repeated_number(number, current)
+        return self._unbonded(number, current, free)
+
+    def _unbonded(self, number: int, current: int, free: list[int]) -> int:
+        """The copy of a candidate that no bond assigns to one; ``free`` have no residue of its number."""
+        residue, copy = self._candidates[number], self.copies[current]
         if residue.part != copy.part:
             return self._after_ter(residue, current)
         if residue.segment != self._candidates[number - 1].segment:
@@ -309,6 +319,40 @@ class _Divided:
         if current in free:
             return current
         return free[0] if free else self._begin_with_those_before(number, current)
+
+    def _goes_on(self, number: int, current: int) -> bool:
+        """True if bonds join the candidate to an earlier residue of its number: it is of the same chain.
+
+        Numbers that begin anew, as those of more than 9,999 residues, divide a chain all the same.
+        """
+        residue, after = self._candidates[number], self._candidates[number]
+        for before in reversed(self._candidates[:number]):
+            joined = before.copy == current and before.part == residue.part and _bonded(before, after)
+            if not joined or _integer(before) - _integer(after) > _WRAP:
+                return False
+            if before.number == residue.number:
+                return True
+            after = before
+        return False
+
+    def _repeated_number(self, number: int, current: int) -> int:
+        """The chain that goes on with a residue number it has already.
+
+        Raises:
+            UnreadableError: number and name are those of another residue, with which gemmi would merge it.
+        """
+        residue = self._candidates[number]
+        key = residue.number, residue.name
+        before = (other for other in self._candidates[:number] if other.copy == current)
+        if any((other.number, other.name) == key for other in before):
+            place, name = (part.decode("latin-1").strip() for part in key)
+            raise UnreadableError(
+                f"residue {name} {place} is there several times in a chain whose residues are bonded: "
+                "give them numbers or insertion codes of their own"
+            )
+        self.copies[current].last = residue
+        self.num_same_number += 1
+        return current
 
     def _alternative(self, residue: _Residue) -> int | None:
         """The copy in which this is another conformer of a residue, by its labels."""

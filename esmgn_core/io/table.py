@@ -20,6 +20,7 @@ ATOMS = (*BACKBONE_ATOMS, "CB")
 CB = ATOMS.index("CB")
 
 _CALCIUM = gemmi.Element("Ca").atomic_number
+_NO_NUMBER = np.iinfo(np.int32).min  # gemmi's residue number where a file has none
 _MAX_NAME = 7  # a FlatStructure refuses longer names
 
 
@@ -146,6 +147,8 @@ def residue_table(structure: gemmi.Structure) -> ResidueTable:
     b_factor[cells] = flat.b_iso[atoms]
 
     rows = starts[chosen]
+    if (number[rows][np.isfinite(position[:, CA]).all(-1)] == _NO_NUMBER).any():
+        raise UnreadableError("residue numbers are missing: number the residues of each chain")
     return ResidueTable(
         position=position,
         ca_b_factor=b_factor[:, CA],

@@ -311,3 +311,46 @@ def test_names_are_unique_and_none_is_taken_from_another_chain():
     assert unique_names(["A", "B"]) == ("A", "B")
     assert unique_names(["A", "B", "A", "A-1"]) == ("A-2", "B", "A-3", "A-1")
     assert unique_names(["", "1", ""]) == ("2", "1", "3")
+
+
+def renumbered(atoms, numbers):
+    """The atoms with other residue numbers, one for each residue."""
+    order = {number: place for place, number in enumerate(dict.fromkeys(atom.number for atom in atoms))}
+    return [replace(atom, number=numbers[order[atom.number]]) for atom in atoms]
+
+
+@pytest.mark.parametrize("name", ["A", " "])
+@pytest.mark.parametrize("form", [pdb, cif])
+def test_a_bonded_chain_goes_on_whatever_its_numbers(form, name):
+    """Kabat numbering without insertion codes: the chain and the order of its residues stay."""
+    if form is cif and name == " ":
+        pytest.skip("chains of mmCIF have names")
+    atoms = renumbered(chain(*TEN, chain=name), [50, 51, 52, 52, 52, 53, 82, 82, 82, 83])
+    found, notes = read(form(atoms))
+    assert found == {name.strip(): FIRST}
+    assert notes == ("residues that have the number of another residue of their chain: 4",)
+
+
+def test_two_copies_of_a_chain_with_repeated_numbers_are_two_chains():
+    numbers = [50, 51, 52, 52, 52, 53, 82, 82, 82, 83]
+    text = pdb(renumbered(chain(*TEN), numbers), "TER\n", renumbered(copy(*TEN), numbers), "TER\n")
+    assert read(text)[0] == {"A-1": FIRST, "A-2": FIRST}
+
+
+def test_bonded_residues_of_one_number_and_name_are_refused():
+    """gemmi would read them as one residue."""
+    atoms = renumbered(chain("MET", "GLY", "GLY", "ALA"), [50, 52, 52, 53])
+    with pytest.raises(UnreadableError, match="residue GLY 52 is there several times in a chain whose"):
+        read(pdb(atoms))
+
+
+def test_numbers_that_begin_anew_divide_a_chain():
+    """Four columns hold numbers up to 9,999."""
+    atoms = renumbered(chain(*TEN), [9996, 9997, 9998, 9999, 0, 1, 2, 3, 9996, 9997])
+    assert "".join(read(pdb(atoms))[0].values()) == FIRST
+
+
+def test_residues_without_a_number_are_refused():
+    text = "".join(line[:22] + "    " + line[26:] for line in pdb(chain(*TEN)).splitlines(keepends=True))
+    with pytest.raises(UnreadableError, match="residue numbers are missing"):
+        read(text)
