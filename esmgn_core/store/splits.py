@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.errors import DataError
+from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.printable import counted
 from esmgn_core.related import SHARED, Groups, divided, related
@@ -21,6 +21,7 @@ from esmgn_core.store.reader import Store
 from esmgn_core.text import read_lines
 
 _HEADER = ("name", "split")
+_SPLITS = ("train", "valid", "test")
 _MMSEQS = "mmseqs"
 
 
@@ -28,12 +29,18 @@ def read_splits(path: Path) -> dict[str, str]:
     """Protein -> split, from a file of two columns parted by tabs.
 
     Raises:
-        DataError: the file cannot be read, a line has another form, or a protein is in two splits.
+        DataError: the file cannot be read, a line has another form or names another split than ``train``,
+            ``valid`` and ``test``, or a protein is in two splits.
     """
     splits: dict[str, str] = {}
     for number, (name, split) in _pairs(path):
         if (name, split) == _HEADER:
             continue
+        if split not in _SPLITS:
+            raise DataError(
+                f"{path}, line {number}: '{name}' is in the split '{split}', expected {', '.join(_SPLITS)}",
+                *did_you_mean(split, _SPLITS),
+            )
         if splits.setdefault(name, split) != split:
             raise DataError(
                 f"{path}, line {number}: '{name}' is in the splits '{splits[name]}' and '{split}'"

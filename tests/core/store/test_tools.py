@@ -139,7 +139,12 @@ def test_splits_are_read_as_they_were_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a\n", "line 1: expected two columns"), ("a\ttrain\na\tvalid\n", "line 2: 'a' is in the splits")],
+    [
+        ("a\n", "line 1: expected two columns"),
+        ("a\ttrain\na\tvalid\n", "line 2: 'a' is in the splits"),
+        ("a\ttrain\nb\tval\n", "line 2: 'b' is in the split 'val', expected train, valid, test"),
+        ("a\tTrain\n", "did you mean: train?"),
+    ],
 )
 def test_wrong_lines_of_splits_are_named(tmp_path, text, message):
     (tmp_path / "splits.tsv").write_text(text)
