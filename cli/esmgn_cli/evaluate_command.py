@@ -63,6 +63,8 @@ def proteingym(
             rows, out, about={"scored_by": scorer.described, "random_weights": list(scorer.random_parts)}
         )
         echo(f"written: {out}")
+    if all(item.problem for item in results):
+        raise typer.Exit(1)
 
 
 def _row(item: Correlation, random_parts: Sequence[str]) -> dict[str, Any]:

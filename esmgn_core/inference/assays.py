@@ -30,6 +30,14 @@ _TABLES = (".csv", ".tsv")
 _REFERENCE = "DMS_substitutions.csv"
 _COLUMNS = {"proteingym": "mutant", "mavedb": "hgvs_pro", "nn4dms": "variant"}
 
+_EXPECTED = "mutant and DMS_score, or hgvs_pro and score"
+_SCAN_WORDS = {"mutant", "mutation", "mutations", "variant", "hgvs_pro", "dms_score", "fitness"}
+"""Columns, in lower case, of tables that look like scans."""
+_SPELLED = {
+    name.lower(): name
+    for name in ("mutant", "DMS_score", "score", "hgvs_pro", "variant", "DMS_id", "target_seq")
+}
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NO_SCORE = "without a score"
 
@@ -84,13 +92,16 @@ def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
     if not folder.is_dir():
         raise RunError(f"no such folder: {folder}")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    tables = {path: kind for path in files if (kind := _kind(path))}
+    reference = reference or next((path for path in files if path.name == _REFERENCE), None)
+    kinds = {path: _kind(path) for path in files if _suffix(path) in _TABLES and path != reference}
+    tables = {path: kind for path, kind in kinds.items() if kind}
+    others = [path for path, kind in kinds.items() if not kind]
     if not tables:
         raise RunError(
             f"no mutational scan in {folder}",
-            "looked for .csv and .tsv tables with the columns mutant and DMS_score, or hgvs_pro and score",
+            f"looked for .csv and .tsv tables with the columns {_EXPECTED}",
+            *(f"{path.name} has the columns {_listed(path)}" for path in others[:3]),
         )
-    reference = reference or next((path for path in files if path.name == _REFERENCE), None)
     sequences = _reference_sequences(reference) if reference else {}
     stems = {path: path.parent.name if kind == "gb1" else _stem(path) for path, kind in tables.items()}
     num_named, num_beside = Counter(stems.values()), Counter(path.parent for path in tables)
@@ -104,7 +115,17 @@ def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
             assays.append(Assay(name, path, None, None, error.message))
         else:
             assays.append(Assay(name, path, sequence or sequences.get(stem), structure))
+    for path in others:
+        if not _SCAN_WORDS & {name.lower() for name in _columns(path)}:
+            continue
+        problem = f"not a scan: it has the columns {_listed(path)}, expected {_EXPECTED}"
+        assays.append(Assay(str(path.relative_to(folder)), path, None, None, problem))
     return assays
+
+
+def _listed(table: Path) -> str:
+    columns = _columns(table)
+    return ", ".join(columns[:6]) + ", ..." * (len(columns) > 6) if columns else "of an empty file"
 
 
 def _belongings(
@@ -171,10 +192,8 @@ def _enrichment(row: Mapping[str, str | None]) -> tuple[str, float]:
 
 
 def _kind(table: Path) -> str | None:
-    """Layout of a table by its header; ``None`` for a table of something else, or no table."""
-    if _suffix(table) not in _TABLES:
-        return None
-    columns = set(next(csv.reader(_lines(table), delimiter=_separator(table)), []))
+    """Layout of a table by its header; ``None`` for a table of something else."""
+    columns = set(_columns(table))
     if {"WT amino acid", "Position", "Mutation", "Selection Count"} <= columns:
         return "gb1"
     if "variant" in columns and "score" in columns:
@@ -184,9 +203,18 @@ def _kind(table: Path) -> str | None:
     return "mavedb" if "hgvs_pro" in columns and "score" in columns else None
 
 
+def _columns(table: Path) -> list[str]:
+    """Names of the columns without blanks around them; those of the layouts in their usual case."""
+    header = next(csv.reader(_lines(table), delimiter=_separator(table)), [])
+    return [_SPELLED.get(name.strip().lower(), name.strip()) for name in header]
+
+
 def _rows(table: Path) -> Iterator[dict[str, str | None]]:
     try:
-        yield from csv.DictReader(_lines(table), delimiter=_separator(table))
+        columns = _columns(table)
+        reader = csv.DictReader(_lines(table), fieldnames=columns, delimiter=_separator(table))
+        next(reader, None)  # the header
+        yield from reader
     except csv.Error as error:
         raise RunError(f"cannot read {table}: {error}") from error
 
@@ -227,7 +255,10 @@ def _number(text: str | None) -> float:
 
 
 def _separator(table: Path) -> str:
-    return "\t" if _suffix(table) == ".tsv" else ","
+    """What divides the columns of the header: a comma, a tab, or the semicolon of spreadsheets."""
+    header = next(_lines(table), "")
+    usual = "\t" if _suffix(table) == ".tsv" else ","
+    return max((usual, ",", "\t", ";"), key=header.count)
 
 
 def _suffix(path: Path) -> str:

@@ -87,11 +87,17 @@ def correlate(
         sum(_gain(table[number[numbering.rows[_site(change)]]], change) for change in changes)
         for changes, _ in chosen
     ]
-    value = spearman(predicted, [score for _, score in chosen]) if len(chosen) > 1 else math.nan
-    problem = "fewer than two variants to correlate" if len(chosen) < 2 else ""
-    if not problem and math.isnan(value):
+    scores = [score for _, score in chosen]
+    value, problem, notes = math.nan, "", protein.notes
+    if len(chosen) < 2:
+        problem = "fewer than two variants to correlate"
+    elif len(set(scores)) == 1 or len(set(predicted)) == 1:
         problem = "all measured scores, or all predicted ones, are equal"
-    return Correlation(assay.name, len(chosen), value, left_out, problem, protein.notes, numbering.described)
+    else:
+        value = spearman(predicted, scores)
+    if repeated := len(chosen) - len({changes for changes, _ in chosen}):
+        notes = (*notes, f"rows that repeat a variant, each of which counts: {repeated}")
+    return Correlation(assay.name, len(chosen), value, left_out, problem, notes, numbering.described)
 
 
 def _measurements(assay: Assay) -> Measurements:

@@ -330,3 +330,53 @@ def test_public_scans_run_to_a_correlation(name: str) -> None:
         assert structural.problem == ""
         # 1M40 is the mutant M182T: the 19 variants of M182 are not scored on it.
         assert structural.num_left_out == (19 if assay.name.startswith("BLAT") else 0)
+
+
+@pytest.mark.parametrize("header", ["mutant,DMS_score", "mutant , DMS_score", "Mutant,dms_score"])
+@pytest.mark.parametrize("divider", [",", ";", "\t"])
+def test_tables_of_spreadsheets_are_read(
+    header: str, divider: str, tmp_path: Path, proteins: list[Protein]
+) -> None:
+    """Semicolons and tabs in a .csv, blanks in the header, and other cases."""
+    protein = proteins[0]
+    scan(protein, tmp_path / "scan", first=1, separator=":", column="mutant", score="DMS_score")
+    table = tmp_path / "scan" / "SCAN.csv"
+    rows = table.read_text().splitlines()[1:]
+    table.write_text("\n".join(line.replace(",", divider) for line in [header, *rows]) + "\n")
+    [assay] = find_assays(tmp_path)
+    result = correlate(Oracle(), assay, max_residues=4096)
+    assert (result.problem, result.num_variants) == ("", 6)
+    assert result.spearman == pytest.approx(1)
+
+
+def test_a_table_that_looks_like_a_scan_and_is_not_one_is_named(
+    tmp_path: Path, proteins: list[Protein]
+) -> None:
+    scan(proteins[0], tmp_path / "scan", first=1, separator=":", column="mutant", score="DMS_score")
+    (tmp_path / "odd.csv").write_text("mutation,effect\nA12G,1.0\n")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    problems = {assay.name: assay.problem for assay in find_assays(tmp_path)}
+    assert problems == {
+        "SCAN": "",
+        "odd.csv": "not a scan: it has the columns mutation, effect, expected mutant and DMS_score, "
+        "or hgvs_pro and score",
+    }
+    (tmp_path / "scan" / "SCAN.csv").unlink()
+    with pytest.raises(RunError, match=r"odd\.csv has the columns mutation, effect"):
+        find_assays(tmp_path)
+
+
+def test_equal_scores_have_no_correlation_and_repeated_rows_are_counted(
+    tmp_path: Path, proteins: list[Protein]
+) -> None:
+    scan(proteins[0], tmp_path / "scan", first=1, separator=":", column="mutant", score="DMS_score")
+    table = tmp_path / "scan" / "SCAN.csv"
+    header, first, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, first, first, *rows]) + "\n")
+    [assay] = find_assays(tmp_path)
+    result = correlate(Oracle(), assay, max_residues=4096)
+    assert "rows that repeat a variant, each of which counts: 1" in result.notes
+    table.write_text("\n".join([header, *(f"{line.rpartition(',')[0]},1.0" for line in rows)]) + "\n")
+    result = correlate(Oracle(), assay, max_residues=4096)
+    assert result.problem == "all measured scores, or all predicted ones, are equal"
+    assert math.isnan(result.spearman)
