@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import gemmi
 
-from esmgn_core.alphabet import UNKNOWN, decode
+from esmgn_core.alphabet import CA, UNKNOWN, decode
 from esmgn_core.errors import StructureError
 from esmgn_core.io.alphafold_cif import read_aligned_mmcif
 from esmgn_core.io.alphafold_pdb import read_by_stride
@@ -269,13 +269,20 @@ def rows_of_protein(table: ResidueTable) -> ProteinRows:
     """The rows that are residues of the protein.
 
     Raises:
-        UnreadableError: there are none, or they are coarse-grained beads; the message says which.
+        UnreadableError: there are none, they are coarse-grained beads, or all are at one place; the message
+            says which.
     """
     rows = protein_rows(table)
     if not rows.kept.any():
         raise UnreadableError(_why_no_protein(table, rows))
     if is_coarse_grained(table, rows.kept):
         raise UnreadableError("coarse-grained beads, not atoms: CB lies far from CA, and there is no N, C, O")
+    ca = table.position[rows.kept, CA]
+    if len(ca) > 1 and (ca == ca[0]).all():
+        x, y, z = ca[0].tolist()
+        raise UnreadableError(
+            f"all {len(ca)} CA atoms are at one place ({x:g}, {y:g}, {z:g}): no coordinates"
+        )
     return rows
 
 

@@ -140,3 +140,11 @@ def test_a_table_of_atoms_with_a_column_of_another_category_is_refused():
 def test_an_atom_line_of_few_fields_is_no_pqr():
     with pytest.raises(UnreadableError):
         read_content(b"ATOM  \n" + b"ATOM        1\n" * 3, "a.pdb")
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0, 0.0), (9999.0, 9999.0, 9999.0)])
+def test_a_protein_at_one_place_has_no_coordinates(read, place):
+    """As programs write it that know a sequence and no structure."""
+    atoms = [replace(atom, position=place) for atom in chain("ALA", "GLY", "SER")]
+    for text in (pdb(atoms), cif(atoms)):
+        assert "all 3 CA atoms are at one place" in read.refuses(text)
