@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "torch_geometric", "esm", "mdtraj", "gemmi", "numpy", "rich", "safetensors"}
+HEAVY = {
+    "torch",
+    "torch_geometric",
+    "esm",
+    "mdtraj",
+    "gemmi",
+    "numpy",
+    "rich",
+    "safetensors",
+    "scipy",
+    "sklearn",
+}
 QUICK = [
     ["list"],
     ["--help"],

@@ -7,12 +7,13 @@ without a known label. Other input raises a ``ValueError``.
 
 from esmgn_core.metrics.arrays import mean_of_known
 from esmgn_core.metrics.bootstrap import Interval, interval, resamples
-from esmgn_core.metrics.correlation import grouped_spearman, pearson, spearman
-from esmgn_core.metrics.errors import accuracy, mean_absolute_error, root_mean_squared_error
+from esmgn_core.metrics.correlation import MIN_IN_GROUP, grouped_spearman, pearson, spearman
 from esmgn_core.metrics.ranking import auroc, average_precision, macro_average_precision
+from esmgn_core.metrics.regression import accuracy, mean_absolute_error, root_mean_squared_error
 from esmgn_core.metrics.sweep import Sweep, f_max
 
 __all__ = [
+    "MIN_IN_GROUP",
     "Interval",
     "Sweep",
     "accuracy",

@@ -79,6 +79,19 @@ def binary(labels: ArrayLike) -> NDArray[np.floating]:
     return array
 
 
+def multilabel(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Finite scores and :func:`binary` labels of T classes, [B, T] each.
+
+    Raises:
+        ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
+    """
+    values, truth = numbers(scores), binary(labels)
+    if values.ndim != 2 or values.shape != truth.shape:
+        raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [B, T]")
+    check_finite(values)
+    return values, truth
+
+
 def check_finite(scores: NDArray[np.floating]) -> None:
     """Raise a ``ValueError`` unless all scores are finite: a NaN would land anywhere in a ranking."""
     if not np.isfinite(scores).all():

@@ -1,13 +1,11 @@
-"""Metrics of rankings: average precision and area under the ROC curve."""
+"""Metrics of rankings: average precision and area under the ROC curve, by scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from esmgn_core.metrics.arrays import binary, check_finite, column, columns, numbers
-from esmgn_core.metrics.correlation import ranks
-from esmgn_core.metrics.sweep import Sweep
+from esmgn_core.metrics.arrays import binary, column, columns, multilabel, numbers
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -23,10 +21,18 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
     """
+    # Takes a second to import.
+    from sklearn.metrics import average_precision_score
+
     values, truth = numbers(scores), binary(labels)
     if values.ndim == 1:
         values, truth = values[:, None], column(truth)[:, None]
-    return Sweep.over(values, truth).average_precision()
+    values, truth = multilabel(values, truth)
+    known = ~np.isnan(truth)
+    if not known.any():
+        return np.nan
+    # Without a positive, scikit-learn warns.
+    return float(average_precision_score(truth[known], values[known])) if (truth[known] > 0).any() else 0.0
 
 
 def macro_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -37,10 +43,7 @@ def macro_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
     """
-    values, truth = numbers(scores), binary(labels)
-    if values.ndim != 2 or values.shape != truth.shape:
-        raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [B, T]")
-    check_finite(values)
+    values, truth = multilabel(scores, labels)
     found = [
         average_precision(values[:, number], truth[:, number])
         for number in np.flatnonzero((truth > 0).any(axis=0))
@@ -60,11 +63,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
     """
+    from sklearn.metrics import roc_auc_score
+
     values, truth = columns(scores, binary(labels))
-    positive = truth > 0
-    num_positives = int(positive.sum())
-    num_pairs = num_positives * (len(truth) - num_positives)
-    if not num_pairs:
-        return np.nan
-    won = ranks(values)[positive].sum() - num_positives * (num_positives + 1) / 2
-    return float(won / num_pairs)
+    return float(roc_auc_score(truth, values)) if 0 < truth.sum() < len(truth) else np.nan

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from esmgn_core.metrics.arrays import Floats, binary, check_finite, numbers
+from esmgn_core.metrics.arrays import Floats, multilabel
 
 Mode = Literal["distinct", "torchdrug", "cafa"]
 
@@ -78,10 +78,7 @@ class Sweep:
         Raises:
             ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
         """
-        values, truth = numbers(scores), binary(labels)
-        if values.ndim != 2 or values.shape != truth.shape:
-            raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [B, T]")
-        check_finite(values)
+        values, truth = multilabel(scores, labels)
         # Unknown pairs go to the end of their row and are then left out.
         known = ~np.isnan(truth)
         kind: Literal["stable"] | None = "stable" if mode == "torchdrug" else None

@@ -10,6 +10,7 @@ from torch import Tensor
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.graph import View
 from esmgn_core.metrics import (
+    MIN_IN_GROUP,
     grouped_spearman,
     mean_absolute_error,
     mean_of_known,
@@ -17,7 +18,6 @@ from esmgn_core.metrics import (
     root_mean_squared_error,
     spearman,
 )
-from esmgn_core.metrics.correlation import MIN_IN_GROUP
 from esmgn_downstream.head import HeadSettings, ProteinTask, known_labels
 
 
