@@ -18,10 +18,10 @@ from pathlib import Path
 
 from esmgn_core import hookimpl
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import configure, data_tables, parse_assignments
 from esmgn_core.engine.loader import ResidueSchedule, build_schedule, encoded_lengths
-from esmgn_core.engine.optim import build_optimizer
+from esmgn_core.engine.optimizer import build_optimizer
 from esmgn_core.engine.session import start_run
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
     config = composed(arguments.data, arguments.steps)
-    blueprint = draw_up(discover(), config)
+    blueprint = resolve(discover(), config)
     dataset = blueprint.dataset()
     batches(config, dataset, 100)
     loop = beside_a_run(config, blueprint, dataset)

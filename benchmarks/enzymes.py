@@ -28,7 +28,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import Predictions, score_with_intervals
@@ -128,7 +128,7 @@ def encode(dataset: Table, *, settings: list[str] | None = None, folder: Path | 
     registry = discover()
     source = EncoderFolder(folder) if folder else None
     layer = source.tables() if source else parse_assignments(["fuse.name=serial", *(settings or ())])
-    blueprint = draw_up(registry, configure(registry, [layer, {"optim": {"seq_lr_scale": 0}}]))
+    blueprint = resolve(registry, configure(registry, [layer, {"optim": {"seq_lr_scale": 0}}]))
     encoder, graph = blueprint.encoder().eval(), blueprint.graph()
     if source:
         source.fill(encoder, registry)

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch, TaskOutput
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import configure, data_tables
 from esmgn_core.draws import SeededDraws
-from esmgn_core.engine.means import Means
+from esmgn_core.engine.step import MetricAverager
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import GraphBuilder
@@ -110,7 +110,7 @@ def proteins_of(names: Sequence[str]) -> list[Protein]:
     for name in names:
         settings = {"data": {"num_proteins": 1500}} if name == "sample" else {}
         config = configure(registry, [{"seq": {"name": "onehot"}}, data_tables(registry, name), settings])
-        dataset = draw_up(registry, config).dataset()
+        dataset = resolve(registry, config).dataset()
         found += [dataset[index] for index in range(len(dataset)) if len(dataset[index]) >= 30]
     return found
 
@@ -207,13 +207,13 @@ def small(objective: str, seed: int) -> Blueprint:
         "data": {"name": "sample"},
         "train": {"seed": seed},
     }
-    return draw_up(registry, configure(registry, [tables]))
+    return resolve(registry, configure(registry, [tables]))
 
 
 @torch.no_grad()
 def questioned(step: TrainStep, seed: int, proteins: Sequence[Protein]) -> dict[str, float]:
     """Means of the loss and the metrics over held-out proteins, 48 at a time."""
-    means, ordered = Means(), sorted(proteins, key=lambda protein: protein.name)
+    means, ordered = MetricAverager(), sorted(proteins, key=lambda protein: protein.name)
     torch.manual_seed(seed)
     for first in range(0, len(ordered), 48):
         batch = ProteinBatch.from_proteins(ordered[first : first + 48])

@@ -27,7 +27,7 @@ from made_up import chain, protein
 from torch import Tensor
 
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
@@ -100,7 +100,7 @@ def pass_through(arguments: argparse.Namespace) -> None:
     registry = discover()
     struct, fuse = pair.split("+")
     tables = {"seq": {"name": "esm2_tiny"}, "struct": {"name": struct}, "fuse": {"name": fuse}}
-    blueprint = draw_up(registry, configure(registry, [tables]))
+    blueprint = resolve(registry, configure(registry, [tables]))
     encoder, build_graph = blueprint.encoder(), blueprint.graph()
     ca = torch.load(coordinates)
     limit(arguments.seconds, arguments.memory)

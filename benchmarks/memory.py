@@ -16,7 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.blocks import recompute_activations
@@ -47,7 +47,7 @@ class Case:
             "data": {"name": "sample", "num_proteins": 300, "min_length": 100},
             "train": {"proteins_per_batch": self.proteins},
         }
-        return draw_up(discover(), configure(discover(), [tables, parse_assignments(list(self.sets))]))
+        return resolve(discover(), configure(discover(), [tables, parse_assignments(list(self.sets))]))
 
 
 CASES = (

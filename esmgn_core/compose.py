@@ -134,7 +134,7 @@ class Blueprint:
         return self.config.model_copy(update=tables)
 
 
-def draw_up(registry: Registry, config: RunConfig) -> Blueprint:
+def resolve(registry: Registry, config: RunConfig) -> Blueprint:
     """Load the classes a configuration names and check their settings.
 
     Raises:

@@ -141,9 +141,9 @@ def _refuse_with_resume(config: Path | None, given: dict[str, object]) -> None:
 def _print_checked(registry: Registry, config: RunConfig) -> None:
     import tomli_w
 
-    from esmgn_core.compose import draw_up
+    from esmgn_core.compose import resolve
 
-    resolved = draw_up(registry, config).resolved()
+    resolved = resolve(registry, config).resolved()
     block(tomli_w.dumps(resolved.model_dump(mode="json", exclude_none=True)))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.download import no_connections, offline
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.distributed import autocast_dtype, pick_device
@@ -103,7 +103,7 @@ def check_run(
     Raises:
         EsmgnError: names or settings are wrong, so that nothing further can be checked.
     """
-    blueprint, found = draw_up(registry, config), Checkup()
+    blueprint, found = resolve(registry, config), Checkup()
     behaviour = f"; the original's behaviour: {originals}" if (originals := _originals(blueprint)) else ""
     found.fine.append(f"settings: every name and value is valid{behaviour}")
     found.tried(lambda: _device(config, machine))

@@ -11,9 +11,9 @@ from esmgn_core.compose import build_component
 from esmgn_core.configure import Tables, component_settings, configure, read_run_file
 from esmgn_core.engine.provenance import encoder_changes
 from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.state import fill_encoder, load_weights
 from esmgn_core.errors import WeightsError
 from esmgn_core.model import JointEncoder
+from esmgn_core.model_tensors import fill_encoder, load_weights
 from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind

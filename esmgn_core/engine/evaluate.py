@@ -16,10 +16,10 @@ from torch import Tensor
 from esmgn_core.batch import TaskOutput
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.held_out import HeldOut
-from esmgn_core.engine.means import Means
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.shortage import shortages_of
 from esmgn_core.engine.state import Progress, load_best
+from esmgn_core.engine.step import MetricAverager
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.metrics import interval, resamples
@@ -76,9 +76,9 @@ class Predictions:
 
 def evaluate(
     step: TrainStep, task: DownstreamTask | None, held_out: Iterable[HeldOut], world: World
-) -> tuple[Means, dict[str, float]]:
+) -> tuple[MetricAverager, dict[str, float]]:
     """This process's losses of held-out proteins, and the scores of a downstream task, of all of them."""
-    means = Means()
+    means = MetricAverager()
     if task is not None:
         outputs, found, _ = predict_proteins(step, task, held_out, world)
         for output in outputs:

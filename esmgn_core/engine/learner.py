@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.distributed.tensor import DTensor
 
-from esmgn_core.engine.average import Average
-from esmgn_core.engine.optim import build_optimizer
-from esmgn_core.engine.rates import LearningRate
+from esmgn_core.engine.optimizer import Average, LearningRate, build_optimizer
 from esmgn_core.model import TrainStep
 from esmgn_core.settings import OptimTable
 

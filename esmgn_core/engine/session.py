@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import REFERENCE, Tables, check_tables, configure, read_run_file
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
@@ -32,7 +32,7 @@ from esmgn_core.engine.planned import check_planned
 from esmgn_core.engine.provenance import changes_since, data_fingerprint
 from esmgn_core.engine.run_folder import RunFolder, environment
 from esmgn_core.engine.sharding import is_sharded, shard
-from esmgn_core.engine.shortage import Pieces, ShortageError
+from esmgn_core.engine.shortage import MicrobatchSplit, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
@@ -82,7 +82,7 @@ def start_run(
     if out is not None and out.exists():
         RunFolder.check_empty(out)
     source = EncoderFolder(init) if init else None
-    return _run(draw_up(registry, config), registry, out=out, resume=None, init=source)
+    return _run(resolve(registry, config), registry, out=out, resume=None, init=source)
 
 
 def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
@@ -110,7 +110,7 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
             )
     tables, remarks = _recorded_tables(run)
     config = configure(registry, [tables, changes], [str(run.config), "--set"])
-    return _run(draw_up(registry, config), registry, out=None, resume=run, init=None, remarks=remarks)
+    return _run(resolve(registry, config), registry, out=None, resume=run, init=None, remarks=remarks)
 
 
 def _recorded_tables(run: RunFolder) -> tuple[Tables, list[str]]:
@@ -174,7 +174,7 @@ def _run(
         remarks += records.changes()
         _check_fits(run, progress, schedule, remarks)
         records.begin(progress.step, schedule.num_steps, kept)
-        pieces = Pieces(run, progress.pieces)
+        pieces = MicrobatchSplit(run, progress.pieces)
         pieces.load_recorded()
         progress.pieces = pieces.number
         observers = Observers(registry.manager.hook, run, world.is_main)

@@ -76,7 +76,7 @@ def shortages_of(batch: ProteinBatch) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Pieces:
+class MicrobatchSplit:
     """How finely passes are cut, for want of memory: into ``number`` pieces, a power of two.
 
     A shortage is recorded in the run folder, so that a run of several processes, which cannot go

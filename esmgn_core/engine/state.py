@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from esmgn_core.engine.checkpoints import (
@@ -36,9 +34,9 @@ from esmgn_core.engine.sharding import (
 from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.machine.files import write_errors, written_atomically
 from esmgn_core.model import JointEncoder, TrainStep
+from esmgn_core.model_tensors import SEQUENCE, fill_encoder, load_weights, write_tensors
 
 _MODEL = "model.safetensors"
-_SEQUENCE = "sequence."
 _SHARDS = "shards"
 _STATE = "state.pt"
 
@@ -75,7 +73,7 @@ def encoder_tensors(encoder: JointEncoder, state: Mapping[str, Tensor] | None = 
 
 
 def _separate(encoder: JointEncoder, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    skip = _SEQUENCE if _in_weights_file(encoder) else None
+    skip = SEQUENCE if _in_weights_file(encoder) else None
     seen: set[tuple[int, torch.Size]] = set()
     tensors = {}
     for name, tensor in state.items():
@@ -90,62 +88,6 @@ def _separate(encoder: JointEncoder, state: Mapping[str, Tensor]) -> dict[str, T
 
 def _in_weights_file(encoder: JointEncoder) -> bool:
     return encoder.sequence_frozen and getattr(encoder.sequence, "weights_sha256", None) is not None
-
-
-def load_encoder(encoder: JointEncoder, path: Path) -> None:
-    """Fill the encoder from a ``model.safetensors``.
-
-    Raises:
-        WeightsError: the file is missing or damaged, or its tensors do not fit; the first
-            differences are named.
-    """
-    fill_encoder(encoder, load_weights(path), origin=str(path))
-
-
-def fill_encoder(encoder: JointEncoder, tensors: Mapping[str, Tensor], *, origin: str) -> None:
-    """Fill the encoder with tensors by its names.
-
-    Those of a sequence encoder that came from a weights file may be missing. Where they are given
-    and differ from that file's, the encoder no longer counts as one that came from it.
-
-    Raises:
-        WeightsError: the tensors do not fit; the first differences are named.
-    """
-    expected = encoder.state_dict()
-    given = any(name.startswith(_SEQUENCE) for name in tensors)
-    from_file = getattr(encoder.sequence, "weights_sha256", None) is not None
-    if from_file and not given:
-        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_SEQUENCE)}
-    problems = [f"missing: {name}" for name in expected.keys() - tensors.keys()]
-    problems += [f"unexpected: {name}" for name in tensors.keys() - expected.keys()]
-    problems += [
-        f"shape of {name}: {list(tensors[name].shape)} in the file, {list(tensor.shape)} in the model"
-        for name, tensor in expected.items()
-        if name in tensors and tensors[name].shape != tensor.shape
-    ]
-    if problems:
-        more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
-        raise WeightsError(f"{origin} does not fit the model", *sorted(problems)[:5], *more)
-    if from_file and not _same_sequence(expected, tensors):
-        encoder.sequence.weights_sha256 = None  # type: ignore[attr-defined]  # it has one: from_file
-    encoder.load_state_dict(tensors, strict=False)
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` file, on the CPU.
-
-    Raises:
-        WeightsError: the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot read {path}: {error}") from error
-
-
-def _same_sequence(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
-    names = [name for name in expected if name.startswith(_SEQUENCE)]
-    return all(torch.equal(expected[name].cpu(), tensors[name]) for name in names)
 
 
 def load_best(run: RunFolder, step: TrainStep) -> None:
@@ -295,23 +237,14 @@ class Checkpoints:
             raise RunError(
                 f"{folder} was not written with train.strategy=fsdp", "resume it with train.strategy=ddp"
             )
-        load_encoder(step.encoder, folder / _MODEL)
+        fill_encoder(step.encoder, load_weights(folder / _MODEL), origin=str(folder / _MODEL))
         _task(step).load_state_dict(state["task"])
         self.learner.optimizer.load_state_dict(state["optimizer"])
         self.learner.load_state_dict(state["learner"])
         self.learner.load_averages(state["averages"])
 
     def _in_file(self) -> str | None:
-        return f"encoder.{_SEQUENCE}" if _in_weights_file(self.learner.step.encoder) else None
-
-
-def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a ``.safetensors`` file."""
-    path.touch()
-    mode = path.stat().st_mode
-    save_file(tensors, path, metadata)
-    # safetensors writes files that only their owner may read.
-    path.chmod(mode)
+        return f"encoder.{SEQUENCE}" if _in_weights_file(self.learner.step.encoder) else None
 
 
 def _task(step: TrainStep) -> nn.Module:

@@ -18,15 +18,14 @@ from esmgn_core.engine.held_out import HeldOutPasses
 from esmgn_core.engine.interruption import Interruption, received_by_any
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import Schedule, seed_step
-from esmgn_core.engine.means import Means
+from esmgn_core.engine.memory import balance, usage
 from esmgn_core.engine.observers import Observers
-from esmgn_core.engine.passes import Passes
 from esmgn_core.engine.reader import Loaded, Reader, Unreadable
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.selection import Selection
-from esmgn_core.engine.shortage import Pieces, ShortageError
+from esmgn_core.engine.shortage import MicrobatchSplit, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
-from esmgn_core.engine.usage import balance, usage
+from esmgn_core.engine.step import MetricAverager, Passes
 from esmgn_core.errors import EsmgnError, RunError, WriteError, without_exits
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.model import TrainStep
@@ -68,12 +67,12 @@ class Trainer:
     _reader: Reader = field(init=False)
     _held_out: HeldOutPasses = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
-    _trained_on: Means = field(init=False, default_factory=Means)
+    _trained_on: MetricAverager = field(init=False, default_factory=MetricAverager)
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.dataset, self.train.workers, self._unreadable, self.observers.notice)
         self._held_out = HeldOutPasses(self._reader, self.learner.step, self.train, self.world)
-        pieces = Pieces(self.run, key="valid_pieces")
+        pieces = MicrobatchSplit(self.run, key="valid_pieces")
         pieces.load_recorded()
         self._held_out.pieces = pieces.number
         self._passes = Passes(self.learner, self.world)
@@ -172,7 +171,7 @@ class Trainer:
         )
 
     def _cut_passes(self, number: int, shortage: ShortageError) -> None:
-        pieces = Pieces(self.run, self.progress.pieces)
+        pieces = MicrobatchSplit(self.run, self.progress.pieces)
         self.observers.notice(pieces.halve(number, shortage, alone=self.world.size == 1))
         self.progress.pieces = pieces.number
 
@@ -183,7 +182,7 @@ class Trainer:
                 return work()
             except ShortageError as error:
                 shortage = error.with_traceback(None)  # which keeps the tensors of the failed pass
-            pieces = Pieces(self.run, self._held_out.pieces, "valid_pieces")
+            pieces = MicrobatchSplit(self.run, self._held_out.pieces, "valid_pieces")
             alone = self.world.size == 1
             self.observers.notice(pieces.halve(self.progress.step - 1, shortage, alone=alone))
             self._held_out.pieces = pieces.number
@@ -221,7 +220,7 @@ class Trainer:
     ) -> tuple[dict[str, float], dict[str, float]] | ShortageError:
         self._passes.begin()
         seed_step(self.train.seed, number, self.world.rank)
-        means, num_residues, waiting, working = Means(), 0, 0.0, 0.0
+        means, num_residues, waiting, working = MetricAverager(), 0, 0.0, 0.0
         names: list[str] = []
         rate, last = self.learner.start(number), False
         while not last:
@@ -259,7 +258,7 @@ class Trainer:
         return {f"busy_{rank}": seconds * (rank == self.world.rank) for rank in range(self.world.size)}
 
     def _validate(self, train_means: Mapping[str, float]) -> dict[str, float]:
-        """Means and scores over the held-out proteins; keeps the model if it is the best so far.
+        """MetricAverager and scores over the held-out proteins; keeps the model if it is the best so far.
 
         The deciding score of a downstream task says which is best, else the loss; without held-out
         proteins the loss of the training step. A value that is not finite is never the best; if no

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.compose import Blueprint, build_component, draw_up
+from esmgn_core.compose import Blueprint, build_component, resolve
 from esmgn_core.configure import configure, read_run_file
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.state import load_weights
 from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.machine.gpu import suggested_encoder
+from esmgn_core.model_tensors import load_weights
 from esmgn_core.protocols import LanguageModel, ResidueTypeHead
 from esmgn_core.registry import Registry, discover
 from esmgn_core.spec import Kind
@@ -137,7 +137,7 @@ def pretext_task(model: Model, registry: Registry) -> nn.Module | None:
 
 def run_blueprint(folder: EncoderFolder, registry: Registry) -> Blueprint:
     """The whole run of a folder, with its task."""
-    return draw_up(registry, configure(registry, [read_run_file(folder.config)], [str(folder.config)]))
+    return resolve(registry, configure(registry, [read_run_file(folder.config)], [str(folder.config)]))
 
 
 def fill_task(task: nn.Module, run: RunFolder) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import esmgn_core
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import Tables, configure, parse_assignments
 from esmgn_core.engine.distributed import pick_device
 from esmgn_core.engine.encoder_folder import ENCODER_KINDS, EncoderFolder
@@ -286,7 +286,7 @@ def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPla
     else:
         layers, origins = [_checked_names(name.names)], [""]
     changes = parse_assignments(name.changes)
-    blueprint = draw_up(registry, configure(registry, [*layers, changes], [*origins, "--set"]))
+    blueprint = resolve(registry, configure(registry, [*layers, changes], [*origins, "--set"]))
     return ModelPlan(name, blueprint, folder, registry)
 
 

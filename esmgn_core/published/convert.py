@@ -16,9 +16,9 @@ from torch import Tensor
 from esmgn_core.configure import component_settings, configure
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.state import load_weights, write_tensors
 from esmgn_core.errors import WeightsError
 from esmgn_core.machine.files import write_errors, written_atomically
+from esmgn_core.model_tensors import load_weights, write_tensors
 from esmgn_core.published.entries import MAPPING, SEQUENCE, Layout, Model
 from esmgn_core.published.naming import published_name, to_ours, to_published
 from esmgn_core.published.read import Content, check, read_published

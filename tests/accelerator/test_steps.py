@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import configure
 from esmgn_core.draws import SeededDraws
 from esmgn_core.inference.model import ModelName, load_model
@@ -30,7 +30,7 @@ def blueprint(**tables: dict[str, object]) -> Blueprint:
     stack = {kind.value: {"name": name, **tables.pop(kind.value, {})} for kind, name in USUAL.items()}
     for kind in USUAL:
         stack[kind.value] = SMALL.get((kind, stack[kind.value]["name"]), {}) | stack[kind.value]
-    return draw_up(REGISTRY, configure(REGISTRY, [stack, tables]))
+    return resolve(REGISTRY, configure(REGISTRY, [stack, tables]))
 
 
 def check_training(plan: Blueprint) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
@@ -106,7 +106,7 @@ def test_the_readout_that_is_set_is_the_one_applied(kind, name, readout):
         "fuse": {"name": "serial"},
         str(kind): {"name": name, **SMALL.get((kind, name), {}), "readout": readout},
     }
-    composed = draw_up(REGISTRY, configure(REGISTRY, [tables]))
+    composed = resolve(REGISTRY, configure(REGISTRY, [tables]))
     encoder, batch = composed.encoder().eval(), example_batch()
     graph = composed.graph()(batch)
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_cross_fusion_drops_attention_in_training_alone():
             "struct": {"name": "gearnet", **SMALL[Kind.STRUCT, "gearnet"]},
             "fuse": {"name": "cross", **SMALL[Kind.FUSE, "cross"], "dropout": dropout},
         }
-        composed = draw_up(REGISTRY, configure(REGISTRY, [tables]))
+        composed = resolve(REGISTRY, configure(REGISTRY, [tables]))
         encoder, batch = composed.encoder().eval(), example_batch()
         graph = composed.graph()(batch)
         with torch.no_grad():

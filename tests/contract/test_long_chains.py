@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import configure
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.registry import discover
@@ -46,7 +46,7 @@ def blueprint(struct: str, fuse: str) -> Blueprint:
         "struct": {"name": struct, **SMALL.get(struct, {"hidden_dim": 8, "num_layers": 1})},
         "fuse": {"name": fuse, **({"cross_dim": 16} if fuse == "cross" else {})},
     }
-    return draw_up(REGISTRY, configure(REGISTRY, [tables]))
+    return resolve(REGISTRY, configure(REGISTRY, [tables]))
 
 
 @functools.cache

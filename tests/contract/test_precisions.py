@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure
 from esmgn_core.engine.loader import MicroBatch
 from esmgn_core.model import TrainStep
@@ -38,7 +38,7 @@ def train_step(seq: str, struct: str, fuse: str, **changes: object) -> None:
         "fuse": {"name": fuse, **SMALL.get((Kind.FUSE, fuse), {})},
         "pretext": {"name": "residue_type"},
     }
-    composed, batch = draw_up(REGISTRY, configure(REGISTRY, [tables])), example_batch()
+    composed, batch = resolve(REGISTRY, configure(REGISTRY, [tables])), example_batch()
     draws = MicroBatch(tuple(range(len(batch))), tuple(range(len(batch)))).draws(0, 0)
     for precision in PRECISIONS:
         encoder = composed.encoder()
@@ -71,7 +71,7 @@ def composed_width(seq: str) -> int:
         "seq": {"name": seq, **SMALL.get((Kind.SEQ, seq), {})},
         "struct": {"name": "gearnet", **SMALL[Kind.STRUCT, "gearnet"]},
     }
-    return int(draw_up(REGISTRY, configure(REGISTRY, [tables])).encoder().sequence.output_dim)
+    return int(resolve(REGISTRY, configure(REGISTRY, [tables])).encoder().sequence.output_dim)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

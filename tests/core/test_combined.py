@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import Tables, check_tables, configure, parse_assignments
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.means import Means
+from esmgn_core.engine.step import MetricAverager
 from esmgn_core.errors import EsmgnError, SettingsError, UnknownComponentError
 from esmgn_core.graph import View
 from esmgn_core.registry import discover
@@ -34,7 +34,7 @@ def task(name: str, *assignments: str) -> Any:
     """A task with fixed weights of its heads."""
     config = configured({"pretext": {"name": name}}, parse_assignments(assignments))
     torch.manual_seed(0)
-    built = draw_up(discover(), config).task(example_encoder().output_dim)
+    built = resolve(discover(), config).task(example_encoder().output_dim)
     with torch.no_grad():
         for parameter in built.parameters():  # type: ignore[attr-defined]
             parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).view_as(parameter))
@@ -87,7 +87,7 @@ def test_the_loss_is_the_weighted_sum_of_the_parts_losses() -> None:
 def test_means_of_parts_run_over_their_own_predictions() -> None:
     """Two batches whose parts differ in the number of predictions give the means of all predictions."""
     subject = task(BOTH, "pretext.weights.distance=0.1")
-    means, sums = Means(), {"residue_type": [0.0, 0], "distance": [0.0, 0]}
+    means, sums = MetricAverager(), {"residue_type": [0.0, 0], "distance": [0.0, 0]}
     for step in range(2):
         batch = example_batch() if step else example_batch().select(example_batch().protein_index != 2)
         made = subject.views(batch, ExampleGraph(), SeededDraws(1, step, range(len(batch))))
@@ -116,23 +116,23 @@ def test_the_resolved_run_file_gives_the_same_run_again() -> None:
         {"pretext": {"name": BOTH}},
         parse_assignments(["pretext.distance.num_samples=3", "pretext.weights.distance=2"]),
     )
-    resolved = draw_up(discover(), config).resolved()
+    resolved = resolve(discover(), config).resolved()
     table = resolved.pretext.model_dump()
     assert table["weights"] == {"residue_type": 1.0, "distance": 2.0}
     assert table["distance"]["num_samples"] == 3
     assert table["residue_type"]["mask_rate"] == 0.15
     tables = check_tables(resolved.model_dump(mode="json", exclude_none=True), origin="config.toml")
-    assert draw_up(discover(), configure(discover(), [tables])).resolved() == resolved
+    assert resolve(discover(), configure(discover(), [tables])).resolved() == resolved
 
 
 def test_naming_a_combination_drops_what_was_set_for_one_task() -> None:
     config = configured({"pretext": {"name": "distance", "num_samples": 3}}, {"pretext": {"name": BOTH}})
-    assert draw_up(discover(), config).resolved().pretext.model_dump()["distance"]["num_samples"] == 256
+    assert resolve(discover(), config).resolved().pretext.model_dump()["distance"]["num_samples"] == 256
 
 
 def message(*layers: Tables) -> str:
     with pytest.raises(EsmgnError) as caught:
-        draw_up(discover(), configured(*layers))
+        resolve(discover(), configured(*layers))
     assert isinstance(caught.value, SettingsError | UnknownComponentError)
     return str(caught.value)
 

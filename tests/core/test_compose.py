@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from esmgn_core.compose import Blueprint, build_component, draw_up
+from esmgn_core.compose import Blueprint, build_component, resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.errors import PluginError
 from esmgn_core.registry import discover
@@ -61,7 +61,7 @@ def test_what_a_component_lacks_is_named(component: type, message: str) -> None:
 
 def blueprint(**parts: Any) -> Blueprint:
     small = ["seq.name=esm2_tiny", "struct.hidden_dim=8", "struct.num_layers=1", "data.num_proteins=2"]
-    drawn = draw_up(discover(), configure(discover(), [parse_assignments(small)]))
+    drawn = resolve(discover(), configure(discover(), [parse_assignments(small)]))
     return Blueprint(drawn.config, {**drawn.parts, **parts})
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import MASKED
 from esmgn_core.batch import Encoding, ProteinBatch
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.errors import SettingsError
 from esmgn_core.feature_cache import CachedEncoder, FeatureCache, state_sha256
 from esmgn_core.registry import discover
@@ -308,7 +308,7 @@ def test_each_window_setting_has_its_own_cache(tmp_path: Path) -> None:
         ("length.policy=window", "length.max_residues=48", "length.overlap=16"),
     ):
         torch.manual_seed(0)
-        encoder = draw_up(registry, small_config(*changes)).encoder().freeze_sequence()
+        encoder = resolve(registry, small_config(*changes)).encoder().freeze_sequence()
         folders.append(encoder.keep_features(CacheTable(features="fp32", path=tmp_path)).folder)
     assert len(set(folders)) == 4
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.errors import RunError
 from esmgn_core.length import LengthPolicy, windows_of
@@ -169,7 +169,7 @@ def test_windows_cover_everything_and_share_enough(length: int, overlap: int) ->
 
 def joint(*assignments: str) -> tuple[JointEncoder, GraphBuilder]:
     tables = parse_assignments(["struct.num_layers=1", "struct.hidden_dim=8", *assignments])
-    blueprint = draw_up(discover(), configure(discover(), [{"seq": {"name": "esm2_tiny"}}, tables]))
+    blueprint = resolve(discover(), configure(discover(), [{"seq": {"name": "esm2_tiny"}}, tables]))
     return blueprint.encoder().eval(), blueprint.graph()
 
 

@@ -15,7 +15,7 @@ from esm.pretrained import load_model_and_alphabet_core
 from safetensors.torch import load_file
 from torch import Tensor
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.errors import EsmgnError, RunError, WeightsError, WriteError
@@ -75,7 +75,7 @@ def built(folder: Path, **changes: dict[str, Any]) -> JointEncoder:
     """The encoder that a run from this folder starts with."""
     source = EncoderFolder(folder)
     config = configure(discover(), [source.tables(), changes])
-    encoder = draw_up(discover(), config).encoder()
+    encoder = resolve(discover(), config).encoder()
     source.fill(encoder, discover())
     return encoder.eval()
 
@@ -138,7 +138,7 @@ def test_the_official_tensors_are_those_of_the_full_encoder() -> None:
         "struct": {"name": "gearnet"},
     }
     with torch.device("meta"):
-        encoder = draw_up(discover(), configure(discover(), [tables])).encoder()
+        encoder = resolve(discover(), configure(discover(), [tables])).encoder()
     ours = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
     entries = OFFICIAL.entries().items()
     assert ours == {own: entry.shape for name, entry in entries if (own := our_name(OFFICIAL.layout, name))}
@@ -159,7 +159,7 @@ def test_the_fusions_have_the_parameters_of_the_original(fuse: str, total: int) 
         "fuse": {"name": fuse},
     }
     with torch.device("meta"):
-        encoder = draw_up(discover(), configure(discover(), [tables])).encoder()
+        encoder = resolve(discover(), configure(discover(), [tables])).encoder()
     contact_head = ESM2_650M.num_layers * ESM2_650M.attention_heads + 1
     assert sum(parameter.numel() for parameter in encoder.parameters()) + contact_head == total
 

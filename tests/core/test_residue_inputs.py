@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.compose import Blueprint, draw_up
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.errors import DataError
 from esmgn_core.registry import discover
@@ -43,7 +43,7 @@ def blueprint(struct: str, *inputs: str, fuse: str = "serial") -> Blueprint:
     changes = parse_assignments(
         [f"struct.name={struct}", "seq.name=esm2_tiny", f"fuse.name={fuse}", f"inputs.residue=[{names}]"]
     )
-    return draw_up(registry, configure(registry, [changes]))
+    return resolve(registry, configure(registry, [changes]))
 
 
 def test_columns_are_states_and_numbers_with_a_mark_where_they_are_known():

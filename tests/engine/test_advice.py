@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings, fewest_proteins
 from esmgn_core.engine.loader import ProteinSchedule
@@ -44,7 +44,7 @@ def test_passes_that_were_cut_for_want_of_memory_count_as_cut() -> None:
 
 def warned(world_size: int, *sets: str) -> list[str]:
     config = small_config("data.num_proteins=40", *sets)
-    blueprint = draw_up(discover(), config)
+    blueprint = resolve(discover(), config)
     dataset = blueprint.dataset()
     settings = config.train
     made = ProteinSchedule(range(32), group_size=1, settings=settings, world_size=world_size)
@@ -90,8 +90,8 @@ def test_a_run_warns_when_it_starts(start: Start, monkeypatch: pytest.MonkeyPatc
 def test_cdconv_is_warned_of_for_tasks_on_residues_and_edges(task: tuple[str, str], texts: list[str]) -> None:
     kind, name = task
     tables = {"struct": {"name": "cdconv"}, kind: {"name": name}}
-    found = component_warnings(draw_up(discover(), configure(discover(), [tables, parse_assignments([])])))
+    found = component_warnings(resolve(discover(), configure(discover(), [tables, parse_assignments([])])))
     assert len(found) == len(texts)
     assert all(text in warning for text, warning in zip(texts, found, strict=True))
     tables["struct"] = {"name": "gearnet"}
-    assert component_warnings(draw_up(discover(), configure(discover(), [tables]))) == []
+    assert component_warnings(resolve(discover(), configure(discover(), [tables]))) == []

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from safetensors.torch import load_file
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure, parse_assignments, read_run_file
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
@@ -106,10 +106,10 @@ def test_scores_are_those_of_the_predictions_in_the_folder(run: Run) -> None:
 def assembled(outcome: Outcome) -> tuple[TrainStep, Any]:
     """Encoder and task as everybody else has to put them together: from the files of the folder."""
     folder, registry = EncoderFolder(outcome.run.path), discover()
-    blueprint = draw_up(registry, configure(registry, [folder.tables()]))
+    blueprint = resolve(registry, configure(registry, [folder.tables()]))
     encoder: JointEncoder = blueprint.encoder()
     folder.fill(encoder, registry)
-    whole = draw_up(registry, configure(registry, [read_run_file(outcome.run.config)]))
+    whole = resolve(registry, configure(registry, [read_run_file(outcome.run.config)]))
     names = json.loads(outcome.run.labels.read_text())["labels"]
     task = whole.build(Kind.DOWNSTREAM, encoder_dim=encoder.output_dim, num_targets=len(names))
     task.load_state_dict(load_file(outcome.run.task))

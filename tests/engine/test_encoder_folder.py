@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.session import resume_run
-from esmgn_core.engine.state import encoder_tensors, write_tensors
+from esmgn_core.engine.state import encoder_tensors
 from esmgn_core.errors import WeightsError
 from esmgn_core.model import JointEncoder
+from esmgn_core.model_tensors import write_tensors
 from esmgn_core.published.convert import export_folder, import_file
 from esmgn_core.registry import discover
 
@@ -40,7 +41,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fused(*changes: str) -> JointEncoder:
-    return draw_up(discover(), small_config(*changes)).encoder()
+    return resolve(discover(), small_config(*changes)).encoder()
 
 
 def test_a_run_starts_from_the_encoder_of_another(start: Start) -> None:
@@ -142,7 +143,7 @@ def test_an_encoder_that_does_not_fit_is_refused_before_a_folder_is_made(
 
 def test_tied_weights_are_written_twice(tmp_path: Path) -> None:
     """safetensors refuses tensors that share memory, as an encoder's embedding and output layer may."""
-    encoder = draw_up(discover(), small_config()).encoder()
+    encoder = resolve(discover(), small_config()).encoder()
     sequence = encoder.get_submodule("sequence")
     first = torch.nn.Linear(3, 2, bias=False)
     second = torch.nn.Linear(3, 2, bias=False)

@@ -9,13 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure
-from esmgn_core.engine.average import Average
 from esmgn_core.engine.distributed import autocast_dtype, numerics
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.lora import add_adapters, merged
-from esmgn_core.engine.optim import build_optimizer
+from esmgn_core.engine.optimizer import Average, build_optimizer
 from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import RunError, SettingsError
 from esmgn_core.model import TrainStep
@@ -39,7 +38,7 @@ EVERYTHING = (
 
 
 def train_step(*changes: str) -> TrainStep:
-    blueprint = draw_up(discover(), small_config(*changes))
+    blueprint = resolve(discover(), small_config(*changes))
     encoder = blueprint.encoder()
     return TrainStep(encoder, blueprint.task(encoder.output_dim), blueprint.graph())
 
@@ -171,7 +170,7 @@ def test_every_adapter_takes_part_in_the_loss() -> None:
     from esmgn_core.batch import ProteinBatch
     from esmgn_core.draws import SeededDraws
 
-    dataset = draw_up(discover(), small_config()).dataset()
+    dataset = resolve(discover(), small_config()).dataset()
     batch = ProteinBatch.from_proteins([dataset[0], dataset[1]])
     step(batch, SeededDraws(0, 0, [0, 1])).loss.backward()
     ups = {n: p for n, p in step.encoder.sequence.named_parameters() if "lora_B" in n}  # type: ignore[attr-defined]

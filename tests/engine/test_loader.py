@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.held_out import HeldOutPasses, held_out_batches
@@ -235,7 +235,7 @@ def test_validation_draws_are_those_of_no_training_step(start: Start) -> None:
     """The same at every validation, and unlike those that a protein gets in training."""
     train = TrainTable(proteins_per_batch=4)
     run = start("train.max_steps=1")
-    dataset = draw_up(discover(), small_config()).dataset()
+    dataset = resolve(discover(), small_config()).dataset()
     reader = Reader(dataset, 0, lambda _: None, lambda _: None)
     step = cast(Any, SimpleNamespace(parameters=lambda: iter(())))
     passes = HeldOutPasses(reader, step, train, World(torch.device("cpu")))

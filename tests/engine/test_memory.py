@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.engine.memory import estimate_memory, parameter_memory
 from esmgn_core.model import TrainStep
 from esmgn_core.registry import discover
@@ -23,7 +23,7 @@ def test_parameters_gradients_and_adam_are_counted_exactly() -> None:
 
 
 def test_activations_grow_with_residues_and_nothing_is_changed() -> None:
-    blueprint = draw_up(discover(), small_config("data.num_proteins=4"))
+    blueprint = resolve(discover(), small_config("data.num_proteins=4"))
     encoder = blueprint.encoder()
     step = TrainStep(encoder, blueprint.task(encoder.output_dim), blueprint.graph()).train()
     dataset = blueprint.dataset()

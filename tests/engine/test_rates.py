@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from esmgn_core.engine.rates import LearningRate, Plateau
+from esmgn_core.engine.optimizer import LearningRate, Plateau
 from esmgn_core.settings import OptimTable
 
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from esmgn_core import hookimpl
 from esmgn_core.configure import configure, read_run_file
 from esmgn_core.engine import train as train_module
-from esmgn_core.engine.means import Means
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import resume_run, start_run
+from esmgn_core.engine.step import MetricAverager
 from esmgn_core.errors import RunError, SettingsError, WeightsError
 from esmgn_core.registry import discover
 
@@ -115,8 +115,8 @@ def test_a_validation_loss_over_nothing_is_never_the_best(
 ) -> None:
     """Where no validation protein has a question, the loss would be a perfect 0."""
 
-    def nothing(*_: object) -> tuple[Means, dict[str, float]]:
-        return Means(), {}
+    def nothing(*_: object) -> tuple[MetricAverager, dict[str, float]]:
+        return MetricAverager(), {}
 
     monkeypatch.setattr("esmgn_core.engine.train.evaluate", nothing)
     outcome = start("train.epochs=2")

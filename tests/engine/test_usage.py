@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from esmgn_core.engine.usage import balance
+from esmgn_core.engine.memory import balance
 
 
 def test_the_slowest_process_is_named_with_what_it_costs_the_others() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from esmgn_core.alphabet import AMINO_ACIDS, NUM_RESIDUE_FEATURES
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import configure
 from esmgn_core.draws import SeededDraws
 from esmgn_core.model import SequenceOnce
@@ -29,7 +29,7 @@ def encoder_of(fusion):
         "struct": {"name": "gearnet", "hidden_dim": 8, "num_layers": 2},
         "fuse": {"name": fusion, **({"cross_dim": 16, "attention_heads": 2} if fusion == "cross" else {})},
     }
-    blueprint = draw_up(discover(), configure(discover(), [tables]))
+    blueprint = resolve(discover(), configure(discover(), [tables]))
     return blueprint.encoder().eval(), blueprint.graph()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tomli_w
 
-from esmgn_core.compose import draw_up
+from esmgn_core.compose import resolve
 from esmgn_core.configure import check_tables, configure, parse_assignments
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import discover
@@ -13,7 +13,7 @@ from esmgn_core.registry import discover
 
 def resolved(*layers):
     registry = discover()
-    config = draw_up(registry, configure(registry, list(layers))).resolved()
+    config = resolve(registry, configure(registry, list(layers))).resolved()
     return config.model_dump(mode="json", exclude_none=True)
 
 
