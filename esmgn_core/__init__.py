@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from esmgn_core.errors import EsmgnError
 from esmgn_core.hooks import hookimpl
 from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.version import __version__
 
 if TYPE_CHECKING:
     from esmgn_core.inference.model import Model
-
-__version__ = "0.1.0"
 
 __all__ = ["ComponentSpec", "EsmgnError", "Kind", "__version__", "hookimpl", "load"]
 

@@ -33,6 +33,7 @@ LIGHT = {
             "spec",
             "splits",
             "text",
+            "version",
         )
     ),
 }

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-import esmgn_core
 from esmgn_cli import (
     check_command,
     data_command,
@@ -26,6 +25,7 @@ from esmgn_cli import (
 )
 from esmgn_cli.render import echo
 from esmgn_core.registry import Registry, discover, strict
+from esmgn_core.version import __version__
 
 
 def build_app() -> typer.Typer:
@@ -92,7 +92,7 @@ def _group(what: str, commands: Mapping[str, Callable[..., None]]) -> typer.Type
 
 def _version(asked: bool) -> None:
     if asked:
-        echo(f"esmgn {esmgn_core.__version__}")
+        echo(f"esmgn {__version__}")
         raise typer.Exit
 
 

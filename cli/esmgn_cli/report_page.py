@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import esmgn_core
 from esmgn_cli.render import OF_THE_MACHINE
 from esmgn_cli.report_chart import TRAIN, VALID, Line, Points, chart
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import shown
 from esmgn_core.pages import render
+from esmgn_core.version import __version__
 
 _REFUSED_SHOWN = 50
 _ELSEWHERE = {"settings", "data"}
@@ -40,7 +40,7 @@ def report_page(item: RunSummary) -> str:
         num_refused=len(refused),
         config=[(name, _settings(table)) for name, table in item.config.items()],
         log=_log(item),
-        version=esmgn_core.__version__,
+        version=__version__,
     )
 
 

@@ -19,12 +19,12 @@ from typing import Any
 import tomli_w
 import torch
 
-import esmgn_core
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import locked, write_atomically
 from esmgn_core.parse import parse_json
 from esmgn_core.printable import printable
 from esmgn_core.settings import RunConfig
+from esmgn_core.version import __version__
 
 _LOCK = ".lock"
 _HUGE = 1e100
@@ -132,8 +132,8 @@ class RunFolder:
         record = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv,
-            "esmgn": esmgn_core.__version__,
-            "git": _git_state(Path(esmgn_core.__file__).parent),
+            "esmgn": __version__,
+            "git": _git_state(Path(__file__).parent),
             "python": platform.python_version(),
             "platform": platform.platform(),
             **depends_on,

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-import esmgn_core
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, SettingsError, StructureError, did_you_mean, without_exits
 from esmgn_core.inference.assemble import Assembled
@@ -34,6 +33,7 @@ from esmgn_core.io.folders import passed_over_text
 from esmgn_core.io.notes import group_notes
 from esmgn_core.machine.files import locked, write_atomically, write_errors
 from esmgn_core.printable import printable
+from esmgn_core.version import __version__
 
 _INPUTS_AT_ONCE = 32
 _BATCHES_PER_PART = 2
@@ -177,7 +177,7 @@ def _embed_files(
         tuple(group_notes((_noted_name(record), record.notes) for record in content.records)),
         passed_over_text(others),
     )
-    metadata = {**about, "esmgn": esmgn_core.__version__, "model": name.record(), "job": digest}
+    metadata = {**about, "esmgn": __version__, "model": name.record(), "job": digest}
     metadata |= {"precision": options.precision, "summary": asdict(summary)}
     write_embeddings(content, out, options.file_format, metadata)
     shutil.rmtree(folder)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import esmgn_core
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
 from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import Tables, configure, parse_assignments
@@ -32,6 +31,7 @@ from esmgn_core.protocols import GraphBuilder
 from esmgn_core.registry import Registry, discover
 from esmgn_core.residue_inputs import columns_of
 from esmgn_core.spec import Kind
+from esmgn_core.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class Model:
             "seed": self.blueprint.config.train.seed if self.random_parts else None,
             "precision": precision,
             **({"features": config["cache"]["features"]} if config["cache"]["features"] != "off" else {}),
-            "esmgn": esmgn_core.__version__,
+            "esmgn": __version__,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -109,7 +109,7 @@ def test_a_query_that_is_neither_is_named(file: Path) -> None:
 def test_a_query_by_a_model_that_changed_is_refused(
     file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("esmgn_core.__version__", "9.9")
+    monkeypatch.setattr("esmgn_core.inference.model.__version__", "9.9")
     with pytest.raises(RunError, match="is no longer the same: seq esm2_tiny, struct gearnet, fuse serial"):
         neighbors_of(str(folder / "protein3.pdb"), file, device="cpu")
 
