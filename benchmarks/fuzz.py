@@ -163,13 +163,13 @@ def run_folders() -> Files:
 
 
 def read_run(folder: Path, _: str) -> None:
-    from esmgn_cli.report_page import report_page
+    from esmgn_core.pages.run import run_page
 
     items, notes = find_runs(folder)
     for item in items:
         item.settings()
         item.curves()
-        report_page(item)
+        run_page(item)
     if notes:
         raise UnreadableError(notes[0])
 

@@ -47,8 +47,6 @@ ON_REQUEST = {
 """What brings torch and waits: for ``esmgn_core.load``, and for those who read a store or a file as tensors;
 the processes that build stores do neither."""
 LATE_MODULES = {
-    "esmgn_cli.report_chart",
-    "esmgn_cli.report_page",
     "esmgn_cli.data_progress",
     "esmgn_cli.progress",
     "esmgn_cli.settings_text",

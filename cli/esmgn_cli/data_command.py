@@ -208,8 +208,10 @@ def report(
     ] = None,
 ) -> None:
     """Print what became of all files, and write a page with pictures."""
+    from esmgn_core.machine.files import write_atomically
+    from esmgn_core.pages.store import store_page
     from esmgn_core.store import Store
-    from esmgn_core.store.report import annotation_totals, notes, reasons, totals, write_report
+    from esmgn_core.store.report import annotation_totals, notes, reasons, totals
 
     opened = Store(store)
     page = store / "report.html" if out is None else out
@@ -219,7 +221,7 @@ def report(
         echo(f"refused {number:,}: {reason}")
     for note in notes(opened):
         echo(f"note: {note}")
-    write_report(opened, page)
+    write_atomically(page, store_page(opened))
     echo(f"page: {page}")
 
 

@@ -27,12 +27,13 @@ from rich.progress import (
 from rich.text import Text
 
 from esmgn_cli.launch import tell
-from esmgn_cli.render import OF_THE_MACHINE, block, console, echo, line_width, numbers_table
+from esmgn_cli.render import block, console, echo, line_width, numbers_table
 from esmgn_cli.runs_command import selected, sparkline
 from esmgn_core import hookimpl
 from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.interruption import exit_status
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.run_summary import MACHINE_VALUES
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import Outcome
 from esmgn_core.machine.gpu import has_gpu, suggested_encoder
@@ -43,7 +44,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
 _LABELS_SHOWN = 6
 _CURVE_POINTS, _CURVE_WIDTH = 64, 16
-_NO_COLUMN = {"lr", *OF_THE_MACHINE} - {"residues_per_second"}
+_NO_COLUMN = {"lr", *MACHINE_VALUES} - {"residues_per_second"}
 _UNSAID = {"epoch", "lr", "loading_percent"}
 _VALID = "valid_"
 
@@ -138,8 +139,8 @@ class ProgressDisplay:
         """Move the bar, or print a line every few seconds."""
         self._validation |= {name: value for name, value in values.items() if name.startswith(_VALID)}
         latest = {name: value for name, value in values.items() if name not in {*_UNSAID, *self._validation}}
-        machine = _listed({name: value for name, value in latest.items() if name in OF_THE_MACHINE})
-        learned = _listed({name: value for name, value in latest.items() if name not in OF_THE_MACHINE})
+        machine = _listed({name: value for name, value in latest.items() if name in MACHINE_VALUES})
+        learned = _listed({name: value for name, value in latest.items() if name not in MACHINE_VALUES})
         checked = _listed({name.removeprefix(_VALID): value for name, value in self._validation.items()})
         validation = f"validation  {checked}" * bool(checked)
         self._losses.add(values.get("loss", math.nan))

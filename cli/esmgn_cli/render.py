@@ -14,16 +14,6 @@ from esmgn_core.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-OF_THE_MACHINE = (
-    "residues_per_second",
-    "loading_percent",
-    "memory_gb",
-    "gpu_percent",
-    "slowest_rank",
-    "idle_percent",
-)
-"""Names of the logged values that say how a run does, not what it learns."""
-
 _NARROWEST, _WIDEST = 60, 100
 
 

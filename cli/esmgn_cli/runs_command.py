@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esmgn_cli.render import OF_THE_MACHINE, block, echo, line_width, table
+from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import shown
 from esmgn_core.printable import counted
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
-_NOT_COMPARED = {"lr", *OF_THE_MACHINE}
 
 
 def runs(
@@ -50,7 +49,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Show what two runs were set to differently, and their curves."""
-    from esmgn_core.engine.run_summary import RunSummary, differences
+    from esmgn_core.engine.run_summary import MACHINE_VALUES, RunSummary, differences
 
     one, other = RunSummary.of(first), RunSummary.of(second)
     for problem in (*one.problems, *other.problems):
@@ -67,7 +66,8 @@ def compare(
     else:
         echo("no setting differs")
     curves = one.curves(), other.curves()
-    for name in [name for name in curves[0] if name in curves[1] and name not in _NOT_COMPARED]:
+    left_out = {"lr", *MACHINE_VALUES}
+    for name in [name for name in curves[0] if name in curves[1] and name not in left_out]:
         points = [curve[name] for curve in curves]
         values = [value for line in points for _, value in line]
         low, high = min(values), max(values)
@@ -84,16 +84,15 @@ def report(
     ] = None,
 ) -> None:
     """Write one page about a run, with its curves, that opens without a network."""
-    from esmgn_cli.report_page import report_page
     from esmgn_core.engine.run_summary import RunSummary
     from esmgn_core.machine.files import write_atomically
+    from esmgn_core.pages.run import run_page
 
     path = out or run / "report.html"
     summary = RunSummary.of(run)
     for problem in summary.problems:
         echo(f"warning: {problem}", err=True)
-    page = report_page(summary)
-    write_atomically(path, page)
+    write_atomically(path, run_page(summary))
     echo(path)
 
 

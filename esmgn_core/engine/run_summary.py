@@ -14,6 +14,15 @@ from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import RunError
 from esmgn_core.parse import parse_json, parse_toml
 
+MACHINE_VALUES = (
+    "residues_per_second",
+    "loading_percent",
+    "memory_gb",
+    "gpu_percent",
+    "slowest_rank",
+    "idle_percent",
+)
+"""Names of the logged values that measure the machine, not the learning."""
 _NOT_CURVES = {"step", "epoch"}
 
 

@@ -20,16 +20,16 @@ import gemmi
 import numpy as np
 from torch import Tensor
 
-from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError
 from esmgn_core.inference.embedding import residues_of
 from esmgn_core.inference.predictor import Prediction
+from esmgn_core.io.write import structure
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.pages import Markup, render
+from esmgn_core.pages.chart import plddt_color
 from esmgn_core.printable import printable
 
-PLDDT_COLORS = ((90.0, "#0053d6"), (70.0, "#65cbf3"), (50.0, "#ffdb13"), (0.0, "#ff7d45"))
-"""AlphaFold DB's colours: from each pLDDT on."""
 _NO_PLDDT = "#b8b8b8"
 _AGAINST, _NEUTRAL, _FOR = (33, 102, 172), (235, 235, 235), (178, 24, 43)
 _SHADES = 12
@@ -98,16 +98,15 @@ def _entry(item: Shown) -> dict[str, Any]:
         colors[f"importance for {printable(item.explained)}"] = importance_colors(item.importance)
     colors = colors or {"structure": [_NO_PLDDT] * len(item.protein)}
     drawn = replace(item.protein, name="protein", chains=drawn_chains(item.protein.chains))
-    text = mmcif_text(drawn)
+    text = viewer_text(drawn)
     return {
         "name": printable(item.protein.name),
-        "predictions": [_printable(prediction.row()) for prediction in item.predictions],
+        "predictions": [
+            {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+            for row in (prediction.row() for prediction in item.predictions)
+        ],
         "views": {name: json.dumps(_scene(drawn, text, each)) for name, each in colors.items()},
     }
-
-
-def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def drawn_chains(names: Sequence[str]) -> tuple[str, ...]:
@@ -130,10 +129,7 @@ def plddt_colors(protein: Protein) -> list[str]:
     """The colour of each residue by its pLDDT; grey where there is none."""
     if protein.plddt is None:
         return [_NO_PLDDT] * len(protein)
-    return [
-        next((color for least, color in PLDDT_COLORS if value >= least), _NO_PLDDT)
-        for value in protein.plddt.tolist()
-    ]
+    return [plddt_color(value) or _NO_PLDDT for value in protein.plddt.tolist()]
 
 
 def importance_colors(importance: Tensor) -> list[str]:
@@ -149,61 +145,36 @@ def _mixed(color: tuple[int, int, int], share: float) -> str:
     return "#" + "".join(f"{value:02x}" for value in mixed)
 
 
-def mmcif_text(protein: Protein) -> str:
-    """The residues of a protein as mmCIF text, pLDDT as B-factor."""
-    structure, model = gemmi.Structure(), gemmi.Model(1)
-    chains: dict[str, gemmi.Chain] = {}
-    plddt = [0.0] * len(protein) if protein.plddt is None else protein.plddt.nan_to_num(0).tolist()
-    for row, residue in enumerate(residues_of(protein)):
-        chain = chains.setdefault(residue.chain, gemmi.Chain(residue.chain or "A"))
-        built = gemmi.Residue()
-        built.name = gemmi.expand_one_letter(residue.letter, gemmi.ResidueKind.AA) or "UNK"
-        built.seqid = gemmi.SeqId(residue.number, residue.insertion_code or " ")
-        for column, name in enumerate(BACKBONE_ATOMS):
-            if protein.atom_mask[row, column]:
-                atom = gemmi.Atom()
-                atom.name, atom.element = name, gemmi.Element(name[0])
-                atom.pos = gemmi.Position(*protein.backbone[row, column].tolist())
-                atom.b_iso = plddt[row]
-                built.add_atom(atom)
-        chain.add_residue(built)
-    for chain in chains.values():
-        model.add_chain(chain)
-    structure.add_model(model)
-    model = structure[0]
-    structure.name = protein.name
-    structure.setup_entities()
-    for subchain in model.subchains():
+def viewer_text(protein: Protein) -> str:
+    """The residues of a protein as mmCIF text that Mol* draws as a cartoon."""
+    plddt = None if protein.plddt is None else protein.plddt.nan_to_num(0)
+    drawn = structure(replace(protein, plddt=plddt))
+    for subchain in drawn[0].subchains():
         # Without positions in a polymer sequence viewers draw sticks, not a cartoon.
-        structure.get_entity_of(subchain).full_sequence = [residue.name for residue in subchain]
-    structure.assign_label_seq_id(force=True)
-    groups = gemmi.MmcifOutputGroups(
-        False
-    )  # no types of components: gemmi knows none, and viewers believe that
+        drawn.get_entity_of(subchain).full_sequence = [residue.name for residue in subchain]
+    drawn.assign_label_seq_id(force=True)
+    # No table of component types: gemmi does not know them, and viewers rely on what it writes.
+    groups = gemmi.MmcifOutputGroups(False)
     groups.atoms = groups.entity = groups.entity_poly = groups.entity_poly_seq = groups.struct_asym = True
-    return str(structure.make_mmcif_document(groups).as_string())
+    return str(drawn.make_mmcif_document(groups).as_string())
 
 
 def _scene(protein: Protein, text: str, colors: Sequence[str]) -> dict[str, Any]:
     """A MolViewSpec tree: a cartoon with a colour for each residue."""
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for residue, color in zip(residues_of(protein), colors, strict=True):
-        selector: dict[str, Any] = {"auth_asym_id": residue.chain or "A", "auth_seq_id": residue.number}
+        selector: dict[str, Any] = {"auth_asym_id": residue.chain, "auth_seq_id": residue.number}
         if residue.insertion_code:
             selector["pdbx_PDB_ins_code"] = residue.insertion_code
         groups[color].append(selector)
     painted = [_node("color", color=color, selector=selector) for color, selector in groups.items()]
     url = "data:text/plain;base64," + base64.b64encode(text.encode()).decode()
     cartoon = _node("representation", painted, type="cartoon")
-    structure = _node("structure", [_node("component", [cartoon], selector="all")], type="model")
-    root = _node("root", [_node("download", [_node("parse", [structure], format="mmcif")], url=url)])
+    model = _node("structure", [_node("component", [cartoon], selector="all")], type="model")
+    root = _node("root", [_node("download", [_node("parse", [model], format="mmcif")], url=url)])
     return {"root": root, "metadata": {"version": "1", "timestamp": "2026-01-01T00:00:00Z"}}
 
 
 def _node(kind: str, children: Sequence[Any] = (), **params: Any) -> dict[str, Any]:
-    node: dict[str, Any] = {"kind": kind}
-    if params:
-        node["params"] = params
-    if children:
-        node["children"] = list(children)
-    return node
+    full = {"kind": kind, "params": params, "children": list(children)}
+    return {name: value for name, value in full.items() if value}

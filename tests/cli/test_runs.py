@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from esmgn_cli.report_chart import Line, chart
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.pages.chart import Line, line_chart
 
 from .conftest import Esmgn
 
@@ -128,7 +128,8 @@ def test_the_report_of_a_downstream_run_has_a_table_of_scores_and_draws_what_cha
 
 def test_a_curve_runs_from_left_to_right_and_small_values_are_low() -> None:
     [path] = re.findall(
-        r'<polyline points="([^"]+)" class="line"', chart([Line("held out", [(0, 3.0), (9, 1.0)], "red")])
+        r'<polyline class="line"[^>]* points="([^"]+)"',
+        line_chart([Line("validation", [(0, 3.0), (9, 1.0)], "red")]),
     )
     (x1, y1), (x2, y2) = (tuple(map(float, point.split(","))) for point in path.split())
     assert x1 < x2

@@ -24,14 +24,14 @@ from esmgn_core.inference.calibration import (
     fit,
 )
 from esmgn_core.inference.page import (
-    PLDDT_COLORS,
     importance_colors,
-    mmcif_text,
     plddt_colors,
     viewer_files,
+    viewer_text,
 )
 from esmgn_core.inference.predictor import Predictor, find_run, plddt_caveat
 from esmgn_core.io import read_protein
+from esmgn_core.pages.chart import PLDDT_COLORS
 from esmgn_core.registry import discover
 
 from ..cli.conftest import Esmgn, esmgn  # noqa: F401 - a fixture
@@ -307,7 +307,7 @@ def test_colours_say_what_they_stand_for(proteins: list[Protein]) -> None:
 
 
 def test_the_drawn_structure_has_the_residues_that_were_read(proteins: list[Protein], tmp_path: Path) -> None:
-    (tmp_path / "again.cif").write_text(mmcif_text(proteins[0]))
+    (tmp_path / "again.cif").write_text(viewer_text(proteins[0]))
     again = read_protein(tmp_path / "again.cif")
     assert again.sequence == proteins[0].sequence
     assert torch.allclose(again.backbone, proteins[0].backbone, atol=1e-3)

@@ -14,18 +14,18 @@ import pytest
 import tomli_w
 import torch
 
-from esmgn_cli.report_page import report_page
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.inference.heatmap import draw_heatmap
-from esmgn_core.inference.page import Shown, drawn_chains, mmcif_text, write_page
+from esmgn_core.inference.page import Shown, drawn_chains, viewer_text, write_page
 from esmgn_core.inference.predictor import Prediction
 from esmgn_core.inference.variants import Addresses
 from esmgn_core.io.write import pdb_text
 from esmgn_core.pages import Markup, render
+from esmgn_core.pages.run import run_page as run_report
+from esmgn_core.pages.store import store_page as store_report
 from esmgn_core.store import BuildOptions, Store
 from esmgn_core.store import build as build_store
-from esmgn_core.store.report import write_report
 from esmgn_core.testing import example_proteins
 
 from .conftest import Browse, Page
@@ -55,7 +55,7 @@ def run_page(folder: Path) -> Path:
     # As versions before this one wrote it: the state of a run is taken from its log.
     run.log_file.write_text(f"2026-01-01 00:00:00  failed: {MARKUP}\x1b[31m\n")
     page = folder / "report.html"
-    page.write_text(report_page(RunSummary.of(run.path)), encoding="utf-8")
+    page.write_text(run_report(RunSummary.of(run.path)), encoding="utf-8")
     return page
 
 
@@ -68,8 +68,8 @@ def store_page(folder: Path) -> Path:
     opened = Store(store)
     page = folder / "report.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("esmgn_core.store.report.reasons", lambda _: [(NAME, 3)])
-        write_report(opened, page)
+        patch.setattr("esmgn_core.pages.store.reasons", lambda _: [(NAME, 3)])
+        page.write_text(store_report(opened), encoding="utf-8")
     return page
 
 
@@ -167,7 +167,7 @@ def test_a_chain_is_drawn_whatever_its_name(chain: str) -> None:
     names = drawn_chains((chain, "chain-1"))
     assert len(set(names)) == 2
     assert names[1] == "chain-1"
-    read = gemmi.cif.read_string(mmcif_text(replace(protein, chains=names)))
+    read = gemmi.cif.read_string(viewer_text(replace(protein, chains=names)))
     structure = gemmi.make_structure_from_block(read.sole_block())
     assert [each.name for each in structure[0]] == list(names)
 

@@ -1,51 +1,53 @@
-"""One self-contained HTML page about a run: no script, no network, curves as inline SVG."""
+"""The report of a run: one HTML page without scripts that loads nothing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from esmgn_cli.render import OF_THE_MACHINE
-from esmgn_cli.report_chart import TRAIN, VALID, Line, Points, chart
-from esmgn_core.engine.run_summary import RunSummary
+from esmgn_core.engine.run_summary import MACHINE_VALUES, RunSummary
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import shown
 from esmgn_core.pages import render
+from esmgn_core.pages.chart import TRAIN, VALID, Line, Point, line_chart
 from esmgn_core.version import __version__
 
 _REFUSED_SHOWN = 50
 _ELSEWHERE = {"settings", "data"}
-"""What ``environment.json`` repeats for a resume."""
+"""Records of ``environment.json`` that other sections show."""
 _EXACT = {"lr", "memory_gb"}
 """Curves without noise."""
 
 
-def report_page(item: RunSummary) -> str:
-    """The page."""
+def run_page(item: RunSummary) -> str:
+    """HTML text of the report of a run."""
     curves = {name: points for name, points in item.curves().items() if not name.startswith("test_")}
-    machine = {name: curves[name] for name in OF_THE_MACHINE if name in curves}
+    machine = {name: curves[name] for name in MACHINE_VALUES if name in curves}
     learned = {name: points for name, points in curves.items() if name not in machine}
-    refused = _refused(item)
+    refused = [line.split("\t") for line in _lines(item.run.refused)[1:] if line]
+    log = _lines(item.run.log_file)
     return render(
         "run.html",
         title=item.name,
         about=item.composition,
-        tiles=_tiles(item, curves),
+        facts=_tiles(item, curves),
         scores=_scores(item.results),
-        figures=[("Learning", _charts(learned, item.best())), ("Speed and memory", _charts(machine))],
+        learning=_charts(learned, item.best()),
+        machine=_charts(machine),
         environment=_environment(item.environment),
-        data=_data(item),
+        data=_data(item, log),
         refused=refused[:_REFUSED_SHOWN],
         num_refused=len(refused),
         config=[(name, _settings(table)) for name, table in item.config.items()],
-        log=_log(item),
+        log=log if len(log) <= 200 else [*log[:100], "...", *log[-100:]],
         version=__version__,
     )
 
 
-def _tiles(item: RunSummary, curves: Mapping[str, Points]) -> list[tuple[str, str, str]]:
-    """Name, value and what is said beside it in small type."""
+def _tiles(item: RunSummary, curves: Mapping[str, Sequence[Point]]) -> list[tuple[str, str, str]]:
+    """Name, value and remark of each tile."""
     facts = [("state", item.state, "")]
     if best := item.best():
         facts.append((f"best {_spoken(best.name)}", f"{best.value:.4f}", f"at step {best.step:,}"))
@@ -88,7 +90,7 @@ def _score(numbers: Mapping[str, float | None]) -> tuple[str, str]:
     return f"{numbers['value']:.4f}", between
 
 
-def _charts(curves: Mapping[str, Points], best: Selection | None = None) -> list[dict[str, Any]]:
+def _charts(curves: Mapping[str, Sequence[Point]], best: Selection | None = None) -> list[dict[str, Any]]:
     """A chart for each value that changes, with its validation values if there are any."""
     charts = []
     for name in dict.fromkeys(name.removeprefix("valid_") for name in curves):
@@ -105,15 +107,17 @@ def _charts(curves: Mapping[str, Points], best: Selection | None = None) -> list
             {
                 "caption": _spoken(name),
                 "legend": [] if [line.label for line in lines] == ["training"] else lines,
-                "svg": chart(lines, from_zero=name in OF_THE_MACHINE, best=mark),
+                "svg": line_chart(lines, from_zero=name in MACHINE_VALUES, best=mark),
             }
         )
     return charts
 
 
 def _spoken(name: str) -> str:
-    words = {"lr": "learning rate", "memory_gb": "memory, GB", "gpu_percent": "GPU in use, percent"}
-    words |= {
+    words = {
+        "lr": "learning rate",
+        "memory_gb": "memory, GB",
+        "gpu_percent": "GPU in use, percent",
         "loading_percent": "waiting for data, percent of a step",
         "slowest_rank": "slowest process",
         "idle_percent": "waiting for the slowest process, percent",
@@ -145,30 +149,22 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _data(item: RunSummary) -> list[tuple[str, str]]:
-    table = item.config.get("data", {})
-    data = table if isinstance(table, Mapping) else {"name": table}
-    rows = [(name, value if isinstance(value, str) else shown(value)) for name, value in data.items()]
-    rows += [("account", line) for line in _log(item) if "training proteins" in line][:1]
+def _data(item: RunSummary, log: Sequence[str]) -> list[tuple[str, str]]:
+    rows = [
+        *_settings(item.config.get("data", {})),
+        *[("account", line) for line in log if "training proteins" in line][:1],
+    ]
     return [*rows, *(("damaged", problem) for problem in item.problems)]
-
-
-def _refused(item: RunSummary) -> list[list[str]]:
-    try:
-        lines = item.run.refused.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        return []
-    return [line.split("\t") for line in lines[1:] if line]
 
 
 def _settings(table: Any) -> list[tuple[str, str]]:
     values = table.items() if isinstance(table, Mapping) else [("", table)]
-    return [(str(name), shown(value)) for name, value in values]
+    return [(str(name), value if isinstance(value, str) else shown(value)) for name, value in values]
 
 
-def _log(item: RunSummary) -> list[str]:
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file; none if it cannot be read."""
     try:
-        lines = item.run.log_file.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
+        return path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
     except OSError:
         return []
-    return lines if len(lines) <= 200 else [*lines[:100], "...", *lines[-100:]]

@@ -1,0 +1,172 @@
+"""Charts of pages as inline SVG, colored by the style sheet of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from esmgn_core.pages import Markup, render
+
+Point = tuple[float, float]
+
+TRAIN, VALID, NEUTRAL = "var(--train)", "var(--valid)", "var(--soft)"
+"""Colors that follow the light or dark mode of the page."""
+PLDDT_COLORS = ((90.0, "#0053d6"), (70.0, "#65cbf3"), (50.0, "#ffdb13"), (0.0, "#ff7d45"))
+"""AlphaFold DB's bands: lowest pLDDT and color, from high to low."""
+_WIDTH, _HEIGHT = 520, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 494, 14, 200
+"""Edges of the area with data, from the left and from the top."""
+_MOST_POINTS, _TREND_POINTS, _FEW = 400, 60, 30
+
+
+class Line(NamedTuple):
+    """A curve over training steps.
+
+    Attributes:
+        label: name in the legend.
+        points: steps and values.
+        color: CSS color.
+        noisy: draw a long curve pale, with a trend line above it.
+    """
+
+    label: str
+    points: Sequence[Point]
+    color: str
+    noisy: bool = False
+
+
+def plddt_color(value: float) -> str | None:
+    """Color of AlphaFold DB for a pLDDT; ``None`` for NaN."""
+    return next((color for least, color in PLDDT_COLORS if value >= least), None)
+
+
+def line_chart(lines: Sequence[Line], *, from_zero: bool = False, best: Point | None = None) -> Markup:
+    """Lines over training steps.
+
+    Args:
+        lines: at least one, each with at least one point.
+        from_zero: start the y axis at zero.
+        best: step and value of the selected checkpoint, marked by a circle.
+    """
+    points = np.array([*(point for line in lines for point in line.points), *filter(None, [best])])
+    x_low, x_high = _span(points[:, 0])
+    y_low, y_high = _span([*points[:, 1], 0.0] if from_zero else points[:, 1])
+    margin = 0.06 * (y_high - y_low)
+    x = _scale(x_low, x_high, _LEFT, _RIGHT)
+    y = _scale(y_low - (0 if from_zero else margin), y_high + margin, _BOTTOM, _TOP)
+    curves, dots = [], []
+    for line in lines:
+        shown = _thinned(line.points, _MOST_POINTS)
+        if line.noisy and len(shown) > _FEW:
+            curves.append(("pale", line.color, [(x(step), y(value)) for step, value in shown]))
+            shown = _thinned(line.points, _TREND_POINTS)
+        places = [(x(step), y(value)) for step, value in shown]
+        curves.append(("line", line.color, places))
+        if len(places) <= _FEW:
+            dots += [(line.color, place) for place in places]
+    return _svg(
+        " and ".join(line.label for line in lines),
+        x_ticks=[(x(t), f"{t:,.0f}") for t in _ticks(x_low, x_high, 6) if t == int(t)],
+        y_ticks=[(y(t), _number(t)) for t in _ticks(y_low, y_high, 4)],
+        x_name="step",
+        curves=curves,
+        dots=dots,
+        best=best and {"x": x(best[0]), "y": y(best[1]), "step": best[0], "value": best[1]},
+    )
+
+
+def histogram(
+    label: str,
+    counts: ArrayLike,
+    edges: ArrayLike,
+    *,
+    log: bool = False,
+    color: Callable[[float], str | None] = lambda _: TRAIN,
+) -> Markup:
+    """Counts of values between edges.
+
+    Args:
+        label: description of the chart for screen readers.
+        counts: [n].
+        edges: [n + 1], ascending.
+        log: draw the x axis in logarithmic scale.
+        color: CSS color of a bar by its left edge.
+    """
+    counts, edges = np.asarray(counts), np.asarray(edges, dtype=np.float64)
+    low, high = float(edges[0]), float(edges[-1])
+    ticks = _ticks(low, high, 6)
+    if log:
+        ticks = [size * 10.0**power for power in range(9) for size in (1, 2, 5)]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+    warp = math.log10 if log else float
+    across = _scale(warp(low), warp(high), _LEFT, _RIGHT)
+    places = [across(warp(edge)) for edge in edges]
+    bars = [(places[n], places[n + 1] - places[n], count, color(edges[n])) for n, count in enumerate(counts)]
+    return _bars(label, bars, [(across(warp(tick)), _number(tick)) for tick in ticks])
+
+
+def bar_chart(label: str, rows: Sequence[tuple[str, float, str]]) -> Markup:
+    """A bar for each name, value and CSS color."""
+    width = (_RIGHT - _LEFT) / len(rows)
+    bars = [
+        (_LEFT + (n + 0.1) * width, 0.8 * width, value, color) for n, (_, value, color) in enumerate(rows)
+    ]
+    return _bars(label, bars, [(_LEFT + (n + 0.5) * width, name) for n, (name, *_) in enumerate(rows)])
+
+
+def _bars(
+    label: str, bars: Iterable[tuple[float, float, float, str | None]], x_ticks: Sequence[Any]
+) -> Markup:
+    """Bars on a common y axis from zero: left, width, value and color of each."""
+    bars = list(bars)
+    most = max(value for _, _, value, _ in bars) or 1.0
+    y = _scale(0.0, most, _BOTTOM, _TOP)
+    return _svg(
+        label,
+        x_ticks=x_ticks,
+        y_ticks=[(y(t), _number(t)) for t in _ticks(0.0, most, 4) if t == int(t) or most < 1],
+        bars=[(left, width, y(value), color) for left, width, value, color in bars if value],
+    )
+
+
+def _svg(label: str, **values: Any) -> Markup:
+    frame = {"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "right": _RIGHT, "bottom": _BOTTOM}
+    empty = {"x_name": "", "curves": (), "dots": (), "bars": (), "best": None}
+    return Markup(render("chart.svg", label=label, **frame, **{**empty, **values}))
+
+
+def _scale(low: float, high: float, first: float, last: float) -> Callable[[float], float]:
+    return lambda value: first + (value - low) / (high - low) * (last - first)
+
+
+def _thinned(points: Sequence[Point], most: int) -> list[Point]:
+    """At most ``most`` points: the last step and the mean value of as many equal parts."""
+    parts = np.array_split(np.asarray(points, dtype=np.float64), min(len(points), most))
+    return [(float(part[-1, 0]), float(part[:, 1].mean())) for part in parts]
+
+
+def _span(values: Any) -> Point:
+    low, high = float(min(values)), float(max(values))
+    pad = (abs(low) * 0.1 or 1.0) if low == high else 0.0
+    return low - pad, high + pad
+
+
+def _ticks(low: float, high: float, count: int) -> list[float]:
+    """Round numbers between ``low`` and ``high``, about ``count`` of them.
+
+    >>> _ticks(0.13, 0.87, 4)
+    [0.2, 0.4, 0.6, 0.8]
+    """
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough * 0.99)
+    first = math.ceil(low / step)
+    return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
