@@ -36,6 +36,7 @@ import numpy as np
 
 from esmgn_core.engine.run_summary import find_runs
 from esmgn_core.errors import EsmgnError
+from esmgn_core.inference.assays import find_assays, read_measurements
 from esmgn_core.inference.fasta import read_fasta
 from esmgn_core.inference.files import write_embeddings
 from esmgn_core.inference.stored import read_metadata, read_proteins
@@ -57,6 +58,8 @@ LIMIT = 60.0
 """Seconds after which a file counts as a hang."""
 
 _CHILD_LIMIT = 2.0  # seconds; the child has 30 in use
+_WHOLE = ("labels", "scans", "store", "old_store", "run_folders")
+"""Targets whose files are read together; the others read the changed file alone."""
 _ODD = (
     *(b"\xff" * 8, b"\0" * 8, b"\x7f\xff\xff\xff", b"\x80", b"-1", b"nan", b"1e999", b"[" * 2000),
     *(b"\r", b'"', b"'"),
@@ -147,6 +150,50 @@ def read_table(folder: Path, name: str) -> None:
     {"splits": read_splits, "clusters": read_clusters, "chains": read_chains}[name.partition(".")[0]](
         folder / name
     )
+
+
+def labels() -> Files:
+    """Tables of labels beside the structures they name, for the dataset ``csv``."""
+    table = (
+        b'file,label,number,split\n"two_chains.pdb","GO:1,GO:2",0.5,train\n'
+        b'long.pdb,"GO:1,GO:2",1.5,train\npair.pdb,GO:1,-2e3,valid\n'
+    )
+    structures = {f"{protein.name}.pdb": pdb_text(protein).encode() for protein in example_proteins()}
+    return {
+        "labels.csv": table,
+        **{name: structures[name] for name in ("two_chains.pdb", "long.pdb", "pair.pdb")},
+    }
+
+
+def read_labels(folder: Path, _: str) -> None:
+    from esmgn_datasets.table import Table
+
+    errors = []
+    for kind, column in (("multilabel", "label"), ("classification", "label"), ("regression", "number")):
+        try:
+            Table(Table.Settings(table=folder / "labels.csv", kind=kind, labels=(column,)))
+        except EsmgnError as error:
+            errors.append(error)
+    if len(errors) == 3:
+        raise errors[0]
+
+
+def scans() -> Files:
+    """Scans in the formats of ProteinGym and MaveDB, and the sequence of one."""
+    return {
+        "gym.csv": b"mutant,DMS_score\nM1C,0.5\nK2A,1.5\nT3A:Y5W,-2e3\nA4V,0\n",
+        "gym.fasta": b">gym\nMKTAYIAKQR\n",
+        "mave.csv": b"accession,hgvs_pro,score\nurn:1#1,p.Met1Cys,0.5\nurn:1#2,p.Lys2Ala,1.5\n",
+    }
+
+
+def read_scans(folder: Path, _: str) -> None:
+    problems = []
+    for assay in find_assays(folder):
+        problems += [assay.problem] if assay.problem else []
+        read_measurements(assay)
+    if problems:
+        raise UnreadableError(problems[0])
 
 
 def run_folders() -> Files:
@@ -298,6 +345,8 @@ TARGETS: dict[str, tuple[Callable[[], Files], Callable[[Path, str], None]]] = {
     "archives": (archives, read_items),
     "fasta": (fasta, lambda folder, name: [*read_fasta(folder / name)] and None),
     "tables": (tables, read_table),
+    "labels": (labels, read_labels),
+    "scans": (scans, read_scans),
     "run_folders": (run_folders, read_run),
     "store": (store, read_store),
     "old_store": (old_store, read_store),
@@ -320,7 +369,7 @@ def attempts(target: str, seeds: range, work: Path) -> Iterator[tuple[int, str]]
         folder = work / target
         shutil.rmtree(folder, ignore_errors=True)
         for other, content in files.items():
-            if other == name or target in ("store", "old_store", "run_folders"):
+            if other == name or target in _WHOLE:
                 (folder / other).parent.mkdir(parents=True, exist_ok=True)
                 (folder / other).write_bytes(changed(content, draw) if other == name else content)
         start = time.monotonic()

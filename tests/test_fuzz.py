@@ -14,8 +14,8 @@ from esmgn_core.machine import child
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 TARGETS = (
-    *("structures", "archives", "fasta", "tables", "run_folders", "store", "old_store", "embeddings"),
-    *("lmdb", "trajectories", "foldcomp"),
+    *("structures", "archives", "fasta", "tables", "labels", "scans", "run_folders", "store", "old_store"),
+    *("embeddings", "lmdb", "trajectories", "foldcomp"),
 )
 COUNT = 300
 

@@ -160,14 +160,16 @@ def read_measurements(assay: Assay) -> Measurements:
     """The variants of a scan and their scores. Rows that cannot be scored are counted by reason.
 
     Raises:
-        RunError: the table cannot be read.
+        RunError: the table cannot be read, or is not a scan.
     """
     kind = _kind(assay.table)
+    if kind is None:
+        raise RunError(f"{assay.table} is not a scan", f"expected the columns {_EXPECTED}")
     first = _offset(assay.table) if kind == "nn4dms" else 1
     found = Measurements([], [], Counter(), first)
     unread = ""
     for row in _rows(assay.table):
-        text, score = _enrichment(row) if kind == "gb1" else _row(row, _COLUMNS[kind or "proteingym"])
+        text, score = _enrichment(row) if kind == "gb1" else _row(row, _COLUMNS[kind])
         variant = read_variant(text)
         if isinstance(variant, NotScored):
             found.left_out[variant] += 1

@@ -380,3 +380,9 @@ def test_equal_scores_have_no_correlation_and_repeated_rows_are_counted(
     result = correlate(Oracle(), assay, max_residues=4096)
     assert result.problem == "all measured scores, or all predicted ones, are equal"
     assert math.isnan(result.spearman)
+
+
+def test_a_table_that_is_not_a_scan_has_no_measurements(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("position,score\n1,0.5\n")
+    with pytest.raises(RunError, match=r"notes\.csv is not a scan"):
+        read_measurements(Assay("notes", tmp_path / "notes.csv", None, None))
