@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from torch import Tensor
 
@@ -17,6 +17,9 @@ from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Split
+
+Output = Literal["multilabel", "classes", "values"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 
 class Component(Protocol):
@@ -155,7 +158,7 @@ class DownstreamTask(PretextTask, Protocol):
     metric: str
     """Name of the score that chooses the best epoch; higher is better."""
     group_size: int
-    """Proteins of one prediction, 2 for pairs, else 1."""
+    """Proteins of one prediction, 2 for pairs, else 1; an attribute of the class."""
     label_dim: int
     """Columns of the labels: ``num_targets``, or 1 where a label is the number of a class."""
 
@@ -173,6 +176,18 @@ class DownstreamTask(PretextTask, Protocol):
 
         ``groups`` int64 [P] tells what belongs together, such as the decoys of one target.
         """
+
+
+@runtime_checkable
+class DeclaresOutput(Protocol):
+    """A downstream task class whose predictions have a known meaning. Optional; ``esmgn predict`` needs it.
+
+    A prediction is for a protein, or for a group of ``group_size`` proteins.
+    """
+
+    output: ClassVar[Output]
+    """What the T columns of ``predict`` are: ``multilabel``, T independent logits; ``classes``, logits of T
+    classes of which one is right; ``values``, T quantities in the unit of the labels."""
 
 
 @runtime_checkable

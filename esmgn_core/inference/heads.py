@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.compose import Blueprint, build_component, resolve
-from esmgn_core.configure import configure, read_run_file
-from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.compose import build_component
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.inference.model import Model, ModelName, load_model
+from esmgn_core.inference.task import fill_task, run_blueprint
 from esmgn_core.machine.gpu import suggested_encoder
-from esmgn_core.model_tensors import load_weights
 from esmgn_core.protocols import LanguageModel, ResidueTypeHead
 from esmgn_core.registry import Registry, discover
 from esmgn_core.spec import Kind
@@ -81,6 +79,8 @@ def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32
     described = f"language model {model.blueprint.config.seq.name} (sequence only)"
     if trained_on:
         described += f", trained on by {name.folder} without its head"
+    if model.folder and (run := RunFolder(model.folder.path)).labels.is_file():
+        described += f"; the labels that the run learned ({run.recorded_labels()[0]}) are not used"
     return Scorer(model, None, described, language_model)
 
 
@@ -133,22 +133,3 @@ def pretext_task(model: Model, registry: Registry) -> nn.Module | None:
     task: nn.Module = blueprint.build(Kind.PRETEXT, encoder_dim=model.output_dim)
     fill_task(task, run)
     return task.eval().requires_grad_(requires_grad=False).to(model.device)
-
-
-def run_blueprint(folder: EncoderFolder, registry: Registry) -> Blueprint:
-    """The whole run of a folder, with its task."""
-    return resolve(registry, configure(registry, [read_run_file(folder.config)], [str(folder.config)]))
-
-
-def fill_task(task: nn.Module, run: RunFolder) -> None:
-    """Put the trained heads of a run into its task.
-
-    Raises:
-        WeightsError: they are damaged, or of another make.
-    """
-    try:
-        task.load_state_dict(load_weights(run.task))
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{run.task} does not fit the task of {run.config}", *str(error).splitlines()[1:4]
-        ) from error

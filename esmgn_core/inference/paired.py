@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from esmgn_core.alphabet import AMINO_ACIDS
-from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.batch import Protein
+from esmgn_core.errors import RunError
 from esmgn_core.inference.batching import plan
 from esmgn_core.inference.mutations import described
-from esmgn_core.inference.predictor import PAIRED, Predictor
+from esmgn_core.inference.predictor import Predictor
 from esmgn_core.inference.variants import Variant
 
 Progress = Callable[[int, int], None]
@@ -22,27 +21,24 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PairScored:
-    """A variant and what the head says of it beside the wild type.
+    """A variant and the head's score for it beside the wild type.
 
     Attributes:
         variant: the substitutions.
-        label: what the head was trained to tell.
-        probability: that it holds, 0-1; not calibrated.
+        label: the name of the head's first output.
+        score: its probability, 0-1, not calibrated; or its value, where ``is_number``.
+        is_number: True if the head predicts quantities.
     """
 
     variant: Variant
     label: str
-    probability: float
+    score: float
+    is_number: bool
 
     def row(self) -> dict[str, Any]:
         """A row of the table."""
-        return {**described(self.variant), "label": self.label, "probability": round(self.probability, 5)}
-
-
-def is_paired_run(folder: Path) -> bool:
-    """Whether a folder is of a run that compares proteins with their mutants."""
-    run = RunFolder(folder)
-    return run.labels.is_file() and run.recorded_labels()[0] == PAIRED
+        column = "value" if self.is_number else "probability"
+        return {**described(self.variant), "label": self.label, column: round(self.score, 5)}
 
 
 def score_pairs(
@@ -53,24 +49,31 @@ def score_pairs(
     max_residues: int = 4096,
     progress: Progress | None = None,
 ) -> list[PairScored]:
-    """The head's probability for each variant, beside the wild type's structure.
+    """The head's score for each variant, beside the wild type's structure.
 
     The mutant has the coordinates of the wild type: nothing is remodelled.
+
+    Raises:
+        RunError: the run predicts one of several classes, which gives no score for a variant.
     """
+    if predictor.output == "classes":
+        raise RunError(
+            f"{predictor.run.path} predicts the class of a pair, which is not a score of a mutation",
+            "a task that scores mutations has output = multilabel or values",
+        )
     result = torch.zeros(len(variants))
     done = 0
     for part in plan([2 * len(protein)] * len(variants), max_residues):
         pairs = [each for index in part for each in (protein, mutated(protein, variants[index]))]
-        batch = ProteinBatch.from_proteins(pairs)
-        encoding = predictor.model.encode(batch)
-        with torch.inference_mode():
-            logits = predictor.task.predict(encoding, batch.to(predictor.model.device))
-        result[part] = logits[:, 0].float().sigmoid().cpu()
+        result[part] = predictor.scores(pairs)[:, 0]
         done += len(part)
         if progress:
             progress(done, len(variants))
     label = predictor.labels[0]
-    return [PairScored(variant, label, float(p)) for variant, p in zip(variants, result, strict=True)]
+    return [
+        PairScored(variant, label, float(score), predictor.is_number)
+        for variant, score in zip(variants, result, strict=True)
+    ]
 
 
 def mutated(protein: Protein, variant: Variant) -> Protein:

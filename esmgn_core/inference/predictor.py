@@ -15,17 +15,14 @@ from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import EsmgnError, RunError, did_you_mean
 from esmgn_core.inference.calibration import Calibration, calibrated
-from esmgn_core.inference.heads import fill_task, run_blueprint
 from esmgn_core.inference.inputs import Input
 from esmgn_core.inference.model import Model, ModelName, load_model
+from esmgn_core.inference.task import check_single, fill_task, group_size, output_of, run_blueprint
 from esmgn_core.io import Refusal
 from esmgn_core.protocols import DownstreamTask
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 
-_EXCLUSIVE, _INDEPENDENT, _NUMBERS, PAIRED = "classification", "multilabel", "regression", "paired"
-KNOWN = (_EXCLUSIVE, _INDEPENDENT, _NUMBERS, PAIRED)
-"""Downstream components whose outputs are known to be classes or quantities."""
 CONFIDENT, UNSURE = 70.0, 50.0
 """pLDDT above which a backbone is trusted, and below which it is no structure (Jumper et al. 2021)."""
 
@@ -67,20 +64,20 @@ class Predictor:
     Attributes:
         model: its encoder.
         task: the task with its trained heads.
-        component: which kind of task it is.
+        output: the meaning of the task's outputs.
         labels: names of its outputs.
         calibration: what turns its logits into probabilities.
         run: the folder.
 
     Raises:
-        RunError: the folder is of no such run, or its component is not one of :data:`KNOWN`.
+        RunError: the folder is not of such a run, or its task does not declare its output.
     """
 
     def __init__(self, folder: Path, *, device: str = "auto") -> None:
-        check_predicts(folder)
-        self.run = RunFolder(folder)
-        self.component, self.labels = self.run.recorded_labels()
         registry = discover()
+        self.run = RunFolder(folder)
+        self.output = output_of(self.run, registry)
+        _, self.labels = self.run.recorded_labels()
         self.model: Model = load_model(ModelName(folder=str(folder)), device=device, registry=registry)
         blueprint = run_blueprint(EncoderFolder(folder), registry)
         task: Any = blueprint.build(
@@ -89,18 +86,18 @@ class Predictor:
         fill_task(task, self.run)
         self.task: DownstreamTask = task.eval().requires_grad_(requires_grad=False).to(self.model.device)
         self.calibration = Calibration()
-        if self.component not in (_NUMBERS, PAIRED):
-            self.calibration = calibrated(self.run, exclusive=self.component == _EXCLUSIVE)
+        if not self.is_number and self.task.group_size == 1:
+            self.calibration = calibrated(self.run, exclusive=self.output == "classes")
 
     @property
     def is_number(self) -> bool:
         """True if the task predicts quantities, not classes."""
-        return self.component == _NUMBERS
+        return self.output == "values"
 
     @property
     def decides(self) -> bool:
         """True if there are predicted labels, not scores alone."""
-        return self.component in (_EXCLUSIVE, _INDEPENDENT) and not self.calibration.problem
+        return not self.is_number and self.task.group_size == 1 and not self.calibration.problem
 
     @property
     def warnings(self) -> list[str]:
@@ -122,30 +119,20 @@ class Predictor:
         """Calibrated probabilities, or values, float32 [T]. The whole protein is read.
 
         Raises:
-            RunError: the task takes pairs of proteins.
+            RunError: the task predicts for groups of proteins.
         """
-        self.check_single()
-        batch = ProteinBatch.from_proteins([protein])
+        check_single(self.run, self.task.group_size)
+        return self.scores([protein])[0]
+
+    def scores(self, proteins: Sequence[Protein]) -> Tensor:
+        """Probabilities, or values, float32 [P, T] of P groups of proteins that stand side by side."""
+        batch = ProteinBatch.from_proteins(proteins)
         encoding = self.model.encode(batch)
         with torch.inference_mode():
-            logits = self.task.predict(encoding, batch.to(self.model.device)).float().cpu()
-        return self._scores(logits)[0]
-
-    def check_single(self) -> None:
-        """Refuse a run whose task takes pairs of proteins.
-
-        Raises:
-            RunError: it does.
-        """
-        if self.component == PAIRED:
-            raise RunError(
-                f"{self.run.path} compares a protein with its mutant", "use: esmgn mutate FILE --model RUN"
-            )
-
-    def _scores(self, logits: Tensor) -> Tensor:
+            outputs = self.task.predict(encoding, batch.to(self.model.device)).float().cpu()
         if self.is_number:
-            return logits
-        return self.calibration.probabilities(logits, exclusive=self.component == _EXCLUSIVE)
+            return outputs
+        return self.calibration.probabilities(outputs, exclusive=self.output == "classes")
 
     def predict(self, protein: Protein, *, count: int) -> list[Prediction]:
         """The ``count`` labels of highest score, and all others that are predicted, best first."""
@@ -165,7 +152,7 @@ class Predictor:
     def _predicted(self, score: float, rank: int, index: int) -> bool | None:
         if not self.decides or index in self.calibration.unvalidated:
             return None
-        if self.component == _EXCLUSIVE:
+        if self.output == "classes":
             return rank == 0
         return self.calibration.threshold is not None and score >= self.calibration.threshold
 
@@ -204,26 +191,14 @@ class _Read:
 
 
 def check_predicts(folder: Path) -> None:
-    """Refuse a folder without a trained downstream task whose outputs are known.
+    """Refuse a folder that cannot predict for single proteins.
 
     Raises:
-        RunError: it lacks the files of one, or its component is unknown.
+        RunError: see :func:`esmgn_core.inference.task.output_of`, or the task predicts for groups.
     """
-    run = RunFolder(folder)
-    if not run.labels.is_file() or not run.task.is_file():
-        raise RunError(
-            f"{folder} is no finished run of a downstream task",
-            "labels.json or task.safetensors is missing",
-            "fine-tune one: esmgn run --downstream TASK --init RUN; tasks: esmgn list downstream",
-        )
-    component = run.recorded_labels()[0]
-    if component not in KNOWN:
-        raise RunError(
-            f"cannot predict with {folder}: its downstream component '{component}' is unknown, "
-            "so that its outputs may be classes or quantities",
-            f"components that can: {', '.join(KNOWN)}",
-            f"its scores are in {run.results}, its raw outputs in {run.predictions}",
-        )
+    run, registry = RunFolder(folder), discover()
+    output_of(run, registry)
+    check_single(run, group_size(run, registry))
 
 
 def plddt_caveat(protein: Protein) -> str:
@@ -281,9 +256,9 @@ def predict_files(
     """For each input its protein and predictions, or the reason why it has none.
 
     Raises:
-        RunError: the task takes pairs of proteins.
+        RunError: the task predicts for groups of proteins.
     """
-    predictor.check_single()
+    check_single(predictor.run, predictor.task.group_size)
     for item in inputs:
         protein = item.read()
         if isinstance(protein, Refusal):

@@ -12,9 +12,11 @@ from esmgn_core.errors import without_exits
 from esmgn_core.inference.heads import load_scorer
 from esmgn_core.inference.model import ModelName
 from esmgn_core.inference.mutations import score_variants
-from esmgn_core.inference.paired import is_paired_run, score_pairs
+from esmgn_core.inference.paired import score_pairs
 from esmgn_core.inference.predictor import Predictor
+from esmgn_core.inference.task import group_size
 from esmgn_core.inference.variants import Variant
+from esmgn_core.registry import discover
 
 Progress = Callable[[int, int], None]
 
@@ -63,35 +65,27 @@ def scan_variants(
     Raises:
         EsmgnError: there is no such model, or it has no head for it, or the file cannot be read.
     """
-    if name.folder is not None and is_paired_run(Path(name.folder)):
+    if name.folder is not None and group_size(RunFolder(Path(name.folder)), discover()) == 2:
         predictor = Predictor(Path(name.folder), device=device)
         protein = predictor.model.read(file)
         pairs = score_pairs(predictor, protein, variants, max_residues=max_residues, progress=progress)
+        calibrated = "" if predictor.is_number else " (not calibrated)"
         return Scan(
-            scored_by=f"head of {name.folder} on pairs of wild type and mutant (not calibrated)",
+            scored_by=f"head of {name.folder} on pairs of wild type and mutant{calibrated}",
             random_parts=predictor.model.random_parts,
-            values=[(item.variant, item.probability) for item in pairs],
+            values=[(item.variant, item.score) for item in pairs],
             rows=[item.row() for item in pairs],
-            label=f"probability of {predictor.labels[0]}",
-            neutral=0.5,
+            label=predictor.labels[0] if predictor.is_number else f"probability of {predictor.labels[0]}",
+            neutral=0.0 if predictor.is_number else 0.5,
         )
     scorer = load_scorer(name, device=device)
     protein = scorer.read(file)
     scored = score_variants(scorer, protein, variants, max_residues=max_residues, progress=progress)
     return Scan(
-        scored_by=scorer.described + _unused_labels(name),
+        scored_by=scorer.described,
         random_parts=scorer.random_parts,
         values=[(item.variant, item.masked_marginal) for item in scored],
         rows=[item.row() for item in scored],
         label="log p(mutant) - log p(wild type), masked",
         neutral=0.0,
     )
-
-
-def _unused_labels(name: ModelName) -> str:
-    """States that a fine-tuned run's own labels have no part in the scores of its language model."""
-    run = RunFolder(Path(name.folder)) if name.folder is not None else None
-    if run is None or not run.labels.is_file():
-        return ""
-    component, _ = run.recorded_labels()
-    return f"; the labels that the run learned ({component}) are not used"

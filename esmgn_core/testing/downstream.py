@@ -12,6 +12,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.protocols import OUTPUTS, DeclaresOutput
 from esmgn_core.testing.claims import Claims, is_count, relative_difference
 from esmgn_core.testing.examples import example_proteins
 from esmgn_core.testing.stand_ins import ExampleStructureEncoder
@@ -48,7 +49,7 @@ class DownstreamSubject(TaskSubject):
         return values
 
 
-def check_downstream_task(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
+def check_downstream_task(claims: Claims, component: type, build: Callable[..., Any]) -> None:
     """State all claims about a downstream task."""
 
     def new() -> Any:
@@ -60,9 +61,24 @@ def check_downstream_task(claims: Claims, _component: type, build: Callable[...,
     claims.hold(
         task.label_dim in (1, _NUM_TARGETS), f"label_dim is {task.label_dim!r}, expected num_targets or 1"
     )
+    if isinstance(component, DeclaresOutput):
+        _output(claims, component, task)
     proteins = labelled_examples(task.group_size, task.label_dim)
     subject = DownstreamSubject(claims, new, proteins, task.group_size)
     claims.check((*TASK_CHECKS, _predictions, _alone, _saved, _score), subject)
+
+
+def _output(claims: Claims, component: DeclaresOutput, task: Any) -> None:
+    """The declared output is a known one and fits the labels; the size of a group is the class's."""
+    output = component.output
+    claims.hold(output in OUTPUTS, f"output is {output!r}, expected one of: {', '.join(OUTPUTS)}")
+    label_dim = 1 if output == "classes" else _NUM_TARGETS
+    claims.hold(
+        task.label_dim == label_dim,
+        f"label_dim is {task.label_dim} for {_NUM_TARGETS} targets, output = {output} has {label_dim}",
+    )
+    own = getattr(component, "group_size", None)
+    claims.hold(own == task.group_size, f"group_size is {task.group_size}, but {own} on its class")
 
 
 def labelled_examples(group_size: int, label_dim: int) -> list[Protein]:

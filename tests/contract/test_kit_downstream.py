@@ -92,6 +92,22 @@ class ScoreIsTensor(Healthy):
         return {"minus_error": -(predictions - labels).square().mean()}
 
 
+class OutputIsUnknown(Healthy):
+    output = "numbers"
+
+
+class LabelsDoNotFitTheOutput(Healthy):
+    output = "classes"
+
+
+class GroupsOnTheInstanceAlone(Healthy):
+    output = "values"
+
+    def __init__(self, settings, *, encoder_dim, num_targets):
+        super().__init__(settings, encoder_dim=encoder_dim, num_targets=num_targets)
+        self.group_size = 2
+
+
 class WantsManyLabels(Healthy):
     def __init__(self, settings, *, encoder_dim, num_targets):
         super().__init__(settings, encoder_dim=encoder_dim, num_targets=num_targets)
@@ -111,6 +127,9 @@ def test_a_healthy_downstream_task_passes():
         (PredictsOneColumn, r"predict\(\) gives torch.float32 \[5, 1\], expected float32 \[5, 3\]"),
         (HasNoDecidingScore, r"score\(\) has no 'error', its deciding score"),
         (ScoreIsTensor, "scores that are no finite numbers: minus_error"),
+        (OutputIsUnknown, "output is 'numbers', expected one of: multilabel, classes, values"),
+        (LabelsDoNotFitTheOutput, "label_dim is 3 for 3 targets, output = classes has 1"),
+        (GroupsOnTheInstanceAlone, "group_size is 2, but 1 on its class"),
         (WantsManyLabels, "label_dim is 7, expected num_targets or 1"),
     ],
 )

@@ -24,10 +24,11 @@ from esmgn_core.inference.heatmap import draw_heatmap
 from esmgn_core.inference.inputs import find_inputs
 from esmgn_core.inference.model import ModelName, load_model
 from esmgn_core.inference.mutations import described, score_variants
-from esmgn_core.inference.paired import is_paired_run, mutated, score_pairs
+from esmgn_core.inference.paired import mutated, score_pairs
 from esmgn_core.inference.predictor import Predictor, predict_files
-from esmgn_core.inference.scan import _unused_labels, scan_variants
+from esmgn_core.inference.scan import scan_variants
 from esmgn_core.inference.tables import write_table
+from esmgn_core.inference.task import group_size
 from esmgn_core.inference.variants import Addresses, MutationError, parse_list
 from esmgn_core.io import read_protein
 from esmgn_core.machine.gpu import suggested_encoder
@@ -380,15 +381,15 @@ def test_a_run_on_pairs_compares_with_the_wild_type(proteins: list[Protein], tmp
     train = ["downstream.name=paired", "data.name=csv", "train.max_steps=1", "train.proteins_per_batch=2"]
     config = configure(discover(), [parse_assignments([*encoder, *data, *train])])
     path = start_run(discover(), config, out=tmp_path / "run").run.path
-    assert is_paired_run(path)
+    assert group_size(RunFolder(path), discover()) == 2
     predictor = Predictor(path, device="cpu")
     variants = Addresses(proteins[5]).all_substitutions()[:7]
     scored = score_pairs(predictor, proteins[5], variants)
     batch = ProteinBatch.from_proteins([proteins[5], mutated(proteins[5], variants[6])])
     logit = predictor.task.predict(predictor.model.encode(batch), batch)[0, 0]
-    assert scored[6].probability == pytest.approx(float(logit.sigmoid()), abs=1e-5)
+    assert scored[6].score == pytest.approx(float(logit.sigmoid()), abs=1e-5)
     assert scored[6].row()["variant"] == str(variants[6][0])
-    assert len({item.probability for item in scored}) > 1
+    assert len({item.score for item in scored}) > 1
     with pytest.raises(RunError, match="compares a protein with its mutant"):
         predictor.outputs(proteins[5])
     with pytest.raises(RunError, match="compares a protein with its mutant"):
@@ -398,6 +399,3 @@ def test_a_run_on_pairs_compares_with_the_wild_type(proteins: list[Protein], tmp
     two = Addresses(proteins[0]).all_substitutions()[:2]
     scan = scan_variants(name, folder / "wild0.pdb", two, device="cpu")
     assert scan.scored_by == f"head of {path} on pairs of wild type and mutant (not calibrated)"
-    RunFolder(path).write_labels("affinity", ["kd"])
-    assert _unused_labels(name) == "; the labels that the run learned (affinity) are not used"
-    assert _unused_labels(ModelName(names={"seq": "esm2_tiny"})) == ""

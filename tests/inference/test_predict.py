@@ -15,7 +15,7 @@ from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import start_run
-from esmgn_core.errors import RunError
+from esmgn_core.errors import RunError, UnknownComponentError
 from esmgn_core.inference.calibration import (
     MIN_PROTEINS,
     MIN_THRESHOLD,
@@ -33,6 +33,7 @@ from esmgn_core.inference.predictor import Predictor, find_run, plddt_caveat
 from esmgn_core.io import read_protein
 from esmgn_core.pages.chart import PLDDT_COLORS
 from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
 
 from ..cli.conftest import Esmgn, esmgn  # noqa: F401 - a fixture
 from ..conftest import pdb_text
@@ -239,14 +240,23 @@ def test_the_hint_names_the_task_that_was_asked_for(tmp_path: Path) -> None:
     assert caught.value.hints[-1] == "fine-tune one: esmgn run --downstream TASK --init RUN"
 
 
-def test_a_downstream_component_that_is_unknown_is_refused(run: Path, tmp_path: Path) -> None:
-    """Nothing says whether the outputs of a plugin's task are classes or quantities."""
+def test_a_task_whose_output_is_unknown_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose plugin is not installed, or whose task declares no output."""
     again = RunFolder(shutil.copytree(run, tmp_path / "run"))
-    again.write_labels("affinity", ["kd", "koff"])
-    with pytest.raises(RunError) as caught:
+    again.write_labels("multilable", ["kd", "koff"])
+    with pytest.raises(UnknownComponentError) as unknown:
         Predictor(again.path, device="cpu")
-    assert "its downstream component 'affinity' is unknown" in caught.value.message
-    assert caught.value.hints[0] == "components that can: classification, multilabel, regression, paired"
+    assert f"unknown downstream task 'multilable' ({again.labels})" in unknown.value.message
+    assert unknown.value.hints[0] == "did you mean: multilabel?"
+    again.write_labels("multilabel", ["kd", "koff"])
+    task = discover().load(discover().component(Kind.DOWNSTREAM, "multilabel"))
+    for output, context in ((None, "does not declare the meaning"), ("numbers", "does not declare")):
+        monkeypatch.setattr(task, "output", output)
+        with pytest.raises(RunError, match=context) as caught:
+            Predictor(again.path, device="cpu")
+        assert caught.value.hints[0].endswith("its class to one of: multilabel, classes, values")
 
 
 def test_few_validation_proteins_are_named_wherever_predictions_are_read(

@@ -22,6 +22,7 @@ class Classification(ProteinTask):
     class Settings(HeadSettings):
         """Settings of :class:`Classification`."""
 
+    output = "classes"
     metric = "accuracy"
 
     def __init__(self, settings: Settings, *, encoder_dim: int, num_targets: int) -> None:

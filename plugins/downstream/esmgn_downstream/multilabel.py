@@ -25,6 +25,7 @@ class Multilabel(ProteinTask):
     class Settings(HeadSettings):
         """Settings of :class:`Multilabel`."""
 
+    output = "multilabel"
     metric = "f_max"
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:

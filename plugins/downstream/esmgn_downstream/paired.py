@@ -36,6 +36,7 @@ class Paired(HeadedTask):
         num_layers: int = Field(1, ge=1)
         """Linear layers of the head; hidden layers are as wide as its input."""
 
+    output = "multilabel"
     metric = "auroc"
     group_size = 2
 

@@ -33,6 +33,7 @@ class Regression(ProteinTask):
     class Settings(HeadSettings):
         """Settings of :class:`Regression`."""
 
+    output = "values"
     metric = "spearman"
     mean: Tensor
     std: Tensor

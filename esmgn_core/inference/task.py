@@ -1,0 +1,85 @@
+"""The task of a run: its class, its settings and its trained heads."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from esmgn_core.compose import Blueprint, resolve
+from esmgn_core.configure import configure, read_run_file
+from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.errors import RunError, WeightsError
+from esmgn_core.model_tensors import load_weights
+from esmgn_core.protocols import OUTPUTS, DeclaresOutput, Output
+from esmgn_core.registry import Registry
+from esmgn_core.spec import Kind
+
+
+def check_single(run: RunFolder, group_size: int) -> None:
+    """Refuse a run that predicts for groups of proteins.
+
+    Raises:
+        RunError: a prediction takes more than one protein.
+    """
+    if group_size == 2:
+        raise RunError(f"{run.path} compares a protein with its mutant", "use: esmgn mutate FILE --model RUN")
+    if group_size > 2:
+        raise RunError(
+            f"{run.path} predicts for groups of {group_size} proteins, not for one",
+            f"its scores are in {run.results}, its raw outputs in {run.predictions}",
+        )
+
+
+def group_size(run: RunFolder, registry: Registry) -> int:
+    """Proteins of one prediction of a run; 1 for a run without a downstream task."""
+    if not run.labels.is_file():
+        return 1
+    return int(getattr(_task_class(run, registry), "group_size", 1))
+
+
+def output_of(run: RunFolder, registry: Registry) -> Output:
+    """The meaning of the outputs of a finished downstream run.
+
+    Raises:
+        RunError: the folder lacks the files of such a run, or its task declares no output.
+        UnknownComponentError: no plugin in use has its task.
+    """
+    if not run.labels.is_file() or not run.task.is_file():
+        raise RunError(
+            f"{run.path} is no finished run of a downstream task",
+            "labels.json or task.safetensors is missing",
+            "fine-tune one: esmgn run --downstream TASK --init RUN; tasks: esmgn list downstream",
+        )
+    task = _task_class(run, registry)
+    if isinstance(task, DeclaresOutput) and task.output in OUTPUTS:
+        return task.output
+    raise RunError(
+        f"cannot predict with {run.path}: its downstream task '{run.recorded_labels()[0]}' does not declare "
+        "the meaning of its outputs",
+        f"set the attribute output of its class to one of: {', '.join(OUTPUTS)}",
+        f"its scores are in {run.results}, its raw outputs in {run.predictions}",
+    )
+
+
+def _task_class(run: RunFolder, registry: Registry) -> type:
+    component, _ = run.recorded_labels()
+    return registry.load(registry.component(Kind.DOWNSTREAM, component, where=str(run.labels)))
+
+
+def run_blueprint(folder: EncoderFolder, registry: Registry) -> Blueprint:
+    """The whole run of a folder, with its task."""
+    return resolve(registry, configure(registry, [read_run_file(folder.config)], [str(folder.config)]))
+
+
+def fill_task(task: nn.Module, run: RunFolder) -> None:
+    """Put the trained heads of a run into its task.
+
+    Raises:
+        WeightsError: they are damaged, or of another make.
+    """
+    try:
+        task.load_state_dict(load_weights(run.task))
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{run.task} does not fit the task of {run.config}", *str(error).splitlines()[1:4]
+        ) from error
