@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from esmgn_core.io.read import Reading, read_content
+from esmgn_core.io.protein import Reading
+from esmgn_core.io.read import read_content
 from esmgn_core.store import Layout, Store
 from esmgn_core.store.build import SHARDS
 from esmgn_core.store.contents import record_contents

@@ -30,7 +30,7 @@ import numpy as np
 from isal import igzip
 from repeated import make_tar, readings, repeated
 
-from esmgn_core.io import read
+from esmgn_core.io import formats, read
 from esmgn_core.io.annotate import ANNOTATIONS, annotate
 from esmgn_core.io.read import read_content
 from esmgn_core.store import BuildOptions, Layout, Store, build, parts
@@ -136,8 +136,8 @@ def stages(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
     timed("join the parts", builds, "_finish")
     timed("read the member", items.ItemReader, "_content")
     timed("SHA-256 of the member", items, "sha256")
-    timed("inflate, recognise", read, "text_of")
-    timed("take apart the columns of the lines", read, "read_by_stride")
+    timed("inflate, recognise", read, "unpacked_text")
+    timed("take apart the columns of the lines", formats, "read_by_stride")
     timed("row of the index, account", parts, "accepted")
     timed("encode the columns", ShardBuilder, "_flush")
     timed("write the parts (and encode the last of each)", parts, "commit")

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
-from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.digits import Fields, Words, are_numbers, word
-from esmgn_core.io.plddt import mmcif_has_plddt
+from esmgn_core.io.table import ResidueTable
 from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, joined, residue_types, whole_chain
 
 _ITEMS = re.compile(rb"\nloop_ *\n((?:_atom_site\.\w+ *\n)+)(?=ATOM )")
@@ -38,7 +37,7 @@ _ELEMENTS = np.array([[word(f"{name[0]:<8}".encode())] for name in BACKBONE_ATOM
 _AFTER_NAME = np.uint64(word(b"     ") << 24)
 
 
-def read_aligned_mmcif(text: bytes, file_name: str) -> tuple[ResidueArrays, gemmi.cif.Block] | None:
+def read_aligned_mmcif(text: bytes) -> tuple[ResidueTable, gemmi.cif.Block] | None:
     """The protein in mmCIF text of that form and the block before its atoms, ``None`` for any other text."""
     table = _find_table(text)
     block = None if table is None else _block_of_one_polymer(text[: table.start], table)
@@ -58,11 +57,8 @@ def read_aligned_mmcif(text: bytes, file_name: str) -> tuple[ResidueArrays, gemm
     fields = joined(position, _halves(number[starts]).after, factors)
     if not _are_integers(number[starts]) or not are_numbers(fields):
         return None
-    chain = whole_chain(residue_type, fields)
-    if chain is None:
-        return None
-    has_plddt = mmcif_has_plddt(block, file_name)
-    return chain.protein(table.first("auth_asym_id"), has_plddt=has_plddt), block
+    chain = whole_chain(residue_type, fields, table.first("auth_asym_id"))
+    return None if chain is None else (chain, block)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
-from esmgn_core.io.arrays import NO_CODE, ResidueArrays
 from esmgn_core.io.digits import Fields, Words, are_numbers, word
-from esmgn_core.io.plddt import pdb_has_plddt
-from esmgn_core.io.whole_chain import (
-    WholeChain,
-    backbone_atoms,
-    first_atoms,
-    joined,
-    residue_types,
-    whole_chain,
-)
+from esmgn_core.io.table import NO_CODE, ResidueTable
+from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, joined, residue_types, whole_chain
 
 _WIDTH = 81  # characters of a line, its end among them
 _ATOM_NAMES = np.array([word(f" {name:<3}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint32)
@@ -35,31 +27,25 @@ _HAS_A_SAY = re.compile(rb"\n(?i:model|modres|end|ter|atom|heta|anis|dbref[12]|d
 _TAIL = {b"", b"TER", b"ENDMDL", b"END", b"CONECT", b"MASTER"}
 
 
-def read_by_stride(text: bytes, header: bytes, file_name: str) -> ResidueArrays | None:
+def read_by_stride(text: bytes, header: bytes) -> ResidueTable | None:
     """The protein in PDB text of that form, ``None`` for any other text.
 
     Args:
         text: the file.
         header: see :func:`esmgn_core.io.plddt.pdb_header`.
-        file_name: its name, which may say that it is a prediction.
     """
     first = text.find(b"ATOM  ", len(header) - 1, len(header) + 6)
     end = text.rfind(b"\nATOM  ") + 1 + _WIDTH
     num_atoms = (end - first) // _WIDTH  # one at most if there is no second line
     if first < 0 or num_atoms < 2 or (end - first) % _WIDTH or end > len(text):
         return None
-    if not _alone(header, text[end:]):
-        return None
-    chain = _read_lines(text, first, num_atoms)
-    if chain is None:
-        return None
-    return chain.protein(chr(text[first + 21]), has_plddt=pdb_has_plddt(header, file_name))
+    return _read_lines(text, first, num_atoms) if _alone(header, text[end:]) else None
 
 
 def _alone(header: bytes, rest: bytes) -> bool:
-    """Whether nothing before and after the atoms has a say in how they are read.
+    """True if the records before and after the atoms do not affect parsing.
 
-    Records that end the first model early, name parents of residues, hold further atoms, or make gemmi
+    Records that do end the first model early, name parents of residues, hold further atoms, or make gemmi
     refuse the file.
     """
     if _HAS_A_SAY.findall(header) not in ([], [b"\nMODEL "]):
@@ -67,7 +53,7 @@ def _alone(header: bytes, rest: bytes) -> bool:
     return {line[:6].rstrip() for line in rest.split(b"\n")} <= _TAIL and rest.count(b"ENDMDL") <= 1
 
 
-def _read_lines(text: bytes, first: int, num_atoms: int) -> WholeChain | None:
+def _read_lines(text: bytes, first: int, num_atoms: int) -> ResidueTable | None:
     """The chain in the lines from ``first`` on; ``None`` if one is not of the expected form."""
 
     def words(column: int, dtype: str = "<u4") -> Words:
@@ -97,7 +83,7 @@ def _read_lines(text: bytes, first: int, num_atoms: int) -> WholeChain | None:
         position = half[: 3 * num_atoms].reshape(3, num_atoms).take(atoms, axis=1)
         return np.append(position, half[3 * num_atoms :])
 
-    return whole_chain(residue_type, Fields(*map(kept, fields)))
+    return whole_chain(residue_type, Fields(*map(kept, fields)), chr(text[first + 21]))
 
 
 def _same_form(characters: NDArray[np.uint8], words: Callable[..., Words], middle: Words) -> bool:

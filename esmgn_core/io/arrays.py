@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +18,6 @@ from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
-
-NO_CODE = ord(" ")
-"""Insertion code of a residue without one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +58,14 @@ class ResidueArrays:
     @classmethod
     def from_table(cls, table: ResidueTable, *, has_plddt: bool) -> ResidueArrays:
         """All rows of ``table``, which are residues of one protein."""
-        used, chain = np.unique(table.chain, return_inverse=True)
+        is_used = np.bincount(table.chain, minlength=len(table.chains)) > 0
         return cls(
             residue_type=table.residue_type.astype(np.uint8),
             backbone=np.ascontiguousarray(table.position[:, : len(BACKBONE_ATOMS)]),
             number=table.number,
             insertion_code=table.insertion_code,
-            chain=chain.astype(np.int64),
-            chains=unique_names([table.chains[index] for index in used]),
+            chain=(is_used.cumsum() - 1)[table.chain],
+            chains=unique_names([*compress(table.chains, is_used)]),
             plddt=scale_plddt(table.ca_b_factor) if has_plddt else None,
             notes=table.notes,
         )

@@ -21,7 +21,7 @@ from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import UnreadableError, inflate
 from esmgn_core.io.mmcif import block_table, mmcif_structure
 from esmgn_core.io.notes import not_read
-from esmgn_core.io.read import rows_of_protein
+from esmgn_core.io.polymer import rows_of_protein
 from esmgn_core.machine.child import ChildError, call
 from esmgn_core.parse import parse_json
 

@@ -1,7 +1,6 @@
 """Numbers in text of fixed columns, many at once: eight characters are two integers of 32 bits.
 
-Text is ASCII here (:func:`esmgn_core.io.files.text_of` sees to that), so that sums of the bytes of an integer
-never carry.
+Text is ASCII here (:func:`esmgn_core.io.content.plain_text`), so sums of the bytes of an integer never carry.
 """
 
 from __future__ import annotations

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from esmgn_core.errors import StructureError
-from esmgn_core.io import formats
+from esmgn_core.io import content as other
+from esmgn_core.io.content import has_pdb_records
 from esmgn_core.io.files import (
     PACKINGS,
     Refusal,
@@ -19,6 +20,7 @@ from esmgn_core.io.files import (
     special_kind,
     unpacked_name,
 )
+from esmgn_core.io.formats import FORMATS, Format, format_of
 from esmgn_core.printable import printable
 
 ATOM3D = "data.mdb"
@@ -39,16 +41,16 @@ _OTHER_PACKINGS = {
 _TRAJECTORY = "a trajectory: name it and its structure, esmgn data build FILE --topology STRUCTURE"
 _BINARY = "is not read: save it as PDB or mmCIF"
 _OTHER_FORMATS = {
-    ".mmtf": formats.MMTF,
-    ".pqr": formats.PQR,
-    ".gro": formats.GRO,
+    ".mmtf": other.MMTF,
+    ".pqr": other.PQR,
+    ".gro": other.GRO,
     ".g96": "GROMOS format is not read: convert it to PDB first (gmx editconf)",
-    ".mol2": formats.MOL2,
-    ".sdf": formats.SDF,
-    ".mol": formats.SDF,
-    ".xyz": formats.XYZ,
-    ".mmjson": formats.MMJSON,
-    ".pdbml": formats.PDBML,
+    ".mol2": other.MOL2,
+    ".sdf": other.SDF,
+    ".mol": other.SDF,
+    ".xyz": other.XYZ,
+    ".mmjson": other.MMJSON,
+    ".pdbml": other.PDBML,
     ".pse": f"a PyMOL session {_BINARY}",
     ".cxs": f"a ChimeraX session {_BINARY}",
     ".mae": f"Maestro format {_BINARY}",
@@ -293,14 +295,20 @@ def why_not(path: Path) -> str | None:
         return f"cannot be opened: {error.strerror}"
     if is_foldcomp_database(path):
         return ""
-    if kind := formats.begins_like(content):
+    if kind := _begins_like(content, path.name):
         if "." not in path.name:  # as SCOPe names its files
             return ""
         last = printable(path.suffix)
         return (
             f"its text begins like {kind}, but files ending with '{last}' are read only if named: rename it"
         )
-    return formats.other_structure_format(content) or None
+    return other.other_structure_format(content) or None
+
+
+def _begins_like(beginning: bytes, file_name: str, formats: Mapping[str, Format] = FORMATS) -> str:
+    """Title of the format that the beginning of a file has; empty if it has none."""
+    name = format_of(beginning, file_name, formats) or ("pdb" if has_pdb_records(beginning) else None)
+    return formats[name].title if name else ""
 
 
 def reason_by_ending(name: str) -> str | None:

@@ -1,152 +1,173 @@
-"""Structure text: its format by content, or the reason why it is not read."""
+"""The table of structure formats: how each is recognised and read."""
 
 from __future__ import annotations
 
 import re
-from itertools import islice
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
-from esmgn_core.io.files import UnreadableError, bytes_of, unpacked, unpacked_name
+import gemmi
 
-Format = Literal["pdb", "mmcif", "bcif"]
+from esmgn_core.io.alphafold_cif import read_aligned_mmcif
+from esmgn_core.io.alphafold_pdb import read_by_stride
+from esmgn_core.io.content import (
+    is_bcif,
+    is_mmcif,
+    is_pdb,
+    plain_text,
+    refuse_other_content,
+    refuse_pqr,
+)
+from esmgn_core.io.files import UnreadableError, unpacked, unpacked_name
+from esmgn_core.io.mmcif import mmcif_structure, read_mmcif
+from esmgn_core.io.notes import not_read
+from esmgn_core.io.origin import Origin, mmcif_origin, pdb_origin
+from esmgn_core.io.pdb import pdb_structure, read_pdb
+from esmgn_core.io.plddt import mmcif_has_plddt, pdb_has_plddt, pdb_header
+from esmgn_core.io.seqres import mmcif_declared, pdb_declared
+from esmgn_core.io.table import ResidueTable, residue_table
 
-_MMCIF = re.compile(rb"(?:\s++|#[^\n]*+\n)*+data_", re.IGNORECASE)
-_PDB_START = (b"HEADER  ", b"ATOM  ", b"MODEL   ")
-_BCIF = re.compile(rb"[\x80-\x8f\xde\xdf][\s\S]{0,4096}?dataBlocks")  # a MessagePack map
-_NOT_TEXT = re.escape(bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a")))
-
-_CONVERT = "convert it to PDB or mmCIF first"
-_GET_CIF = "get the entry as mmCIF (.cif)"
-_CONFIDENCES = "such as the confidences beside a predicted model: give the model itself (.cif or .pdb)"
-PQR = f"PQR format has charges and radii instead of occupancy and B-factor: {_CONVERT}"
-MMTF = f"MMTF format is not read: {_GET_CIF}"
-MMJSON = f"mmJSON format is not read: {_GET_CIF}"
-PDBML = f"PDBML (PDB as XML) is not read: {_GET_CIF}"
-GRO = f"GRO format of GROMACS is not read: {_CONVERT} (gmx editconf)"
-MOL2 = f"MOL2 format is not read: {_CONVERT}"
-SDF = f"SDF/MOL format, for small molecules, is not read: {_CONVERT}"
-XYZ = "XYZ format has no residues: give a PDB or mmCIF file"
-
-_PDBML = rb"(?s)\A\s*<.{0,2000}?<(?:\w+:)?datablock\b"
-_OTHER_CONTENT = {
-    rb"\AFCMP": "Foldcomp format: unpack it with `foldcomp decompress`",
-    rb"mmtfVersion": MMTF,
-    rb"(?s)\APK\x03\x04.{26}[^\0/]{1,200}?\.npy": f"NumPy arrays (.npz), {_CONFIDENCES}",
-    rb"\A\x93NUMPY": "a NumPy array (.npy): give a structure file (.cif or .pdb)",
-    rb"\A\x89HDF": "an HDF5 file: give a structure file (.cif or .pdb)",
-    rb"\A\x28\xb5\x2f\xfd": "packed with zstd: unpack it first (unzstd)",
-    rb"\A\x1f\x9d": "packed with compress (.Z): unpack it first (uncompress)",
-    rb"\A\x04\x22\x4d\x18": "packed with lz4: unpack it first (unlz4)",
-    rb"\APK\x03\x04": "a zip archive: unpack it first",
-    rb"\A7z\xbc\xaf": "a 7z archive: unpack it first",
-    rb"\ARar!": "a RAR archive: unpack it first",
-    rb"(?s)\A.{257}ustar": "a tar archive: unpack it first",
-    rb"\A(?:%PDF|\x89PNG|\xff\xd8\xff|GIF8)": "an image or a PDF document, no structure",
-    b"[" + _NOT_TEXT + b"]": "binary data, neither PDB nor mmCIF text",
-    rb"(?i)\A\s*<(?:!doctype\s+html|html)": "an HTML page, as a failed download leaves: download it again",
-    _PDBML: PDBML,
-    rb"\A\s*<": "XML, neither PDB nor mmCIF text: get the entry as mmCIF (.cif)",
-    rb"\A\s*\{\s*\"data_": MMJSON,
-    rb"\A\s*[\[{]\s*[\"\[\]{}\d-]": f"JSON, {_CONFIDENCES}",
-    rb"\A\s*>": "FASTA, sequences without coordinates: call it .fasta, and a sequence encoder alone reads it",
-    rb"(?m)^@<TRIPOS>": MOL2,
-    rb"(?m)^M  (?:END|V30)|\bV[23]000\s*$": SDF,
-    rb"\A[^\n]*\n\s*\d+\s*\n[ \d]{5}\w{2,5}\s+\S+?\s*\d+\s+-?\d+\.\d+\s": GRO,
-    rb"\A\s*\d+\s*\n[^\n]*\n\s*[A-Z][a-z]?(?:\s+-?\d+\.\d+){3}": XYZ,
-}
-"""What the beginning of a file says that it is, where it is no structure text, and what to do."""
-
-_PDB_RECORDS = (*_PDB_START, b"HETATM", b"TITLE     ", b"CRYST1 ", b"COMPND    ", b"EXPDTA    ")
-_ATOM_RECORD = re.compile(rb"(?m)^(?:ATOM  |HETATM)[^\n]{24}(?: *-?\d+\.\d{3}){3}")
-_ATOM_LINE = re.compile(rb"^(?:ATOM|HETATM).*$", re.MULTILINE)
-_DECIMAL = re.compile(rb"[+-]?\d*\.\d+")
-_CHARGE = re.compile(rb"[+-]?\d*\.\d{3,}")
-_MAX_RADIUS = 4.0  # angstrom; more than any atom has
-_PQR_LINES = 50
-
-_ASCII_ONLY = bytes(range(128)) + b"x" * 128
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ATOM_SITE = re.compile(rb"[\r\n]_atom_site\.")
 
 
-def load_text(path: Path) -> tuple[Format, bytes]:
-    """The unpacked text of a structure file and its format, both judged by content, not by name.
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """The residues of a file, and what its header declares, which is read when it is needed.
 
-    Raises:
-        UnreadableError: the file cannot be opened or unpacked, or is neither PDB nor mmCIF nor BinaryCIF.
+    Attributes:
+        table: residues of the first model: protein, ligands and waters alike.
+        structure: parses all atoms.
+        has_plddt: True if the B-factors are pLDDT.
+        num_models: models in the file.
+        is_protein: True if all rows of ``table`` are residues of the protein and have a CA atom.
+        origin: reads method, resolution and organism.
+        declared: reads the declared sequences: chain identifier -> residue names.
     """
-    return text_of(bytes_of(path))
+
+    table: ResidueTable
+    structure: Callable[[], gemmi.Structure]
+    has_plddt: bool = False
+    num_models: int = 1
+    is_protein: bool = False
+    origin: Callable[[], Origin] = Origin
+    declared: Callable[[], Mapping[str, Sequence[str]]] = dict
+
+    @classmethod
+    def of(cls, structure: gemmi.Structure, *, has_plddt: bool = False) -> Self:
+        """The first model of a structure whose chains have different names.
+
+        Raises:
+            UnreadableError: the model has no atoms, or a chain has two residues of one number.
+        """
+        table = residue_table(structure)
+        if table.repeats_residues:
+            raise UnreadableError("a chain has two residues of one number: number them, or name the chains")
+        notes = [not_read("models after the first", len(structure) - 1)] if len(structure) > 1 else []
+        table = replace(table, notes=(*notes, *table.notes))
+        return cls(table, lambda: structure, has_plddt=has_plddt, num_models=len(structure))
 
 
-def text_of(content: bytes) -> tuple[Format, bytes]:
-    """Like :func:`load_text` for the bytes of a file.
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One structure format.
+
+    Attributes:
+        title: its name in messages.
+        suffixes: endings of file names, in lower case with the dot. Files of folders and archives with these
+            endings are read, also packed (:data:`esmgn_core.io.files.PACKINGS`).
+        sniff: True if content, or the first bytes of it, is of this format.
+        read: parses the unpacked content of a file, given its name; raises ``UnreadableError``. It is sent to
+            other processes, so it is a function of a module.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    sniff: Callable[[bytes], bool]
+    read: Callable[[bytes, str], ParsedFile]
+
+
+def _read_pdb(content: bytes, file_name: str) -> ParsedFile:
+    text = plain_text(content)
+    header = pdb_header(text)
+    refuse_pqr(text, file_name, len(header) - 1)
+    chain = read_by_stride(text, header)
+    table, num_models = read_pdb(text) if chain is None else (chain, 1)
+    return ParsedFile(
+        table,
+        structure=lambda: pdb_structure(text),
+        has_plddt=pdb_has_plddt(header, file_name),
+        num_models=num_models,
+        is_protein=chain is not None,
+        origin=lambda: pdb_origin(header),
+        declared=lambda: pdb_declared(header),
+    )
+
+
+def _read_mmcif(content: bytes, file_name: str) -> ParsedFile:
+    text = plain_text(content)
+    aligned = read_aligned_mmcif(text)
+    if aligned is None:
+        return _read_blocks(text, file_name)
+    chain, block = aligned
+    return ParsedFile(
+        chain,
+        structure=lambda: mmcif_structure(gemmi.cif.read_string(text).sole_block()),
+        has_plddt=mmcif_has_plddt(block, file_name),
+        is_protein=True,
+        origin=lambda: mmcif_origin(block),
+        declared=lambda: mmcif_declared(block),
+    )
+
+
+def _read_bcif(content: bytes, file_name: str) -> ParsedFile:
+    return _read_blocks(content, file_name, is_binary=True)
+
+
+def _read_blocks(content: bytes, file_name: str, *, is_binary: bool = False) -> ParsedFile:
+    table, num_models, block = read_mmcif(content, is_binary=is_binary)
+    return ParsedFile(
+        table,
+        structure=lambda: mmcif_structure(block),
+        has_plddt=mmcif_has_plddt(block, file_name),
+        num_models=num_models,
+        origin=lambda: mmcif_origin(block),
+        declared=lambda: mmcif_declared(block),
+    )
+
+
+FORMATS: Mapping[str, Format] = {
+    "pdb": Format("PDB", (".pdb", ".ent", ".pdbqt"), is_pdb, _read_pdb),
+    "mmcif": Format("mmCIF", (".cif", ".mmcif"), is_mmcif, _read_mmcif),
+    "bcif": Format("BinaryCIF", (".bcif",), is_bcif, _read_bcif),
+}
+"""Name, as reports and stores give it -> format."""
+
+
+def format_of(content: bytes, file_name: str, formats: Mapping[str, Format] = FORMATS) -> str | None:
+    """The name of the format that content, or the beginning of it, has; ``None`` if no format claims it.
+
+    Formats with an ending of the file's name are asked first, so that a format can be a dialect of another.
+    """
+    ending = unpacked_name(file_name).lower()
+    by_ending = sorted(formats.items(), key=lambda item: not ending.endswith(item[1].suffixes))
+    return next((name for name, known in by_ending if known.sniff(content)), None)
+
+
+def unpacked_text(
+    content: bytes, file_name: str, formats: Mapping[str, Format] = FORMATS
+) -> tuple[str, bytes]:
+    """The name of the format of a file and its unpacked content. Content decides, not the file name.
 
     Raises:
-        UnreadableError: the content cannot be unpacked, or is neither PDB nor mmCIF nor BinaryCIF.
+        UnreadableError: the content cannot be unpacked, or is of no format in the table.
     """
     if not content:
         raise UnreadableError("the file is empty")
-    content = unpacked(content)
-    if _BCIF.match(content):
-        return "bcif", content
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    is_pdb = content.startswith(_PDB_START)
-    if not is_pdb:
-        _refuse_other_content(content)
-    if not content.isascii():  # names and comments; gemmi refuses some of them
-        content = content.translate(_ASCII_ONLY)
-    if b"\n" not in content[:4096]:  # lines ended by CR alone
-        content = content.replace(b"\r", b"\n")
-    if not is_pdb and (_MMCIF.match(content) or b"\n_atom_site." in content):
-        return "mmcif", content
-    return "pdb", content
-
-
-def _refuse_other_content(content: bytes) -> None:
-    if content.isspace():
-        raise UnreadableError("the file holds only white space")
-    for pattern, reason in _OTHER_CONTENT.items():
-        if re.search(pattern, content[:4096]):
-            raise UnreadableError(reason)
-
-
-def refuse_pqr(text: bytes, file_name: str) -> None:
-    """Raise for PQR text, whose charges and radii are where PDB has occupancies and B-factors.
-
-    Raises:
-        UnreadableError: the file is called ``.pqr``, or its first atoms end with a charge and a radius.
-    """
-    if unpacked_name(file_name).lower().endswith(".pqr") or _is_pqr(text):
-        raise UnreadableError(PQR)
-
-
-def _is_pqr(text: bytes) -> bool:
-    charges = set()
-    for line in islice(_ATOM_LINE.finditer(text), _PQR_LINES):
-        # Of PDB, the last field is an element, or the one before has two decimals and is never negative.
-        if len(fields := line[0].split()[-5:]) < 5:
-            return False
-        *place, charge, radius = fields
-        numbers = all(_DECIMAL.fullmatch(field) for field in (*place, charge, radius))
-        if not numbers or float(radius) > _MAX_RADIUS:
-            return False
-        charges.add(charge)
-    exact = all(_CHARGE.fullmatch(charge) for charge in charges)
-    return any(float(charge) < 0 or (exact and float(charge) % 1) for charge in charges)
-
-
-def begins_like(content: bytes) -> str:
-    """The format that the beginning of a file has: ``PDB``, ``mmCIF``, ``BinaryCIF`` or nothing."""
-    if _BCIF.match(content):
-        return "BinaryCIF"
-    content = content.removeprefix(b"\xef\xbb\xbf").upper()
-    if content.startswith(_PDB_RECORDS) or _ATOM_RECORD.search(content):
-        return "PDB"
-    return "mmCIF" if _MMCIF.match(content) else ""
-
-
-def other_structure_format(content: bytes) -> str:
-    """Why a file that begins so is not read, if it holds a structure in another format."""
-    for pattern, reason in _OTHER_CONTENT.items():
-        if reason in (MMTF, MMJSON, PDBML, MOL2, SDF, GRO) and re.search(pattern, content):
-            return reason
-    return ""
+    content = unpacked(content).removeprefix(_BYTE_ORDER_MARK)
+    name = format_of(content, file_name, formats)
+    if name is None:
+        refuse_other_content(content)
+        name = "mmcif" if _ATOM_SITE.search(content) else "pdb"
+    return name, content

@@ -36,20 +36,20 @@ class Origin:
     organism: str = ""
 
 
-def pdb_origin(header: bytes, *, has_plddt: bool) -> Origin:
+def pdb_origin(header: bytes) -> Origin:
     """Origin from the header of PDB text, see :func:`esmgn_core.io.plddt.pdb_header`."""
     method = _METHOD.search(header)
     resolution = _RESOLUTION.search(header)
     source = " ".join(line.decode("latin-1").strip() for line in _SOURCE.findall(header))
     organism = _ORGANISM.search(source)
     return Origin(
-        PREDICTED if has_plddt else method[1].decode("latin-1").strip().lower() if method else "",
+        method[1].decode("latin-1").strip().lower() if method else "",
         float(resolution[1]) if resolution else None,
         _name(organism[1]) if organism else "",
     )
 
 
-def mmcif_origin(block: gemmi.cif.Block, *, has_plddt: bool) -> Origin:
+def mmcif_origin(block: gemmi.cif.Block) -> Origin:
     """Origin from an mmCIF block."""
     methods = [gemmi.cif.as_string(method).lower() for method in block.find_values("_exptl.method")]
     resolutions = (
@@ -65,7 +65,7 @@ def mmcif_origin(block: gemmi.cif.Block, *, has_plddt: bool) -> Origin:
         for value in block.find_values(item)
     )
     return Origin(
-        PREDICTED if has_plddt else "; ".join(methods),
+        "; ".join(methods),
         next((value for value in resolutions if value == value), None),
         _name(next(filter(None, organisms), "")),
     )

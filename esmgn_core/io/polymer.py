@@ -1,4 +1,4 @@
-"""Which rows of a residue table are residues of a protein chain."""
+"""The rows of a residue table that are residues of a protein chain, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
+from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.residues import ResidueClass
 from esmgn_core.io.table import CB, ResidueTable
 
 N = BACKBONE_ATOMS.index("N")
 C = BACKBONE_ATOMS.index("C")
+
+CLASS_WORDS = {
+    ResidueClass.AMINO_ACID: "free amino acid",
+    ResidueClass.NUCLEOTIDE: "nucleotide",
+    ResidueClass.WATER: "water",
+    ResidueClass.OTHER: "ligand",
+    ResidueClass.UNLISTED: "unknown residue",
+}
+"""What messages and reports call residues that are not of a protein."""
 
 MAX_PEPTIDE_BOND = 2.0
 """Largest C-N distance in angstrom that still counts as a peptide bond (1.33 in a good structure)."""
@@ -38,12 +48,16 @@ class ProteinRows:
     without_ca: NDArray[np.bool_]
 
 
-def protein_rows(table: ResidueTable) -> ProteinRows:
-    """Tell the residues of protein chains from ligands, waters, ions and nucleic acids.
+def rows_of_protein(table: ResidueTable) -> ProteinRows:
+    """Select the residues of protein chains from ligands, waters, ions and nucleic acids.
 
     A residue belongs to the protein if the file says that it is part of a polymer (mmCIF entity; PDB
     chain closed by TER), if it is a known amino acid in an ATOM record, or if a peptide bond joins it
     to a neighbour. So a free amino acid, a HETATM bound to nothing, is left out.
+
+    Raises:
+        UnreadableError: there are no residues of a protein, they are coarse-grained beads, or all are at one
+            place; the message says which.
     """
     polymer = table.entity_type == gemmi.EntityType.Polymer.value
     amino_acid = table.residue_class == ResidueClass.AMINO_ACID
@@ -51,10 +65,21 @@ def protein_rows(table: ResidueTable) -> ProteinRows:
     possible &= polymer | (table.entity_type == gemmi.EntityType.Unknown.value)
     trusted = polymer | (amino_acid & ~table.is_hetatm)
     candidate = possible & table.has_ca
-    return ProteinRows(
+    rows = ProteinRows(
         kept=candidate & (trusted | _bonded(table, candidate)),
         without_ca=possible & trusted & amino_acid & ~table.has_ca,
     )
+    if not rows.kept.any():
+        raise UnreadableError(_why_no_protein(table, rows))
+    if _is_coarse_grained(table, rows.kept):
+        raise UnreadableError("coarse-grained beads, not atoms: CB lies far from CA, and there is no N, C, O")
+    ca = table.position[rows.kept, CA]
+    if len(ca) > 1 and (ca == ca[0]).all():
+        x, y, z = ca[0].tolist()
+        raise UnreadableError(
+            f"all {len(ca)} CA atoms are at one place ({x:g}, {y:g}, {z:g}): no coordinates"
+        )
+    return rows
 
 
 def _bonded(table: ResidueTable, candidate: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -71,8 +96,8 @@ def _bonded(table: ResidueTable, candidate: NDArray[np.bool_]) -> NDArray[np.boo
     return bonded
 
 
-def is_coarse_grained(table: ResidueTable, kept: NDArray[np.bool_]) -> bool:
-    """Whether the kept residues are beads named like atoms: no N, C or O, and CB far from CA."""
+def _is_coarse_grained(table: ResidueTable, kept: NDArray[np.bool_]) -> bool:
+    """True if the kept residues are beads named like atoms: no N, C or O, and CB far from CA."""
     position = table.position[kept]
     others = [N, C, BACKBONE_ATOMS.index("O")]
     if np.isfinite(position[:, others]).any():
@@ -85,3 +110,14 @@ def is_coarse_grained(table: ResidueTable, kept: NDArray[np.bool_]) -> bool:
 def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     distance: NDArray[np.float64] = np.linalg.norm(a.astype(np.float64) - b, axis=-1)
     return distance
+
+
+def _why_no_protein(table: ResidueTable, rows: ProteinRows) -> str:
+    if rows.without_ca.any():
+        return f"no CA atom in any of its amino-acid residues ({rows.without_ca.sum()})"
+    counts = [
+        f"{count} {word}{'s' if count > 1 else ''}"
+        for residue_class, word in CLASS_WORDS.items()
+        if (count := int((table.residue_class == residue_class).sum()))
+    ]
+    return f"no protein residue, only {' and '.join(counts)}"

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import AMINO_ACIDS
-from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.copies import unique_names
 from esmgn_core.io.table import ResidueTable
 
-_STANDARD = np.array(
-    [f"{gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)} ".encode() for letter in AMINO_ACIDS]
-)
-_SEQRES = b"SEQRES"
-_LINE = 81
 _NOT_ONE_CHAIN = ("?", ".", "")
 
 
@@ -64,63 +56,17 @@ def chain_accounts(table: ResidueTable, declared: Mapping[str, Sequence[str]]) -
         table: residues of one protein.
         declared: chain identifier -> residue names of its declared sequence.
     """
-    used = np.unique(table.chain).tolist()
+    used = np.flatnonzero(np.bincount(table.chain)).tolist()
     names = unique_names([table.chains[chain] for chain in used])
     return tuple(
-        _chain_account(table, chain, name, declared) for chain, name in zip(used, names, strict=True)
+        _chain_account(table, chain, name, declared.get(table.chains[chain], ()))
+        for chain, name in zip(used, names, strict=True)
     )
 
 
-def standard_chain_account(
-    residues: ResidueArrays, declared: Mapping[str, Sequence[str]]
-) -> tuple[ChainAccount, ...]:
-    """The account of a protein of one chain without insertion codes, all residues of standard types."""
-    names = _STANDARD[residues.residue_type].tobytes().decode().split()
-    wanted = declared.get(residues.chains[0], ())
-    return (_chain(residues.chains[0], names, residues.number, residues.insertion_code, wanted),)
-
-
-def standard_pdb_account(residues: ResidueArrays, header: bytes) -> tuple[ChainAccount, ...]:
-    """The same for a protein read from PDB text, fast where that declares just these residues."""
-    name, length, number = residues.chains[0], len(residues), residues.number
-    if not _declares(header, _STANDARD[residues.residue_type].tobytes(), name.encode("latin-1")):
-        return standard_chain_account(residues, pdb_declared(header))
-    is_whole = number[-1] - number[0] == length - 1  # numbers ascend
-    breaks = () if is_whole else _breaks(number, residues.insertion_code)
-    return (ChainAccount(name, length, length, (), (), 0, breaks),)
-
-
-def _declares(header: bytes, names: bytes, chain: bytes) -> bool:
-    """Whether the SEQRES records are lines of 80 columns that name these residues, four characters each."""
-    start, end = header.find(b"\nSEQRES"), header.rfind(b"\nSEQRES") + _LINE
-    count = (end - start) // _LINE
-    records = header[start:end]
-    return (
-        start >= 0
-        and len(records) == count * _LINE
-        and records[::_LINE] == b"\n" * count
-        and records.count(b"\n") == records.count(b"\nSEQRES") == count
-        and records[12::_LINE] == chain * count
-        and b"".join([records[k : k + 52] for k in range(20, len(records), _LINE)]).rstrip() == names.rstrip()
-    )
-
-
-def _chain_account(
-    table: ResidueTable, chain: int, name: str, declared: Mapping[str, Sequence[str]]
-) -> ChainAccount:
-    rows = np.flatnonzero(table.chain == chain)
-    found = [name.decode("latin-1").upper() for name in table.name[rows].tolist()]
-    wanted = declared.get(table.chains[chain], ())
-    return _chain(name, found, table.number[rows], table.insertion_code[rows], wanted)
-
-
-def _chain(
-    name: str,
-    found: list[str],
-    number: NDArray[np.int32],
-    code: NDArray[np.uint8],
-    declared: Sequence[str],
-) -> ChainAccount:
+def _chain_account(table: ResidueTable, chain: int, name: str, declared: Sequence[str]) -> ChainAccount:
+    rows = table.chain == chain
+    found = b"\n".join(table.name[rows].tolist()).decode("latin-1").upper().split("\n")
     wanted = list(declared)
     missing, mismatched, undeclared = _compare(wanted, found) if wanted else ((), (), 0)
     return ChainAccount(
@@ -130,7 +76,7 @@ def _chain(
         missing=missing,
         mismatched=mismatched,
         undeclared=undeclared,
-        breaks=_breaks(number, code),
+        breaks=_breaks(table.number[rows], table.insertion_code[rows]),
     )
 
 
@@ -185,19 +131,18 @@ def _aligned(wanted: list[str], found: list[str]) -> Iterator[tuple[int | None, 
 
 
 def pdb_declared(header: bytes) -> dict[str, list[str]]:
-    """Chain identifier -> residue names, from the SEQRES records of the header of PDB text."""
+    """Chain identifier -> residue names, from the SEQRES records of the header of PDB text.
+
+    Records after the first ones that follow each other are not read.
+    """
     declared: dict[str, list[str]] = {}
-    for record in _seqres_records(header):
-        line = record.decode("latin-1")
+    start = header.find(b"\nSEQRES")
+    lines = header[start + 1 :].decode("latin-1").split("\n") if start >= 0 else []
+    for line in lines:
+        if not line.startswith("SEQRES"):
+            break
         declared.setdefault(line[11:12].strip(), []).extend(line[19:70].upper().split())
     return declared
-
-
-def _seqres_records(header: bytes) -> Iterator[bytes]:
-    """The lines that follow each other from the first SEQRES record on."""
-    start = header.find(b"\n" + _SEQRES)
-    lines = header[start + 1 :].split(b"\n") if start >= 0 else []
-    return takewhile(lambda line: line.startswith(_SEQRES), lines)
 
 
 def mmcif_declared(block: gemmi.cif.Block) -> dict[str, list[str]]:

@@ -11,16 +11,20 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import BACKBONE_ATOMS, CA, encode
+from esmgn_core.alphabet import AMINO_ACIDS, BACKBONE_ATOMS, CA, encode
 from esmgn_core.io.conformers import choose_conformers
 from esmgn_core.io.files import UnreadableError
-from esmgn_core.io.residues import ResidueClass, classify
+from esmgn_core.io.residues import ResidueClass, classify, name_of_letter
 
 ATOMS = (*BACKBONE_ATOMS, "CB")
 CB = ATOMS.index("CB")
 
+NO_CODE = ord(" ")
+"""Insertion code of a residue without one."""
+
 _CALCIUM = gemmi.Element("Ca").atomic_number
 _NO_NUMBER = np.iinfo(np.int32).min  # gemmi's residue number where a file has none
+_STANDARD_NAMES = np.array([name_of_letter(letter) for letter in AMINO_ACIDS], dtype="S8")
 _MAX_NAME = 7  # a FlatStructure refuses longer names
 
 
@@ -70,6 +74,45 @@ class ResidueTable:
     subchain: NDArray[np.int64]
     repeats_atoms: bool
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_standard_chain(
+        cls,
+        residue_type: NDArray[np.uint8],
+        number: NDArray[np.int32],
+        backbone: NDArray[np.float32],
+        ca_b_factor: NDArray[np.float32],
+        chain: str,
+    ) -> Self:
+        """One chain of n standard residues, each with N, CA, C and O.
+
+        Args:
+            residue_type: uint8 [n].
+            number: int32 [n].
+            backbone: float32 [n, 4, 3] in angstrom.
+            ca_b_factor: float32 [n].
+            chain: its name.
+        """
+        length = len(residue_type)
+        zeros, false = np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.bool_)
+        position = np.full((length, len(ATOMS), 3), np.nan, dtype=np.float32)
+        position[:, : len(BACKBONE_ATOMS)] = backbone
+        return cls(
+            position=position,
+            ca_b_factor=ca_b_factor,
+            name=_STANDARD_NAMES[residue_type],
+            number=number,
+            insertion_code=np.full(length, NO_CODE, dtype=np.uint8),
+            chain=zeros,
+            chains=(chain,),
+            residue_class=np.full(length, ResidueClass.AMINO_ACID.value),
+            residue_type=residue_type.astype(np.int64),
+            entity_type=np.full(length, gemmi.EntityType.Polymer.value, dtype=np.uint8),
+            is_hetatm=false,
+            has_alternates=false,
+            subchain=zeros,
+            repeats_atoms=False,
+        )
 
     @property
     def has_ca(self) -> NDArray[np.bool_]:

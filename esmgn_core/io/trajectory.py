@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, encode
-from esmgn_core.io.arrays import NO_CODE, ResidueArrays
+from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.copies import unique_names
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.hdf5 import check_links
 from esmgn_core.io.residues import classify
+from esmgn_core.io.table import NO_CODE
 from esmgn_core.machine.child import ChildError, call, limit_for
 
 TRAJECTORY_SUFFIXES = (".xtc", ".trr", ".dcd", ".nc", ".netcdf", ".h5", ".binpos", ".lh5")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_core.alphabet import BACKBONE_ATOMS, encode
-from esmgn_core.io.arrays import NO_CODE, ResidueArrays
+from esmgn_core.alphabet import BACKBONE_ATOMS, CA, encode
 from esmgn_core.io.digits import Fields, Words, thousandths, word
-from esmgn_core.io.plddt import scale_plddt
 from esmgn_core.io.residues import STANDARD_NAMES, classify
+from esmgn_core.io.table import ResidueTable
 
 _STANDARD_WORDS = np.array(sorted(word(name.encode()) for name in STANDARD_NAMES), dtype=np.uint64)
 
@@ -48,42 +47,14 @@ def residue_types(names: Words) -> NDArray[np.uint8] | None:
     return None if (_STANDARD_WORDS[place] != names).any() else _STANDARD_TYPES[place]
 
 
-class WholeChain(NamedTuple):
-    """What readers of fixed columns give of a chain of ``n`` residues.
-
-    Attributes:
-        residue_type: uint8 [n].
-        number: int32 [n], ascending residue numbers.
-        backbone: float32 [n, 4, 3] in angstrom.
-        b_factor: float32 [n], of the CA atoms.
-    """
-
-    residue_type: NDArray[np.uint8]
-    number: NDArray[np.int32]
-    backbone: NDArray[np.float32]
-    b_factor: NDArray[np.float32]
-
-    def protein(self, chain: str, *, has_plddt: bool) -> ResidueArrays:
-        """The protein, of a chain of this name; ``has_plddt`` says whether the B-factors are pLDDT."""
-        length = len(self.residue_type)
-        return ResidueArrays(
-            residue_type=self.residue_type,
-            backbone=self.backbone,
-            number=self.number,
-            insertion_code=np.full(length, NO_CODE, dtype=np.uint8),
-            chain=np.zeros(length, dtype=np.int64),
-            chains=(chain,),
-            plddt=scale_plddt(self.b_factor) if has_plddt else None,
-        )
-
-
-def whole_chain(residue_type: NDArray[np.uint8], fields: Fields) -> WholeChain | None:
-    """The chain; ``None`` where residue numbers do not ascend.
+def whole_chain(residue_type: NDArray[np.uint8], fields: Fields, chain: str) -> ResidueTable | None:
+    """The residues of the chain; ``None`` if numbers do not ascend or all CA atoms are at one place.
 
     Args:
         residue_type: uint8 [n].
         fields: x, y and z of the four atoms of each residue, [3, 4, n], then residue numbers and B-factors of
             the CA atoms, [n] each, all end to end; known to be numbers.
+        chain: its name.
     """
     length = len(residue_type)
     values = thousandths(fields).reshape(-1, length)
@@ -92,7 +63,9 @@ def whole_chain(residue_type: NDArray[np.uint8], fields: Fields) -> WholeChain |
         return None
     backbone = np.empty((length, len(BACKBONE_ATOMS), 3), dtype=np.float32)
     np.divide(values[:-2].reshape(3, -1, length), np.float32(1000), out=backbone.T, dtype=np.float32)
-    return WholeChain(residue_type, number, backbone, b_factor)
+    if (backbone[1:, CA] == backbone[0, CA]).all():  # gemmi's reader refuses atoms without coordinates
+        return None
+    return ResidueTable.of_standard_chain(residue_type, number, backbone, b_factor, chain)
 
 
 def joined(position: Fields, numbers: Words, factors: Fields) -> Fields:

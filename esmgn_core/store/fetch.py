@@ -12,7 +12,7 @@ from typing import NamedTuple
 from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.io.files import UnreadableError
-from esmgn_core.io.formats import text_of
+from esmgn_core.io.formats import unpacked_text
 from esmgn_core.machine.files import file_digest, locked, write_error, write_errors
 from esmgn_core.parse import parse_json
 from esmgn_core.printable import counted
@@ -237,7 +237,7 @@ def _why_not_structure(part: Path, name: str) -> str:
         content = part.read_bytes()
         if name.endswith(".gz") and not content.startswith(_GZIP):
             return "it is not gzipped"
-        form, text = text_of(content)
+        form, text = unpacked_text(content, name)
     except UnreadableError as error:
         return str(error)
     wanted = b"_atom_site." if form == "mmcif" else b"\nATOM  "

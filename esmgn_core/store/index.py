@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from esmgn_core.errors import DataError
-from esmgn_core.io.arrays import NO_CODE
 from esmgn_core.io.files import as_utf8
-from esmgn_core.io.read import Reading
+from esmgn_core.io.protein import Reading
+from esmgn_core.io.table import NO_CODE
 from esmgn_core.parse import parse_json
 from esmgn_core.store.sources import Item
 

@@ -23,7 +23,8 @@ from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_residues
 from esmgn_core.io.files import UnreadableError, bytes_of, open_regular
 from esmgn_core.io.foldcomp import foldcomp_pdb
 from esmgn_core.io.origin import Origin
-from esmgn_core.io.read import Reading, ReadReport, read_content
+from esmgn_core.io.protein import Reading, ReadReport
+from esmgn_core.io.read import read_content
 from esmgn_core.io.seqres import ChainAccount
 from esmgn_core.io.trajectory import frame
 from esmgn_core.machine.child import LIMIT
@@ -134,10 +135,12 @@ class ItemReader:
 
 def _bare(residues: ResidueArrays) -> Reading:
     """A protein from a source without headers."""
-    report = ReadReport(
-        "pdb", num_models=1, without_ca=0, left_out=0, modified={}, unknown={}, notes=residues.notes
+    return Reading(
+        residues,
+        ReadReport("pdb", notes=residues.notes),
+        origin=Origin,
+        chains=lambda: tuple(_chains(residues)),
     )
-    return Reading(residues, report, origin=Origin, chains=lambda: tuple(_chains(residues)))
 
 
 def _chains(residues: ResidueArrays) -> Iterator[ChainAccount]:

@@ -24,7 +24,7 @@ import pytest
 
 from esmgn_core.errors import DataError
 from esmgn_core.io.files import bytes_of
-from esmgn_core.io.read import Reading
+from esmgn_core.io.protein import Reading
 from esmgn_core.io.write import pdb_text
 from esmgn_core.store import BuildOptions, Store, build, parts, reading, workers
 from esmgn_core.store.columns import write_columns

@@ -13,7 +13,8 @@ from esmgn_core.io.alphafold_cif import read_aligned_mmcif
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.mmcif import read_mmcif
 from esmgn_core.io.plddt import mmcif_has_plddt
-from esmgn_core.io.read import read_text, rows_of_protein
+from esmgn_core.io.polymer import rows_of_protein
+from esmgn_core.io.read import read_content
 from esmgn_core.store.index import account
 
 from .oracle import check_changed_at_random, same
@@ -56,8 +57,16 @@ def by_gemmi(text, name):
     return ResidueArrays.from_table(table.take(rows.kept), has_plddt=mmcif_has_plddt(block, name))
 
 
+def by_stride(text, name):
+    found = read_aligned_mmcif(text)
+    if found is None:
+        return None
+    table, block = found
+    return ResidueArrays.from_table(table, has_plddt=mmcif_has_plddt(block, name))
+
+
 def test_a_model_of_alphafold_is_read():
-    residues, _ = read_aligned_mmcif(model(), "x.cif")
+    residues = by_stride(model(), "x.cif")
     assert residues.sequence == "AAAA"
     assert residues.plddt.tolist() == [90.25] * 4
     assert residues.backbone[1, 2].tolist() == [np.float32(3.8), 1.5, np.float32(-0.003)]
@@ -91,19 +100,15 @@ def test_a_model_of_alphafold_is_read():
 def test_any_other_text_is_left_to_gemmi(old, new):
     text = model()
     assert old in text
-    assert read_aligned_mmcif(text.replace(old, new), "x.cif") is None
+    assert read_aligned_mmcif(text.replace(old, new)) is None
 
 
 def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
-    def read(text):
-        found = read_aligned_mmcif(text, "x.cif")
-        return None if found is None else found[0]
-
     check_changed_at_random(
         model(12),
         b" -.?0123456789ABCNO\"'#;_\n",
         2000,
-        read,
+        lambda text: by_stride(text, "x.cif"),
         lambda text: by_gemmi(text, "x.cif"),
     )
 
@@ -112,11 +117,11 @@ def test_text_changed_at_random_is_read_as_gemmi_reads_it_or_not_at_all():
 def test_real_files_read_by_stride_are_those_that_gemmi_reads(monkeypatch):
     files = sorted(STRUCTURES.glob("afdb/*.cif.gz"), key=lambda path: path.stat().st_size)[:24]
     texts = {path.name: igzip.decompress(path.read_bytes()) for path in files}
-    fast = {name: read_text("mmcif", text, name) for name, text in texts.items()}
-    assert all(read_aligned_mmcif(text, name) is not None for name, text in texts.items())
-    monkeypatch.setattr("esmgn_core.io.read.read_aligned_mmcif", lambda *_: None)
+    fast = {name: read_content(text, name) for name, text in texts.items()}
+    assert all(read_aligned_mmcif(text) is not None for text in texts.values())
+    monkeypatch.setattr("esmgn_core.io.formats.read_aligned_mmcif", lambda *_: None)
     for name, text in texts.items():
-        slow = read_text("mmcif", text, name)
+        slow = read_content(text, name)
         same(fast[name].residues, slow.residues)
         assert fast[name].report == slow.report
         assert fast[name].origin() == slow.origin()

@@ -14,7 +14,8 @@ from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.pdb import read_pdb
 from esmgn_core.io.plddt import pdb_has_plddt, pdb_header
-from esmgn_core.io.read import read_content, rows_of_protein
+from esmgn_core.io.polymer import rows_of_protein
+from esmgn_core.io.read import read_content
 
 from .oracle import check_changed_at_random, same
 
@@ -38,7 +39,9 @@ def model(length=4, header="TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR X (Y
 
 
 def by_stride(text, name):
-    return read_by_stride(text, pdb_header(text), name)
+    header = pdb_header(text)
+    table = read_by_stride(text, header)
+    return None if table is None else ResidueArrays.from_table(table, has_plddt=pdb_has_plddt(header, name))
 
 
 def by_gemmi(text, name):

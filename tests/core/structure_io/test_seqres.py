@@ -1,4 +1,4 @@
-"""What a PDB file declares of its one chain is compared alike in the fast way and in the general one."""
+"""The sequence that a PDB file declares of a chain is compared with the residues that were read."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import numpy as np
 import pytest
 
 from esmgn_core.alphabet import encode
-from esmgn_core.io.arrays import NO_CODE, ResidueArrays
-from esmgn_core.io.seqres import pdb_declared, standard_chain_account, standard_pdb_account
+from esmgn_core.io.seqres import chain_accounts, pdb_declared
+from esmgn_core.io.table import ResidueTable
 
 NAMES = ["MET", "ALA", "GLY", "TRP", "SER"] * 6
 
 
 def chain(number):
     length = len(number)
-    return ResidueArrays(
-        residue_type=np.array(encode("MAGWS" * 6)[:length], dtype=np.uint8),
-        backbone=np.zeros((length, 4, 3), dtype=np.float32),
-        number=np.array(number, dtype=np.int32),
-        insertion_code=np.full(length, NO_CODE, dtype=np.uint8),
-        chain=np.zeros(length, dtype=np.int64),
-        chains=("A",),
-        plddt=None,
+    return ResidueTable.of_standard_chain(
+        np.array(encode("MAGWS" * 6)[:length], dtype=np.uint8),
+        np.array(number, dtype=np.int32),
+        np.zeros((length, 4, 3), dtype=np.float32),
+        np.zeros(length, dtype=np.float32),
+        "A",
     )
 
 
@@ -31,31 +29,34 @@ def header(names=NAMES, chain="A", width=80, after="CRYST1\n"):
     return ("\nHEADER\n" + "".join(f"{line:<{width}}\n" for line in lines) + after).encode()
 
 
+def account(number, text):
+    (found,) = chain_accounts(chain(list(number)), pdb_declared(text))
+    return found.as_dict()
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "differs"),
     [
-        header(),
-        header(after=""),
-        header(NAMES[:26]),
-        header([*NAMES, "VAL"]),
-        header(["MSE", *NAMES[1:]]),
-        header(chain="B"),
-        header(width=1),
-        header(after="SEQRES\n"),
-        header() + header(),
-        header().replace(b"HEADER\n", b""),
-        b"\n",
+        (header(), {"declared": 30}),
+        (header(after=""), {"declared": 30}),
+        (header(NAMES[:26]), {"declared": 26, "undeclared": 4}),
+        (header([*NAMES, "VAL"]), {"declared": 31, "missing": ((31, 31),)}),
+        (header(["MSE", *NAMES[1:]]), {"declared": 30, "mismatched": ((1, "MSE", "MET"),)}),
+        (header(chain="B"), {}),
+        (header(width=1), {"declared": 30}),
+        (header(after="SEQRES\n"), {"declared": 30}),
+        (header() + header(), {"declared": 30}),
+        (header().replace(b"HEADER\n", b""), {"declared": 30}),
+        (b"\n", {}),
     ],
 )
-@pytest.mark.parametrize("number", [range(1, 31), [*range(1, 20), *range(40, 51)]])
-def test_both_ways_give_one_account(text, number):
-    residues = chain(list(number))
-    assert standard_pdb_account(residues, text) == standard_chain_account(residues, pdb_declared(text))
+def test_a_chain_is_compared_with_its_first_block_of_records(text, differs):
+    assert account(range(1, 31), text) == {"name": "A", "residues": 30} | differs
 
 
-def test_a_whole_chain_has_nothing_to_tell():
-    assert standard_pdb_account(chain(range(5, 35)), header())[0].as_dict() == {
-        "name": "A",
-        "residues": 30,
-        "declared": 30,
-    }
+def test_a_jump_of_the_numbers_is_a_break():
+    assert account([*range(1, 20), *range(40, 51)], header())["breaks"] == (("19", "40"),)
+
+
+def test_a_whole_chain_is_described_by_its_length():
+    assert account(range(5, 35), header()) == {"name": "A", "residues": 30, "declared": 30}
