@@ -62,6 +62,14 @@ class Blueprint:
             encoder.freeze_sequence()
         return encoder
 
+    def with_random_weights(self) -> Blueprint:
+        """The same model, whose sequence encoder reads no weights."""
+        spec, component, settings = self.parts[Kind.SEQ]
+        if "weights" not in type(settings).model_fields:
+            return self
+        random = settings.model_copy(update={"weights": "random"})
+        return Blueprint(self.config, {**self.parts, Kind.SEQ: (spec, component, random)})
+
     def _structure_input_dim(self, sequence_dim: int) -> int:
         # Asked of the class: the fuser itself is built last, from the widths of both encoders.
         spec, fuser, _ = self.parts[Kind.FUSE]

@@ -1,4 +1,4 @@
-"""Names that are data: presets and recipes from the layers of ``registry.toml``.
+"""Names that are data: presets, recipes and published weights from the layers of ``registry.toml``.
 
 Later layers replace whole entries: shipped, then each plugin's own file, then the user's.
 """
@@ -19,9 +19,13 @@ from esmgn_core.text import read_text
 SCHEMA = 1
 RECIPE = "recipe"
 WEIGHTS = "weights"
+LAYOUT = "layout"
+PARTS = (Kind.SEQ, Kind.STRUCT, Kind.FUSE)
+"""Kinds of component whose tensors a file of weights may hold."""
 _PRESET_KEYS = ("component", "summary", "settings", "checkpoint")
 _RECIPE_KEYS = ("summary", "run")
 _FILE_KEYS = ("url", "md5", "sha256", "license", "layout", "summary")
+_LAYOUT_KEYS = ("summary", "parts", "run", "optional", "constants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Recipe:
 class PublishedFile:
     """A published file of weights that is imported before use, and where it is.
 
-    ``layout`` says what it holds; ``file`` has its ``url``, its ``license`` and, where they were
+    ``layout`` names what it holds; ``file`` has its ``url``, its ``license`` and, where they were
     published, its checksums.
     """
 
@@ -62,12 +66,37 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedLayout:
+    """What a kind of published file holds.
+
+    Attributes:
+        name: its name.
+        summary: what it is, in one line.
+        parts: prefix of the tensors of each component in the file.
+        run: tables of a run file that give the published model, without its sizes. A list of tables
+            has alternatives: the one that fits a file is taken.
+        optional: beginnings of names that a file may lack; they are not written.
+        constants: integers that every file holds under a name.
+        origin: the registry file.
+    """
+
+    name: str
+    summary: str
+    parts: Mapping[Kind, str]
+    run: Mapping[str, Any]
+    optional: tuple[str, ...]
+    constants: Mapping[str, list[int]]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
     """Names of one layer or of several, and the plugins its owner switched off."""
 
     presets: dict[tuple[Kind, str], Preset] = field(default_factory=dict)
     recipes: dict[str, Recipe] = field(default_factory=dict)
     weights: dict[str, PublishedFile] = field(default_factory=dict)
+    layouts: dict[str, PublishedLayout] = field(default_factory=dict)
     disabled: tuple[str, ...] = ()
 
     def under(self, upper: Catalogue) -> Catalogue:
@@ -76,6 +105,7 @@ class Catalogue:
             self.presets | upper.presets,
             self.recipes | upper.recipes,
             self.weights | upper.weights,
+            self.layouts | upper.layouts,
             upper.disabled,
         )
 
@@ -124,7 +154,7 @@ def read_registry(file: Path) -> Catalogue:
         raise SettingsError(f"registry {file}: expected 'schema = {SCHEMA}' at the top")
     layer = Catalogue(disabled=_disabled(tables.pop("disabled", []), file))
     for section, entries in tables.items():
-        sections = [*Kind, RECIPE, WEIGHTS]
+        sections = [*Kind, RECIPE, WEIGHTS, LAYOUT]
         if section not in sections:
             raise SettingsError(
                 f"registry {file}: unknown section [{section}]",
@@ -138,6 +168,8 @@ def read_registry(file: Path) -> Catalogue:
                 layer.recipes[name] = _recipe(name, values, file, where)
             elif section == WEIGHTS:
                 layer.weights[name] = _published_file(name, values, file, where)
+            elif section == LAYOUT:
+                layer.layouts[name] = _layout(name, values, file, where)
             else:
                 layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
     return layer
@@ -176,6 +208,25 @@ def _published_file(name: str, values: dict[str, Any], file: Path, where: str) -
     texts = {key: _text(values, key, file, where) for key in {*values, "url", "license", "layout", "summary"}}
     layout, summary = texts.pop("layout"), texts.pop("summary")
     return PublishedFile(name, layout, summary, texts, str(file))
+
+
+def _layout(name: str, values: dict[str, Any], file: Path, where: str) -> PublishedLayout:
+    _check_keys(values, _LAYOUT_KEYS, file, where)
+    parts = _table(values.get("parts", {}), file, f"{where}.parts")
+    _check_keys(parts, PARTS, file, f"{where}.parts")
+    prefixes = {Kind(kind): _text(parts, kind, file, f"{where}.parts") for kind in parts}
+    run = _table(values.get("run", {}), file, f"{where}.run")
+    if not parts or not parts.keys() <= run.keys():
+        raise SettingsError(
+            f"registry {file}: [{where}] needs parts, and a table in run for each of them",
+            'such as: parts = { struct = "" }, run = { seq = "onehot", struct = "gearnet" }',
+        )
+    optional = values.get("optional", [])
+    if not isinstance(optional, list) or not all(isinstance(beginning, str) for beginning in optional):
+        raise SettingsError(f"registry {file}: [{where}] optional must be a list of texts")
+    constants = _table(values.get("constants", {}), file, f"{where}.constants")
+    summary = _text(values, "summary", file, where)
+    return PublishedLayout(name, summary, prefixes, run, tuple(optional), constants, str(file))
 
 
 def _text(values: dict[str, Any], key: str, file: Path, where: str) -> str:

@@ -69,6 +69,47 @@ class Verifiable(Protocol):
         """Compare the outputs under ``settings`` with those in the file ``recorded``."""
 
 
+@runtime_checkable
+class PublishedSizes(Protocol):
+    """A component class that finds its sizes in published tensors. Optional: else they are the defaults."""
+
+    @classmethod
+    def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Settings of the model with these tensors, by published name; ``None`` if too few are there.
+
+        Files may be damaged: :func:`esmgn_core.weights.count_blocks` and
+        :func:`esmgn_core.weights.common_length` are not misled by a wrong tensor among many.
+        """
+
+
+@runtime_checkable
+class PublishedNames(Protocol):
+    """An encoder or fuser with other published tensors than its state dict. Optional: else they are equal."""
+
+    def from_published(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The state dict, and by published name the tensors it does not use, for writing the file again."""
+
+    def to_published(self, state: Mapping[str, Tensor], unused: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Every tensor of the published file, by name; undoes :meth:`from_published`.
+
+        ``unused`` may lack tensors, which are filled in. The method is also called with a ``state`` on the
+        meta device, to find the shapes and types that a file must have. A tensor that it returns on the CPU
+        then is a constant, which a file must have with the same values.
+        """
+
+
+@runtime_checkable
+class PublishedFile(Protocol):
+    """A component class whose own published files hold more than a state dict. Optional."""
+
+    @classmethod
+    def unpack_published(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Tensors by published name from the content of a file that holds this component alone."""
+
+    def pack_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Content of such a file."""
+
+
 class StructureEncoder(Component, Protocol):
     """Built with ``(settings, *, input_dim, num_relations)``.
 

@@ -13,7 +13,8 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ import torch
 from filelock import FileLock
 from pydantic import Field, model_validator
 from safetensors.torch import load_file as load_safetensors
+from torch import Tensor
 
 from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import WeightsError, WriteError
@@ -284,6 +286,22 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TypeError(f"it holds a {type(content).__name__}, not a dict")
     return content
+
+
+def count_blocks(tensors: Mapping[str, Tensor], group: str) -> int:
+    """Number of blocks of a module list: distinct numbers in names such as ``layers.0.weight``.
+
+    >>> count_blocks({"layers.0.weight": torch.ones(2), "layers.1.weight": torch.ones(2)}, "layers")
+    2
+    """
+    return len({match[1] for name in tensors if (match := re.match(rf"{group}\.(\d+)\.", name))})
+
+
+def common_length(tensors: Mapping[str, Tensor], pattern: str) -> int | None:
+    """The most frequent length of the vectors whose names match a pattern; ``None`` without such a vector."""
+    matching = [tensor for name, tensor in tensors.items() if re.fullmatch(pattern, name)]
+    lengths = Counter(len(tensor) for tensor in matching if tensor.ndim == 1)
+    return lengths.most_common(1)[0][0] if lengths else None
 
 
 def _reason(error: Exception) -> str:

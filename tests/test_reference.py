@@ -180,6 +180,7 @@ def test_the_example_of_a_registry_is_one(tmp_path: Path) -> None:
     assert example.disabled == ("gvp",)
     assert (Kind.SEQ, "my_esm2") in example.presets
     assert example.weights["my_esm_gearnet"].layout == "esm_gearnet"
+    assert example.layouts["my_gearnet"].parts == {Kind.STRUCT: "encoder."}
     assert check_tables(example.recipes["overnight"].run, origin="reference.md")
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli.render import block, echo, line_width, table
-from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
 
 if TYPE_CHECKING:
-    from esmgn_core.published.entries import Layout
+    from esmgn_core.presets import PublishedLayout
 
-_LAYOUT_HELP = "esm_gearnet, gearnet, gearnet_edge or fair_esm; found out if not given."
+_LAYOUT_HELP = "Layout of the file, such as esm_gearnet or fair_esm; found if not given."
 
 
 def list_weights() -> None:
@@ -84,10 +84,11 @@ def import_weights(
     path, weights = located(registry, file)
     given = _layout(layout) or (weights.layout if weights else None)
     content = import_file(registry, path, out, given)
-    echo(f"{content.model.layout}: {len(content.state)} tensors, {content.num_parameters:,} parameters")
+    layout_found = content.model.layout
+    echo(f"{layout_found.name}: {len(content.state)} tensors, {content.num_parameters:,} parameters")
     echo(f"written: {out}")
     folder = shlex.quote(str(out))
-    if content.model.structure:
+    if Kind.STRUCT in layout_found.parts:
         echo(f"start from it: esmgn run --init {folder} --data FOLDER_OF_PDB_FILES")
     else:
         echo(f"start from it: esmgn run {shlex.quote(str(out / 'config.toml'))} --data FOLDER_OF_PDB_FILES")
@@ -106,10 +107,10 @@ def export_weights(
     from esmgn_core.published.convert import export_folder
 
     exported = export_folder(discover(), folder, out, _layout(layout))
-    parameters = f"{exported.model.num_parameters():,} parameters"
-    echo(f"{exported.model.layout}: {len(exported.state)} tensors, {parameters}")
-    if exported.model.sequence:
-        echo(f"heads of ESM-2, not used by the encoder: {exported.heads_from or 'zeros'}")
+    parameters = f"{exported.model.num_parameters(exported.state):,} parameters"
+    echo(f"{exported.model.layout.name}: {len(exported.state)} tensors, {parameters}")
+    if exported.has_unused:
+        echo(f"heads, not used by the encoder: {exported.unused_from or 'zeros'}")
     echo(f"written: {out}")
 
 
@@ -130,15 +131,10 @@ def verify_weights(
         echo(line)
 
 
-def _layout(name: str | None) -> Layout | None:
-    from esmgn_core.published.entries import Layout
+def _layout(name: str | None) -> PublishedLayout | None:
+    from esmgn_core.published.layouts import layout_named
 
-    if name is None:
-        return None
-    if name not in list(Layout):
-        known = f"available: {', '.join(Layout)}"
-        raise SettingsError(f"unknown layout '{name}' (--layout)", *did_you_mean(name, Layout), known)
-    return Layout(name)
+    return layout_named(discover(), name, "--layout") if name else None
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {

@@ -19,7 +19,7 @@ from esmgn_core.engine.distributed import autocast_dtype, pick_device
 from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.memory import MemoryEstimate, free_memory_of
 from esmgn_core.engine.observers import check_trackers
-from esmgn_core.engine.planned import planned_step, with_random_weights
+from esmgn_core.engine.planned import planned_step
 from esmgn_core.engine.trial import Trial
 from esmgn_core.errors import EsmgnError, RunError, WeightsError, shown
 from esmgn_core.model import TrainStep
@@ -192,7 +192,7 @@ def _model(blueprint: Blueprint, models: list[TrainStep], data: list[ProteinData
 def _encoder(blueprint: Blueprint) -> str:
     """The encoder alone, where the data that a task needs cannot be had."""
     with torch.device("meta"):
-        encoder = with_random_weights(blueprint).encoder()
+        encoder = blueprint.with_random_weights().encoder()
     return _size(encoder, encoder.output_dim)
 
 

@@ -7,16 +7,6 @@ import torch
 from esmgn_core.compose import Blueprint
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
-from esmgn_core.spec import Kind
-
-
-def with_random_weights(blueprint: Blueprint) -> Blueprint:
-    """The same model, whose sequence encoder reads no weights."""
-    spec, component, settings = blueprint.parts[Kind.SEQ]
-    if "weights" not in type(settings).model_fields:
-        return blueprint
-    random = settings.model_copy(update={"weights": "random"})
-    return Blueprint(blueprint.config, {**blueprint.parts, Kind.SEQ: (spec, component, random)})
 
 
 def planned_step(blueprint: Blueprint, dataset: ProteinDataset | None) -> TrainStep:
@@ -31,7 +21,7 @@ def planned_step(blueprint: Blueprint, dataset: ProteinDataset | None) -> TrainS
     Raises:
         PluginError, SettingsError: the components do not fit each other, or the labels not the task.
     """
-    blueprint = with_random_weights(blueprint)
+    blueprint = blueprint.with_random_weights()
     encoder = blueprint.encoder()
     if blueprint.is_downstream and dataset is not None:
         task = blueprint.downstream_task(encoder.output_dim, dataset)

@@ -23,7 +23,7 @@ from esmgn_core.engine.memory import (
     parameter_memory,
     small_batches,
 )
-from esmgn_core.engine.planned import planned_step, with_random_weights
+from esmgn_core.engine.planned import planned_step
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.spec import Kind
@@ -106,7 +106,7 @@ def _blocks(blueprint: Blueprint) -> int | None:
 
 
 def _cut_to(blueprint: Blueprint, blocks: int) -> Blueprint:
-    blueprint = with_random_weights(blueprint)
+    blueprint = blueprint.with_random_weights()
     spec, component, settings = blueprint.parts[Kind.SEQ]
     cut = {"num_layers": blocks} | (
         {"layers": (-1,) * len(settings.layers)} if hasattr(settings, "layers") else {}

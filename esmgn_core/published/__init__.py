@@ -1,5 +1,6 @@
 """Published files of weights: what they hold, and the way from them to this package and back.
 
-``entries`` states names and shapes, ``sizes`` reads a model's size off its tensors, ``naming`` has
-our names and residue order, ``check`` compares, ``folder`` reads and writes files.
+A layout is an entry ``[layout.NAME]`` of a ``registry.toml``: which components a file holds, and below which
+prefixes. ``layouts`` joins what the components know of their own tensors and compares files with it, ``read``
+and ``convert`` read and write files, ``catalogue`` and ``verify`` are about files that have a name.
 """

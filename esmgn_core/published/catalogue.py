@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from esmgn_core.errors import UnknownComponentError, WeightsError, did_you_mean
 from esmgn_core.machine.files import cache_dir
-from esmgn_core.presets import Preset, PublishedFile
-from esmgn_core.published.entries import Layout
+from esmgn_core.presets import Preset, PublishedFile, PublishedLayout
+from esmgn_core.published.layouts import layout_named
 from esmgn_core.registry import Registry
 from esmgn_core.settings import validated
 from esmgn_core.weights import Checkpoint, RemoteFile, locate
@@ -23,7 +23,7 @@ class NamedWeights(NamedTuple):
     name: str
     file: RemoteFile
     preset: Preset | None
-    layout: Layout | None
+    layout: PublishedLayout | None
     """Of a file to import."""
 
     @property
@@ -41,7 +41,7 @@ def all_weights(registry: Registry) -> list[NamedWeights]:
     presets = [preset for preset in registry.catalogue.presets.values() if "checkpoint" in preset.settings]
     return [
         *map(_of_preset, presets),
-        *map(_of_file, registry.catalogue.weights.values()),
+        *(_of_file(registry, entry) for entry in registry.catalogue.weights.values()),
     ]
 
 
@@ -100,12 +100,7 @@ def _of_preset(preset: Preset) -> NamedWeights:
     return NamedWeights(preset.name, file, preset, None)
 
 
-def _of_file(entry: PublishedFile) -> NamedWeights:
+def _of_file(registry: Registry, entry: PublishedFile) -> NamedWeights:
     what = f"weights '{entry.name}' ({entry.origin})"
     file = validated(RemoteFile, dict(entry.file), what=what, see=_SEE)
-    if entry.layout not in list(Layout):
-        known = f"known layouts: {', '.join(Layout)}"
-        raise WeightsError(
-            f"{what}: unknown layout '{entry.layout}'", *did_you_mean(entry.layout, Layout), known
-        )
-    return NamedWeights(entry.name, file, None, Layout(entry.layout))
+    return NamedWeights(entry.name, file, None, layout_named(registry, entry.layout, what))

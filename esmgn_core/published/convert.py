@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomli_w
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
-from esmgn_core.configure import component_settings, configure
+from esmgn_core.compose import Blueprint
+from esmgn_core.configure import Tables, component_settings, configure
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import WeightsError
 from esmgn_core.machine.files import write_errors, written_atomically
 from esmgn_core.model_tensors import load_weights, write_tensors
-from esmgn_core.published.entries import MAPPING, SEQUENCE, Layout, Model
-from esmgn_core.published.naming import published_name, to_ours, to_published
-from esmgn_core.published.read import Content, check, read_published
-from esmgn_core.published.settings import run_tables
-from esmgn_core.published.sizes import model_of
+from esmgn_core.presets import PublishedLayout
+from esmgn_core.protocols import PublishedFile
+from esmgn_core.published.layouts import MODULES, PublishedModel, choices, encoder_blueprint, split
+from esmgn_core.published.read import Content, check, fit_named, read_published
 from esmgn_core.registry import Registry
 from esmgn_core.spec import Kind
 from esmgn_core.weights import Checkpoint, locate, remembered_digests
@@ -32,7 +32,9 @@ EXTRAS = "extras.safetensors"
 """What a published file holds besides an encoder, kept for writing it again."""
 
 
-def import_file(registry: Registry, file: Path, folder: Path, layout: Layout | None = None) -> Content:
+def import_file(
+    registry: Registry, file: Path, folder: Path, layout: PublishedLayout | None = None
+) -> Content:
     """Write ``model.safetensors``, ``config.toml`` and ``extras.safetensors`` for a published file.
 
     Returns:
@@ -46,11 +48,11 @@ def import_file(registry: Registry, file: Path, folder: Path, layout: Layout | N
     """
     if folder.exists():
         RunFolder.check_empty(folder)
-    content = read_published(file, layout)
+    content = read_published(registry, file, layout)
     target = RunFolder(folder.expanduser().absolute())
     text = _run_file(registry, content.model, file, target)
-    tensors, extras = to_ours(content.model, content.state)
-    metadata = {"layout": str(content.model.layout)}
+    tensors, extras = content.model.to_ours(content.state)
+    metadata = {"layout": content.model.layout.name}
     fresh = RunFolder(target.path.with_name(f".{target.path.name}.{os.getpid()}"))
     try:
         with write_errors(folder):
@@ -64,16 +66,24 @@ def import_file(registry: Registry, file: Path, folder: Path, layout: Layout | N
     return content
 
 
-def _run_file(registry: Registry, model: Model, file: Path, target: RunFolder) -> str:
+def tables_with_weights(model: PublishedModel, weights: Path) -> Tables:
+    """The tables of a run file that give a model with the weights of a file."""
+    settings = model.blueprint.parts[Kind.SEQ][2]
+    if Kind.SEQ not in model.layout.parts or "weights" not in type(settings).model_fields:
+        return model.tables
+    return {**model.tables, Kind.SEQ: {**model.tables[Kind.SEQ], "weights": str(weights)}}
+
+
+def _run_file(registry: Registry, model: PublishedModel, file: Path, target: RunFolder) -> str:
     """The complete tables of the encoder, with every setting of its components."""
-    given = run_tables(model, weights=target.model)
+    given = tables_with_weights(model, target.model)
     config = configure(registry, [given])
     tables: dict[str, Any] = {}
     for kind in map(Kind, given):
         spec, _, settings = component_settings(registry, kind, config)
         values = settings.model_dump(mode="json", exclude_none=True)
         tables[kind] = {"name": given[kind]["name"], "component": spec.name, **values}
-    command = f"--init {target.path}" if model.structure else str(target.config)
+    command = f"--init {target.path}" if Kind.STRUCT in model.layout.parts else str(target.config)
     return (
         f"# Imported from {file.absolute()}, sha256 {remembered_digests(file).sha256}\n"
         f"# Start a run from these weights: esmgn run {command}\n{tomli_w.dumps(tables)}"
@@ -85,39 +95,49 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Exported(NamedTuple):
-    """What was written: the model, its tensors by name, and where unused heads came from."""
+    """A file that was written.
 
-    model: Model
+    Attributes:
+        model: its model.
+        state: its tensors by published name.
+        has_unused: True if it holds tensors that our encoder does not use, such as heads.
+        unused_from: the file they come from; ``None`` if they are zeros.
+    """
+
+    model: PublishedModel
     state: dict[str, Tensor]
-    heads_from: Path | None
+    has_unused: bool
+    unused_from: Path | None
 
 
-def export_folder(registry: Registry, folder: Path, file: Path, layout: Layout | None = None) -> Exported:
+def export_folder(
+    registry: Registry, folder: Path, file: Path, layout: PublishedLayout | None = None
+) -> Exported:
     """Write the encoder of a run or of imported weights as a file the original loads strictly.
 
-    The heads of ESM-2, which the original holds but never uses, come from the imported file or the
-    weights the configuration names; where neither is at hand they are zeros.
+    Tensors that the original holds and our encoder does not use, such as heads, come from the imported file
+    or from the weights that the configuration names. Without these files they are zeros.
 
     Raises:
-        WeightsError: ``file`` exists, or the encoder is none that the layout can hold.
+        WeightsError: ``file`` exists, or the layout cannot hold the encoder.
     """
     if file.exists():
         raise WeightsError(f"{file} exists already (--out)", "name another file")
     source = EncoderFolder(folder)
     ours = {name: _own_memory(tensor) for name, tensor in source.tensors(registry).items()}
-    layout = layout or _natural_layout(ours)
-    ours = {name: tensor for name, tensor in ours.items() if published_name(layout, name)}
-    _, _, settings = component_settings(registry, Kind.SEQ, source.run_config(registry))
-    renamed = {str(published_name(layout, name)): tensor for name, tensor in ours.items()}
-    try:
-        model = model_of(layout, renamed, attention_heads=getattr(settings, "attention_heads", None))
-    except WeightsError as error:
-        raise WeightsError(f"{folder} does not fit the layout {layout}: {error.message}") from None
-    extras, heads_from = _extras(model, source.path, settings)
-    state = to_published(model, ours, extras)
+    blueprint = encoder_blueprint(registry, source.run_config(registry))
+    layout = _layout(registry, layout, blueprint, ours, folder)
+    trained = PublishedModel.built(layout, source.tables(), blueprint)
+    unused, unused_from = _unused(registry, blueprint, source.path)
+    state = trained.to_published(ours, unused)
+    # The sizes in the file must be all that distinguishes the encoder from the layout's.
+    model, _ = fit_named(registry, folder, layout, state)
     check(model, state, folder)
-    _save(model, state, file)
-    return Exported(model, state, heads_from)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(layout.optional)}
+    _save(trained, state, file)
+    num_own = sum(name.startswith(tuple(f"{MODULES[kind]}." for kind in layout.parts)) for name in ours)
+    has_unused = len(state) > num_own + len(layout.constants)
+    return Exported(model, state, has_unused, unused_from if has_unused else None)
 
 
 def _own_memory(tensor: Tensor) -> Tensor:
@@ -125,59 +145,66 @@ def _own_memory(tensor: Tensor) -> Tensor:
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
-def _natural_layout(names: Iterable[str]) -> Layout:
-    names = list(names)
-    if any(name.startswith("sequence.") for name in names):
-        alone = all(name.startswith("sequence.") for name in names)
-        return Layout.FAIR_ESM if alone else Layout.ESM_GEARNET
-    edges = any(name.startswith("structure.edge_layers.") for name in names)
-    return Layout.GEARNET_EDGE if edges else Layout.GEARNET
+def _layout(
+    registry: Registry,
+    given: PublishedLayout | None,
+    blueprint: Blueprint,
+    ours: Mapping[str, Tensor],
+    folder: Path,
+) -> PublishedLayout:
+    """The given layout, else the one of fewest components that holds the encoder."""
+    kinds = {kind for kind, name in MODULES.items() if any(own.startswith(f"{name}.") for own in ours)}
+    known = registry.catalogue.layouts
+    whole = [layout for layout in known.values() if kinds <= layout.parts.keys()]
+    for layout in [given] if given else sorted(whole, key=lambda layout: len(layout.parts)):
+        if _has_components(registry, layout, blueprint):
+            return layout
+    parts = ", ".join(f"{kind} {blueprint.parts[kind][0].name}" for kind in MODULES)
+    what = f"the layout {given.name} does not hold" if given else "no layout holds"
+    raise WeightsError(f"{what} the encoder in {folder}: {parts}", f"known layouts: {', '.join(known)}")
 
 
-def _extras(model: Model, folder: Path, settings: Any) -> tuple[dict[str, Tensor], Path | None]:
-    """What the file needs besides the encoder, by published name, and the file it comes from."""
-    if model.sequence is None:
-        return {}, None
+def _has_components(registry: Registry, layout: PublishedLayout, blueprint: Blueprint) -> bool:
+    """True if a layout holds the components of an encoder."""
+
+    def component(kind: Kind, name: str) -> str:
+        preset = registry.catalogue.presets.get((kind, name))
+        return preset.component if preset else name
+
+    return any(
+        all(component(kind, tables[kind]["name"]) == blueprint.parts[kind][0].name for kind in layout.parts)
+        for tables in choices(layout)
+    )
+
+
+def _unused(
+    registry: Registry, blueprint: Blueprint, folder: Path
+) -> tuple[dict[Kind, dict[str, Tensor]], Path | None]:
+    """Tensors that a file needs besides those of the encoder, by kind, and the file they come from."""
+    settings: Any = blueprint.parts[Kind.SEQ][2]
     weights = getattr(settings, "weights", None)
     named = weights if isinstance(weights, Path) else None
     for path in (folder / EXTRAS, *([named.with_name(EXTRAS)] if named else [])):
         if path.is_file():
-            return _renamed(model, load_weights(path)), path
+            with safe_open(path, "pt") as file:
+                layout = registry.catalogue.layouts.get((file.metadata() or {}).get("layout", ""))
+            return (split(layout, load_weights(path)), path) if layout else ({}, None)
     checkpoint = getattr(settings, "checkpoint", None)
     if named is None and weights == "pretrained" and isinstance(checkpoint, Checkpoint):
         named = locate(checkpoint)
     if named is None or not named.is_file():
         return {}, None
     try:
-        published = read_published(named, Layout.FAIR_ESM)
+        content = read_published(registry, named)
     except WeightsError:
         return {}, None  # a file without heads, such as the model.safetensors of a run
-    return _renamed(model, to_ours(published.model, published.state)[1]), named
+    return split(content.model.layout, content.model.to_ours(content.state)[1]), named
 
 
-def _renamed(model: Model, extras: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Extras of either layout with ESM-2 under the names of the model's."""
-    prefix = SEQUENCE if model.layout is Layout.ESM_GEARNET else ""
-    return {
-        name if name == MAPPING else prefix + name.removeprefix(SEQUENCE): tensor
-        for name, tensor in extras.items()
-    }
-
-
-def _save(model: Model, state: dict[str, Tensor], file: Path) -> None:
+def _save(model: PublishedModel, state: dict[str, Tensor], file: Path) -> None:
     content: dict[str, Any] = state
-    if model.layout is Layout.FAIR_ESM and model.sequence:
-        names = {"encoder_layers": model.sequence.num_layers, "encoder_embed_dim": model.sequence.embed_dim}
-        heads = {"encoder_attention_heads": model.sequence.attention_heads, "token_dropout": True}
-        content = {"cfg": {"model": Namespace(**names, **heads)}, "model": _as_fair_esm(state)}
+    if len(model.layout.parts) == 1:
+        [module] = (model.modules[kind] for kind in model.layout.parts)
+        content = module.pack_published(state) if isinstance(module, PublishedFile) else state
     with written_atomically(file) as temporary:
         torch.save(content, temporary)
-
-
-def _as_fair_esm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    # fair-esm keeps the contact head in a file of its own.
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith("contact_head.")}
-    return {
-        ("encoder." if name.startswith("lm_head.") else "encoder.sentence_encoder.") + name: tensor
-        for name, tensor in kept.items()
-    }

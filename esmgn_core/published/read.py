@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,86 +9,69 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from esmgn_core.errors import WeightsError
-from esmgn_core.published.check import differences
-from esmgn_core.published.entries import Layout, Model, count
-from esmgn_core.published.sizes import detected, model_of
+from esmgn_core.presets import PublishedLayout
+from esmgn_core.published.layouts import PublishedModel, cut, detect, fit, state_dict
+from esmgn_core.registry import Registry
 from esmgn_core.weights import load_file
-
-_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?")
 
 
 class Content(NamedTuple):
-    """What a published file holds.
+    """The model of a published file, and its tensors by published name."""
 
-    Attributes:
-        model: its layout and sizes.
-        state: tensors by published name; those of fair-esm without prefixes and in float32.
-    """
-
-    model: Model
+    model: PublishedModel
     state: dict[str, Tensor]
 
     @property
     def num_parameters(self) -> int:
         """Parameters in the file, tied ones counted once."""
-        return count({name: entry for name, entry in self.model.entries().items() if name in self.state})
+        return self.model.num_parameters(self.state)
 
 
-def read_published(path: Path, layout: Layout | None = None) -> Content:
+def read_published(registry: Registry, path: Path, layout: PublishedLayout | None = None) -> Content:
     """Read a file without running code from it; every tensor must be as its layout says.
 
     Args:
+        registry: all components and layouts.
         path: a torch pickle or ``.safetensors``.
-        layout: what it is; found out if not given.
+        layout: its layout; found if not given.
 
     Raises:
         WeightsError: the file is missing, damaged, hostile, of no known layout, or differs from it,
             tensor by tensor.
+        UnknownComponentError: no plugin provides the components of the layout.
     """
     content = load_file(path)
-    state, arguments = _flat(content)
-    layout = layout or detected(state)
-    if layout is None:
+    found = fit_named(registry, path, layout, content) if layout else detect(registry, content)
+    if found is None:
         raise WeightsError(
-            f"{path} is no published file of weights that is known here",
-            f"its first names: {', '.join(list(state)[:3]) or 'none'}",
-            f"known layouts: {', '.join(Layout)}",
+            f"{path} is not a published file of weights that is known here",
+            f"its first names: {', '.join(list(state_dict(content))[:3]) or 'none'}",
+            f"known layouts: {', '.join(registry.catalogue.layouts)}",
         )
-    try:
-        model = model_of(layout, state, attention_heads=arguments.get("encoder_attention_heads"))
-    except WeightsError as error:
-        raise WeightsError(f"{path} does not have the layout {layout}: {error.message}") from None
-    if layout is Layout.FAIR_ESM:
-        # The largest models may be stored in half precision.
-        state = {name: _single(value) for name, value in state.items()}
-    check(model, state, path)
-    return Content(model, state)
+    check(*found, path)
+    return Content(*found)
 
 
-def check(model: Model, state: Mapping[str, Any], path: Path) -> None:
-    """Refuse a state dict that is not exactly what its layout says.
+def fit_named(
+    registry: Registry, path: Path, layout: PublishedLayout, content: Mapping[str, Any]
+) -> tuple[PublishedModel, dict[str, Any]]:
+    """The model of a file in a layout.
 
     Raises:
-        WeightsError: with a line for each difference.
+        WeightsError: there are too few tensors to find its sizes.
     """
-    if lines := differences(model, state):
+    try:
+        return fit(registry, layout, content)
+    except WeightsError as error:
+        raise WeightsError(f"{path} does not have the layout {layout.name}: {error.message}") from None
+
+
+def check(model: PublishedModel, state: Mapping[str, Any], path: Path) -> None:
+    """Refuse a state dict that differs from its layout.
+
+    Raises:
+        WeightsError: with a line for each difference, 20 of a kind at most.
+    """
+    if lines := cut(model.differences(state)):
         what = f"{len(lines)} difference{'s' * (len(lines) > 1)}"
-        raise WeightsError(f"{path} does not have the layout {model.layout}: {what}", *lines)
-
-
-def _flat(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state dict, without fair-esm's prefixes, and fair-esm's model arguments."""
-    nested = content.get("model")
-    if not isinstance(nested, Mapping):
-        return _stripped(content), {}
-    config = content.get("cfg")
-    arguments = config.get("model") if isinstance(config, Mapping) else None
-    return _stripped(nested), dict(getattr(arguments, "__dict__", {}))
-
-
-def _stripped(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {_PREFIX.sub("", str(name)): value for name, value in state.items()}
-
-
-def _single(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+        raise WeightsError(f"{path} does not have the layout {model.layout.name}: {what}", *lines)

@@ -1,4 +1,4 @@
-"""Whether weights are what they should be: checksum, layout, recorded outputs."""
+"""Checks of a file of weights: checksum, layout, recorded outputs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from esmgn_core.errors import WeightsError
 from esmgn_core.machine.files import cache_dir
 from esmgn_core.protocols import Verifiable
 from esmgn_core.published.catalogue import NamedWeights, located
-from esmgn_core.published.entries import Layout
+from esmgn_core.published.convert import tables_with_weights
 from esmgn_core.published.read import read_published
-from esmgn_core.published.settings import run_tables
 from esmgn_core.registry import Registry
-from esmgn_core.spec import Kind
 from esmgn_core.weights import remembered_digests
 
 
@@ -38,22 +36,21 @@ def verify(registry: Registry, source: str, recorded: Path | None = None) -> Ite
         raise WeightsError(f"{path} is a folder, expected a file of weights or a name")
     yield f"file      {path}"
     yield _checksum(path, weights)
-    content = read_published(path, weights.layout if weights else None)
-    model = content.model
+    content = read_published(registry, path, weights.layout if weights else None)
+    model, layout = content.model, content.model.layout
     tensors = f"{len(content.state)} tensors, {content.num_parameters:,} parameters"
-    yield f"layout    {model.layout}: {tensors}, nothing missing, unexpected or of another shape"
-    if model.layout is not Layout.FAIR_ESM:
+    yield f"layout    {layout.name}: {tensors}, nothing missing, unexpected or of another shape"
+    kind = next(iter(layout.parts))
+    if len(layout.parts) > 1 or not isinstance(model.blueprint.parts[kind][1], Verifiable):
         if recorded:
-            raise WeightsError(f"no component compares files of the layout {model.layout} with recordings")
+            raise WeightsError(f"no component compares files of the layout {layout.name} with recordings")
         yield "outputs   not compared: there are no recorded outputs for this layout"
         return
     golden = recorded or _recording(source, path)
-    kind = weights.preset.kind if weights and weights.preset else Kind.SEQ
-    table = run_tables(model, weights=path)["seq"]
+    tables = tables_with_weights(model, path)
     if weights and weights.preset:
-        table = {"name": weights.name}
-    config = configure(registry, [{kind: table}])
-    spec, component, settings = component_settings(registry, kind, config)
+        kind, tables = weights.preset.kind, {weights.preset.kind: {"name": weights.name}}
+    spec, component, settings = component_settings(registry, kind, configure(registry, [tables]))
     if not isinstance(component, Verifiable):
         raise WeightsError(f"{spec.kind.long_name} '{spec.name}' cannot compare itself with recordings")
     result = component.verify(settings, golden)

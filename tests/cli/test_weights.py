@@ -16,7 +16,6 @@ from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.presets import read_registry, shipped_registry
-from esmgn_core.published.entries import Layout
 from esmgn_core.weights import RemoteFile
 from esmgn_esm2.encoder import ESM2
 
@@ -97,11 +96,12 @@ def error(finished: tuple[int, str, str]) -> str:
 
 def test_shipped_files_to_import_have_a_known_layout_and_an_address() -> None:
     """The six files of ESM-GearNet and the five of GearNet-Edge."""
-    weights = read_registry(shipped_registry()).weights
+    shipped = read_registry(shipped_registry())
+    weights = shipped.weights
     assert [entry.layout for entry in weights.values()] == ["esm_gearnet"] * 6 + ["gearnet_edge"] * 5
     for name, entry in weights.items():
         file = RemoteFile(**entry.file)
-        assert entry.layout in list(Layout)
+        assert entry.layout in shipped.layouts
         assert file.filename == f"{name}.pth"
         assert file.license == "none stated"
 
@@ -221,7 +221,7 @@ def test_an_official_file_becomes_a_run_and_goes_back(esmgn: Esmgn, tmp_path: Pa
     assert load_file(RunFolder(Path("R")).model).keys() == load_file("official/model.safetensors").keys()
     assert ok(esmgn("weights", "export", "R", "-o", "trained.pth")).splitlines() == [
         "esm_gearnet: 74 tensors, 11,754 parameters",
-        f"heads of ESM-2, not used by the encoder: {tmp_path / 'official' / 'extras.safetensors'}",
+        f"heads, not used by the encoder: {tmp_path / 'official' / 'extras.safetensors'}",
         "written: trained.pth",
     ]
     trained, official = torch.load("trained.pth", weights_only=True), load_file(SERIES)

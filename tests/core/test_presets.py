@@ -61,6 +61,41 @@ def test_a_checkpoint_becomes_the_setting_of_that_name(tmp_path: Path) -> None:
     assert layer.presets[Kind.SEQ, "mine"].settings == {"checkpoint": {"url": "https://example.org/mine.pt"}}
 
 
+LAYOUT = """
+schema = 1
+[layout.mine]
+summary = "s"
+parts = { struct = "net." }
+run.struct = ["gearnet", "gearnet_edge"]
+"""
+
+
+def test_a_layout_has_prefixes_and_the_tables_of_a_run(tmp_path: Path) -> None:
+    layout = read_registry(written(tmp_path / "registry.toml", LAYOUT)).layouts["mine"]
+    assert (layout.parts, layout.run) == ({Kind.STRUCT: "net."}, {"struct": ["gearnet", "gearnet_edge"]})
+    assert (layout.optional, layout.constants) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            LAYOUT.replace("struct =", "strut ="),
+            "unknown key 'strut' in [layout.mine.parts]\n  did you mean: struct?",
+        ),
+        (
+            LAYOUT.replace("run.struct", "run.seq"),
+            "[layout.mine] needs parts, and a table in run for each of them",
+        ),
+        (LAYOUT.replace('"net."', "1"), '[layout.mine.parts] needs struct = "..."'),
+        (LAYOUT + "optional = 'head'", "[layout.mine] optional must be a list of texts"),
+        (LAYOUT + "constants = 'head'", "[layout.mine.constants] must be a table, got"),
+    ],
+)
+def test_a_wrong_layout_is_named(tmp_path: Path, text: str, message: str) -> None:
+    assert message in error_of(tmp_path / "registry.toml", text)
+
+
 def test_an_upper_layer_replaces_whole_entries(tmp_path: Path) -> None:
     lower = read_registry(written(tmp_path / "lower.toml", WIDE))
     text = 'schema = 1\n[struct.wide]\ncomponent = "egnn"\nsummary = "Another"\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +21,62 @@ from esmgn_core.configure import configure
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.errors import EsmgnError, RunError, WeightsError, WriteError
 from esmgn_core.model import JointEncoder
+from esmgn_core.presets import PublishedLayout
 from esmgn_core.published.convert import EXTRAS, export_folder, import_file
-from esmgn_core.published.entries import Layout, Model, SequenceSize, StructureSize
-from esmgn_core.published.naming import our_name, published_name, to_ours, to_published
+from esmgn_core.published.layouts import PublishedModel, choices, detect, encoder_blueprint
 from esmgn_core.published.read import read_published
-from esmgn_core.published.sizes import detected, model_of
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 
 from ..parity.conftest import FROM_OURS, Recorded, batch_of, graph_of, relative_error
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-ESM2_650M = SequenceSize(33, 1280, 20)
-TINY = SequenceSize(2, 16, 4)
+ESM2_650M = {"num_layers": 33, "embed_dim": 1280, "attention_heads": 20}
+TINY = {"num_layers": 2, "embed_dim": 16, "attention_heads": 4}
+KEYS = ("num_layers", "embed_dim", "attention_heads", "hidden_dim", "cross_dim")
 
 
-def model(layout: Layout, sequence: Any = None, structure: Any = None, cross: int | None = None) -> Model:
-    return Model(layout, sequence, structure and StructureSize(*structure), cross)
+def layout(name: str) -> PublishedLayout:
+    return discover().catalogue.layouts[name]
 
 
-OFFICIAL = model(Layout.ESM_GEARNET, ESM2_650M, (6, 1280, 512))
-EDGE = model(Layout.GEARNET_EDGE, None, (6, 21, 512))
+def model(name: str, fusion: str = "", **sizes: dict[str, int]) -> PublishedModel:
+    """The model of a layout with these settings; ``fusion`` chooses among the fusions."""
+    chosen = [tables for tables in choices(layout(name)) if not fusion or tables["fuse"]["name"] == fusion]
+    tables = {kind: {**table, **sizes.get(kind, {})} for kind, table in chosen[0].items()}
+    blueprint = encoder_blueprint(discover(), configure(discover(), [tables]))
+    return PublishedModel.built(layout(name), tables, blueprint)
 
 
-def made(model: Model) -> dict[str, Tensor]:
+def gearnet(num_layers: int, hidden_dim: int) -> dict[str, int]:
+    return {"num_layers": num_layers, "hidden_dim": hidden_dim}
+
+
+def esm2(num_layers: int, embed_dim: int, attention_heads: int) -> dict[str, int]:
+    return {"num_layers": num_layers, "embed_dim": embed_dim, "attention_heads": attention_heads}
+
+
+def fused(fuse: str, seq: dict[str, int] = ESM2_650M, hidden_dim: int = 512, **fuser: int) -> PublishedModel:
+    return model("esm_gearnet", fuse, seq=seq, struct=gearnet(6, hidden_dim), fuse=fuser)
+
+
+def sizes(model: PublishedModel) -> dict[str, dict[str, int]]:
+    """The settings that a file has to show."""
+    found = {kind: {key: table[key] for key in KEYS if key in table} for kind, table in model.tables.items()}
+    return {kind: table for kind, table in found.items() if table}
+
+
+def made(model: PublishedModel) -> dict[str, Tensor]:
     """A state dict with exactly the tensors of a model, of random values."""
     torch.manual_seed(0)
     state = {}
-    for name, entry in model.entries().items():
-        numbers = torch.rand(entry.shape) if entry.dtype.is_floating_point else torch.tensor(7)
-        state[name] = numbers.to(entry.dtype)
-    ours, _ = to_ours(model, state)
-    return to_published(model, ours, {name: state[name] for name in state if "lm_head.d" in name})
+    for name, tensor in model.expected().items():
+        numbers = torch.rand(tensor.shape) if tensor.is_floating_point() else torch.tensor(7)
+        state[name] = numbers.to(tensor.dtype) if tensor.is_meta else tensor
+    for name in state:
+        if name.endswith("lm_head.weight"):
+            state[name] = state[name.replace("lm_head", "embed_tokens")]
+    return state
 
 
 def saved(path: Path, state: dict[str, Any]) -> Path:
@@ -84,65 +109,82 @@ def built(folder: Path, **changes: dict[str, Any]) -> JointEncoder:
 
 
 @pytest.mark.parametrize(
-    ("model", "num_tensors", "num_parameters"),
+    ("make", "num_tensors", "num_parameters"),
     [
-        (OFFICIAL, 657, 666_790_326),
-        (model(Layout.ESM_GEARNET, ESM2_650M, (6, 21, 512)), 657, 661_633_462),
-        (model(Layout.ESM_GEARNET, ESM2_650M, (6, 21, 512), 512), 671, 665_701_302),
-        (model(Layout.GEARNET, None, (6, 21, 512)), 84, 10_590_208),
-        (EDGE, 84 + 6 * 9, 20_145_635),
-        (model(Layout.FAIR_ESM, SequenceSize(6, 320, 20)), 113, 7_512_474),
-        (model(Layout.FAIR_ESM, SequenceSize(12, 480, 20)), 215, 33_501_394),
-        (model(Layout.FAIR_ESM, SequenceSize(30, 640, 20)), 521, 148_140_154),
-        (model(Layout.FAIR_ESM, ESM2_650M), 572, 651_043_254),
-        (model(Layout.FAIR_ESM, SequenceSize(36, 2560, 40)), 623, 2_839_005_634),
-        (model(Layout.FAIR_ESM, SequenceSize(48, 5120, 40)), 827, 15_129_100_194),
+        (lambda: fused("serial"), 657, 666_790_326),
+        (lambda: fused("parallel"), 657, 661_633_462),
+        (lambda: fused("cross"), 671, 665_701_302),
+        (lambda: model("gearnet", struct=gearnet(6, 512)), 84, 10_590_208),
+        (lambda: model("gearnet_edge", struct=gearnet(6, 512)), 84 + 6 * 9, 20_145_635),
+        (lambda: model("fair_esm", seq=esm2(6, 320, 20)), 113, 7_512_474),
+        (lambda: model("fair_esm", seq=esm2(12, 480, 20)), 215, 33_501_394),
+        (lambda: model("fair_esm", seq=esm2(30, 640, 20)), 521, 148_140_154),
+        (lambda: model("fair_esm", seq=ESM2_650M), 572, 651_043_254),
+        (lambda: model("fair_esm", seq=esm2(36, 2560, 40)), 623, 2_839_005_634),
+        (lambda: model("fair_esm", seq=esm2(48, 5120, 40)), 827, 15_129_100_194),
     ],
 )
 def test_tensors_and_parameters_are_counted_as_in_the_spec(
-    model: Model, num_tensors: int, num_parameters: int
+    make: Callable[[], PublishedModel], num_tensors: int, num_parameters: int
 ) -> None:
-    assert len(model.entries()) == num_tensors
-    assert model.num_parameters() == num_parameters
+    found = make()
+    assert len(found.expected()) == num_tensors
+    assert found.num_parameters(found.expected()) == num_parameters
 
 
-@pytest.mark.parametrize("case", ["series", "parallel", "cross"])
-def test_the_rule_gives_the_names_and_shapes_the_original_saved(case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "fuse"), [("series", "serial"), ("parallel", "parallel"), ("cross", "cross")]
+)
+def test_the_rule_gives_the_names_and_shapes_the_original_saved(case: str, fuse: str) -> None:
     state = recorded_state(case)
-    found = model_of(Layout.ESM_GEARNET, state)
-    assert found.sequence == TINY
-    assert found.structure == StructureSize(2, 16 if case == "series" else 21, 16)
-    assert found.cross_dim == (32 if case == "cross" else None)
-    expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
-    assert {name: (entry.shape, entry.dtype) for name, entry in found.entries().items()} == expected
+    found = read_published(discover(), FIXTURES / "fusion" / f"fusion_{case}.state.safetensors").model
+    assert found.layout.name == "esm_gearnet"
+    assert found.tables["fuse"]["name"] == fuse
+    expected_sizes = {"seq": TINY, "struct": gearnet(2, 16), "fuse": {"cross_dim": 32}}
+    assert sizes(found) == {kind: expected_sizes[kind] for kind in sizes(found)}
+    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
+    assert {name: (tensor.shape, tensor.dtype) for name, tensor in found.expected().items()} == expected
 
 
 def test_the_rule_gives_the_names_and_shapes_of_gearnet_edge() -> None:
     state = load_file(FIXTURES / "gearnet" / "gearnet_edge.state.safetensors")
-    expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    entries = model(Layout.GEARNET_EDGE, None, (3, 21, 32)).entries()
-    assert {name: entry.shape for name, entry in entries.items()} == expected
+    expected = {name: tensor.shape for name, tensor in state.items()}
+    found = model("gearnet_edge", struct=gearnet(3, 32)).expected()
+    assert {name: tensor.shape for name, tensor in found.items()} == expected
 
 
-@pytest.mark.parametrize("model", [OFFICIAL, EDGE], ids=["esm_gearnet", "gearnet_edge"])
-def test_the_size_is_read_off_the_shapes(model: Model) -> None:
-    state = {name: torch.empty(entry.shape, device="meta") for name, entry in model.entries().items()}
-    assert detected(state) is model.layout
-    assert model_of(model.layout, state) == model
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fused("serial"),
+        lambda: fused("parallel"),
+        lambda: fused("cross", cross_dim=64),
+        lambda: model("gearnet_edge", struct=gearnet(5, 96)),
+        lambda: model("gearnet", struct=gearnet(1, 24)),
+        lambda: model("fair_esm", seq=esm2(5, 24, 3)),
+    ],
+    ids=["serial", "parallel", "cross", "gearnet_edge", "gearnet", "fair_esm"],
+)
+def test_layout_and_sizes_are_read_off_names_and_shapes(make: Callable[[], PublishedModel]) -> None:
+    original = make()
+    found = detect(discover(), original.expected())
+    assert found is not None
+    assert found[0].layout == original.layout
+    assert sizes(found[0]) == sizes(original)
+    assert found[0].differences(original.expected()) == []
 
 
 def test_the_official_tensors_are_those_of_the_full_encoder() -> None:
     """By name and shape, on the meta device: 650M parameters take no memory."""
-    tables = {
-        "seq": {"name": "esm2", **ESM2_650M._asdict(), "weights": "random"},
-        "struct": {"name": "gearnet"},
-    }
-    with torch.device("meta"):
-        encoder = resolve(discover(), configure(discover(), [tables])).encoder()
-    ours = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
-    entries = OFFICIAL.entries().items()
-    assert ours == {own: entry.shape for name, entry in entries if (own := our_name(OFFICIAL.layout, name))}
-    assert sum(parameter.numel() for parameter in encoder.structure.parameters()) == 15_747_072
+    published = fused("serial")
+    state = {name: tensor.to("meta") for name, tensor in published.expected().items()}
+    for name in [name for name in state if "lm_head.weight" in name]:
+        del state[name]  # compared with the embedding, which needs values
+    ours, unused = published.to_ours(state)
+    assert {name.split(".")[0] for name in ours} == {"sequence", "structure"}
+    assert len(ours) + len(unused) + len(published.layout.constants) == 656
+    structure = published.modules[Kind.STRUCT]
+    assert sum(parameter.numel() for parameter in structure.parameters()) == 15_747_072
 
 
 @pytest.mark.parametrize(
@@ -154,21 +196,14 @@ def test_the_fusions_have_the_parameters_of_the_original(fuse: str, total: int) 
     here: the regression of the contact head, a weight for each attention head of each block and a bias.
     """
     tables = {
-        "seq": {"name": "esm2", **ESM2_650M._asdict(), "weights": "random", "lm_head": True},
+        "seq": {"name": "esm2", **ESM2_650M, "weights": "random", "lm_head": True},
         "struct": {"name": "gearnet"},
         "fuse": {"name": fuse},
     }
     with torch.device("meta"):
         encoder = resolve(discover(), configure(discover(), [tables])).encoder()
-    contact_head = ESM2_650M.num_layers * ESM2_650M.attention_heads + 1
+    contact_head = ESM2_650M["num_layers"] * ESM2_650M["attention_heads"] + 1
     assert sum(parameter.numel() for parameter in encoder.parameters()) + contact_head == total
-
-
-def test_names_go_back() -> None:
-    for layout in (OFFICIAL, EDGE):
-        for name in layout.entries():
-            own = our_name(layout.layout, name)
-            assert own is None or published_name(layout.layout, own) == name
 
 
 # There and back
@@ -185,7 +220,7 @@ def test_an_imported_encoder_gives_the_recorded_outputs_and_goes_back(
         file = saved(tmp_path / "official.pth", load_file(file))
     folder = tmp_path / "imported"
     content = import_file(discover(), file, folder)
-    assert content.num_parameters == content.model.num_parameters()
+    assert content.num_parameters == content.model.num_parameters(content.model.expected())
     arrays = Recorded(FIXTURES).arrays(f"fusion/fusion_{case}")
     encoder = built(folder)
     with torch.no_grad():
@@ -228,7 +263,7 @@ def test_gearnet_alone_goes_through_one_hot_residue_types(tmp_path: Path) -> Non
         if name.startswith(prefix)
     }
     file = saved(tmp_path / "gearnet.pth", state)
-    assert import_file(discover(), file, tmp_path / "imported").model.layout is Layout.GEARNET
+    assert import_file(discover(), file, tmp_path / "imported").model.layout.name == "gearnet"
     arrays = Recorded(FIXTURES).arrays("fusion/fusion_parallel")
     with torch.no_grad():
         encoding = built(tmp_path / "imported")(batch_of(arrays), graph_of(arrays["edge_list"]))
@@ -240,9 +275,9 @@ def test_gearnet_alone_goes_through_one_hot_residue_types(tmp_path: Path) -> Non
 def test_a_file_of_fair_esm_goes_there_and_back(tmp_path: Path) -> None:
     file = FIXTURES / "fusion" / "esm2_t2_tiny.pt"
     content = import_file(discover(), file, tmp_path / "imported")
-    assert (content.model.layout, content.model.sequence) == (Layout.FAIR_ESM, TINY)
+    assert (content.model.layout.name, sizes(content.model)) == ("fair_esm", {"seq": TINY})
     export_folder(discover(), tmp_path / "imported", tmp_path / "exported.pt")
-    again = read_published(tmp_path / "exported.pt")
+    again = read_published(discover(), tmp_path / "exported.pt")
     kept = {name: value for name, value in content.state.items() if not name.startswith("contact_head.")}
     assert_same(again.state, kept)
 
@@ -254,7 +289,8 @@ def test_without_extras_constants_are_filled_in_and_unused_heads_are_zeros(tmp_p
     import_file(discover(), file, folder)
     (folder / EXTRAS).unlink()
     exported = export_folder(discover(), folder, tmp_path / "exported.pth")
-    assert exported.heads_from is None
+    assert exported.has_unused
+    assert exported.unused_from is None
     state, theirs = torch.load(tmp_path / "exported.pth", weights_only=True), load_file(file)
     heads = {name for name in theirs if ".contact_head." in name or ".lm_head." in name}
     heads.remove("sequence_model.model.lm_head.weight")
@@ -270,7 +306,7 @@ def test_a_gearnet_that_the_original_has_not_is_not_exported(tmp_path: Path) -> 
     file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
     import_file(discover(), file, tmp_path / "imported")
     with pytest.raises(WeightsError) as caught:
-        export_folder(discover(), tmp_path / "imported", tmp_path / "x.pth", Layout.GEARNET)
+        export_folder(discover(), tmp_path / "imported", tmp_path / "x.pth", layout("gearnet"))
     assert "wrong shape: layers.0.self_loop.weight [16, 16] in the file, [16, 21] expected" in str(
         caught.value
     )
@@ -337,19 +373,13 @@ def test_a_tensor_of_another_shape_or_type_is_named(
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("sequence_model.mapping", "is not ESM-2's numbering of residue types"),
-        (
-            "sequence_model.model.layers.0.self_attn.rot_emb.inv_freq",
-            "are other rotary frequencies than ESM-2's",
-        ),
-    ],
+    "name", ["sequence_model.mapping", "sequence_model.model.layers.0.self_attn.rot_emb.inv_freq"]
 )
-def test_a_constant_of_another_value_is_named(name: str, text: str, tmp_path: Path) -> None:
+def test_a_constant_of_another_value_is_named(name: str, tmp_path: Path) -> None:
     """Their numbers would be wrong without a sign of it."""
     state = recorded_state("series")
     state[name] = state[name].flip(0)
+    text = "differs from the constant that every file of this layout holds"
     assert refusal(state, tmp_path).splitlines()[1:] == [f"  wrong values: {name} {text}"]
 
 
@@ -388,7 +418,7 @@ def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert refusal({"weight": torch.zeros(1)}, tmp_path) == (
-        "DIR/bad.pth is no published file of weights that is known here\n"
+        "DIR/bad.pth is not a published file of weights that is known here\n"
         "  its first names: weight\n"
         "  known layouts: esm_gearnet, gearnet, gearnet_edge, fair_esm"
     )
@@ -406,30 +436,32 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 def test_made_up_files_of_every_layout_go_there_and_back(tmp_path: Path) -> None:
     """Exactly the official names, at small widths."""
-    for number, size in enumerate(
+    small = esm2(33, 8, 2)
+    for number, original in enumerate(
         [
-            model(Layout.ESM_GEARNET, SequenceSize(33, 8, 2), (6, 8, 4)),
-            model(Layout.ESM_GEARNET, SequenceSize(33, 8, 2), (6, 21, 4), 8),
-            model(Layout.GEARNET_EDGE, None, (6, 21, 4)),
+            fused("serial", small, hidden_dim=4),
+            fused("cross", small, hidden_dim=4, cross_dim=8),
+            model("gearnet_edge", struct=gearnet(6, 4)),
         ]
     ):
-        state = made(size)
+        state = made(original)
         assert len(state) == [657, 671, 138][number]
         folder, file = tmp_path / f"imported-{number}", tmp_path / f"exported-{number}.pth"
         import_file(discover(), saved(tmp_path / f"{number}.pth", state), folder)
-        assert export_folder(discover(), folder, file).model == size
+        exported = export_folder(discover(), folder, file).model
+        assert (exported.layout, sizes(exported)) == (original.layout, sizes(original))
         assert_same(torch.load(file, weights_only=True), state)
 
 
 def test_fair_esms_own_code_loads_what_is_exported_strictly(tmp_path: Path) -> None:
     """ESM-2 out of a fused model, as a file of fair-esm and within the original's file."""
     import_file(discover(), FIXTURES / "fusion" / "fusion_cross.state.safetensors", tmp_path / "imported")
-    theirs = FairESM2(*TINY)
+    theirs = FairESM2(*TINY.values())
     whole = export_folder(discover(), tmp_path / "imported", tmp_path / "whole.pth").state
     prefix = "sequence_model.model."
     inside = {name.removeprefix(prefix): whole[name] for name in whole if name.startswith(prefix)}
     theirs.load_state_dict(inside, strict=True)
-    export_folder(discover(), tmp_path / "imported", tmp_path / "esm2_alone.pt", Layout.FAIR_ESM)
+    export_folder(discover(), tmp_path / "imported", tmp_path / "esm2_alone.pt", layout("fair_esm"))
     with torch.serialization.safe_globals([Namespace]):
         content = torch.load(tmp_path / "esm2_alone.pt", weights_only=True)
     with pytest.warns(UserWarning, match="Regression weights not found"):

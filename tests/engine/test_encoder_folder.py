@@ -110,7 +110,7 @@ def test_a_trained_encoder_serves_as_a_file_of_weights(tmp_path: Path) -> None:
 def test_a_run_is_exported_with_the_frozen_encoder_of_its_file(start: Start, tmp_path: Path) -> None:
     run = start(*FROM_FILE, FROZEN, "train.max_steps=1").run
     exported = export_folder(discover(), run.path, tmp_path / "exported.pth")
-    assert exported.heads_from == FUSION / "esm2_t2_tiny.pt"
+    assert exported.unused_from == FUSION / "esm2_t2_tiny.pt"
     state, recorded = exported.state, load_file(FUSION / "fusion_series.state.safetensors")
     assert state.keys() == recorded.keys()
     for name in recorded:

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Encoding, ProteinBatch, Readout
@@ -18,10 +18,11 @@ from esmgn_esm2.attention_maps import attention_maps
 from esmgn_esm2.checkpoint import Size, load_weights
 from esmgn_esm2.golden import compare, has_logits
 from esmgn_esm2.model import Transformer
+from esmgn_esm2.published import PublishedESM2
 from esmgn_esm2.tokens import Chains, PackedTokens, UnknownResidue, pack_tokens, token_table
 
 
-class ESM2(nn.Module):
+class ESM2(PublishedESM2):
     """ESM-2: residues to the representations of one or more layers.
 
     Sequences of any length are read whole. A protein's representation does not depend on the

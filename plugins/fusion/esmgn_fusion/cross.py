@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -16,6 +17,7 @@ from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import SequenceEncoder, StructureEncoder
 from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
+from esmgn_core.weights import common_length
 
 
 class CrossFuser(nn.Module):
@@ -67,6 +69,12 @@ class CrossFuser(nn.Module):
     def structure_input_dim(cls, sequence_dim: int) -> int:  # noqa: ARG003 - the contract's argument
         """The structure encoder reads one-hot residue types."""
         return NUM_RESIDUE_FEATURES
+
+    @classmethod
+    def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """The width of the attention block; ``None`` if too few of its tensors are there."""
+        width = common_length(tensors, r"(seq_linear|struct_linear|attn\.\w+)\.bias")
+        return {"cross_dim": width} if width else None
 
     def forward(
         self,

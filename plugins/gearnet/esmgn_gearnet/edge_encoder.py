@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from types import MappingProxyType
 
 import torch
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.readout import ProteinReadout, Readout
@@ -18,9 +20,10 @@ from esmgn_gearnet.conv import RelationalConv
 from esmgn_gearnet.edge_features import UnknownType, edge_feature_dim, edge_features
 from esmgn_gearnet.line_graph import line_graph
 from esmgn_gearnet.neighborhoods import Neighborhoods
+from esmgn_gearnet.published import RESIDUES, Order, PublishedGearNet
 
 
-class GearNetEdge(nn.Module):
+class GearNetEdge(PublishedGearNet):
     r"""GearNet whose edges have representations of their own, which pass along the line graph.
 
     A layer first updates the edges, :math:`z^{(l)} = \mathrm{Conv}^\mathrm{edge}_l(z^{(l-1)})`, on the
@@ -97,3 +100,21 @@ class GearNetEdge(nn.Module):
         output = torch.cat(hiddens, dim=1) if self.settings.concat_hidden else hidden
         encoding: Encoding = self.readout(output, batch)
         return encoding
+
+    def residue_orders(self) -> Iterator[Order]:
+        """What follows the order of residue types, the first hidden features of edges included."""
+        yield from super().residue_orders()
+        num_types, first = len(AMINO_ACIDS), self.edge_layers[0]
+        assert isinstance(first, RelationalConv)  # noqa: S101 - a ModuleList forgets its items' type
+        # Edge features begin with the one-hot types of both ends, without an unknown type.
+        ends = [place + shift for shift in (0, num_types) for place in RESIDUES[:num_types]]
+        pairs = [*ends, *range(len(ends), first.self_loop.in_features)]
+        for part in ("self_loop", "linear"):
+            yield f"edge_layers.0.{part}.weight", 1, pairs
+            yield f"edge_layers.0.{part}.weight", 0, RESIDUES
+            yield f"edge_layers.0.{part}.bias", 0, RESIDUES
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            yield f"edge_layers.0.batch_norm.{part}", 0, RESIDUES
+        if len(self.edge_layers) > 1:
+            for part in ("self_loop", "linear"):
+                yield f"edge_layers.1.{part}.weight", 1, RESIDUES

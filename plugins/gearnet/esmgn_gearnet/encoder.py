@@ -11,10 +11,11 @@ from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 from esmgn_gearnet.conv import RelationalConv
 from esmgn_gearnet.neighborhoods import Neighborhoods
+from esmgn_gearnet.published import PublishedGearNet
 from esmgn_gearnet.side_by_side import SideBySide
 
 
-class GearNet(nn.Module):
+class GearNet(PublishedGearNet):
     r"""Geometry-aware relational graph network.
 
     Each layer is a relational convolution, a short cut where widths agree, and a second batch

@@ -1,0 +1,101 @@
+"""ESM-2 in published files: fair-esm's names, with the heads and constants that the encoder does not use.
+
+Source: the files of fair-esm 2.0.0 (facebookresearch/esm).
+"""
+
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from esmgn_core.weights import common_length, count_blocks
+from esmgn_esm2.language_head import LanguageHead
+from esmgn_esm2.model import rotary_frequencies
+
+_OWN = "model."
+_FREQUENCIES = ".self_attn.rot_emb.inv_freq"
+_DECODER = "lm_head.weight"
+_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?")
+_HEADS_UNLESS_KNOWN = 20
+
+
+class PublishedESM2(nn.Module):
+    """What ESM-2 knows of its published tensors; their names are those of fair-esm without prefixes."""
+
+    settings: Any
+
+    @classmethod
+    def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """The sizes of ESM-2; ``None`` if too few of its tensors are there."""
+        num_layers = count_blocks(tensors, "layers")
+        embed_dim = common_length(tensors, r"(layers\.\d+\.\w+_layer_norm|emb_layer_norm_after)\.weight")
+        if not num_layers or not embed_dim:
+            return None
+        half_head = common_length(tensors, r"layers\.\d+" + re.escape(_FREQUENCIES))
+        heads = embed_dim // (2 * half_head) if half_head else _HEADS_UNLESS_KNOWN
+        return {"num_layers": num_layers, "embed_dim": embed_dim, "attention_heads": heads}
+
+    def from_published(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The state dict, and the heads and constants that the encoder does not use.
+
+        A language-model head that is tied to the embedding is in neither: it is written from the embedding.
+        """
+        own = self.state_dict()
+        ours = {_OWN + name: tensor for name, tensor in tensors.items() if _OWN + name in own}
+        unused = {name: tensor for name, tensor in tensors.items() if _OWN + name not in own}
+        if _is_tied(tensors):
+            del unused[_DECODER]
+        return ours, unused
+
+    def to_published(self, state: Mapping[str, Tensor], unused: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a file.
+
+        What ``unused`` lacks is filled in: constants by their rule, and heads, which the encoder does not
+        use, with zeros.
+        """
+        weights = {name.removeprefix(_OWN): tensor for name, tensor in state.items()}
+        embedding, num_layers = weights["embed_tokens.weight"], self.settings.num_layers
+        embed_dim, num_heads = self.settings.embed_dim, self.settings.attention_heads
+        frequencies = rotary_frequencies(embed_dim // num_heads)
+        filled = {f"layers.{number}{_FREQUENCIES}": frequencies.clone() for number in range(num_layers)}
+        filled["contact_head.regression.weight"] = embedding.new_zeros(1, num_layers * num_heads)
+        filled["contact_head.regression.bias"] = embedding.new_zeros(1)
+        with torch.device("meta"):
+            head = LanguageHead(embed_dim).state_dict()
+        filled |= {f"lm_head.{name}": embedding.new_zeros(tensor.shape) for name, tensor in head.items()}
+        filled[_DECODER] = embedding
+        return {name: unused.get(name, tensor) for name, tensor in filled.items()} | weights
+
+    @classmethod
+    def unpack_published(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The state dict of a file of fair-esm, or of a file with the same names, in float32."""
+        nested = content.get("model")
+        state = nested if isinstance(nested, Mapping) else content
+        # The largest models may be stored in half precision.
+        return {_PREFIX.sub("", str(name)): _single(value) for name, value in state.items()}
+
+    def pack_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The content of a file of fair-esm."""
+        arguments = Namespace(
+            encoder_layers=self.settings.num_layers,
+            encoder_embed_dim=self.settings.embed_dim,
+            encoder_attention_heads=self.settings.attention_heads,
+            token_dropout=True,
+        )
+        model = {
+            ("encoder." if name.startswith("lm_head.") else "encoder.sentence_encoder.") + name: tensor
+            for name, tensor in tensors.items()
+        }
+        return {"cfg": {"model": arguments}, "model": model}
+
+
+def _single(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _is_tied(tensors: Mapping[str, Tensor]) -> bool:
+    decoder, embedding = tensors.get(_DECODER), tensors.get("embed_tokens.weight")
+    return decoder is not None and embedding is not None and torch.equal(decoder, embedding)

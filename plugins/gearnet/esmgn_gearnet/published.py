@@ -1,0 +1,74 @@
+"""GearNet in published files: the same names, and another order of residue types.
+
+The original numbers residue types ``GASPVTCILNDQKEMHFRYW``. Wherever a weight meets a one-hot residue type,
+its columns are put into the order of :mod:`esmgn_core.alphabet`. GearNet-Edge adds the hidden features of its
+first edge layer, as wide as a one-hot residue, through the same weights: they are put into that order too.
+
+Source: the original's GearNet (TorchDrug 0.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from esmgn_core.alphabet import AMINO_ACIDS, NUM_RESIDUE_FEATURES, UNKNOWN
+from esmgn_core.weights import common_length, count_blocks
+from esmgn_gearnet.conv import RelationalConv
+
+REFERENCE_ORDER = "GASPVTCILNDQKEMHFRYW"
+"""The original's residue types 0-19."""
+
+RESIDUES = [*(REFERENCE_ORDER.index(letter) for letter in AMINO_ACIDS), UNKNOWN]
+"""The original's number of each of our residue types, unknown included."""
+
+Order = tuple[str, int, list[int]]
+"""Name of a tensor, a dimension, and the original's place of each of our columns in it."""
+
+
+class PublishedGearNet(nn.Module):
+    """What GearNet and GearNet-Edge know of their published tensors."""
+
+    layers: nn.ModuleList
+
+    @classmethod
+    def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """The sizes of GearNet; ``None`` if too few of its tensors are there."""
+        num_layers = count_blocks(tensors, "batch_norms")
+        hidden_dim = common_length(tensors, r"batch_norms\.\d+\.weight")
+        return {"num_layers": num_layers, "hidden_dim": hidden_dim} if hidden_dim else None
+
+    def from_published(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The state dict, from tensors in the original's order of residue types."""
+        return _reordered(tensors, self._orders(), back=False), {}
+
+    def to_published(self, state: Mapping[str, Tensor], unused: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002 - nothing is unused
+        """The tensors of a file, in the original's order of residue types."""
+        return _reordered(state, self._orders(), back=True)
+
+    def _orders(self) -> Iterator[Order]:
+        first = self.layers[0]
+        assert isinstance(first, RelationalConv)  # noqa: S101 - a ModuleList forgets its items' type
+        if first.self_loop.in_features == NUM_RESIDUE_FEATURES:
+            yield from self.residue_orders()
+
+    def residue_orders(self) -> Iterator[Order]:
+        """What follows the order of residue types where the features are one-hot residue types."""
+        for part in ("self_loop", "linear"):
+            yield f"layers.0.{part}.weight", 1, RESIDUES
+
+
+def _reordered(tensors: Mapping[str, Tensor], orders: Iterable[Order], *, back: bool) -> dict[str, Tensor]:
+    """Tensors with residue types in our order, or ``back`` in the original's."""
+    result = dict(tensors)
+    for name, dim, order in orders:
+        tensor = result[name]
+        index = torch.tensor(order, device=tensor.device)
+        index = index.argsort() if back else index
+        # A weight may have the columns of several relations side by side.
+        blocks = tensor.reshape(*tensor.shape[:dim], -1, len(order), *tensor.shape[dim + 1 :])
+        result[name] = blocks.index_select(dim + 1, index).flatten(dim, dim + 1)
+    return result
