@@ -99,8 +99,7 @@ def build(
         raise DataError(f"the path of the store is not UTF-8: {store}", "choose another place: -o STORE")
     try:
         with _locked(store, options):
-            several = prepare if executor is None and options.workers > 1 else _nothing
-            plan = _planned(sources, store, options, several)
+            plan = _planned(sources, store, options, parallel=executor is None and options.workers > 1)
             if plan is None:
                 return BuildReport(0, 0)
             tasks = _tasks(plan, store, options)
@@ -146,24 +145,15 @@ def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _nothing() -> None:
-    pass
-
-
-def _planned(
-    sources: Sequence[str], store: Path, options: BuildOptions, several: Callable[[], object]
-) -> Plan | None:
-    """The plan to go on with, or a new one; ``None`` if there is nothing to do.
-
-    ``several`` is called as soon as it is known that a new one has several parts.
-    """
+def _planned(sources: Sequence[str], store: Path, options: BuildOptions, *, parallel: bool) -> Plan | None:
+    """The plan to go on with, or a new one; ``None`` if there is nothing to do."""
     if is_store(store):
         layout = read_manifest(store).layout
         if options.layout not in (None, layout):
             raise DataError(f"{store} holds {_described(layout)}", "build another store for another layout")
     file = store / BUILDING / PLAN
     with FileLock(store / BUILDING / "lock-of-plan"):  # machines that share the work begin together
-        if not file.exists() and not _write_plan(file, sources, store, options, several):
+        if not file.exists() and not _write_plan(file, sources, store, options, parallel=parallel):
             return None
     if not is_store(store):
         write_manifest(store, options.layout or Layout())
@@ -177,11 +167,7 @@ def _planned(
 
 
 def _write_plan(
-    file: Path,
-    sources: Sequence[str],
-    store: Path,
-    options: BuildOptions,
-    several: Callable[[], object],
+    file: Path, sources: Sequence[str], store: Path, options: BuildOptions, *, parallel: bool
 ) -> bool:
     """Make a new plan; False if the store has everything already."""
     finished = bool(shard_files(store / SHARDS))
@@ -193,28 +179,18 @@ def _write_plan(
         )
     if finished and not options.append:
         raise DataError(f"{store} is finished", "add to it: --append; or choose another place: -o STORE")
-    _check_contents(store)
+    contents = read_manifest(store).contents if is_store(store) else None
+    # What a damaged store lost would be taken for new.
+    if contents and (problem := next(contents.differences(store / SHARDS, is_building=False), None)):
+        raise DataError(f"{store} is damaged: {problem}", f"esmgn data verify {store}", FROM_COPY)
     known, names = _contents(store)
-
     passed_over = Counter[str]()
-
-    def find() -> Iterator[Item]:
-        passed_over.clear()
-        items = find_items(sources, topology=options.topology, chains=options.chains, passed_over=passed_over)
-        for number, item in enumerate(items):
-            if number == MIN_PART:
-                several()
-            yield item
-
-    count = write_plan(
-        file,
-        [_absolute(source) for source in sources],
-        find,
-        options.filters,
-        known=lambda item: (as_utf8(item.source), as_utf8(item.member), item.chain) in known,
-        taken=names,
-        passed_over=passed_over,
-    )
+    items = find_items(sources, topology=options.topology, chains=options.chains, passed_over=passed_over)
+    new = (item for item in items if (as_utf8(item.source), as_utf8(item.member), item.chain) not in known)
+    if parallel:
+        new = _preparing(new)
+    absolute = [_absolute(source) for source in sources]
+    count = write_plan(file, absolute, new, options.filters, taken=names, passed_over=passed_over)
     if not count:
         file.unlink()
         if not known:
@@ -224,6 +200,14 @@ def _write_plan(
     return bool(count)
 
 
+def _preparing(items: Iterator[Item]) -> Iterator[Item]:
+    """The items; the server of processes starts once there are several parts, while others are found."""
+    for number, item in enumerate(items):
+        if number == MIN_PART:
+            prepare()
+        yield item
+
+
 def _absolute(source: str) -> str:
     return str(Path(source).expanduser().absolute())
 
@@ -231,14 +215,6 @@ def _absolute(source: str) -> str:
 def _described(layout: Layout) -> str:
     kept = f"atoms '{layout.atoms}' and coordinates '{layout.coordinates}'"
     return ", ".join((kept, *layout.annotations))
-
-
-def _check_contents(store: Path) -> None:
-    """Refuse to add to a store that lost a file: what is lost would be taken for new."""
-    contents = read_manifest(store).contents if is_store(store) else None
-    problems = list(contents.differences(store / SHARDS, is_building=False)) if contents else []
-    if problems:
-        raise DataError(f"{store} is damaged: {problems[0]}", f"esmgn data verify {store}", FROM_COPY)
 
 
 def _contents(store: Path) -> tuple[set[tuple[str, ...]], list[str]]:

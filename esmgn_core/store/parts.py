@@ -15,7 +15,7 @@ from esmgn_core.io.files import UnreadableError
 from esmgn_core.store.columns import COLUMNS_SUFFIX
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.index import INDEX_SUFFIX, SCHEMA, accepted, noted, refused, write_index
-from esmgn_core.store.plan import Part, Plan
+from esmgn_core.store.plan import Partition, Plan
 from esmgn_core.store.reading import ItemReader
 from esmgn_core.store.settings import Layout
 from esmgn_core.store.shard_builder import ShardBuilder
@@ -35,7 +35,7 @@ class PartTask:
     """
 
     plan: Path
-    part: Part
+    part: Partition
     folder: Path
     layout: Layout
     filters: Filters

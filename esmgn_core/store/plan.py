@@ -6,9 +6,10 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b, sha256
 from itertools import islice
 from pathlib import Path, PurePath
@@ -43,7 +44,7 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Partition:
     """Items of a plan that are read by one process into one file.
 
     Attributes:
@@ -86,13 +87,13 @@ class Plan:
             raise DataError(f"cannot read {self.path}: {error}", hint) from error
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[Partition]:
         """The parts; how large they are depends on the number of items alone."""
         size = min(max(-(-self.num_items // _PARTS), MIN_PART), _MAX_PART)
         starts = range(0, self.num_items, size)
-        return [Part(n, first, min(size, self.num_items - first)) for n, first in enumerate(starts)]
+        return [Partition(n, first, min(size, self.num_items - first)) for n, first in enumerate(starts)]
 
-    def items(self, part: Part) -> Iterator[Item]:
+    def items(self, part: Partition) -> Iterator[Item]:
         """The items of one part."""
         first, end = part.first, part.first + part.size
         for number in range(first // _BATCH, -(-end // _BATCH)):
@@ -101,33 +102,28 @@ class Plan:
                 batch = self._file.get_batch(number)
                 batch.validate(full=True)  # damaged offsets would be followed out of the file
                 rows = batch.slice(max(first - offset, 0), min(end - offset, _BATCH) - max(first - offset, 0))
-                items = [
-                    Item(**row | {name: os.fsdecode(row[name]) for name in _PATHS})
-                    for row in rows.to_pylist()
-                ]
+                items = _items_of(rows)
             yield from items
 
 
 def write_plan(
     path: Path,
     sources: Sequence[str],
-    find: Callable[[], Iterator[Item]],
+    items: Iterable[Item],
     filters: Filters,
     *,
-    known: Callable[[Item], bool] = lambda _: False,
     taken: Iterable[str] = (),
     passed_over: Mapping[str, int] = MappingProxyType({}),
 ) -> int:
-    """Find the items and write them down, with a name for each that no other has.
+    """Write down items, with a name for each that no other has.
 
     Args:
         path: the file to write.
         sources: what the user named.
-        find: finds all items; called a second time only if two of them would share a name.
+        items: what to read, gone through once.
         filters: which proteins are taken.
-        known: whether an item is in the store already.
         taken: names in the store already.
-        passed_over: other files by ending, as ``find`` counts them.
+        passed_over: other files by ending; read after ``items`` is exhausted.
 
     Returns:
         Number of items.
@@ -135,104 +131,90 @@ def write_plan(
     Raises:
         OSError: the file cannot be written.
     """
+    body, unfinished = path.with_suffix(".body"), path.with_suffix(".partial")
     hashes = array("q", map(_hash, taken))
-    num_taken = len(hashes)
-    partial = path.with_suffix(".partial")
+    in_store = frozenset(hashes)
+    digest, num_items = sha256(), 0
+    try:
+        with pa.OSFile(str(body), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+            iterator = iter(items)
+            while chunk := list(islice(iterator, _BATCH)):
+                hashes.extend(_hash(item.name) for item in chunk)
+                columns = {name: [getattr(item, name) for item in chunk] for name in _SCHEMA.names}
+                digest.update(repr(columns).encode())
+                columns |= {name: [os.fsencode(path) for path in columns[name]] for name in _PATHS}
+                num_items += len(chunk)
+                writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=_SCHEMA))
+        metadata = {
+            "sources": os.fsencode("\0".join(sources)),
+            "filters": json.dumps(asdict(filters)).encode(),
+            "passed_over": json.dumps(dict(passed_over)).encode(),
+        }
+        digest.update(repr(metadata).encode())
+        metadata |= {"num_items": b"%d" % num_items, "fingerprint": digest.hexdigest().encode()}
+        _write_named(body, unfinished, metadata, _shared(hashes), sources, in_store)
+    finally:
+        body.unlink(missing_ok=True)
+    unfinished.replace(path)
+    return num_items
 
-    def about() -> dict[str, bytes]:
-        return _metadata(sources, filters, passed_over)
 
-    metadata = _write(partial, about, _noting(_new(find, known), hashes))
-    shared = _shared(np.frombuffer(hashes, dtype=np.int64)) if len(hashes) else frozenset()
-    if shared:
-        in_store = frozenset(hashes[:num_taken].tolist())
-        names = _longer_names([i for i in _new(find, known) if _hash(i.name) in shared], sources, in_store)
-        renamed = (replace(item, name=names.get(item.long_name, item.name)) for item in _new(find, known))
-        metadata = _write(partial, about, renamed)
-    partial.replace(path)
-    return int(metadata["num_items"])
+def _write_named(
+    body: Path,
+    path: Path,
+    metadata: Mapping[str, bytes],
+    shared: frozenset[int],
+    sources: Sequence[str],
+    taken: frozenset[int],
+) -> None:
+    """Copy the items of ``body`` with metadata, and with longer names for those that share one."""
+    with pa.memory_map(str(body)) as source, pa.OSFile(str(path), "wb") as file:
+        reader = pa.ipc.open_file(source)
+        batches = [partial(reader.get_batch, number) for number in range(reader.num_record_batches)]
+        unclear = [
+            item for read in batches if shared for item in _items_of(read()) if _hash(item.name) in shared
+        ]
+        names = _longer_names(unclear, sources, taken)
+        with pa.ipc.new_file(file, _SCHEMA.with_metadata(metadata)) as writer:
+            for read in batches:
+                batch = read()
+                if names:
+                    renamed = [names.get(item.long_name, item.name) for item in _items_of(batch)]
+                    column = _SCHEMA.get_field_index("name")
+                    batch = batch.set_column(column, _SCHEMA.field(column), pa.array(renamed, pa.string()))
+                writer.write_batch(batch)
 
 
-def _new(find: Callable[[], Iterator[Item]], known: Callable[[Item], bool]) -> Iterator[Item]:
-    return (item for item in find() if not known(item))
-
-
-def _noting(items: Iterable[Item], hashes: array[int]) -> Iterator[Item]:
-    for item in items:
-        hashes.append(_hash(item.name))
-        yield item
+def _items_of(rows: pa.RecordBatch) -> list[Item]:
+    return [Item(**row | {name: os.fsdecode(row[name]) for name in _PATHS}) for row in rows.to_pylist()]
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(_digest(text), "big", signed=True)
+    digest = blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
-
-
-def _shared(hashes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> frozenset[int]:
-    ordered = np.sort(hashes)
+def _shared(hashes: array[int]) -> frozenset[int]:
+    """Hashes that occur more than once; sorted as an array, since a set of millions takes gigabytes."""
+    ordered = np.sort(np.array(hashes, dtype=np.int64))
     return frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _longer_names(items: Sequence[Item], sources: Sequence[str], taken: frozenset[int]) -> Mapping[str, str]:
     """Names by path below the folder common to all sources, with endings where even that is not enough."""
     root = os.path.commonpath([str(Path(source).expanduser().absolute()) for source in sources])
-    candidates = {}
+    waiting = {}
     for item in items:
         place = PurePath(item.long_name)
         inside = place.relative_to(root) if place.is_relative_to(root) and str(place) != root else place
         bare = inside.with_name(structure_name(inside.name)).as_posix()
-        candidates[item.long_name] = (
-            as_utf8(bare),
-            as_utf8(inside.as_posix()),
-            as_utf8(item.long_name),
-        )
-    names = {}
+        waiting[item.long_name] = [as_utf8(name) for name in (bare, inside.as_posix(), item.long_name)]
+    names: dict[str, str] = {}
     for level in range(3):
-        counts: dict[str, int] = {}
-        for long_name, options in candidates.items():
-            if long_name not in names:
-                counts[options[level]] = counts.get(options[level], 0) + 1
-        for long_name, options in candidates.items():
+        counts = Counter(options[level] for options in waiting.values())
+        for long_name, options in list(waiting.items()):
             name = options[level]
-            if long_name not in names and (level == 2 or (counts[name] == 1 and _hash(name) not in taken)):
+            if level == 2 or (counts[name] == 1 and _hash(name) not in taken):
                 names[long_name] = name
+                del waiting[long_name]
     return names
-
-
-def _metadata(sources: Sequence[str], filters: Filters, passed_over: Mapping[str, int]) -> dict[str, bytes]:
-    return {
-        "sources": os.fsencode("\0".join(sources)),
-        "filters": json.dumps(asdict(filters)).encode(),
-        "passed_over": json.dumps(dict(passed_over)).encode(),
-    }
-
-
-def _write(path: Path, about: Callable[[], dict[str, bytes]], items: Iterable[Item]) -> dict[str, bytes]:
-    """Write record batches; metadata and the fingerprint follow in a second pass over the file."""
-    digest, num_items = sha256(), 0
-    body = path.with_suffix(".body")
-    try:
-        with pa.OSFile(str(body), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
-            iterator = iter(items)
-            while chunk := list(islice(iterator, _BATCH)):
-                columns = {name: [getattr(item, name) for item in chunk] for name in _SCHEMA.names}
-                digest.update(repr(columns).encode())
-                columns |= {name: [os.fsencode(path) for path in columns[name]] for name in _PATHS}
-                num_items += len(chunk)
-                writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=_SCHEMA))
-    except BaseException:
-        body.unlink(missing_ok=True)
-        raise
-    metadata = about()
-    digest.update(repr(metadata).encode())
-    metadata |= {"num_items": b"%d" % num_items, "fingerprint": digest.hexdigest().encode()}
-    with pa.memory_map(str(body)) as source, pa.OSFile(str(path), "wb") as file:
-        reader = pa.ipc.open_file(source)
-        with pa.ipc.new_file(file, _SCHEMA.with_metadata(metadata)) as writer:
-            for number in range(reader.num_record_batches):
-                writer.write_batch(reader.get_batch(number))
-    body.unlink()
-    return metadata

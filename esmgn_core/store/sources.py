@@ -29,14 +29,11 @@ from esmgn_core.io.folders import (
     walk,
     why_unreachable,
 )
-from esmgn_core.io.tar import members
+from esmgn_core.io.tar import Member, members
 from esmgn_core.io.trajectory import TRAJECTORY_SUFFIXES, num_frames
 from esmgn_core.store.chains import ChainList
 
 _TRIED = 8  # records, of which the first that can be read shows the tables
-
-Entry = tuple[str, int, int, str]
-"""Name, offset, size, and reason not to read it, of a member of an archive."""
 
 ATOM3D_TABLES = ("atoms", "original_atoms", "mutated_atoms")
 
@@ -166,20 +163,15 @@ def _items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[
         for entry in walk(path, others):
             if entry.reason:
                 yield _refused(entry.path, entry.reason)
-            else:
-                yield from _guarded(entry.path, _file_items(entry.path, topology, others))
+                continue
+            try:
+                yield from _file_items(entry.path, topology, others)
+            except DataError as error:  # a file of a folder must not end the search
+                yield _refused(entry.path, "; ".join([error.message, *error.hints]))
+            except OSError as error:
+                yield _refused(entry.path, f"cannot be opened: {error.strerror}")
     except OSError as error:
         raise DataError(f"cannot list {path}: {error.strerror}") from error
-
-
-def _guarded(path: Path, items: Iterator[Item]) -> Iterator[Item]:
-    """Items of a file of a folder, where one that cannot be opened does not end the search."""
-    try:
-        yield from items
-    except DataError as error:
-        yield _refused(path, "; ".join([error.message, *error.hints]))
-    except OSError as error:
-        yield _refused(path, f"cannot be opened: {error.strerror}")
 
 
 def _refused(path: Path, reason: str) -> Item:
@@ -187,47 +179,32 @@ def _refused(path: Path, reason: str) -> Item:
 
 
 def _file_items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[Item]:
+    """The items of one file; where it cannot be read on, one with the reason."""
     lower = path.name.lower()
-    if path.name == ATOM3D:
-        yield from _or_refused("atom3d", path.parent, _atom3d(path.parent))
-    elif lower.endswith(PACKED_TAR):
-        hint = f"inflate it once: gunzip {path}" if lower.endswith("gz") else "unpack it"
-        yield Item(
-            "tar",
-            str(path),
-            name=as_utf8(path.name),
-            reason=f"a compressed tar has no order to read by: {hint}",
-        )
-    elif lower.endswith(".tar"):
-        yield from _archive("tar", path, _tar, others)
-    elif lower.endswith(".zip"):
-        yield from _archive("zip", path, _zip, others)
-    elif is_foldcomp(path.name) or is_foldcomp_database(path):
-        yield from _or_refused("foldcomp", path, _foldcomp(path))
-    elif lower.endswith(TRAJECTORY_SUFFIXES):
-        yield from _or_refused("trajectory", path, _trajectory(path, topology))
-    else:
-        yield Item("file", str(path), name=structure_name(path))
-
-
-def _or_refused(kind: str, path: Path, items: Iterator[Item]) -> Iterator[Item]:
-    """The items of a file, and where it cannot be read on, one with the reason."""
     try:
-        yield from items
-    except UnreadableError as error:
-        yield Item(kind, str(path), name=as_utf8(path.name), reason=str(error))
-
-
-def _foldcomp(path: Path) -> Iterator[Item]:
-    for member in foldcomp_entries(path):
-        yield Item("foldcomp", str(path), member, structure_name(member or path.name))
+        if path.name == ATOM3D:
+            path = path.parent
+            yield from _atom3d(path)
+        elif lower.endswith(PACKED_TAR):
+            hint = f"inflate it once: gunzip {path}" if lower.endswith("gz") else "unpack it"
+            yield _refused(path, f"a compressed tar has no order to read by: {hint}")
+        elif lower.endswith(".tar"):
+            yield from _archive("tar", path, members, others)
+        elif lower.endswith(".zip"):
+            yield from _archive("zip", path, _zip, others)
+        elif is_foldcomp(path.name) or is_foldcomp_database(path):
+            for member in foldcomp_entries(path):
+                yield Item("foldcomp", str(path), member, structure_name(member or path.name))
+        elif lower.endswith(TRAJECTORY_SUFFIXES):
+            yield from _trajectory(path, topology)
+        else:
+            yield Item("file", str(path), name=structure_name(path))
+    except (UnreadableError, StructureError) as error:
+        yield _refused(path, str(error))
 
 
 def _atom3d(folder: Path) -> Iterator[Item]:
-    try:
-        records = Atom3DRecords(folder)
-    except StructureError as error:
-        raise UnreadableError(str(error)) from error
+    records = Atom3DRecords(folder)
     tables = _tables(records)
     for number in range(len(records)):
         for table in tables:
@@ -256,7 +233,7 @@ def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
 
 
 def _archive(
-    kind: str, path: Path, entries: Callable[[Path], Iterable[Entry]], others: Counter[str]
+    kind: str, path: Path, entries: Callable[[Path], Iterable[Member]], others: Counter[str]
 ) -> Iterator[Item]:
     """Items of an archive; a ``.cif`` with a ``.pdb`` twin is not read: PDB reads faster.
 
@@ -265,65 +242,45 @@ def _archive(
     with_pdb: set[int] = set()
     has_cif = False
     for entry in entries(path):
-        if not entry[3] and _is_cif(entry[0]):
+        reason = entry.reason or reason_by_ending(entry.name)
+        if not entry.reason and _has_ending(entry, ".cif"):
             has_cif = True
-        elif judged := _judged(entry, others):
-            if _is_pdb(entry[0]) and not judged[3]:
-                with_pdb.add(_key(entry[0]))
-            yield _member(kind, path, judged)
+        elif reason is None:
+            others[ending(entry.name.rpartition("/")[2])] += 1
+        else:
+            if not entry.reason and entry.name.lower().endswith(ARCHIVES):
+                reason = "an archive inside an archive: unpack it first"
+            if not reason and _has_ending(entry, ".pdb"):
+                with_pdb.add(_key(entry))
+            yield _member(kind, path, entry, reason)
     for entry in entries(path) if has_cif else ():
-        member, _, _, reason = entry
-        if reason or not _is_cif(member):
-            continue
-        item = _member(kind, path, entry)
-        if _key(member) in with_pdb:
-            item = replace(item, name=member.rpartition("/")[2], reason="its .pdb twin is read instead")
-        yield item
+        if not entry.reason and _has_ending(entry, ".cif"):
+            item = _member(kind, path, entry)
+            if _key(entry) in with_pdb:
+                name = entry.name.rpartition("/")[2]
+                item = replace(item, name=name, reason="its .pdb twin is read instead")
+            yield item
 
 
-def _judged(entry: Entry, others: Counter[str]) -> Entry | None:
-    """A member of an archive with the reason why it is not read, if so; ``None`` if it is no structure."""
-    member, offset, size, reason = entry
-    if reason:
-        return entry
-    known = reason_by_ending(member)
-    if known is None:
-        others[ending(member.rpartition("/")[2])] += 1
-        return None
-    if member.lower().endswith(ARCHIVES):
-        known = "an archive inside an archive: unpack it first"
-    return member, offset, size, known
+def _member(kind: str, path: Path, entry: Member, reason: str = "") -> Item:
+    name = structure_name(entry.name)
+    return Item(kind, str(path), entry.name, name, entry.offset, entry.size, reason=reason)
 
 
-def _member(kind: str, path: Path, entry: Entry) -> Item:
-    member, offset, size, reason = entry
-    return Item(kind, str(path), member, structure_name(member), offset, size, reason=reason)
+def _has_ending(entry: Member, suffix: str) -> bool:
+    return unpacked_name(entry.name).lower().endswith(suffix)
 
 
-def _is_pdb(name: str) -> bool:
-    return unpacked_name(name).lower().endswith(".pdb")
+def _key(entry: Member) -> int:
+    """Folder and name without suffix, hashed: archives have millions of members."""
+    return hash(f"{entry.name.rpartition('/')[0]}/{structure_name(entry.name)}")
 
 
-def _is_cif(name: str) -> bool:
-    return unpacked_name(name).lower().endswith(".cif")
-
-
-def _key(member: str) -> int:
-    folder, _, name = member.rpartition("/")
-    return hash(f"{folder}/{structure_name(name)}")
-
-
-def _tar(path: Path) -> Iterator[Entry]:
-    return ((member.name, member.offset, member.size, member.reason) for member in members(path))
-
-
-def _zip(path: Path) -> Iterator[Entry]:
+def _zip(path: Path) -> Iterator[Member]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        yield str(path.name), 0, 0, f"not a whole zip archive ({error}): copy or download it again"
+        yield Member(path.name, 0, 0, f"not a whole zip archive ({error}): copy or download it again")
         return
-    for entry in entries:
-        if not entry.is_dir():
-            yield entry.filename, 0, entry.file_size, ""
+    yield from (Member(entry.filename, 0, entry.file_size) for entry in entries if not entry.is_dir())

@@ -70,9 +70,7 @@ def test_a_checkpoint_without_checksums_is_damaged(tmp_path, text):
 @pytest.mark.parametrize("seed", range(20))
 def test_a_damaged_plan_is_named_or_read(tmp_path, seed):
     path = tmp_path / "plan.arrow"
-    write_plan(
-        path, ["/a"], lambda: iter([Item("file", f"/a/{n}.pdb", name=f"p{n}") for n in range(40)]), Filters()
-    )
+    write_plan(path, ["/a"], [Item("file", f"/a/{n}.pdb", name=f"p{n}") for n in range(40)], Filters())
     content = bytearray(path.read_bytes())
     for k in range(5):
         content[(seed * 7919 + k * 104_729) % len(content)] ^= 0xFF
