@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,6 +73,23 @@ def without_exits() -> Iterator[None]:
             f"{frame.filename}:{frame.lineno} ended the program half-way: SystemExit({error.code!r})",
             "a component, dataset or observer must raise an error instead",
         ) from error
+
+
+def check_choice(what: str, name: str, choices: Collection[str], where: str) -> None:
+    """Refuse a name that is not among the choices.
+
+    Args:
+        what: what is chosen, such as ``level``.
+        name: the choice.
+        choices: all valid names.
+        where: the option or setting, such as ``--level``.
+
+    Raises:
+        SettingsError: the name is unknown.
+    """
+    if name not in choices:
+        available = f"available: {', '.join(choices)}"
+        raise SettingsError(f"unknown {what} '{name}' ({where})", *did_you_mean(name, choices), available)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli.render import block, echo, table
-from esmgn_core.errors import DataError, SettingsError, did_you_mean
+from esmgn_core.errors import DataError, SettingsError, check_choice
 from esmgn_core.printable import counted, printable
 
 if TYPE_CHECKING:
@@ -406,10 +406,7 @@ def _layout(
         return None
     atoms, coordinates = atoms or "backbone", coordinates or "fixed"
     for flag, value, known in (("--atoms", atoms, Atoms), ("--coordinates", coordinates, Coordinates)):
-        names = get_args(known)
-        if value not in names:
-            hints = (*did_you_mean(value, names), f"available: {', '.join(names)}")
-            raise SettingsError(f"unknown value '{value}' ({flag})", *hints)
+        check_choice("value", value, get_args(known), flag)
     columns = {"secondary_structure": secondary_structure, "exposure": exposure}
     return Layout(atoms, coordinates, **columns)  # type: ignore[arg-type]  # checked above
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,13 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from esmgn_core.alphabet import AMINO_ACIDS
-from esmgn_core.inference.parts import Part, Record
+from esmgn_core.inference.parts import ResultFile
 
 PROTEIN, RESIDUE = "protein", "residue"
 _ROWS_AT_ONCE = 4096
 _LETTERS = np.array(list(AMINO_ACIDS + "X"))
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the tensors of one protein lie: a part, the place among its proteins, the first row."""
-
-    part: Part
-    number: int
-    first_row: int
 
 
 class Assembled:
@@ -45,15 +35,14 @@ class Assembled:
         width: D.
     """
 
-    def __init__(self, parts: Sequence[Part], keys: Sequence[str], level: str) -> None:
-        places = {
-            record.key: (record, Place(part, number, first))
+    def __init__(self, parts: Sequence[ResultFile], keys: Sequence[str], level: str) -> None:
+        found = {
+            record.key: (record, part, number, first)
             for part in parts
             for record, number, first in part.embedded()
         }
-        chosen = [places[key] for key in keys if key in places]
-        self.records: list[Record] = [record for record, _ in chosen]
-        self._places = [place for _, place in chosen]
+        self._places = [found[key] for key in keys if key in found]
+        self.records = [record for record, *_ in self._places]
         self._open: tuple[Path, Any] | None = None
         self.vectors = [name for name in (PROTEIN, RESIDUE) if level in (name, "both")]
         self.proteins: dict[str, Array] = {
@@ -71,44 +60,37 @@ class Assembled:
 
     def blocks(self, name: str) -> Iterator[tuple[int, Array]]:
         """A column of vectors, as first row and float32 [rows, D], a few thousand rows at a time."""
-        first, waiting, number = 0, [], 0
-        for record, place in zip(self.records, self._places, strict=True):
-            start = place.number if name == PROTEIN else place.first_row
-            rows = 1 if name == PROTEIN else record.length
-            waiting.append(self._slice(place.part, name, start, rows))
-            number += rows
-            if number >= _ROWS_AT_ONCE:
+        first, waiting, num_rows = 0, [], 0
+        for record, part, number, first_residue in self._places:
+            start, rows = (number, 1) if name == PROTEIN else (first_residue, record.length)
+            waiting.append(self._slice(part.path, name, start, rows))
+            num_rows += rows
+            if num_rows >= _ROWS_AT_ONCE:
                 yield first, np.concatenate(waiting)
-                first, waiting, number = first + number, [], 0
+                first, waiting, num_rows = first + num_rows, [], 0
         if waiting:
             yield first, np.concatenate(waiting)
 
-    def _slice(self, part: Part, name: str, start: int, rows: int) -> Array:
+    def _slice(self, path: Path, name: str, start: int, rows: int) -> Array:
         # One file at a time: what was read of a mapped file counts as memory of the process.
-        if self._open is None or self._open[0] != part.path:
-            self._open = part.path, safe_open(part.path, "np")
+        if self._open is None or self._open[0] != path:
+            self._open = path, safe_open(path, "np")
         array: Array = self._open[1].get_slice(name)[start : start + rows]
         return array
 
     def _residue_columns(self) -> dict[str, Array]:
-        names = ("residue_number", "insertion_code", "residue_type", "plddt")
-        chains: list[Array] = []
-        columns: dict[str, list[Array]] = {name: [] for name in names}
-        for record, place in zip(self.records, self._places, strict=True):
-            for name, column in columns.items():
-                column.append(self._slice(place.part, name, place.first_row, record.length))
-            index = self._slice(place.part, "chain_index", place.first_row, record.length)
-            chains.append(np.array(record.chains, dtype=str)[index])
-        joined = {name: _joined(column) for name, column in columns.items()}
-        codes = joined["insertion_code"].astype(np.uint8)
+        names = ("residue_number", "insertion_code", "residue_type", "plddt", "chain_index")
+        number, code, kind, plddt, chain = (
+            np.concatenate([np.zeros(0, np.uint8), *(block for _, block in self.blocks(name))])
+            for name in names
+        )
+        chains = [name for record in self.records for name in record.chains]
+        counts = np.array([len(record.chains) for record in self.records], dtype=np.int64)
+        first_chain = np.repeat(np.cumsum(counts) - counts, self.proteins["num_residues"])
         return {
-            "chain": _joined(chains).astype(str),
-            "residue_number": joined["residue_number"].astype(np.int64),
-            "insertion_code": np.where(codes == ord(" "), 0, codes).astype(np.uint32).view("U1"),
-            "residue_letter": _LETTERS[joined["residue_type"].astype(np.int64)],
-            "plddt": joined["plddt"].astype(np.float32),
+            "chain": np.array(chains, dtype=str)[first_chain + chain],
+            "residue_number": number.astype(np.int64),
+            "insertion_code": np.where(code == ord(" "), 0, code).astype(np.uint32).view("U1"),
+            "residue_letter": _LETTERS[kind],
+            "plddt": plddt.astype(np.float32),
         }
-
-
-def _joined(arrays: list[Array]) -> Array:
-    return np.concatenate(arrays) if arrays else np.zeros(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from esmgn_core.errors import RunError, did_you_mean
 from esmgn_core.inference.assemble import PROTEIN, RESIDUE, Assembled
 from esmgn_core.machine.files import written_atomically
+from esmgn_core.store.columns import write_columns
 
 Array = NDArray[Any]
 METADATA = "esmgn"
@@ -32,7 +33,6 @@ _SUFFIXES = {
     ".npz": "npz",
 }
 FORMATS = ("parquet", "safetensors", "hdf5", "npz")
-_DTYPES = {"float32": "F32", "int64": "I64", "uint8": "U8"}
 
 
 def format_of(path: Path, named: str | None) -> str:
@@ -86,22 +86,20 @@ def _write_parquet(content: Assembled, level: str, path: Path, described: str) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = content.proteins if level == PROTEIN else _residue_rows(content)
-    names = [*columns, "embedding"]
+    columns = content.proteins
+    if level == RESIDUE:
+        names = np.repeat(columns["name"], columns["num_residues"])
+        columns = {"name": names, **content.residues}
+    titles = [*columns, "embedding"]
     types = [pa.from_numpy_dtype(a.dtype) if a.dtype.kind != "U" else pa.string() for a in columns.values()]
     types.append(pa.list_(pa.float32(), content.width))
-    schema = pa.schema(zip(names, types, strict=True), metadata={METADATA: described})
+    schema = pa.schema(zip(titles, types, strict=True), metadata={METADATA: described})
     with pq.ParquetWriter(path, schema) as writer:
         for first, block in content.blocks(level):
             rows = slice(first, first + len(block))
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), content.width)
             arrays = [pa.array(column[rows].tolist()) for column in columns.values()]
-            writer.write_table(pa.Table.from_arrays([*arrays, vectors], names=names).cast(schema))
-
-
-def _residue_rows(content: Assembled) -> dict[str, Array]:
-    names = np.repeat(content.proteins["name"], content.proteins["num_residues"])
-    return {"name": names, **content.residues}
+            writer.write_table(pa.Table.from_arrays([*arrays, vectors], names=titles).cast(schema))
 
 
 def _small_columns(content: Assembled) -> dict[str, Array]:
@@ -144,32 +142,13 @@ def _write_hdf5(content: Assembled, path: Path, described: str) -> None:
 
 
 def _write_safetensors(content: Assembled, path: Path, described: str) -> None:
-    """The library wants all tensors in memory at once; the format is a JSON header and the bytes."""
-    small = {name: _as_codes(column) for name, column in _small_columns(content).items()}
-    shapes = {name: ("F32", [content.num_rows[name], content.width]) for name in content.vectors}
-    shapes |= {name: (_DTYPES[column.dtype.name], list(column.shape)) for name, column in small.items()}
-    sizes = {
-        name: int(np.prod(shape)) * {"U8": 1, "F32": 4, "I64": 8}[dtype]
-        for name, (dtype, shape) in shapes.items()
+    """Written as a store's columns: the library wants all tensors in memory at once."""
+    columns: dict[str, Iterable[Array]] = {
+        name: [_as_codes(column)] for name, column in _small_columns(content).items()
     }
-    # Large types first, as the format wants each tensor aligned.
-    order = sorted(shapes, key=lambda name: ["I64", "F32", "U8"].index(shapes[name][0]))
-    header: dict[str, Any] = {"__metadata__": {METADATA: described}}
-    end = 0
-    for name in order:
-        dtype, shape = shapes[name]
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + sizes[name]]}
-        end += sizes[name]
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            if name in small:
-                file.write(small[name].tobytes())
-                continue
-            for _, block in content.blocks(name):
-                file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
+    forms = {name: (np.dtype("<f4"), (content.num_rows[name], content.width)) for name in content.vectors}
+    columns |= {name: (block for _, block in content.blocks(name)) for name in content.vectors}
+    write_columns(path, columns, {METADATA: described}, forms)
 
 
 def _as_codes(column: Array) -> Array:

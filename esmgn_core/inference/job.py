@@ -10,14 +10,14 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from esmgn_core.batch import Protein
-from esmgn_core.errors import RunError, SettingsError, StructureError, did_you_mean, without_exits
+from esmgn_core.errors import RunError, StructureError, check_choice, without_exits
 from esmgn_core.inference.assemble import Assembled
 from esmgn_core.inference.batching import embed_all
 from esmgn_core.inference.fasta import is_fasta
@@ -25,7 +25,7 @@ from esmgn_core.inference.files import write_embeddings
 from esmgn_core.inference.inputs import Input, find_inputs
 from esmgn_core.inference.model import Model, ModelName, load_model, plan_model
 from esmgn_core.inference.outputs import check_writable
-from esmgn_core.inference.parts import LEVELS, Part, PartFolder, Record
+from esmgn_core.inference.parts import LEVELS, InputResult, PartFolder, ResultFile
 from esmgn_core.inference.stored import read_metadata
 from esmgn_core.io import Refusal
 from esmgn_core.io.files import as_utf8
@@ -64,15 +64,8 @@ class Options:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            known = f"available: {', '.join(LEVELS)}"
-            raise SettingsError(
-                f"unknown level '{self.level}' (--level)", *did_you_mean(self.level, LEVELS), known
-            )
-        if self.precision not in ("fp32", "bf16"):
-            raise SettingsError(
-                f"unknown precision '{self.precision}' (--precision)", "available: fp32, bf16"
-            )
+        check_choice("level", self.level, LEVELS, "--level")
+        check_choice("precision", self.precision, ("fp32", "bf16"), "--precision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +205,13 @@ def _finished_before(out: Path, digest: str, num_inputs: int) -> Summary:
     return Summary(**{**summary, **lists})
 
 
-def _noted_name(record: Record) -> str:
+def _noted_name(record: InputResult) -> str:
     """What notes call an input: its file, or the record of a file of many sequences."""
     path = Path(record.path)
     return record.name if is_fasta(path) else path.name
 
 
-def _write_refused(parts: Sequence[Part], keyed: Sequence[Keyed], out: Path) -> int:
+def _write_refused(parts: Sequence[ResultFile], keyed: Sequence[Keyed], out: Path) -> int:
     """Write the table of refused inputs, if there are any."""
     reasons = {record.key: record.refused for part in parts for record in part.records if record.refused}
     refused = [(item, reasons[key]) for item, key in keyed if key in reasons]
@@ -277,14 +270,13 @@ def _write_part(
     embeddings, records = [], []
     for (item, key), content in read:
         result = content.reason if isinstance(content, Refusal) else next(results)
+        record = InputResult(key, item.name, as_utf8(str(item.path)))
         if isinstance(result, str):
-            records.append(Record(key, item.name, as_utf8(str(item.path)), refused=result))
+            records.append(replace(record, refused=result))
             continue
         embeddings.append(result)
-        read_as = result.protein_read
-        records.append(
-            Record(key, item.name, as_utf8(str(item.path)), read_as.chains, len(result), notes=read_as.notes)
-        )
+        protein = result.protein_read
+        records.append(replace(record, chains=protein.chains, length=len(result), notes=protein.notes))
     parts.write(embeddings, records, options.level)
 
 

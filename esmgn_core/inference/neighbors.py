@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmgn_core.errors import RunError, SettingsError, did_you_mean
+from esmgn_core.errors import RunError, check_choice, did_you_mean
 from esmgn_core.inference.model import ModelName, plan_model
 from esmgn_core.inference.stored import ProteinTable, read_proteins
 from esmgn_core.io import read_protein
@@ -77,8 +76,8 @@ def neighbors_of(
     Raises:
         EsmgnError: the query is neither, the file is none, or its model is no longer the same.
     """
-    _check("metric", metric, METRICS)
-    _check("backend", backend, BACKENDS)
+    check_choice("metric", metric, METRICS, "--metric")
+    check_choice("backend", backend, BACKENDS, "--backend")
     table = _finite(read_proteins(file), file)
     if Path(query).exists():
         vector = _embedded(Path(query), table, file, device)
@@ -208,12 +207,3 @@ def _embedded(query: Path, table: ProteinTable, file: Path, device: str) -> Vect
     if vector.shape != table.vectors.shape[1:] or not np.isfinite(vector).all():
         raise RunError(f"the embedding of {query} is not finite, or has another width than those of {file}")
     return vector
-
-
-def _check(what: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise SettingsError(
-            f"unknown {what} '{name}' (--{what})",
-            *did_you_mean(name, known),
-            f"available: {', '.join(known)}",
-        )

@@ -27,7 +27,7 @@ _NO_CODE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class InputResult:
     """One input and what became of it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Record:
 
 
 @dataclass(slots=True)
-class Part:
+class ResultFile:
     """Where the results of some inputs lie.
 
     Attributes:
@@ -59,9 +59,9 @@ class Part:
     """
 
     path: Path
-    records: list[Record] = field(default_factory=list)
+    records: list[InputResult] = field(default_factory=list)
 
-    def embedded(self) -> Iterator[tuple[Record, int, int]]:
+    def embedded(self) -> Iterator[tuple[InputResult, int, int]]:
         """Records of embedded proteins, each with its place among them and its first row."""
         first = 0
         for number, record in enumerate(record for record in self.records if not record.refused):
@@ -120,7 +120,7 @@ class PartFolder:
                 "name another file (--out), or throw them away: --overwrite",
             )
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[ResultFile]:
         """All complete parts. A damaged file is passed over: its inputs are computed again."""
         found = []
         for path in sorted(self.path.glob("*.safetensors")):
@@ -129,10 +129,10 @@ class PartFolder:
                     records = parse_json(file.metadata()["records"])
             except (OSError, SafetensorError, KeyError, ValueError):
                 continue
-            found.append(Part(path, [_record(item) for item in records]))
+            found.append(ResultFile(path, [_record(item) for item in records]))
         return found
 
-    def write(self, embeddings: Sequence[Embedding], records: Sequence[Record], level: str) -> None:
+    def write(self, embeddings: Sequence[Embedding], records: Sequence[InputResult], level: str) -> None:
         """Write a part, at once. ``records`` hold refused inputs too."""
         tensors = part_tensors(embeddings, level) if embeddings else {}
         path = self.path / f"{records[0].key[:24]}.safetensors"
@@ -141,6 +141,6 @@ class PartFolder:
             save_file(tensors, temporary, {"records": described})
 
 
-def _record(item: dict[str, Any]) -> Record:
+def _record(item: dict[str, Any]) -> InputResult:
     lists = {name: tuple(item.get(name, ())) for name in ("chains", "notes")}
-    return Record(**{**item, **lists})
+    return InputResult(**{**item, **lists})

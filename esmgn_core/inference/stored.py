@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from esmgn_core.errors import RunError
 from esmgn_core.inference.assemble import PROTEIN
@@ -26,13 +28,11 @@ from esmgn_core.parse import parse_json
 from esmgn_core.printable import counted
 
 Array = NDArray[Any]
-_MAX_SMALL, _MAX_RATIO = (
-    1 << 26,
-    100,
-)  # bytes that any member of an npz may inflate to, and times its packed size
+_MAX_SMALL, _MAX_RATIO = 1 << 26, 100
+"""Bytes that any member of an npz may inflate to, and times its packed size."""
 _DAMAGED = (
     *(OSError, UnreadableError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
-    *(RuntimeError, MemoryError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, MemoryError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError),
 )
 
 
@@ -56,14 +56,25 @@ class ProteinTable:
         return f"ProteinTable({counted(len(self.names), 'protein')}, width {self.vectors.shape[1]})"
 
 
-class _NoProteinsError(Exception):
-    """An embedding file of residues alone."""
+class _Opened(NamedTuple):
+    """An open embedding file.
+
+    Attributes:
+        described: its metadata, as text.
+        has_proteins: False for a file of residues alone.
+        read: gives a column: a list of texts, or the embeddings of :data:`PROTEIN`.
+    """
+
+    described: Any
+    has_proteins: bool
+    read: Callable[[str], Any]
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
-    """What an embedding file says of its model; ``None`` for a damaged file or one of another kind."""
+    """The metadata of an embedding file; ``None`` for a damaged file or one of another kind."""
     try:
-        return _READERS[_format_of_content(path)](path, vectors=False).metadata
+        with _READERS[_format_of_content(path)](path, ()) as file:
+            return _metadata(file.described)
     except _DAMAGED:
         return None
 
@@ -72,16 +83,18 @@ def read_proteins(path: Path) -> ProteinTable:
     """Names and embeddings of the proteins in a file of any format.
 
     Raises:
-        RunError: it is no embedding file, is damaged, or holds residues only or no protein.
+        RunError: it is not an embedding file, is damaged, or holds residues only or no protein.
     """
     try:
-        table = _READERS[_format_of_content(path)](path, vectors=True)
+        with _READERS[_format_of_content(path)](path, ("name", "path", PROTEIN)) as file:
+            metadata = _metadata(file.described)
+            if not file.has_proteins:
+                raise RunError(
+                    f"{path} holds no embeddings of whole proteins",
+                    "make it with: esmgn embed --level protein, or both",
+                )
+            table = ProteinTable(file.read("name"), file.read(PROTEIN), metadata, file.read("path"))
         _check(table)
-    except _NoProteinsError:
-        raise RunError(
-            f"{path} holds no embeddings of whole proteins",
-            "make it with: esmgn embed --level protein, or both",
-        ) from None
     except _DAMAGED as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         raise RunError(f"cannot read {path}: {reason}", "make one: esmgn embed PATH... --out FILE") from error
@@ -143,39 +156,34 @@ def _metadata(text: Any) -> dict[str, Any]:
     return metadata
 
 
-def _without_vectors(metadata: dict[str, Any]) -> ProteinTable:
-    return ProteinTable([], np.zeros((0, 0), dtype=np.float32), metadata, [])
-
-
-def _read_parquet(path: Path, *, vectors: bool) -> ProteinTable:
+@contextmanager
+def _parquet(path: Path, _: Sequence[str]) -> Iterator[_Opened]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        metadata = _metadata((file.schema_arrow.metadata or {}).get(METADATA.encode()))
-        if not vectors:
-            return _without_vectors(metadata)
-        if "num_residues" not in file.schema_arrow.names:
-            raise _NoProteinsError
-        table = file.read(columns=["name", "path", "embedding"], use_threads=False)
-    width = table.schema.field("embedding").type.list_size
-    flat = table["embedding"].combine_chunks().flatten().to_numpy()
-    names = table["name"].to_pylist()
-    return ProteinTable(names, flat.reshape(len(names), width), metadata, table["path"].to_pylist())
+        schema = file.schema_arrow
+
+        def read(name: str) -> Any:
+            stored = "embedding" if name == PROTEIN else name
+            column = file.read(columns=[stored], use_threads=False)[stored]
+            if name != PROTEIN:
+                return column.to_pylist()
+            return column.combine_chunks().flatten().to_numpy().reshape(len(column), column.type.list_size)
+
+        yield _Opened((schema.metadata or {}).get(METADATA.encode()), "num_residues" in schema.names, read)
 
 
-def _read_npz(path: Path, *, vectors: bool) -> ProteinTable:
+@contextmanager
+def _npz(path: Path, _: Sequence[str]) -> Iterator[_Opened]:
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
 
-        def column(name: str) -> Array:
-            return _npy(archive, members[f"{name}.npy"])
+        def read(name: str) -> Any:
+            column = _npy(archive, members[f"{name}.npy"])
+            return column if name == PROTEIN else column.tolist()
 
-        metadata = _metadata(str(column(METADATA)) if f"{METADATA}.npy" in members else None)
-        if not vectors:
-            return _without_vectors(metadata)
-        if f"{PROTEIN}.npy" not in members:
-            raise _NoProteinsError
-        return ProteinTable(column("name").tolist(), column(PROTEIN), metadata, column("path").tolist())
+        described = read(METADATA) if f"{METADATA}.npy" in members else None
+        yield _Opened(described, f"{PROTEIN}.npy" in members, read)
 
 
 def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
@@ -203,42 +211,34 @@ def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _read_hdf5(path: Path, *, vectors: bool) -> ProteinTable:
+@contextmanager
+def _hdf5(path: Path, columns: Sequence[str]) -> Iterator[_Opened]:
     import h5py
 
-    check_datasets(path, ("name", "path", PROTEIN) if vectors else ())
+    check_datasets(path, columns)
     with h5py.File(path) as file:
-        metadata = _metadata(file.attrs.get(METADATA))
-        if not vectors:
-            return _without_vectors(metadata)
-        if PROTEIN not in file:
-            raise _NoProteinsError
-        names, paths = (file[column].asstr()[()].tolist() for column in ("name", "path"))
-        return ProteinTable(names, file[PROTEIN][()], metadata, paths)
+
+        def read(name: str) -> Any:
+            return file[name][()] if name == PROTEIN else file[name].asstr()[()].tolist()
+
+        yield _Opened(file.attrs.get(METADATA), PROTEIN in file, read)
 
 
-def _read_safetensors(path: Path, *, vectors: bool) -> ProteinTable:
-    from safetensors import SafetensorError, safe_open
+@contextmanager
+def _safetensors(path: Path, _: Sequence[str]) -> Iterator[_Opened]:
+    with safe_open(path, "np") as file:
 
-    try:
-        with safe_open(path, "np") as file:
-            metadata = _metadata((file.metadata() or {}).get(METADATA))
-            if not vectors:
-                return _without_vectors(metadata)
-            if PROTEIN not in set(file.keys()):
-                raise _NoProteinsError
-            names, paths = (
-                [bytes(row).rstrip(b"\0").decode() for row in file.get_tensor(column)]
-                for column in ("name", "path")
-            )
-            return ProteinTable(names, file.get_tensor(PROTEIN), metadata, paths)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+        def read(name: str) -> Any:
+            column = file.get_tensor(name)
+            return column if name == PROTEIN else [bytes(row).rstrip(b"\0").decode() for row in column]
+
+        yield _Opened((file.metadata() or {}).get(METADATA), PROTEIN in set(file.keys()), read)
 
 
-_READERS: dict[str, Callable[..., ProteinTable]] = {
-    "parquet": _read_parquet,
-    "npz": _read_npz,
-    "hdf5": _read_hdf5,
-    "safetensors": _read_safetensors,
+_READERS: dict[str, Callable[[Path, Sequence[str]], AbstractContextManager[_Opened]]] = {
+    "parquet": _parquet,
+    "npz": _npz,
+    "hdf5": _hdf5,
+    "safetensors": _safetensors,
 }
+"""Each opens a file, from which the given columns will be read."""

@@ -186,7 +186,9 @@ def _write_plan(
     known, names = _contents(store)
     passed_over = Counter[str]()
     items = find_items(sources, topology=options.topology, chains=options.chains, passed_over=passed_over)
-    new = (item for item in items if (as_utf8(item.source), as_utf8(item.member), item.chain) not in known)
+    new: Iterator[Item] = (
+        item for item in items if (as_utf8(item.source), as_utf8(item.member), item.chain) not in known
+    )
     if parallel:
         new = _preparing(new)
     absolute = [_absolute(source) for source in sources]

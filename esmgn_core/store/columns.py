@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,16 @@ _LARGE = 1 << 25  # bytes, from which hashing them takes a thread of its own
 Array = NDArray[Any]
 
 
-def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: Mapping[str, str]) -> str:
+def write_columns(
+    path: Path,
+    columns: Mapping[str, Iterable[Array]],
+    metadata: Mapping[str, str],
+    forms: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = MappingProxyType({}),
+) -> str:
     """Write columns, each given as pieces to be laid end to end, and flush them to the disk.
 
-    The pieces are gone through twice: for the shapes, then for the bytes.
+    Pieces are iterated twice: for the shape, then for the bytes. Those of a column in ``forms``, which gives
+    its type and shape, are iterated once.
 
     Returns:
         SHA-256 of what was written, 64 hexadecimal digits.
@@ -45,7 +52,7 @@ def write_columns(path: Path, columns: Mapping[str, Iterable[Array]], metadata: 
     Raises:
         OSError: the file cannot be written; it is left as it is then.
     """
-    forms = {name: _form(pieces) for name, pieces in columns.items()}
+    forms = {name: forms.get(name) or _form(pieces) for name, pieces in columns.items()}
     # Wide types first: then every column starts at a multiple of its own size.
     order = sorted(forms, key=lambda name: -forms[name][0].itemsize)
     header: dict[str, Any] = {_METADATA: dict(metadata)}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from esmgn_core.errors import DataError, SettingsError, did_you_mean
+from esmgn_core.errors import DataError, check_choice
 from esmgn_core.store.build import Executor
 from esmgn_core.store.parts import PartTask, build_part
 from esmgn_core.store.workers import Progress, cannot_write
@@ -22,9 +22,7 @@ def named_executor(name: str, num_workers: int) -> Executor | None:
         SettingsError: an unknown name.
         DataError: the package ray is not installed.
     """
-    if name not in EXECUTORS:
-        hints = (*did_you_mean(name, EXECUTORS), f"available: {', '.join(EXECUTORS)}")
-        raise SettingsError(f"unknown executor '{name}' (--executor)", *hints)
+    check_choice("executor", name, EXECUTORS, "--executor")
     return RayExecutor(num_workers) if name == "ray" else None
 
 
