@@ -1,15 +1,16 @@
-"""Spherical Bessel functions and the basis of distances and angles made of them."""
+"""Basis functions of distances and angles, from spherical Bessel functions."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from esmgn_pyg.library import Envelope
-
-_BISECTIONS = 60
+from esmgn_pyg.library import dimenet
 
 
 class SphericalBasis(nn.Module):
@@ -20,8 +21,8 @@ class SphericalBasis(nn.Module):
         \sqrt{\frac{2l + 1}{4\pi}}\, P_l(\cos\alpha), \quad x = d / \mathrm{cutoff}
 
     with z_ln the n-th zero of the spherical Bessel function j_l, Legendre polynomials P_l and an
-    envelope u. Equal to torch-geometric's ``SphericalBasisLayer``, which spends most of a minute on
-    symbolic algebra when it is built.
+    envelope u. Equal to torch-geometric's ``SphericalBasisLayer``, which takes half a minute to
+    build, for symbolic algebra, and loses digits at short distances.
 
     Source: Gasteiger et al. 2020 (arXiv 2003.03123), equation 12.
     """
@@ -31,14 +32,14 @@ class SphericalBasis(nn.Module):
 
     def __init__(self, num_spherical: int, num_radial: int, *, cutoff: float, envelope_exponent: int) -> None:
         super().__init__()
+        from scipy.special import spherical_jn
+
         self.cutoff = cutoff
-        self.envelope = Envelope(envelope_exponent)
+        self.envelope = dimenet.Envelope(envelope_exponent)
         zeros = bessel_zeros(num_spherical, num_radial)
-        at_zeros = torch.stack(
-            [spherical_bessel(row, order + 2)[order + 1] for order, row in enumerate(zeros)]
-        )
-        self.register_buffer("zeros", zeros, persistent=False)
-        self.register_buffer("scale", math.sqrt(2) / at_zeros.abs(), persistent=False)
+        at_zeros = spherical_jn(1 + np.arange(num_spherical)[:, None], zeros)
+        self.register_buffer("zeros", torch.as_tensor(zeros), persistent=False)
+        self.register_buffer("scale", torch.as_tensor(math.sqrt(2) / np.abs(at_zeros)), persistent=False)
 
     def forward(self, distance: Tensor, angle: Tensor, edge: Tensor) -> Tensor:
         """Basis functions of each triplet.
@@ -64,37 +65,29 @@ class SphericalBasis(nn.Module):
         return (faded[edge] * harmonic.unsqueeze(2)).flatten(1)
 
 
+def bessel_zeros(num_orders: int, num_zeros: int) -> NDArray[np.float64]:
+    """The first positive zeros of the spherical Bessel functions of order 0, 1, ...
+
+    Returns:
+        float64 [num_orders, num_zeros].
+    """
+    from scipy.optimize import brentq
+    from scipy.special import spherical_jn
+
+    # Between two neighbouring zeros of one order lies one of the next.
+    rows = [math.pi * np.arange(1, num_zeros + num_orders)]
+    for order in range(1, num_orders):
+        between = [brentq(lambda x, n: spherical_jn(n, x), *ends, args=order) for ends in pairwise(rows[-1])]
+        rows.append(np.array(between))
+    return np.stack([row[:num_zeros] for row in rows])
+
+
 def spherical_bessel(x: Tensor, num_orders: int) -> list[Tensor]:
     """Spherical Bessel functions of the first kind of order 0, 1, ... at ``x`` > 0, shaped like x."""
     values = [x.sin() / x, x.sin() / x.square() - x.cos() / x]
     for order in range(1, num_orders - 1):
         values.append((2 * order + 1) / x * values[order] - values[order - 1])
     return values[:num_orders]
-
-
-def bessel_zeros(num_orders: int, num_zeros: int) -> Tensor:
-    """The first positive zeros of the spherical Bessel functions of order 0, 1, ...
-
-    Between two neighbouring zeros of one order lies one of the next.
-
-    Returns:
-        float64 [num_orders, num_zeros], on the CPU.
-    """
-    zeros = math.pi * torch.arange(1, num_zeros + num_orders, dtype=torch.float64, device="cpu")
-    found = [zeros[:num_zeros]]
-    for order in range(1, num_orders):
-        zeros = _zeros_between(order, zeros[:-1], zeros[1:])
-        found.append(zeros[:num_zeros])
-    return torch.stack(found)
-
-
-def _zeros_between(order: int, low: Tensor, high: Tensor) -> Tensor:
-    negative = spherical_bessel(low, order + 1)[order] < 0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        same_side = (spherical_bessel(middle, order + 1)[order] < 0) == negative
-        low, high = torch.where(same_side, middle, low), torch.where(same_side, high, middle)
-    return (low + high) / 2
 
 
 def legendre(x: Tensor, num_orders: int) -> Tensor:

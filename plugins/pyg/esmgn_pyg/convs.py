@@ -1,8 +1,8 @@
-"""Stacks of torch-geometric's convolutions."""
+"""Encoders of one torch-geometric convolution for each layer."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,35 +10,23 @@ from torch import Tensor, nn
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_pyg.edges import EdgeFeatures, plain_edges
-from esmgn_pyg.library import (
-    GATConv,
-    GATv2Conv,
-    GCNConv,
-    GINConv,
-    RGCNConv,
-    SAGEConv,
-    TransformerConv,
-)
+from esmgn_pyg.library import pyg
 from esmgn_pyg.settings import AttentionSettings, DistanceSettings, NormedSettings
-from esmgn_pyg.stack import ConvStack
+from esmgn_pyg.stack import ConvEncoder
 
 
-class GCN(ConvStack):
+class GCN(ConvEncoder):
     """Graph convolutional network; every residue is its own neighbour too.
 
     Source: Kipf and Welling 2017 (arXiv 1609.02907).
     """
 
-    class Settings(NormedSettings):
-        """Settings of ``pyg_gcn``."""
-
-    def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:  # noqa: ARG002
-        width = settings.hidden_dim
-        convs = [GCNConv(width, width) for _ in range(settings.num_layers)]
-        super().__init__(settings, convs, input_dim=input_dim)
+    def conv(self) -> Any:
+        """A new convolution."""
+        return pyg.GCNConv(self.settings.hidden_dim, self.settings.hidden_dim)
 
 
-class SAGE(ConvStack):
+class SAGE(ConvEncoder):
     """GraphSAGE on whole neighbourhoods, without sampling.
 
     Source: Hamilton et al. 2017 (arXiv 1706.02216).
@@ -48,27 +36,26 @@ class SAGE(ConvStack):
         aggregation: Literal["mean", "sum", "max"] = "mean"
         """How the neighbours of a residue are combined."""
 
-    def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:  # noqa: ARG002
-        width = settings.hidden_dim
-        convs = [SAGEConv(width, width, aggr=settings.aggregation) for _ in range(settings.num_layers)]
-        super().__init__(settings, convs, input_dim=input_dim)
+    settings: Settings
+
+    def conv(self) -> Any:
+        """A new convolution."""
+        width = self.settings.hidden_dim
+        return pyg.SAGEConv(width, width, aggr=self.settings.aggregation)
 
 
-class GIN(ConvStack):
+class GIN(ConvEncoder):
     """Graph isomorphism network: a perceptron of two layers on the sum over the neighbours.
 
     Source: Xu et al. 2019 (arXiv 1810.00826).
     """
 
-    class Settings(NormedSettings):
-        """Settings of ``pyg_gin``."""
-
-    def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:  # noqa: ARG002
-        convs = [GINConv(perceptron(settings.hidden_dim), train_eps=True) for _ in range(settings.num_layers)]
-        super().__init__(settings, convs, input_dim=input_dim)
+    def conv(self) -> Any:
+        """A new convolution."""
+        return pyg.GINConv(perceptron(self.settings.hidden_dim), train_eps=True)
 
 
-class RGCN(ConvStack):
+class RGCN(ConvEncoder):
     """Relational graph convolutional network: each relation has weights of its own.
 
     Source: Schlichtkrull et al. 2018 (arXiv 1703.06103).
@@ -80,20 +67,19 @@ class RGCN(ConvStack):
         num_bases: int = Field(0, ge=0)
         """Matrices of which the weights of all relations are mixed; 0 for weights of their own."""
 
-    def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
-        width, bases = settings.hidden_dim, settings.num_bases or None
-        convs = [
-            RGCNConv(width, width, num_relations, num_bases=bases, aggr=settings.aggregation)
-            for _ in range(settings.num_layers)
-        ]
-        super().__init__(settings, convs, input_dim=input_dim)
+    settings: Settings
+
+    def conv(self) -> Any:
+        """A new convolution."""
+        width, bases = self.settings.hidden_dim, self.settings.num_bases or None
+        return pyg.RGCNConv(width, width, self.num_relations, num_bases=bases, aggr=self.settings.aggregation)
 
     def edges(self, batch: ProteinBatch, graph: ResidueGraph) -> tuple[Tensor, ...]:  # noqa: ARG002
         """All edges, int64 [2, E], and their relations, int64 [E]."""
         return graph.edge_index, graph.relation
 
 
-class GAT(ConvStack):
+class GAT(ConvEncoder):
     """Graph attention network that knows which relations join a pair.
 
     Source: Brody et al. 2022 (arXiv 2105.14491); Velickovic et al. 2018 (arXiv 1710.10903).
@@ -107,27 +93,18 @@ class GAT(ConvStack):
 
     settings: Settings
 
-    def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
-        conv = GATv2Conv if settings.version == 2 else GATConv
-        convs = [
-            conv(
-                settings.hidden_dim,
-                settings.head_dim,
-                heads=settings.heads,
-                dropout=settings.attention_dropout,
-                edge_dim=num_relations if settings.use_relations else None,
-            )
-            for _ in range(settings.num_layers)
-        ]
-        super().__init__(settings, convs, input_dim=input_dim)
+    def conv(self) -> Any:
+        """A new convolution."""
+        conv = pyg.GATv2Conv if self.settings.version == 2 else pyg.GATConv
+        edge_dim = self.num_relations if self.settings.use_relations else None
+        return conv(**self.settings.of_attention(), edge_dim=edge_dim)
 
     def edges(self, batch: ProteinBatch, graph: ResidueGraph) -> tuple[Tensor, ...]:  # noqa: ARG002
         """The pairs, int64 [2, P], and their relations, float [P, R]."""
-        edges = plain_edges(graph)
-        return edges if self.settings.use_relations else (edges.pairs,)
+        return plain_edges(graph)[: 2 if self.settings.use_relations else 1]
 
 
-class Transformer(ConvStack):
+class Transformer(ConvEncoder):
     """Graph transformer: attention along the edges that knows their relations and lengths.
 
     Source: Shi et al. 2021 (arXiv 2009.03509).
@@ -136,25 +113,21 @@ class Transformer(ConvStack):
     class Settings(AttentionSettings, DistanceSettings):
         """Settings of ``pyg_transformer``."""
 
+    settings: Settings
+
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
-        features = EdgeFeatures(num_relations, settings.num_distance_bases, settings.max_distance)
-        convs = [
-            TransformerConv(
-                settings.hidden_dim,
-                settings.head_dim,
-                heads=settings.heads,
-                dropout=settings.attention_dropout,
-                edge_dim=features.output_dim,
-            )
-            for _ in range(settings.num_layers)
-        ]
-        super().__init__(settings, convs, input_dim=input_dim)
-        self.edge_features = features
+        super().__init__(settings, input_dim=input_dim, num_relations=num_relations)
+        self.edge_features = EdgeFeatures(settings, num_relations)
+
+    def conv(self) -> Any:
+        """A new convolution."""
+        edge_dim = self.num_relations + self.settings.num_distance_bases
+        return pyg.TransformerConv(**self.settings.of_attention(), edge_dim=edge_dim)
 
     def edges(self, batch: ProteinBatch, graph: ResidueGraph) -> tuple[Tensor, ...]:
         """The pairs, int64 [2, P], and their features, float [P, D]."""
-        pairs, features = self.edge_features(batch, graph)
-        return pairs, features
+        features: tuple[Tensor, Tensor] = self.edge_features(batch, graph)
+        return features
 
 
 def perceptron(width: int) -> nn.Sequential:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -14,12 +12,12 @@ from esmgn_core.graph import ResidueGraph
 from esmgn_core.readout import ProteinReadout
 from esmgn_pyg.bessel import SphericalBasis
 from esmgn_pyg.edges import edges_within
-from esmgn_pyg.library import BesselBasisLayer, InteractionPPBlock, OutputPPBlock
+from esmgn_pyg.library import dimenet
 from esmgn_pyg.settings import EncoderSettings
 
 _ENVELOPE_EXPONENT = 5
 _NEAREST = 1.5
-"""Smallest distance that is told apart, in angstrom; CA atoms of real proteins are farther apart."""
+"""Shorter distances count as this one, in angstrom; CA atoms of real proteins are farther apart."""
 
 
 class DimeNet(nn.Module):
@@ -59,7 +57,7 @@ class DimeNet(nn.Module):
         super().__init__()
         self.settings = settings
         width, radial, spherical = settings.hidden_dim, settings.num_radial, settings.num_spherical
-        self.radial_basis = BesselBasisLayer(radial, settings.cutoff, _ENVELOPE_EXPONENT)
+        self.radial_basis = dimenet.BesselBasisLayer(radial, settings.cutoff, _ENVELOPE_EXPONENT)
         self.spherical_basis = SphericalBasis(
             spherical, radial, cutoff=settings.cutoff, envelope_exponent=_ENVELOPE_EXPONENT
         )
@@ -67,13 +65,13 @@ class DimeNet(nn.Module):
         self.embed_radial = nn.Linear(radial, width)
         self.embed_edge = nn.Linear(3 * width, width)
         self.interactions = nn.ModuleList(
-            InteractionPPBlock(
+            dimenet.InteractionPPBlock(
                 width, settings.triplet_dim, settings.basis_dim, spherical, radial, 1, 2, functional.silu
             )
             for _ in range(settings.num_layers)
         )
         self.outputs = nn.ModuleList(
-            OutputPPBlock(
+            dimenet.OutputPPBlock(
                 radial, width, settings.output_hidden_dim, width, 3, functional.silu, "glorot_orthogonal"
             )
             for _ in range(settings.num_layers + 1)
@@ -86,17 +84,17 @@ class DimeNet(nn.Module):
         edge_index, distance = edges_within(batch, graph, self.settings.cutoff)
         # Bessel functions and envelope have 1 / distance in them.
         distance = distance.clamp(min=_NEAREST)
-        triplets = find_triplets(edge_index, batch.num_residues)
+        incoming, outgoing = find_triplets(edge_index, batch.num_residues)
         radial = self.radial_basis(distance)
-        angle = angles(batch.ca.float(), edge_index, triplets)
-        spherical = self.spherical_basis(distance, angle, triplets.incoming)
+        angle = angles(batch.ca.float(), edge_index, incoming, outgoing)
+        spherical = self.spherical_basis(distance, angle, incoming)
 
         hidden = self.embed(features)
         message = self._embedded(hidden, radial, edge_index)
         target = edge_index[1]
         output = hidden + self.outputs[0](message, radial, target, batch.num_residues)
         for interaction, read in zip(self.interactions, self.outputs[1:], strict=True):
-            message = interaction(message, radial, spherical, triplets.incoming, triplets.outgoing)
+            message = interaction(message, radial, spherical, incoming, outgoing)
             output = output + read(message, radial, target, batch.num_residues)
         encoding: Encoding = self.readout(output, batch)
         return encoding
@@ -109,24 +107,11 @@ class DimeNet(nn.Module):
         return functional.silu(self.embed_edge(torch.cat(parts, dim=1)))
 
 
-class Triplets(NamedTuple):
-    """Pairs of edges k -> j and j -> i, k other than i.
+def find_triplets(edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """All pairs of edges k -> j and j -> i, k other than i, of int64 [2, E] sorted by target.
 
-    Attributes:
-        incoming: int64 [T], the edge k -> j.
-        outgoing: int64 [T], the edge j -> i.
-    """
-
-    incoming: Tensor
-    outgoing: Tensor
-
-
-def find_triplets(edge_index: Tensor, num_nodes: int) -> Triplets:
-    """All pairs of consecutive edges that do not lead back.
-
-    Args:
-        edge_index: int64 [2, E], sorted by target.
-        num_nodes: N.
+    Returns:
+        int64 [T], the edge k -> j; int64 [T], the edge j -> i.
     """
     source, target = edge_index
     nodes = torch.arange(num_nodes + 1, device=source.device)
@@ -136,13 +121,13 @@ def find_triplets(edge_index: Tensor, num_nodes: int) -> Triplets:
     position = torch.arange(len(outgoing), device=source.device) - (count.cumsum(0) - count)[outgoing]
     incoming = first[source[outgoing]] + position
     onward = source[incoming] != target[outgoing]
-    return Triplets(incoming[onward], outgoing[onward])
+    return incoming[onward], outgoing[onward]
 
 
-def angles(ca: Tensor, edge_index: Tensor, triplets: Triplets) -> Tensor:
+def angles(ca: Tensor, edge_index: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
     """Angle by which the way k -> j -> i turns at j, float32 [T], in radians, 0 if straight on."""
     source, target = edge_index
     step = ca[target] - ca[source]
-    before, after = step[triplets.incoming], step[triplets.outgoing]
+    before, after = step[incoming], step[outgoing]
     across = torch.linalg.vector_norm(torch.linalg.cross(before, after, dim=1), dim=1)
     return torch.atan2(across, (before * after).sum(dim=1))

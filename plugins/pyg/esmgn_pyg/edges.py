@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_pyg.library import GaussianSmearing
+from esmgn_pyg.library import coalesce, schnet
+from esmgn_pyg.settings import DistanceSettings
 
 
-class PlainEdges(NamedTuple):
-    """Ordered pairs of residues, each once.
+def plain_edges(graph: ResidueGraph) -> tuple[Tensor, Tensor]:
+    """Each ordered pair of residues once, whatever the number of relations that join it.
 
-    Attributes:
-        pairs: int64 [2, P]; row 0 = source, row 1 = target; sorted by target, then source.
-        relations: float32 [P, R], 1 for every relation that joins the pair, else 0.
+    Returns:
+        int64 [2, P], row 0 = source, row 1 = target, sorted by target, then source;
+        float32 [P, R], 1 for every relation that joins the pair, else 0.
     """
-
-    pairs: Tensor
-    relations: Tensor
-
-
-def plain_edges(graph: ResidueGraph) -> PlainEdges:
-    """The pairs of a residue graph: relations that join the same pair become one edge."""
-    source, target = graph.edge_index
-    width = int(source.max()) + 1 if source.numel() else 1
-    number, pair_of_edge = (target * width + source).unique(return_inverse=True)
-    relations = torch.zeros(len(number), graph.num_relations, device=source.device)
-    relations[pair_of_edge, graph.relation] = 1.0
-    return PlainEdges(torch.stack([number % width, number // width]), relations)
+    relations = functional.one_hot(graph.relation, graph.num_relations).float()
+    pairs, relations = coalesce(graph.edge_index, relations, reduce="max", sort_by_row=False)
+    return pairs, relations
 
 
 def distances(batch: ProteinBatch, edge_index: Tensor) -> Tensor:
@@ -45,30 +35,23 @@ def edges_within(batch: ProteinBatch, graph: ResidueGraph, cutoff: float) -> tup
     """Pairs of two residues closer than ``cutoff`` angstrom, and their distances.
 
     Returns:
-        int64 [2, P] as in :class:`PlainEdges`; float32 [P], in angstrom.
+        int64 [2, P], sorted as in :func:`plain_edges`; float32 [P], in angstrom.
     """
-    pairs = plain_edges(graph).pairs
+    pairs, _ = plain_edges(graph)
     distance = distances(batch, pairs)
     kept = (distance < cutoff) & (pairs[0] != pairs[1])
     return pairs[:, kept], distance[kept]
 
 
 class EdgeFeatures(nn.Module):
-    """What an edge knows: the relations that join the pair, and its length in Gaussian bases.
+    """Features of a pair: the relations that join it, and its length in Gaussian bases."""
 
-    Args:
-        num_relations: R.
-        num_bases: K basis functions.
-        max_distance: centre of the last one, in angstrom.
-    """
-
-    def __init__(self, num_relations: int, num_bases: int, max_distance: float) -> None:
+    def __init__(self, settings: DistanceSettings, num_relations: int) -> None:
         super().__init__()
-        self.bases = GaussianSmearing(0.0, max_distance, num_bases)
-        self.output_dim = num_relations + num_bases
+        self.bases = schnet.GaussianSmearing(0.0, settings.max_distance, settings.num_distance_bases)
+        self.output_dim = num_relations + settings.num_distance_bases
 
     def forward(self, batch: ProteinBatch, graph: ResidueGraph) -> tuple[Tensor, Tensor]:
-        """Pairs, int64 [2, P], and their features, float32 [P, R + K]."""
-        edges = plain_edges(graph)
-        bases = self.bases(distances(batch, edges.pairs))
-        return edges.pairs, torch.cat([edges.relations, bases], dim=1)
+        """Pairs, int64 [2, P], and their features, float32 [P, output_dim]."""
+        pairs, relations = plain_edges(graph)
+        return pairs, torch.cat([relations, self.bases(distances(batch, pairs))], dim=1)

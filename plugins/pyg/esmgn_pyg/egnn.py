@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.readout import ProteinReadout
 from esmgn_pyg.edges import plain_edges
-from esmgn_pyg.library import MessagePassing, scatter
+from esmgn_pyg.library import scatter
 from esmgn_pyg.settings import NormedSettings
-from esmgn_pyg.stack import joined, new_norm
+from esmgn_pyg.stack import LayerEncoder, new_norm
 
 _ANGSTROM = 0.1
 """An angstrom in the unit of the layers, which makes squared distances of neighbours about 1."""
@@ -23,14 +21,12 @@ _NEAREST = 1e-8
 _FIRST_STEPS = 1e-3
 
 
-class EGNN(nn.Module):
+class EGNN(LayerEncoder):
     """E(n)-equivariant graph network on CA atoms, with residue features in place of atom types.
 
     Every layer updates the representations and, but for the last, moves the CA atoms it computes
     distances of. Representations stay the same when a protein is turned, shifted or mirrored; the
     moved atoms turn with it, and are not part of the output.
-
-    Shapes: features [N, input_dim] -> residue [N, output_dim], protein [B, output_dim].
 
     Source: Satorras et al. 2021 (arXiv 2102.09844).
     """
@@ -44,9 +40,7 @@ class EGNN(nn.Module):
         """Whether each message is weighted by a gate of its own, as in section 3.3 of the paper."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.embed = nn.Linear(input_dim, settings.hidden_dim)
+        super().__init__(settings, input_dim=input_dim)
         last = settings.num_layers - 1
         # Nothing would read what the last layer does to the atoms.
         self.layers = nn.ModuleList(
@@ -54,33 +48,20 @@ class EGNN(nn.Module):
             for number in range(settings.num_layers)
         )
         self.norms = nn.ModuleList(new_norm(settings) for _ in self.layers)
-        self.output_dim = settings.output_dim
-        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
-    def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
-        """Encode ``features`` [N, input_dim] on the residue graph."""
+    def layer_outputs(self, hidden: Tensor, batch: ProteinBatch, graph: ResidueGraph) -> Iterator[Tensor]:
+        """Output of each layer in turn, float [N, hidden_dim]."""
         pairs, relations = plain_edges(graph)
         others = pairs[0] != pairs[1]
         pairs, relations = pairs[:, others], relations[others]
         atoms = batch.ca.float() * _ANGSTROM
-        hidden = self.embed(features)
-        hiddens = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
             update, atoms = layer(hidden, atoms, pairs, relations)
-            hidden = hidden + functional.dropout(norm(update), self.settings.dropout, self.training)
-            hiddens.append(hidden)
-        encoding: Encoding = self.readout(joined(hiddens, self.settings), batch)
-        return encoding
+            hidden = hidden + self.dropout(norm(update))
+            yield hidden
 
 
-class Messages(NamedTuple):
-    """What neighbours send, or what of it arrives: hidden values, and steps of the atom if it moves."""
-
-    hidden: Tensor
-    step: Tensor | None
-
-
-class EGNNLayer(MessagePassing):  # type: ignore[misc]  # untyped library
+class EGNNLayer(nn.Module):
     r"""One equivariant layer.
 
     .. math::
@@ -97,7 +78,7 @@ class EGNNLayer(MessagePassing):  # type: ignore[misc]  # untyped library
     """
 
     def __init__(self, settings: EGNN.Settings, num_relations: int, *, moves: bool) -> None:
-        super().__init__(aggr=None)
+        super().__init__()
         width = settings.hidden_dim
         self.from_source = nn.Linear(width, width, bias=False)
         self.from_target = nn.Linear(width, width, bias=False)
@@ -122,34 +103,16 @@ class EGNNLayer(MessagePassing):  # type: ignore[misc]  # untyped library
             pairs: int64 [2, P], of two residues each.
             relations: float32 [P, R].
         """
-        arrived = self.propagate(
-            pairs,
-            source=self.from_source(hidden),
-            target=self.from_target(hidden),
-            atoms=atoms,
-            relations=relations,
-        )
-        update = self.node(torch.cat([hidden, arrived.hidden.to(hidden.dtype)], dim=1))
-        return update, atoms if arrived.step is None else atoms + arrived.step
-
-    def message(
-        self, source_j: Tensor, target_i: Tensor, atoms_i: Tensor, atoms_j: Tensor, relations: Tensor
-    ) -> Messages:
-        """What travels along each pair, [P, D] and [P, 3]."""
-        apart = atoms_i - atoms_j
+        source, target = pairs
+        apart = atoms[target] - atoms[source]
         squared = apart.square().sum(dim=1, keepdim=True)
-        message = self.edge(source_j + target_i + self.from_edge(torch.cat([squared, relations], dim=1)))
-        step = None
+        known = self.from_edge(torch.cat([squared, relations], dim=1))
+        message = self.edge(self.from_source(hidden)[source] + self.from_target(hidden)[target] + known)
         if self.step is not None:
             # Two atoms in one place: the root has no slope at 0.
             step = apart / ((squared + _NEAREST).sqrt() + 1) * self.step(message).float()
+            atoms = atoms + scatter(step, target, dim_size=len(atoms), reduce="mean")
         if self.gate is not None:
             message = message * self.gate(message)
-        return Messages(message, step)
-
-    def aggregate(self, inputs: Messages, index: Tensor, dim_size: int) -> Messages:
-        """The sum of what arrives at each residue, and the mean of its steps."""
-        hidden = scatter(inputs.hidden, index, dim_size=dim_size, reduce="sum")
-        if inputs.step is None:
-            return Messages(hidden, None)
-        return Messages(hidden, scatter(inputs.step, index, dim_size=dim_size, reduce="mean"))
+        arrived = scatter(message, target, dim_size=len(hidden), reduce="sum").to(hidden.dtype)
+        return self.node(torch.cat([hidden, arrived], dim=1)), atoms

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 from torch.nn import functional
 
-from esmgn_core.attention import Pack, attend, pack_of
-from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.attention import attend, pack_of
+from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.readout import ProteinReadout
 from esmgn_pyg.convs import perceptron
 from esmgn_pyg.edges import EdgeFeatures
-from esmgn_pyg.library import GINEConv
+from esmgn_pyg.library import pyg
 from esmgn_pyg.settings import AttentionSettings, DistanceSettings
-from esmgn_pyg.stack import joined, new_norm
+from esmgn_pyg.stack import LayerEncoder, new_norm
 
 
-class GPS(nn.Module):
+class GPS(LayerEncoder):
     """General, powerful, scalable graph transformer.
 
     Residues attend to all residues of their protein and to no others. The positional encodings of
-    the paper are left out: relations and distances on the edges tell where a residue is.
-
-    Shapes: features [N, input_dim] -> residue [N, output_dim], protein [B, output_dim].
+    the paper are left out: relations and distances on the edges locate a residue.
 
     Source: Rampasek et al. 2022 (arXiv 2205.12454).
     """
@@ -31,73 +30,46 @@ class GPS(nn.Module):
         """Settings of ``pyg_gps``."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.embed = nn.Linear(input_dim, settings.hidden_dim)
-        self.edge_features = EdgeFeatures(num_relations, settings.num_distance_bases, settings.max_distance)
+        super().__init__(settings, input_dim=input_dim)
+        self.edge_features = EdgeFeatures(settings, num_relations)
         self.layers = nn.ModuleList(
-            GPSLayer(settings, self.edge_features.output_dim) for _ in range(settings.num_layers)
+            gps_layer(settings, self.edge_features.output_dim) for _ in range(settings.num_layers)
         )
-        self.output_dim = settings.output_dim
-        self.readout = ProteinReadout(settings.readout, self.output_dim)
 
-    def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
-        """Encode ``features`` [N, input_dim] on the residue graph."""
-        edge_index, edge_features = self.edge_features(batch, graph)
-        pack = pack_of(batch.lengths)
-        hidden = self.embed(features)
-        hiddens = []
+    def layer_outputs(self, hidden: Tensor, batch: ProteinBatch, graph: ResidueGraph) -> Iterator[Tensor]:
+        """Output of each layer in turn, float [N, hidden_dim]."""
+        pairs, features = self.edge_features(batch, graph)
         for layer in self.layers:
-            hidden = layer(hidden, edge_index, edge_features, pack)
-            hiddens.append(hidden)
-        encoding: Encoding = self.readout(joined(hiddens, self.settings), batch)
-        return encoding
+            hidden = layer(hidden, pairs, batch.protein_index, edge_attr=features)
+            yield hidden
 
 
-class GPSLayer(nn.Module):
-    r"""One layer of GPS.
+class PackedAttention(nn.MultiheadAttention):
+    """Attention of residues without padding and without a matrix of weights of all pairs.
 
-    .. math::
-        y = \mathrm{LN}(x + \mathrm{GINE}(x)) + \mathrm{LN}(x + \mathrm{Attention}(x)), \quad
-        x' = \mathrm{LN}(y + \mathrm{MLP}(y))
-
-    Formula and parameter names are those of torch-geometric's ``GPSConv``, whose attention pads
-    proteins to the longest of the batch; here it runs on the pack.
-
-    Shapes: [N, hidden_dim] -> [N, hidden_dim].
+    Takes the place of the attention of torch-geometric's ``GPSConv``, with its parameters and values.
     """
 
-    def __init__(self, settings: GPS.Settings, edge_dim: int) -> None:
-        super().__init__()
-        width = settings.hidden_dim
-        self.settings = settings
-        self.conv = GINEConv(perceptron(width), edge_dim=edge_dim)
-        # Holds the projections: its own forward would pad.
-        self.attn = nn.MultiheadAttention(width, settings.heads, batch_first=True)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width),
-            nn.ReLU(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(2 * width, width),
-            nn.Dropout(settings.dropout),
-        )
-        self.norm1, self.norm2, self.norm3 = (new_norm(settings) for _ in range(3))
+    def forward(  # type: ignore[override]  # query, key and value are one, and no weights are needed
+        self, padded: Tensor, *_: Tensor, key_padding_mask: Tensor, **__: bool
+    ) -> tuple[Tensor, None]:
+        """Attend within each protein, [B, L, hidden_dim] -> [B, L, hidden_dim], 0 at padding."""
+        present = ~key_padding_mask
+        hidden = padded[present]
+        projected = functional.linear(hidden, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = projected.view(len(hidden), 3, self.num_heads, -1).unbind(1)
+        dropout = self.dropout if self.training else 0.0
+        attended = attend(query, key, value, pack_of(present.sum(dim=1)), dropout=dropout)
+        mixed = self.out_proj(attended.flatten(1))
+        return mixed.new_zeros(padded.shape).index_put((present,), mixed), None
 
-    def forward(self, hidden: Tensor, edge_index: Tensor, edge_features: Tensor, pack: Pack) -> Tensor:
-        """Update the representations [N, hidden_dim] of the proteins of ``pack``."""
-        along_edges = self._dropped(self.conv(hidden, edge_index, edge_features))
-        over_protein = self._dropped(self._attended(hidden, pack))
-        joined = self.norm1(hidden + along_edges) + self.norm2(hidden + over_protein)
-        updated: Tensor = self.norm3(joined + self.mlp(joined))
-        return updated
 
-    def _dropped(self, update: Tensor) -> Tensor:
-        return functional.dropout(update, self.settings.dropout, self.training)
-
-    def _attended(self, hidden: Tensor, pack: Pack) -> Tensor:
-        projected = functional.linear(hidden, self.attn.in_proj_weight, self.attn.in_proj_bias)
-        parts = (part.view(len(hidden), self.settings.heads, -1) for part in projected.chunk(3, dim=1))
-        query, key, value = parts
-        dropout = self.settings.attention_dropout if self.training else 0.0
-        mixed: Tensor = self.attn.out_proj(attend(query, key, value, pack, dropout=dropout).flatten(1))
-        return mixed
+def gps_layer(settings: GPS.Settings, edge_dim: int) -> nn.Module:
+    """A layer of torch-geometric with the normalisation of the settings, on packed proteins."""
+    width = settings.hidden_dim
+    layer: nn.Module = pyg.GPSConv(
+        width, pyg.GINEConv(perceptron(width), edge_dim=edge_dim), dropout=settings.dropout, norm=None
+    )
+    layer.attn = PackedAttention(width, settings.heads, dropout=settings.attention_dropout, batch_first=True)
+    layer.norm1, layer.norm2, layer.norm3 = (new_norm(settings) for _ in range(3))
+    return layer

@@ -1,7 +1,7 @@
-"""The parts of torch-geometric in use; the one place that imports it.
+"""Modules of torch-geometric, imported here alone.
 
 Raises:
-    PluginError: on import, when torch-geometric is missing or does not fit.
+    PluginError: on import, if torch-geometric is missing or of an unsupported version.
 """
 
 import warnings
@@ -10,27 +10,11 @@ from esmgn_core.errors import PluginError
 
 try:
     with warnings.catch_warnings():
-        # It calls torch.jit.script while it is imported, which recent versions of torch warn of.
+        # Its import calls torch.jit.script, which recent versions of torch deprecate.
         warnings.simplefilter("ignore", DeprecationWarning)
-        from torch_geometric.nn import (
-            GATConv,
-            GATv2Conv,
-            GCNConv,
-            GINConv,
-            GINEConv,
-            MessagePassing,
-            RGCNConv,
-            SAGEConv,
-            TransformerConv,
-        )
-        from torch_geometric.nn.models.dimenet import (
-            BesselBasisLayer,
-            Envelope,
-            InteractionPPBlock,
-            OutputPPBlock,
-        )
-        from torch_geometric.nn.models.schnet import GaussianSmearing, InteractionBlock
-        from torch_geometric.utils import scatter
+        from torch_geometric import nn as pyg
+        from torch_geometric.nn.models import dimenet, schnet
+        from torch_geometric.utils import coalesce, scatter
 except ImportError as error:
     raise PluginError(
         f"the structure encoders pyg_* need torch-geometric, which cannot be imported: {error}",
@@ -38,21 +22,4 @@ except ImportError as error:
         "encoders that do without it: esmgn list struct",
     ) from error
 
-__all__ = [
-    "BesselBasisLayer",
-    "Envelope",
-    "GATConv",
-    "GATv2Conv",
-    "GCNConv",
-    "GINConv",
-    "GINEConv",
-    "GaussianSmearing",
-    "InteractionBlock",
-    "InteractionPPBlock",
-    "MessagePassing",
-    "OutputPPBlock",
-    "RGCNConv",
-    "SAGEConv",
-    "TransformerConv",
-    "scatter",
-]
+__all__ = ["coalesce", "dimenet", "pyg", "scatter", "schnet"]

@@ -1,6 +1,6 @@
 """Settings that several encoders share."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,11 +27,6 @@ class LayerSettings(EncoderSettings):
     concat_hidden: bool = True
     """Concatenate all layers; else the last one is the output."""
 
-    @property
-    def output_dim(self) -> int:
-        """Width of the output."""
-        return self.hidden_dim * (self.num_layers if self.concat_hidden else 1)
-
 
 class NormedSettings(LayerSettings):
     """Settings of encoders that normalise every layer."""
@@ -55,10 +50,14 @@ class AttentionSettings(NormedSettings):
             raise ValueError("hidden_dim must be a multiple of heads")
         return self
 
-    @property
-    def head_dim(self) -> int:
-        """Width of a head."""
-        return self.hidden_dim // self.heads
+    def of_attention(self) -> dict[str, Any]:
+        """Arguments of torch-geometric's convolutions with attention, ``hidden_dim`` to ``hidden_dim``."""
+        return {
+            "in_channels": self.hidden_dim,
+            "out_channels": self.hidden_dim // self.heads,
+            "heads": self.heads,
+            "dropout": self.attention_dropout,
+        }
 
 
 class DistanceSettings(ComponentSettings):

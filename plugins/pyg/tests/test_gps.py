@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from esmgn_core.attention import pack_of
 from esmgn_core.testing import ExampleGraph, example_batch
-from esmgn_pyg.convs import perceptron
-from esmgn_pyg.gps import GPS, GPSLayer
-from esmgn_pyg.library import GINEConv
-from esmgn_pyg.stack import new_norm
+from esmgn_pyg.gps import GPS, gps_layer
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_a_layer_equals_torch_geometrics_without_its_padding(norm) -> None:
     """The same state dict, the same numbers, in training too, for proteins of 1 to 120 residues."""
-    from torch_geometric.nn import GPSConv
-
     torch.manual_seed(0)
     settings = GPS.Settings(hidden_dim=16, heads=4, norm=norm)
-    layer = GPSLayer(settings, 4)
-    oracle = GPSConv(16, GINEConv(perceptron(16), edge_dim=4), heads=4, norm=None)
-    for name in ("norm1", "norm2", "norm3"):
-        setattr(oracle, name, new_norm(settings))
+    layer, oracle = gps_layer(settings, 4), gps_layer(settings, 4)
+    oracle.attn = nn.MultiheadAttention(16, 4, batch_first=True)
     oracle.load_state_dict(layer.state_dict())
     batch = example_batch()
     graph = ExampleGraph()(batch)
-    features = torch.eye(4)[graph.relation]
-    hidden = torch.randn(batch.num_residues, 16)
-    expected = oracle(hidden, graph.edge_index, batch.protein_index, edge_attr=features)
-    found = layer(hidden, graph.edge_index, features, pack_of(batch.lengths))
+    hidden, features = torch.randn(batch.num_residues, 16), torch.eye(4)[graph.relation]
+    found, expected = (
+        module(hidden, graph.edge_index, batch.protein_index, edge_attr=features)
+        for module in (layer, oracle)
+    )
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
