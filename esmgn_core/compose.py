@@ -27,6 +27,7 @@ _NEEDED: dict[Kind, tuple[str, ...]] = {
     Kind.PRETEXT: ("views", "loss"),
     Kind.DOWNSTREAM: ("views", "loss", "prepare", "predict", "score", "metric", "group_size", "label_dim"),
     Kind.DATA: ("group_size", "__len__", "__getitem__", "split"),
+    Kind.TRACKER: ("log", "close"),
 }
 
 
@@ -161,7 +162,7 @@ def build_component(spec: ComponentSpec, component: type, settings: ComponentSet
     _check_signature(what, component, settings, context)
     instance = component(settings, **context)
     missing = [name for name in _NEEDED[spec.kind] if not hasattr(instance, name)]
-    if spec.kind is not Kind.DATA and not isinstance(instance, nn.Module):
+    if spec.kind not in (Kind.DATA, Kind.TRACKER) and not isinstance(instance, nn.Module):
         missing.insert(0, "torch.nn.Module as a base class")
     if missing:
         raise PluginError(

@@ -27,7 +27,7 @@ from esmgn_core.settings import (
     TrainTable,
     validated,
 )
-from esmgn_core.spec import DEFAULTS, ComponentSpec, Kind
+from esmgn_core.spec import DEFAULTS, PARTS, ComponentSpec, Kind
 from esmgn_core.text import is_utf8, read_text
 
 Tables = dict[str, dict[str, Any]]
@@ -85,6 +85,9 @@ def check_tables(tables: Mapping[str, Any], *, origin: str) -> Tables:
                 raise SettingsError(f"{REFERENCE} must be true or false, got {shown(table)} ({origin})")
             checked[name] = table  # type: ignore[assignment]  # the one setting outside of all tables
             continue
+        if name == Kind.TRACKER:
+            checked[name] = _tracker_tables(table, origin)
+            continue
         if name not in known:
             hints = (*did_you_mean(name, [*known, REFERENCE]), f"tables: {', '.join(known)}")
             raise SettingsError(f"unknown table [{name}] ({origin})", *hints)
@@ -95,6 +98,15 @@ def check_tables(tables: Mapping[str, Any], *, origin: str) -> Tables:
         else:
             raise SettingsError(f"[{name}] must be a table, got {shown(table)} ({origin})")
     return checked
+
+
+def _tracker_tables(tables: Any, origin: str) -> dict[str, Any]:
+    if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
+        raise SettingsError(
+            f"[{Kind.TRACKER}] must hold a table for each tracker, such as [tracker.wandb] ({origin})",
+            "choose trackers: train.trackers; see: esmgn list tracker",
+        )
+    return dict(tables)
 
 
 def _checked_names(kind: str, table: dict[str, Any], origin: str) -> dict[str, Any]:
@@ -297,7 +309,7 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
         stack.add(layer, origin)
     stack.check_named()
     stack.suggest_data(registry)
-    for kind in (kind for kind in Kind if kind in stack.tables):
+    for kind in (kind for kind in PARTS if kind in stack.tables):
         if kind is Kind.GRAPH:
             stack.suggest_graph(registry)
         stack.expand(registry, kind)

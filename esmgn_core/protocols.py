@@ -241,6 +241,21 @@ class Resampled(Protocol):
         """For each resample its scores; ``counts`` are int64 [P] each: how often a prediction counts."""
 
 
+class Tracker(Component, Protocol):
+    """Built with ``(settings, *, run, config)``; gets the metrics of a run.
+
+    ``run`` is the :class:`~esmgn_core.engine.run_folder.RunFolder`, ``config`` the tables of its
+    ``config.toml``. A resumed run builds its trackers again; ``run.name_for_trackers()`` is then the same.
+    All calls are made in one thread of the tracker's own: it may raise anything and take any time.
+    """
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Take the values of a step, one line of ``metrics.jsonl``; they may be NaN or infinite."""
+
+    def close(self, *, failed: bool) -> None:
+        """Send the rest; the run is over, or stopped until it is resumed."""
+
+
 class ProteinDataset(Component, Protocol):
     """Built with ``(settings)``.
 

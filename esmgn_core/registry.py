@@ -154,7 +154,7 @@ class Registry:
         matches = [spec for spec, _ in self.components(kind) if spec.name == name]
         if not matches:
             raise self._unknown(
-                kind.long_name, name, self.names(kind), where or f"--{kind}", f"esmgn list {kind}"
+                kind.long_name, name, self.names(kind), where or kind.chosen_by, f"esmgn list {kind}"
             )
         if len(matches) > 1:
             raise self._claimed(kind, name)
@@ -178,6 +178,11 @@ class Registry:
         except EsmgnError:
             raise
         except Exception as error:
+            if isinstance(error, ImportError) and spec.requires:
+                raise PluginError(
+                    f"{what} needs a package that cannot be imported: {error}",
+                    f"install it: pip install '{spec.requires}'",
+                ) from error
             if strict():
                 raise
             raise PluginError(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard, TypeVar, 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
-from esmgn_core.spec import Kind
+from esmgn_core.spec import PARTS, Kind
 
 Model = TypeVar("Model", bound=BaseModel)
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -151,8 +151,8 @@ class TrainTable(ComponentSettings):
     on_failed_checkpoint: Literal["go_on", "stop"] = "go_on"
     """What to do when a checkpoint cannot be written, as on a full disk: ``go_on`` and try again at
     the next one, or ``stop``."""
-    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
-    """Who gets the metrics besides ``metrics.jsonl``. ``wandb`` and ``mlflow`` are extras."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Trackers that get the metrics besides ``metrics.jsonl``; their settings are in ``[tracker.NAME]``."""
     validate_every: int = Field(1, ge=1)
     """Epochs between passes over the held-out proteins; the final step always makes one."""
     device: str = "auto"
@@ -235,6 +235,8 @@ class RunConfig(BaseModel):
     pretext: ComponentTable | None = None
     downstream: ComponentTable | None = None
     data: ComponentTable
+    tracker: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """Settings of trackers by name; ``component`` is the tracker's class, where the run wrote it."""
     cache: CacheTable = CacheTable()
     inputs: InputsTable = InputsTable()
     length: LengthTable = LengthTable()
@@ -249,8 +251,8 @@ class RunConfig(BaseModel):
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Kinds of component that the run has."""
-        return tuple(kind for kind in Kind if getattr(self, kind) is not None)
+        """Kinds of component that the run has one of."""
+        return tuple(kind for kind in PARTS if getattr(self, kind) is not None)
 
     @property
     def task(self) -> ComponentTable:

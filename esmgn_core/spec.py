@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """A kind of component; the value is also its flag, TOML table and listing heading."""
+    """A kind of component; the value is also its TOML table and, except for trackers, its flag."""
 
     SEQ = "seq"
     STRUCT = "struct"
@@ -17,11 +17,17 @@ class Kind(StrEnum):
     PRETEXT = "pretext"
     DOWNSTREAM = "downstream"
     DATA = "data"
+    TRACKER = "tracker"
 
     @property
     def long_name(self) -> str:
         """The kind in words, for prose and messages."""
         return _LONG_NAMES[self]
+
+    @property
+    def chosen_by(self) -> str:
+        """The flag or setting that names components of the kind."""
+        return "train.trackers" if self is Kind.TRACKER else f"--{self}"
 
 
 _LONG_NAMES = {
@@ -32,7 +38,11 @@ _LONG_NAMES = {
     Kind.PRETEXT: "pretext task",
     Kind.DOWNSTREAM: "downstream task",
     Kind.DATA: "dataset",
+    Kind.TRACKER: "tracker",
 }
+
+PARTS = tuple(kind for kind in Kind if kind is not Kind.TRACKER)
+"""Kinds of which a run has one component at most; it may have several trackers."""
 
 
 DEFAULTS: Mapping[Kind, str] = {
@@ -52,7 +62,8 @@ class ComponentSpec:
 
     ``target`` is ``"package.module:Class"`` and is imported only when the component is used, so
     that listing components never imports torch. ``graph`` is for structure encoders: the graph
-    builder it is meant for, used where the run names none.
+    builder it is meant for, used where the run names none. ``requires`` is what to install beside the
+    plugin, such as ``esmgn[wandb]``; it is named if the class cannot be imported.
 
     Raises:
         TypeError: ``kind`` is no :class:`Kind`.
@@ -64,6 +75,7 @@ class ComponentSpec:
     target: str
     summary: str
     graph: str = ""
+    requires: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, Kind):

@@ -10,7 +10,7 @@ from esmgn_cli.render import block, line_width, table
 from esmgn_core.errors import UnknownComponentError, did_you_mean
 from esmgn_core.presets import RECIPE
 from esmgn_core.registry import Registry, discover
-from esmgn_core.spec import Kind
+from esmgn_core.spec import ComponentSpec, Kind
 
 KINDS = (*Kind, RECIPE)
 
@@ -34,9 +34,13 @@ def _section(registry: Registry, kind: str) -> str:
         title = "recipes (--recipe)"
         rows = [(recipe.name, recipe.summary) for recipe in registry.catalogue.recipes.values()]
         return "\n".join([title, table(rows, width=line_width()) if rows else "  none"])
-    title = f"{Kind(kind).long_name}s (--{kind})"
+    title = f"{Kind(kind).long_name}s ({Kind(kind).chosen_by})"
     components = registry.components(Kind(kind))
     presets = registry.presets(Kind(kind))
-    sourced = [(spec.name, f"plugin {plugin.name}", spec.summary) for spec, plugin in components]
+    sourced = [(spec.name, f"plugin {plugin.name}", _summary(spec)) for spec, plugin in components]
     sourced += [(preset.name, f"preset of {preset.component}", preset.summary) for preset in presets]
     return "\n".join([title, table(sourced, width=line_width()) if sourced else "  none"])
+
+
+def _summary(spec: ComponentSpec) -> str:
+    return f"{spec.summary}; pip install '{spec.requires}'" if spec.requires else spec.summary

@@ -18,8 +18,8 @@ from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.distributed import autocast_dtype, pick_device
 from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.memory import MemoryEstimate, free_memory_of
-from esmgn_core.engine.observers import check_trackers
 from esmgn_core.engine.planned import planned_step
+from esmgn_core.engine.trackers import resolve_trackers
 from esmgn_core.engine.trial import Trial
 from esmgn_core.errors import EsmgnError, RunError, WeightsError, shown
 from esmgn_core.model import TrainStep
@@ -107,7 +107,7 @@ def check_run(
     behaviour = f"; the original's behaviour: {originals}" if (originals := _originals(blueprint)) else ""
     found.fine.append(f"settings: every name and value is valid{behaviour}")
     found.tried(lambda: _device(config, machine))
-    found.tried(lambda: _trackers(config))
+    found.tried(lambda: _trackers(registry, config))
     found.tried(lambda: _weights(blueprint))
     data: list[ProteinDataset] = []
     models: list[TrainStep] = []
@@ -154,8 +154,8 @@ def _device(config: RunConfig, machine: Machine) -> str:
     return f"device: {device}, {str(dtype or torch.float32).removeprefix('torch.')}"
 
 
-def _trackers(config: RunConfig) -> str:
-    check_trackers(config.train.trackers)
+def _trackers(registry: Registry, config: RunConfig) -> str:
+    resolve_trackers(registry, config)
     return f"trackers: metrics.jsonl{''.join(f', {name}' for name in config.train.trackers)}"
 
 

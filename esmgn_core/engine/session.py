@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.memory import first_estimate, free_memory_of
-from esmgn_core.engine.observers import Observers, check_trackers
+from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.planned import check_planned
 from esmgn_core.engine.provenance import changes_since, data_fingerprint
 from esmgn_core.engine.run_folder import RunFolder, environment
 from esmgn_core.engine.sharding import is_sharded, shard
 from esmgn_core.engine.shortage import MicrobatchSplit, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress
+from esmgn_core.engine.trackers import Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
 from esmgn_core.model import TrainStep
@@ -142,7 +143,9 @@ def _run(
     remarks: Sequence[str] = (),
 ) -> Outcome:
     config = blueprint.config
-    check_trackers(config.train.trackers)
+    trackers = resolve_trackers(registry, config)
+    tables = {**config.tracker, **{name: plan.table() for name, plan in trackers.items()}}
+    blueprint = replace(blueprint, config=config.model_copy(update={"tracker": tables}))
     with (
         joined_world(config.train.device) as world,
         numerics(world.device, precision=config.train.precision),
@@ -177,7 +180,7 @@ def _run(
         pieces = MicrobatchSplit(run, progress.pieces)
         pieces.load_recorded()
         progress.pieces = pieces.number
-        observers = Observers(registry.manager.hook, run, world.is_main)
+        observers = Observers(registry.manager.hook, run, world.is_main, Trackers(trackers, run))
         for text in (*remarks, *getattr(dataset, "notes", ())):
             observers.notice(text)
         if world.is_main and progress.step < schedule.num_steps:

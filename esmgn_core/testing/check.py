@@ -27,6 +27,7 @@ from esmgn_core.testing.graphs import check_graph_builder
 from esmgn_core.testing.sequence import check_sequence_encoder
 from esmgn_core.testing.structure import check_structure_encoder
 from esmgn_core.testing.tasks import check_pretext_task
+from esmgn_core.testing.trackers import check_tracker
 
 Build = Callable[..., Any]
 
@@ -38,6 +39,7 @@ _CHECKS: dict[Kind, Callable[[Claims, type, Build], None]] = {
     Kind.PRETEXT: check_pretext_task,
     Kind.DOWNSTREAM: check_downstream_task,
     Kind.DATA: check_dataset,
+    Kind.TRACKER: check_tracker,
 }
 
 

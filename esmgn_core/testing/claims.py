@@ -84,7 +84,8 @@ def _same(one: object, other: object) -> bool:
         if one.shape != other.shape or one.dtype != other.dtype:
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
-    return type(one) is type(other) and one == other
+    is_nan = one != one and other != other
+    return type(one) is type(other) and (one == other or is_nan)
 
 
 def is_count(value: object) -> bool:

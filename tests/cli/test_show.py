@@ -154,6 +154,9 @@ def test_bounds_and_choices_of_engine_settings(esmgn: Esmgn) -> None:
 def test_everything_that_is_listed_can_be_shown(esmgn: Esmgn, kind: Kind) -> None:
     for name in discover().names(kind):
         status, out, err = esmgn("show", name)
+        if status == 2 and kind is Kind.TRACKER:  # its extra is not installed
+            assert err.endswith(f"install it: pip install 'esmgn[{name}]'\n")
+            continue
         assert (status, err) == (0, "")
         assert out.count("'") >= 2
 

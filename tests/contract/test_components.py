@@ -23,7 +23,7 @@ COMPONENTS = [
     (kind, spec.name)
     for kind in Kind
     for spec, _ in REGISTRY.components(kind)
-    if (kind, spec.name) not in IN_PLUGIN
+    if (kind, spec.name) not in IN_PLUGIN and not (kind is Kind.TRACKER and spec.requires)
 ]
 SMALL: dict[tuple[Kind, str], dict[str, Any]] = {
     (Kind.SEQ, "esm1"): {"num_layers": 2, "embed_dim": 32, "attention_heads": 4, "weights": "random"},

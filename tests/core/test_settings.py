@@ -20,7 +20,7 @@ from esmgn_core.settings import (
     TrainTable,
     validated,
 )
-from esmgn_core.spec import Kind
+from esmgn_core.spec import PARTS, Kind
 
 
 class Inner(ComponentSettings):
@@ -147,7 +147,7 @@ def test_engine_settings_are_bounded(model: type[BaseModel], values: dict[str, A
 
 
 def config(written_in: Mapping[str, str]) -> RunConfig:
-    tables = {kind.value: ComponentTable(name="x") for kind in Kind}
+    tables = {kind.value: ComponentTable(name="x") for kind in PARTS}
     return RunConfig(**tables, written_in=written_in)
 
 

@@ -10,28 +10,41 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_trackers.study import StudySettings, group_of
 
-_EXPERIMENT = "esmgn"
 _LONGEST_PARAMETER = 500
 
 
-class Tracker:
-    """One MLflow run for a run folder; a resumed run goes on with it."""
+class MLflow:
+    """One MLflow run for a run folder; a resumed run goes on with it.
 
-    def __init__(self, run: RunFolder, config: Mapping[str, Any]) -> None:
+    The project is the experiment, the entity the user of the run. Group and tags are tags.
+    """
+
+    class Settings(StudySettings):
+        """Settings of :class:`MLflow`."""
+
+    def __init__(self, settings: Settings, *, run: RunFolder, config: Mapping[str, Any]) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would need more packages
         place = os.environ.get("MLFLOW_TRACKING_URI") or (run.path / "mlruns").absolute().as_uri()
         self._client = MlflowClient(place)
-        found = self._client.get_experiment_by_name(_EXPERIMENT)
-        experiment = found.experiment_id if found else self._client.create_experiment(_EXPERIMENT)
+        found = self._client.get_experiment_by_name(settings.project)
+        experiment = found.experiment_id if found else self._client.create_experiment(settings.project)
         same = f"tags.esmgn = '{run.name_for_trackers()}'"
         before = self._client.search_runs([experiment], same, max_results=1)
         if before:
             self._id = before[0].info.run_id
             return
-        tags = {"esmgn": run.name_for_trackers(), "mlflow.runName": run.path.name}
+        tags = {
+            **dict.fromkeys(settings.tags, "true"),
+            "esmgn": run.name_for_trackers(),
+            "group": group_of(settings, run, config),
+            "mlflow.runName": run.path.name,
+        }
+        if settings.entity:
+            tags["mlflow.user"] = settings.entity
         self._id = self._client.create_run(experiment, tags=tags).info.run_id
         params = [Param(name, value[:_LONGEST_PARAMETER]) for name, value in _flat(config)]
         for first in range(0, len(params), 100):  # as many as a request may have

@@ -11,12 +11,16 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.settings import ComponentSettings
 
 
-class Tracker:
+class TensorBoard:
     """Scalars under their names, ``valid_...`` in a group of their own."""
 
-    def __init__(self, run: RunFolder, config: Mapping[str, Any]) -> None:  # noqa: ARG002
+    class Settings(ComponentSettings):
+        """No settings."""
+
+    def __init__(self, settings: Settings, *, run: RunFolder, config: Mapping[str, Any]) -> None:  # noqa: ARG002
         self._writer = EventFileWriter(str(run.tensorboard))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -8,14 +8,21 @@ from typing import Any
 import wandb
 
 from esmgn_core.engine.run_folder import RunFolder
+from esmgn_trackers.study import StudySettings, group_of
 
 
-class Tracker:
+class WandB:
     """One W&B run for a run folder; a resumed run goes on with it."""
 
-    def __init__(self, run: RunFolder, config: Mapping[str, Any]) -> None:
+    class Settings(StudySettings):
+        """Settings of :class:`WandB`."""
+
+    def __init__(self, settings: Settings, *, run: RunFolder, config: Mapping[str, Any]) -> None:
         self._run = wandb.init(
-            project="esmgn",
+            project=settings.project,
+            entity=settings.entity,
+            group=group_of(settings, run, config),
+            tags=list(settings.tags),
             name=run.path.name,
             id=run.name_for_trackers(),
             resume="allow",
@@ -28,5 +35,5 @@ class Tracker:
         self._run.log(dict(values), step=step)
 
     def close(self, *, failed: bool) -> None:
-        """Send what is left."""
+        """Send the rest."""
         self._run.finish(exit_code=int(failed))

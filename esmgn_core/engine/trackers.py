@@ -1,0 +1,186 @@
+"""The trackers of a run: each works in a thread of its own, which cannot hold up the run."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from esmgn_core.compose import build_component
+from esmgn_core.configure import merged, settings_class
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.errors import UnknownComponentError
+from esmgn_core.parse import parse_toml
+from esmgn_core.protocols import Tracker
+from esmgn_core.registry import Named, Registry
+from esmgn_core.settings import ComponentSettings, RunConfig, validated
+from esmgn_core.spec import ComponentSpec, Kind
+
+CAPACITY = 10_000
+"""Lines that wait for a slow server; more are dropped."""
+PATIENCE = 3
+"""Failures in a row after which a tracker is given up."""
+SECONDS_AT_THE_END = 15.0
+
+_Item = tuple[int, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerPlan:
+    """A tracker that a run names, loaded and with validated settings, but not built."""
+
+    spec: ComponentSpec
+    component: type
+    settings: ComponentSettings
+
+    def table(self) -> dict[str, Any]:
+        """Its table in the run file, with every setting written out."""
+        return {"component": self.spec.name, **self.settings.model_dump(mode="json", exclude_none=True)}
+
+
+def resolve_trackers(registry: Registry, config: RunConfig) -> dict[str, TrackerPlan]:
+    """The trackers in ``train.trackers`` by name, with the settings of ``[tracker.NAME]``.
+
+    Raises:
+        UnknownComponentError: a tracker, or a table of one, that no plugin has.
+        PluginError: a tracker that cannot be loaded, naming what to install.
+        SettingsError: a setting is unknown, of the wrong type or out of bounds.
+    """
+    for name, table in config.tracker.items():
+        if "component" not in table:
+            registry.find(Kind.TRACKER, name, where=f"[tracker.{name}]")
+    return {name: _plan(registry, config, name) for name in config.train.trackers}
+
+
+def _plan(registry: Registry, config: RunConfig, name: str) -> TrackerPlan:
+    values = dict(config.tracker.get(name, {}))
+    if component := values.pop("component", ""):
+        spec = registry.component(Kind.TRACKER, component, where="train.trackers")
+    else:
+        named = _find(registry, name)
+        spec, values = named.spec, merged(named.settings, values)
+    tracker = registry.load(spec)
+    what = f"tracker '{name}'{config.written_in.get(Kind.TRACKER, '')}"
+    settings = validated(settings_class(spec, tracker), values, what=what, see=f"esmgn show {spec.name}")
+    return TrackerPlan(spec, tracker, settings)
+
+
+def _find(registry: Registry, name: str) -> Named:
+    try:
+        return registry.find(Kind.TRACKER, name, where="train.trackers")
+    except UnknownComponentError as error:
+        specs = [spec for spec, _ in registry.components(Kind.TRACKER)]
+        extras = [f"'{spec.requires}'" for spec in specs if spec.requires]
+        raise UnknownComponentError(
+            error.message,
+            *error.hints,
+            *([f"some need an extra: pip install {' '.join(extras)}"] if extras else []),
+            "no tracker: --set train.trackers=[]",
+        ) from None
+
+
+class Trackers:
+    """Hands the metrics of one run to its trackers.
+
+    Args:
+        plans: from :func:`resolve_trackers`.
+        run: the run folder.
+    """
+
+    def __init__(self, plans: Mapping[str, TrackerPlan], run: RunFolder) -> None:
+        self._plans, self._run = plans, run
+        self._open: list[Background] = []
+
+    def start(self) -> None:
+        """Build the trackers, each in its thread."""
+        if not self._plans:
+            return
+        config = parse_toml(self._run.config.read_text(encoding="utf-8"))
+        self._open = [Background(name, plan, self._run, config) for name, plan in self._plans.items()]
+
+    def put(self, step: int, values: Mapping[str, float]) -> None:
+        """Hand over the values of a step; does not wait."""
+        for tracker in self._open:
+            tracker.put(step, values)
+
+    def close(self, *, failed: bool) -> None:
+        """Let the trackers finish, for a limited time."""
+        for tracker in self._open:
+            tracker.close(failed=failed)
+        self._open = []
+
+
+class Background:
+    """Runs a tracker in a thread.
+
+    Args:
+        name: for messages.
+        plan: the tracker.
+        run: the run folder.
+        config: the run's configuration.
+    """
+
+    def __init__(self, name: str, plan: TrackerPlan, run: RunFolder, config: Mapping[str, Any]) -> None:
+        self._name, self._run = name, run
+        self._items: queue.Queue[_Item | None] = queue.Queue(CAPACITY)
+        self._failed = self._given_up = False
+        self._dropped = 0
+        self._thread = threading.Thread(
+            target=self._work, args=(plan, config), name=f"esmgn-{name}", daemon=True
+        )
+        self._thread.start()
+
+    def put(self, step: int, values: Mapping[str, float]) -> None:
+        """Hand over the values of a step, or drop them if too many wait."""
+        if self._given_up:
+            return
+        try:
+            self._items.put_nowait((step, dict(values)))
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self, *, failed: bool) -> None:
+        """Wait until everything is sent, for a limited time."""
+        self._failed = failed
+        deadline = time.monotonic() + SECONDS_AT_THE_END
+        try:
+            self._items.put(None, timeout=SECONDS_AT_THE_END)
+        except queue.Full:
+            self._dropped += 1
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        left = self._items.qsize() + self._dropped
+        if self._thread.is_alive():
+            self._note(f"does not answer; {left} lines are only in {self._run.metrics.name}")
+        elif self._dropped:
+            self._note(f"was too slow; {self._dropped} lines are only in {self._run.metrics.name}")
+
+    def _work(self, plan: TrackerPlan, config: Mapping[str, Any]) -> None:
+        tracker: Tracker | None = None
+        failures = 0
+        while (item := self._items.get()) is not None:
+            try:
+                if tracker is None:
+                    tracker = build_component(
+                        plan.spec, plan.component, plan.settings, run=self._run, config=config
+                    )
+                tracker.log(*item)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a library or a server may raise anything
+                failures += 1
+                self._note(f"failed: {type(error).__name__}: {error}")
+                if failures == PATIENCE:
+                    self._given_up = True
+                    self._note(f"is given up; metrics are in {self._run.metrics.name}")
+                    return
+            else:
+                failures = 0
+        try:
+            if tracker:
+                tracker.close(failed=self._failed)
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            self._note(f"failed: {type(error).__name__}: {error}")
+
+    def _note(self, text: str) -> None:
+        self._run.log(f"tracker {self._name} {text}")

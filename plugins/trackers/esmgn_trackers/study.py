@@ -1,0 +1,39 @@
+"""Where a tracking server files a run: project, entity, group and tags."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.settings import ComponentSettings
+
+
+class StudySettings(ComponentSettings):
+    """Settings that trackers with a server share."""
+
+    project: str = "esmgn"
+    """Project of the run; the experiment in MLflow."""
+    entity: str | None = None
+    """Team or user that the run belongs to; the server's default if not set."""
+    group: str | None = None
+    """Group of runs; if not set, one for all runs that differ in nothing but ``train.seed``."""
+    tags: tuple[str, ...] = ()
+    """Tags of the run."""
+
+
+def group_of(settings: StudySettings, run: RunFolder, config: Mapping[str, Any]) -> str:
+    """The group of a run: the one that is set, else the same name for all seeds of a configuration.
+
+    The name has the components of the run and a digest of all settings but the seed and the trackers, and
+    of the weights that the run started from.
+    """
+    if settings.group is not None:
+        return settings.group
+    train = {name: value for name, value in config["train"].items() if name not in ("seed", "trackers")}
+    facts = {**config, "train": train, "tracker": None, "init": (run.started_from() or {}).get("sha256")}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    kinds = ("seq", "struct", "fuse", "pretext", "downstream")
+    return "-".join([*(config[kind]["name"] for kind in kinds if kind in config), digest])
