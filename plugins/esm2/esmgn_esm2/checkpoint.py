@@ -32,42 +32,58 @@ class Size(NamedTuple):
     attention_heads: int | None
 
 
-def load_weights(model: Transformer, path: Path, size: Size) -> None:
-    """Fill ``model``, which may be on the meta device, with the weights of a file.
+class Weights(NamedTuple):
+    """Tensors of a file, without prefixes, and the model arguments it holds."""
+
+    path: Path
+    state: dict[str, Any]
+    arguments: dict[str, Any]
+
+
+def read_weights(path: Path) -> Weights:
+    """Read the sequence encoder of a file.
 
     Reads fair-esm's ``.pt`` files and ``.safetensors`` with the same names, with or without their
-    prefixes, and the ``model.safetensors`` of a run or of imported weights, of which it takes the
-    sequence encoder. The language-model head is read if ``model`` has one. Half precision becomes
-    float32; the parameters of the model are the file's own memory where its type allows.
-
-    Args:
-        model: the transformer to fill.
-        path: the file.
-        size: the size of ``model``.
+    prefixes, and the ``model.safetensors`` of a run or of imported weights.
 
     Raises:
-        WeightsError: the file cannot be read, belongs to a model of another size, or lacks
-            tensors, has others, or has them in other shapes.
+        WeightsError: the file cannot be read.
     """
     content = load_file(path)
     nested = isinstance(content.get("model"), Mapping)
     arguments = _arguments(content) if nested else {}
-    state = _sequence_encoder(content["model"] if nested else content)
+    return Weights(path, _sequence_encoder(content["model"] if nested else content), arguments)
+
+
+def fill(model: Transformer, weights: Weights, size: Size) -> None:
+    """Fill ``model``, which may be on the meta device, with the weights of a file.
+
+    The language-model head is taken if ``model`` has one. Half precision becomes float32; the
+    parameters of the model are the file's own memory where its type allows.
+
+    Args:
+        model: the transformer to fill.
+        weights: of a file.
+        size: the size of ``model``.
+
+    Raises:
+        WeightsError: the file belongs to a model of another size, or lacks tensors, has others, or
+            has them in other shapes.
+    """
+    path, state, arguments = weights
     _take_or_drop_head(path, model, state)
     frequencies = _take_frequencies(state)
     _check_size(path, size, _size_of(state, frequencies, arguments))
     _check_tensors(path, model.state_dict(), state)
-    _check_assumptions(path, model.head_dim, frequencies, arguments)
+    _check_assumptions(path, model, frequencies, arguments)
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Model arguments of a fair-esm file: ``content["cfg"]["model"]``, a Namespace."""
+    """Model arguments of fair-esm: a Namespace, in ``cfg`` of ESM-2's files, in ``args`` of older ones."""
     config = content.get("cfg")
-    arguments = config.get("model") if isinstance(config, Mapping) else None
-    if isinstance(arguments, Mapping):
-        return dict(arguments)
-    return dict(getattr(arguments, "__dict__", {}))
+    arguments = config.get("model") if isinstance(config, Mapping) else content.get("args")
+    return dict(arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {}))
 
 
 def _sequence_encoder(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,12 +193,12 @@ def _listed(names: list[str]) -> str:
 
 
 def _check_assumptions(
-    path: Path, head_dim: int, frequencies: Mapping[str, Tensor], arguments: Mapping[str, Any]
+    path: Path, model: Transformer, frequencies: Mapping[str, Tensor], arguments: Mapping[str, Any]
 ) -> None:
     """Refuse variants whose numbers this model would get wrong without a sign of it."""
-    if not arguments.get("token_dropout", True):
+    if not arguments.get("token_dropout", True) and model.token_dropout:
         raise WeightsError(f"weights in {path} were trained without token dropout: this is no ESM-2")
-    expected = rotary_frequencies(head_dim)
+    expected = rotary_frequencies(model.head_dim)
     for name, found in frequencies.items():
         # Wide enough for frequencies that were stored in half precision.
         if found.shape != expected.shape or not torch.allclose(found.float(), expected, 4e-3, 1e-7):

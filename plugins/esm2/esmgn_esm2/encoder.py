@@ -15,7 +15,7 @@ from esmgn_core.protocols import Verification
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import Checkpoint, fetch, remembered_digests
 from esmgn_esm2.attention_maps import attention_maps
-from esmgn_esm2.checkpoint import Size, load_weights
+from esmgn_esm2.checkpoint import Size, fill, read_weights
 from esmgn_esm2.golden import compare, has_logits
 from esmgn_esm2.model import Transformer
 from esmgn_esm2.published import PublishedESM2
@@ -112,7 +112,7 @@ class ESM2(PublishedESM2):
         # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
         with torch.device("meta"):
             model = Transformer(**size._asdict(), lm_head=self.settings.lm_head)
-        load_weights(model, path, size)
+        fill(model, read_weights(path), size)
         return model
 
     def _weights_path(self) -> Path:

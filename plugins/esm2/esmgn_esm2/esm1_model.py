@@ -5,16 +5,13 @@ It is ESM-2's but for the positions, which are learned embeddings, so that they 
 Source: Rives et al. 2021 (doi 10.1073/pnas.2016239118) and Meier et al. 2021 (ESM-1v).
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from esmgn_core.errors import WeightsError
-from esmgn_core.weights import load_file
-from esmgn_esm2.checkpoint import Size, load_weights
+from esmgn_esm2.checkpoint import Size, Weights, fill, read_weights
 from esmgn_esm2.model import Transformer
 from esmgn_esm2.tokens import PackedTokens
 
@@ -72,9 +69,8 @@ class LearnedPositionTransformer(Transformer):
 def load_model(path: Path, size: Size, *, lm_head: bool) -> LearnedPositionTransformer:
     """The model of a file in the layout of fair-esm's ESM-1b and ESM-1v.
 
-    Reads ``.pt`` files with ``args`` and ``model``, and ``.safetensors`` with the same names, with or
-    without their prefixes. What sets the variants apart is read off the file: the number of
-    positions, the normalisation before the first block, token dropout.
+    What sets the variants apart is read off the file: the number of positions, the normalisation
+    before the first block, token dropout.
 
     Args:
         path: the file.
@@ -85,51 +81,31 @@ def load_model(path: Path, size: Size, *, lm_head: bool) -> LearnedPositionTrans
         WeightsError: the file cannot be read, is of another architecture or size, or lacks
             tensors, has others, or has them in other shapes.
     """
-    content = load_file(path)
-    arguments = _arguments(content)
-    state = content["model"] if isinstance(content.get("model"), Mapping) else content
-    _check_architecture(path, arguments, state)
-    _check_heads(path, arguments, size)
-    positions = next(tensor for name, tensor in state.items() if str(name).endswith(_POSITIONS))
+    weights = read_weights(path)
+    _check_architecture(weights)
     # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
     with torch.device("meta"):
         model = LearnedPositionTransformer(
             **size._asdict(),
-            max_tokens=len(positions) - _FIRST_POSITION,
-            norm_before=any(str(name).endswith(_NORM_BEFORE) for name in state),
-            token_dropout=bool(arguments.get("token_dropout", True)),
+            max_tokens=len(weights.state[_POSITIONS]) - _FIRST_POSITION,
+            norm_before=_NORM_BEFORE in weights.state,
+            token_dropout=bool(weights.arguments.get("token_dropout", True)),
             lm_head=lm_head,
         )
-    load_weights(model, path, size)
+    fill(model, weights, size)
     return model
 
 
-def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Model arguments of a fair-esm file: ``content["args"]``, a Namespace."""
-    arguments = content.get("args")
-    return dict(arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {}))
-
-
-def _check_architecture(path: Path, arguments: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    architecture = arguments.get("arch", _ARCHITECTURE)
+def _check_architecture(weights: Weights) -> None:
+    architecture = weights.arguments.get("arch", _ARCHITECTURE)
     if architecture != _ARCHITECTURE:
         raise WeightsError(
-            f"weights in {path} are of the architecture '{architecture}': esm1 reads ESM-1b and ESM-1v",
+            f"weights in {weights.path} are of the architecture '{architecture}': "
+            "esm1 reads ESM-1b and ESM-1v",
             f"their files say '{_ARCHITECTURE}'",
         )
-    if not any(str(name).endswith(_POSITIONS) for name in state):
+    if _POSITIONS not in weights.state:
         raise WeightsError(
-            f"weights in {path} have no learned positions: this is no ESM-1b or ESM-1v",
+            f"weights in {weights.path} have no learned positions: this is no ESM-1b or ESM-1v",
             "for ESM-2, take the sequence encoder esm2",
-        )
-
-
-def _check_heads(path: Path, arguments: Mapping[str, Any], size: Size) -> None:
-    """The number of heads shows in no shape of a weight."""
-    heads = arguments.get("encoder_attention_heads", size.attention_heads)
-    if heads != size.attention_heads:
-        raise WeightsError(
-            f"weights in {path} belong to a model of another size",
-            f"attention_heads: {heads} in the file, {size.attention_heads} here",
-            f"--set seq.attention_heads={heads}",
         )

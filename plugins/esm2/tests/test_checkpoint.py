@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from esmgn_core.errors import WeightsError
 from esmgn_core.weights import load_file
-from esmgn_esm2.checkpoint import Size, load_weights
+from esmgn_esm2.checkpoint import Size, fill, read_weights
 from esmgn_esm2.encoder import ESM2
 from esmgn_esm2.model import Transformer
 
@@ -199,8 +199,8 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_any_transformer_can_be_filled(fair_esm_file):
-    """``load_weights`` also serves a model that has memory of its own."""
+    """``fill`` also serves a model that has memory of its own."""
     model, path = fair_esm_file(**SIZE)
     transformer = Transformer(**SIZE)
-    load_weights(transformer, path, Size(**SIZE))
+    fill(transformer, read_weights(path), Size(**SIZE))
     assert torch.equal(transformer.embed_tokens.weight, model.embed_tokens.weight)
