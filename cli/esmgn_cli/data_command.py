@@ -255,6 +255,8 @@ def split(
     Related are identical sequences, fragments of one AlphaFold accession and chains with common 5-mers; with
     clusters, or an installed MMseqs2, also the members of a cluster.
     """
+    from collections import Counter
+
     from esmgn_core.related import checked
     from esmgn_core.splits import Shares
     from esmgn_core.store import Store
@@ -275,7 +277,7 @@ def split(
         found = by.split_store(opened, groups, shares)
         by.write_splits(out, found)
     sizes = dict.fromkeys(() if check else ["train", *["valid"] * (valid > 0), *["test"] * (test > 0)], 0)
-    for name, size in sorted((sizes | by.sizes(found)).items()):
+    for name, size in sorted((sizes | Counter(found.values())).items()):
         echo(f"{printable(name)}\t{size}")
     number, largest = by.group_sizes(groups)
     echo(f"groups of related proteins: {number:,}, the largest of {largest:,}")

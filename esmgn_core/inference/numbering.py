@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import gemmi
 import torch
@@ -206,21 +205,16 @@ def _costs_of_gaps(protein: Protein, rows: Sequence[int]) -> list[int]:
 def _aligned(sequence: str, found: str, costs: Sequence[int]) -> dict[int, int]:
     """Position in ``sequence`` -> position in ``found``, for equal letters of an optimal global alignment."""
     scoring = gemmi.AlignmentScoring()
-    cigar = gemmi.align_string_sequences(list(sequence), list(found), list(costs), scoring).cigar_str()
+    aligned = gemmi.align_string_sequences(list(sequence), list(found), list(costs), scoring)
     pairs: dict[int, int] = {}
     place = row = 0
-    number = ""
-    for digits, part in groupby(cigar, str.isdigit):
-        text = "".join(part)
-        if digits:
-            number = text
-            continue
-        size = int(number)
-        if text == "M":
-            pairs |= {place + step: row + step for step in range(size)}
-        place += size * (text in "MI")
-        row += size * (text in "MD")
-    return {place: row for place, row in pairs.items() if sequence[place] == found[row]}
+    letters = sequence.replace("-", "?")  # add_gaps writes a gap as -
+    for one, other in zip(aligned.add_gaps(letters, 1), aligned.add_gaps(found, 2), strict=True):
+        if one == other:
+            pairs[place] = row
+        place += one != "-"
+        row += other != "-"
+    return pairs
 
 
 def _rows(protein: Protein, chain: int) -> list[int]:

@@ -16,7 +16,6 @@ from esmgn_core.errors import DataError
 from esmgn_core.io.files import as_utf8
 from esmgn_core.io.folders import passed_over_text
 from esmgn_core.store.chains import ChainList
-from esmgn_core.store.columns import COLUMNS_SUFFIX
 from esmgn_core.store.contents import record_contents
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.index import FROM_COPY, INDEX_SUFFIX, index_rows
@@ -103,16 +102,18 @@ def build(
             if plan is None:
                 return BuildReport(0, 0)
             tasks = _tasks(plan, store, options)
-            done = plan.num_items - sum(task.part.size for task in tasks)
-            done += sum(task.part.size for task in tasks if _is_made(task))
-            waiting = [task for task in tasks if not _is_made(task) and _is_mine(task, options.share)]
+            waiting = [task for task in tasks if not task.file.exists()]
+            done = plan.num_items - sum(task.part.size for task in waiting)
+            if options.share is not None:
+                index, count = options.share
+                waiting = [task for task in waiting if task.part.number % count == index - 1]
 
             def report(state: Progress) -> None:
                 progress(plan.num_items, Progress(done + state.items, state.refused))
 
             run = executor or (lambda todo, told: run_parts(todo, options.workers, told))
             run(waiting, report)
-            missing = sum(not _is_made(task) for task in tasks)
+            missing = sum(not task.file.exists() for task in tasks)
             if not missing and options.share is None:
                 _finish(plan, tasks, store)
             return BuildReport(plan.num_items, missing, plan.passed_over)
@@ -242,23 +243,11 @@ def _tasks(plan: Plan, store: Path, options: BuildOptions) -> list[PartTask]:
     return [PartTask(plan.path, part, folder, layout, plan.filters, {}) for part in plan.parts[first:]]
 
 
-def _file(task: PartTask) -> Path:
-    return task.folder / f"{task.part.number:06d}{COLUMNS_SUFFIX}"
-
-
-def _is_made(task: PartTask) -> bool:
-    return _file(task).exists()
-
-
-def _is_mine(task: PartTask, share: tuple[int, int] | None) -> bool:
-    return share is None or task.part.number % share[1] == share[0] - 1
-
-
 def _finish(plan: Plan, tasks: Sequence[PartTask], store: Path) -> None:
     (store / SHARDS).mkdir(exist_ok=True)
     for left_over in (store / SHARDS).glob("*.partial"):
         left_over.unlink()
-    pack([_file(task) for task in tasks], store / SHARDS, plan.fingerprint)
+    pack([task.file for task in tasks], store / SHARDS, plan.fingerprint)
     manifest = read_manifest(store)
     write_manifest(store, manifest.layout, record_contents(store / SHARDS, manifest.contents))
     plan.path.unlink()

@@ -56,6 +56,10 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
         position: float32 [R, a, 3] in angstrom, NaN where an atom is missing.
         lengths: int64 [P], residues of each protein.
     """
+    if not len(lengths):
+        empty = np.zeros((0, 3))
+        offset = np.zeros(position.shape, np.int16)
+        return Fixed(offset, empty.astype(np.int32), np.zeros(0, np.int64), empty.astype(np.float32))
     blocks = num_blocks(lengths)
     ends = np.cumsum(lengths)
     within = np.arange(blocks.sum()) - np.repeat(np.cumsum(blocks) - blocks, blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from esmgn_core.errors import DataError, check_choice
@@ -16,66 +17,51 @@ EXECUTORS = ("processes", "ray")
 
 
 def named_executor(name: str, num_workers: int) -> Executor | None:
-    """What makes the parts; ``None`` stands for processes of this machine.
+    """The executor of a name; ``None`` for processes of this machine.
+
+    ``ray`` makes each part as a task of Ray, on any machine of the cluster that has access to the sources and
+    the store. It joins the cluster that ``RAY_ADDRESS`` names, else starts one with ``num_workers``
+    processors. Ray repeats a part whose process dies.
 
     Raises:
         SettingsError: an unknown name.
         DataError: the package ray is not installed.
     """
     check_choice("executor", name, EXECUTORS, "--executor")
-    return RayExecutor(num_workers) if name == "ray" else None
+    if name == "processes":
+        return None
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError as error:
+        raise DataError("--executor ray needs the package ray", "pip install 'esmgn[ray]'") from error
+    return partial(_run_on_ray, ray, num_workers)
 
 
-class RayExecutor:
-    """Makes each part as a task of Ray, on any machine of the cluster that sees the sources and the store.
-
-    Joins the cluster that ``RAY_ADDRESS`` names, else starts one here. A part whose process dies is made
-    anew, by Ray, elsewhere.
-
-    Args:
-        num_workers: processors of a cluster started here.
+def _run_on_ray(
+    ray: Any, num_workers: int, tasks: Sequence[PartTask], report: Callable[[Progress], None]
+) -> None:
+    """Make all parts.
 
     Raises:
-        DataError: the package ray is not installed.
+        DataError: a part cannot be written.
     """
-
-    def __init__(self, num_workers: int) -> None:
-        try:
-            self._ray: Any = importlib.import_module("ray")
-        except ImportError as error:
-            raise DataError("--executor ray needs the package ray", "pip install 'esmgn[ray]'") from error
-        self._num_workers = num_workers
-
-    def __call__(self, tasks: Sequence[PartTask], report: Callable[[Progress], None]) -> None:
-        """Make all parts.
-
-        Raises:
-            DataError: a part cannot be written.
-        """
-        ray = self._ray
-        started_here = not ray.is_initialized()
+    started_here = not ray.is_initialized()
+    if started_here:
+        address = os.environ.get("RAY_ADDRESS")
+        ray.init(address=address, num_cpus=None if address else num_workers, log_to_driver=False)
+    try:
+        remote = ray.remote(num_cpus=1, max_retries=3)(build_part)
+        running = {remote.remote(task): task for task in tasks}
+        waiting, items = list(running), 0
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            for reference in done:
+                try:
+                    ray.get(reference)
+                except OSError as error:
+                    raise cannot_write(running[reference].folder, error) from error
+                items += running[reference].part.size
+                report(Progress(items, 0))
+    finally:
         if started_here:
-            address = os.environ.get("RAY_ADDRESS")
-            ray.init(
-                address=address, **({} if address else {"num_cpus": self._num_workers}), log_to_driver=False
-            )
-        try:
-            remote = ray.remote(num_cpus=1, max_retries=3)(_make)
-            sizes = {remote.remote(task): task for task in tasks}
-            waiting, items = list(sizes), 0
-            while waiting:
-                done, waiting = ray.wait(waiting)
-                for reference in done:
-                    try:
-                        ray.get(reference)
-                    except OSError as error:
-                        raise cannot_write(sizes[reference].folder, error) from error
-                    items += sizes[reference].part.size
-                    report(Progress(items, 0))
-        finally:
-            if started_here:
-                ray.shutdown()
-
-
-def _make(task: PartTask) -> None:
-    build_part(task)
+            ray.shutdown()

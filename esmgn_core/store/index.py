@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -158,13 +159,11 @@ def index_rows(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         DataError: the file is missing, cut off or damaged.
     """
     names = list(columns or SCHEMA.names)
-    try:
-        table = pq.read_table(path, columns=names, use_threads=False, schema=None).select(names)
+    with _damage(path):
+        table = pq.read_table(path, columns=names, use_threads=False).select(names)
         if [table.schema.field(name).type for name in names] != [SCHEMA.field(name).type for name in names]:
-            raise ValueError("its columns have other types")  # noqa: TRY301
-    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-        raise DataError(f"cannot read {path}: {' '.join(str(error).split())}", FROM_COPY) from error
-    return table
+            raise ValueError("its columns have other types")
+        return table
 
 
 def columns_digest(path: Path) -> str:
@@ -173,8 +172,15 @@ def columns_digest(path: Path) -> str:
     Raises:
         DataError: the index is missing, cut off or damaged.
     """
-    try:
+    with _damage(path):
         return str(pq.read_schema(path).metadata[_DIGEST].decode())
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Report what fails inside as damage of an index."""
+    try:
+        yield
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())}", FROM_COPY) from error
 

@@ -41,13 +41,26 @@ class PartTask:
     filters: Filters
     known_reasons: Mapping[int, str]
 
+    @property
+    def stem(self) -> str:
+        """Name of its files without their suffixes."""
+        return f"{self.part.number:06d}"
 
-def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_: None) -> None:
+    @property
+    def file(self) -> Path:
+        """Its columns, which exist once the part is complete."""
+        return self.folder / f"{self.stem}{COLUMNS_SUFFIX}"
+
+
+def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_: None) -> int:
     """Read the items of a part and write its files, the columns last: a part with columns is complete.
 
     Args:
         task: what to do.
         progress: called before each item with its number within the part and the refusals so far.
+
+    Returns:
+        Number of refused items.
 
     Raises:
         OSError: the files cannot be written.
@@ -60,19 +73,17 @@ def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_:
             progress(number, num_refused)
             digest = None
             try:
-                if reason := task.known_reasons.get(number):
-                    raise UnreadableError(reason)  # noqa: TRY301
-                reading, digest = reader.read(item)
-                row = accepted(item, reading, digest)
-                if reason := task.filters.reason(row):
-                    raise UnreadableError(reason)  # noqa: TRY301
+                if not (reason := task.known_reasons.get(number, "")):
+                    reading, digest = reader.read(item)
+                    row = accepted(item, reading, digest)
+                    reason = task.filters.reason(row)
             except UnreadableError as error:
-                rows.append(refused(item, str(error), digest))
-                num_refused += 1
-                continue
+                reason = str(error)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 # A bug, but one file in a million must not stop the others.
-                rows.append(refused(item, f"the reader failed: {type(error).__name__}: {error}", digest))
+                reason = f"the reader failed: {type(error).__name__}: {error}"
+            if reason:
+                rows.append(refused(item, reason, digest))
                 num_refused += 1
                 continue
             columns, notes = annotate(reading.residues, reading.structure, task.layout.annotations)
@@ -80,7 +91,8 @@ def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_:
             rows.append(noted(row, notes))
     progress(task.part.size, num_refused)
     index = [pa.Table.from_pylist(rows, schema=SCHEMA)]
-    commit(task.folder, f"{task.part.number:06d}", builder.write, index, compression="none")
+    commit(task.folder, task.stem, builder.write, index, compression="none")
+    return num_refused
 
 
 def commit(

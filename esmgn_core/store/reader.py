@@ -10,7 +10,7 @@ from dataclasses import fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +27,12 @@ from esmgn_core.store.index import FROM_COPY, INDEX_SUFFIX, SCHEMA, columns_dige
 from esmgn_core.store.pack import packed_parts, shard_files
 from esmgn_core.store.plan import Plan
 from esmgn_core.store.settings import Layout, Manifest, read_manifest
-from esmgn_core.store.shard import Record, Rows, Shard
+from esmgn_core.store.shard import DecodedResidues, Shard, StoredProtein
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein, ProteinBatch
 
-_PER_RESIDUE = [item.name for item in fields(Rows) if item.name not in ("ptr", "annotations")]
+_PER_RESIDUE = [item.name for item in fields(DecodedResidues) if item.name not in ("ptr", "annotations")]
 _PIECE = 1 << 22  # residues looked at together
 _GUESSED = 10_000  # names looked through for a similar one
 _NOTED = '"notes":['  # in the account, JSON without spaces
@@ -78,7 +78,7 @@ class Store:
         number = bisect_right(self._starts, index) - 1
         return self._shards[number], index - self._starts[number]
 
-    def record(self, index: int) -> Record:
+    def record(self, index: int) -> StoredProtein:
         """Protein ``index`` as it is stored, without copying: the fastest way to look at many in any order.
 
         Raises:
@@ -126,41 +126,26 @@ class Store:
         start = np.zeros(len(index), dtype=np.int64) if start is None else start
         length = self.lengths[index] - start if length is None else length
         number = np.searchsorted(self._first, index, side="right") - 1
-        used = np.unique(number).tolist()
-        if len(used) == 1:
-            shard, within = self._shards[used[0]], index - self._first[used[0]]
-            with _intact(shard):
-                rows, names = shard.rows(within, start, length), shard.names(within)
-        else:
-            rows = self._gathered(index, start, length, number, used)
-            places = zip(number.tolist(), (index - self._first[number]).tolist(), strict=True)
-            with _intact(*(self._shards[shard] for shard in used)):
-                names = [self._shards[shard].texts(place)[0] for shard, place in places]
-        return batch_of(rows, names)
-
-    def _gathered(
-        self,
-        index: NDArray[np.int64],
-        start: NDArray[np.int64],
-        length: NDArray[np.int64],
-        number: NDArray[np.int64],
-        used: list[int],
-    ) -> Rows:
-        """Rows of proteins of several shards, in the order asked for."""
         ptr = np.concatenate([[0], np.cumsum(length)])
-        gathered: dict[str, Any] = {}
-        for shard in used:
-            own = np.flatnonzero(number == shard)
-            with _intact(self._shards[shard]):
-                rows = self._shards[shard].rows(index[own] - self._first[shard], start[own], length[own])
+        names = [""] * len(index)
+        gathered: dict[str, Array] = {}
+        for used in np.unique(number).tolist():
+            shard, own = self._shards[used], np.flatnonzero(number == used)
+            within = index[own] - self._first[used]
+            with _intact(shard):
+                rows, own_names = shard.rows(within, start[own], length[own]), shard.names(within)
+            if len(own) == len(index):
+                return batch_of(rows, own_names)
             place = np.concatenate([np.arange(ptr[k], ptr[k + 1]) for k in own])
-            parts = {name: getattr(rows, name) for name in _PER_RESIDUE}
-            for name, part in {**parts, **rows.annotations}.items():
-                gathered.setdefault(name, np.empty((ptr[-1], *part.shape[1:]), dtype=part.dtype))[place] = (
-                    part
-                )
+            columns = {name: getattr(rows, name) for name in _PER_RESIDUE}
+            for name, part in {**columns, **rows.annotations}.items():
+                whole = gathered.setdefault(name, np.empty((ptr[-1], *part.shape[1:]), dtype=part.dtype))
+                whole[place] = part
+            for k, name in zip(own.tolist(), own_names, strict=True):
+                names[k] = name
         annotations = {name: gathered.pop(name) for name in self.layout.annotations}
-        return Rows(ptr=ptr, annotations=annotations, **gathered)
+        rows = DecodedResidues(ptr=ptr, annotations=annotations, **gathered)
+        return batch_of(rows, names)
 
     @cached_property
     def names(self) -> list[str]:

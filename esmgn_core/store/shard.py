@@ -43,7 +43,7 @@ PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class DecodedResidues:
     """Some residues of B proteins of a shard, as NumPy arrays laid end to end.
 
     Attributes:
@@ -70,7 +70,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StoredProtein:
     """One protein as it is stored: views into the mapped file, nothing is copied or decoded.
 
     Attributes:
@@ -177,13 +177,13 @@ class Shard:
         owner = owner[first]
         return self.residue_ptr[owner] + self.columns["run_start"][first], owner
 
-    def record(self, index: int) -> Record:
+    def record(self, index: int) -> StoredProtein:
         """Protein ``index`` as it is stored."""
         first, end = int(self.residue_ptr[index]), int(self.residue_ptr[index + 1])
         columns, origin = self.columns, self.columns.get("origin")
         if origin is not None:
             origin = origin[int(self._block_ptr[index]) : int(self._block_ptr[index + 1])]
-        return Record(
+        return StoredProtein(
             columns["residue_type"][first:end],
             columns["plddt"][first:end],
             columns["position"][first:end],
@@ -220,7 +220,9 @@ class Shard:
         ends = zip(self._text_ptr[index].tolist(), self._text_ptr[index + 1].tolist(), strict=True)
         return [bytes(text[start:end]).partition(b"\0")[0].decode() for start, end in ends]
 
-    def rows(self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]) -> Rows:
+    def rows(
+        self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
+    ) -> DecodedResidues:
         """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
         places = _places(self.residue_ptr[index] + start, length)
         residue_type: NDArray[np.int64] = _taken(self.columns["residue_type"], places, np.int64)
@@ -229,7 +231,7 @@ class Shard:
             raise ValueError(f"a residue type of {residue_type.max()}, expected at most {UNKNOWN}")
         number, chain, code = self._numbers(index, start, length)
         backbone, atom_mask = self._backbone(places, index, start, length)
-        return Rows(
+        return DecodedResidues(
             ptr=_ptr(length),
             residue_type=residue_type,
             backbone=backbone,

@@ -79,16 +79,6 @@ class ShardBuilder:
     def _positions(self, position: NDArray[np.float32], lengths: NDArray[np.int64]) -> dict[str, Array]:
         if self._layout.coordinates == "float32":
             return {"position": position, "num_escapes": np.zeros(len(lengths), dtype=np.int32)}
-        if not len(lengths):
-            position = np.zeros((0, *position.shape[1:]), dtype=np.float32)
-            empty = np.zeros((0, 3))
-            return {
-                "position": position.astype(np.int16),
-                "origin": empty.astype(np.int32),
-                "num_escapes": np.zeros(0, dtype=np.int32),
-                "escape_atom": np.zeros(0, dtype=np.int32),
-                "escape_position": empty.astype(np.float32),
-            }
         fixed = encode(position, lengths)
         first_atom = (np.cumsum(lengths) - lengths) * position.shape[1]
         owner = np.searchsorted(first_atom, fixed.escape_atom, side="right") - 1

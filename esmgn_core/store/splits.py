@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -170,11 +169,6 @@ def unmatched(store: Store, splits: Mapping[str, str]) -> Iterator[str]:
     ):
         if lacking:
             yield f"not compared: {counted(len(lacking), 'protein')} {what}, such as '{lacking[0]}'"
-
-
-def sizes(splits: Mapping[str, str]) -> dict[str, int]:
-    """Proteins of each split."""
-    return dict(Counter(splits.values()))
 
 
 def write_fasta(store: Store, path: Path, names: Sequence[str] | None = None) -> None:

@@ -10,10 +10,10 @@ import torch
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.io.annotate import feature
-from esmgn_core.store.shard import Rows
+from esmgn_core.store.shard import DecodedResidues
 
 
-def protein_of(rows: Rows, name: str, chains: tuple[str, ...]) -> Protein:
+def protein_of(rows: DecodedResidues, name: str, chains: tuple[str, ...]) -> Protein:
     """The one protein that ``rows`` hold."""
     return Protein(
         name=name,
@@ -24,7 +24,7 @@ def protein_of(rows: Rows, name: str, chains: tuple[str, ...]) -> Protein:
     )
 
 
-def batch_of(rows: Rows, names: Sequence[str]) -> ProteinBatch:
+def batch_of(rows: DecodedResidues, names: Sequence[str]) -> ProteinBatch:
     """The proteins that ``rows`` hold, or stretches of them."""
     return ProteinBatch(
         ptr=torch.from_numpy(rows.ptr),
@@ -34,7 +34,7 @@ def batch_of(rows: Rows, names: Sequence[str]) -> ProteinBatch:
     )
 
 
-def _shared(rows: Rows) -> dict[str, Any]:
+def _shared(rows: DecodedResidues) -> dict[str, Any]:
     columns = rows.annotations.items()
     return {
         "residue_type": torch.from_numpy(rows.residue_type),

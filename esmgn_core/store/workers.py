@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -69,19 +69,17 @@ def run_parts(
 
 def _run_here(tasks: Sequence[PartTask], report: Callable[[Progress], None]) -> None:
     items = refused = 0
+
+    def progress(number: int, num_refused: int) -> None:
+        if number % 16 == 0:
+            report(Progress(items + number, refused + num_refused))
+
     for task in tasks:
-        latest = [0]
-
-        def progress(number: int, num_refused: int, latest: list[int] = latest) -> None:
-            latest[0] = num_refused
-            if number % 16 == 0:
-                report(Progress(items + number, refused + num_refused))  # noqa: B023 - called in this round
-
         try:
-            build_part(task, progress)
+            refused += build_part(task, progress)
         except OSError as error:
             raise cannot_write(task.folder, error) from error
-        items, refused = items + task.part.size, refused + latest[0]
+        items += task.part.size
         report(Progress(items, refused))
 
 
@@ -155,7 +153,7 @@ class _Team:
         try:
             error = worker.connection.recv()
         except (EOFError, ConnectionResetError):
-            self._mourn(worker)
+            self._put_back(worker)
             return
         if isinstance(error, OSError):
             raise cannot_write(worker.task.folder, error) from error
@@ -172,7 +170,7 @@ class _Team:
             worker.process.join()
             self._workers.remove(worker)
 
-    def _mourn(self, worker: _Worker) -> None:
+    def _put_back(self, worker: _Worker) -> None:
         """Put the part of a dead process back, without the file it died of."""
         worker.process.join()
         self._workers.remove(worker)
@@ -205,8 +203,12 @@ def _work(connection: Connection, counters: Any) -> None:
         if os.getppid() != parent:  # the build was killed: write nothing any more
             os._exit(1)
 
-    for task in _received(connection):
+    while True:
         answer: Exception | None = None
+        try:
+            task = connection.recv()
+        except (EOFError, OSError):
+            return
         try:
             build_part(task, progress)
         except OSError as error:
@@ -216,12 +218,4 @@ def _work(connection: Connection, counters: Any) -> None:
         try:
             connection.send(answer)
         except OSError:  # nobody listens any more
-            return
-
-
-def _received(connection: Connection) -> Iterator[PartTask]:
-    while True:
-        try:
-            yield connection.recv()
-        except (EOFError, OSError):
             return
