@@ -40,19 +40,16 @@ def verify(registry: Registry, source: str, recorded: Path | None = None) -> Ite
     model, layout = content.model, content.model.layout
     tensors = f"{len(content.state)} tensors, {content.num_parameters:,} parameters"
     yield f"layout    {layout.name}: {tensors}, nothing missing, unexpected or of another shape"
-    kind = next(iter(layout.parts))
-    if len(layout.parts) > 1 or not isinstance(model.blueprint.parts[kind][1], Verifiable):
+    kind, tables = next(iter(layout.parts)), tables_with_weights(model, path)
+    if weights and weights.preset:
+        kind, tables = weights.preset.kind, {weights.preset.kind: {"name": weights.name}}
+    _, component, settings = component_settings(registry, kind, configure(registry, [tables]))
+    if len(layout.parts) > 1 or not isinstance(component, Verifiable):
         if recorded:
             raise WeightsError(f"no component compares files of the layout {layout.name} with recordings")
         yield "outputs   not compared: there are no recorded outputs for this layout"
         return
     golden = recorded or _recording(source, path)
-    tables = tables_with_weights(model, path)
-    if weights and weights.preset:
-        kind, tables = weights.preset.kind, {weights.preset.kind: {"name": weights.name}}
-    spec, component, settings = component_settings(registry, kind, configure(registry, [tables]))
-    if not isinstance(component, Verifiable):
-        raise WeightsError(f"{spec.kind.long_name} '{spec.name}' cannot compare itself with recordings")
     result = component.verify(settings, golden)
     if not result.passed:
         raise WeightsError(f"{path} does not give the outputs recorded in {golden}", result.text)
