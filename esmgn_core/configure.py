@@ -27,7 +27,7 @@ from esmgn_core.settings import (
     TrainTable,
     validated,
 )
-from esmgn_core.spec import DEFAULTS, PARTS, ComponentSpec, Kind
+from esmgn_core.spec import PARTS, ComponentSpec, Kind
 from esmgn_core.text import is_utf8, read_text
 
 Tables = dict[str, dict[str, Any]]
@@ -304,7 +304,7 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
         UnknownComponentError: a name that nobody registered.
         SettingsError: a wrong engine setting.
     """
-    stack = _Stack({kind.value: {"name": name} for kind, name in DEFAULTS.items()})
+    stack = _Stack({kind.value: {"name": name} for kind, name in registry.defaults().items()})
     for layer, origin in zip(layers, origins or [""] * len(layers), strict=True):
         stack.add(layer, origin)
     stack.check_named()

@@ -13,18 +13,21 @@ from typing import Any
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
 from esmgn_core.parse import parse_toml
-from esmgn_core.spec import Kind
+from esmgn_core.spec import PARTS, Kind
 from esmgn_core.text import read_text
 
 SCHEMA = 1
 RECIPE = "recipe"
 WEIGHTS = "weights"
 LAYOUT = "layout"
-PARTS = (Kind.SEQ, Kind.STRUCT, Kind.FUSE)
-"""Kinds of component whose tensors a file of weights may hold."""
+DEFAULT = "default"
+WITHOUT_GPU = "seq_without_gpu"
+"""Key of ``[default]``: the sequence encoder that commands suggest on a machine without a GPU."""
 _PRESET_KEYS = ("component", "summary", "settings", "checkpoint")
 _RECIPE_KEYS = ("summary", "run")
 _FILE_KEYS = ("url", "md5", "sha256", "license", "layout", "summary")
+_LAYOUT_PARTS = (Kind.SEQ, Kind.STRUCT, Kind.FUSE)
+_DEFAULT_KEYS = (*(kind for kind in PARTS if kind is not Kind.DOWNSTREAM), WITHOUT_GPU)
 _LAYOUT_KEYS = ("summary", "parts", "run", "optional", "constants")
 
 
@@ -91,12 +94,16 @@ class PublishedLayout:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Names of one layer or of several, and the plugins its owner switched off."""
+    """Names of one layer or of several, and the plugins its owner switched off.
+
+    ``defaults`` has what a run uses for a kind that nobody names.
+    """
 
     presets: dict[tuple[Kind, str], Preset] = field(default_factory=dict)
     recipes: dict[str, Recipe] = field(default_factory=dict)
     weights: dict[str, PublishedFile] = field(default_factory=dict)
     layouts: dict[str, PublishedLayout] = field(default_factory=dict)
+    defaults: dict[str, str] = field(default_factory=dict)
     disabled: tuple[str, ...] = ()
 
     def under(self, upper: Catalogue) -> Catalogue:
@@ -106,6 +113,7 @@ class Catalogue:
             self.recipes | upper.recipes,
             self.weights | upper.weights,
             self.layouts | upper.layouts,
+            self.defaults | upper.defaults,
             upper.disabled,
         )
 
@@ -152,9 +160,10 @@ def read_registry(file: Path) -> Catalogue:
         raise SettingsError(f"cannot read registry {file}: {error}") from error
     if tables.pop("schema", None) != SCHEMA:
         raise SettingsError(f"registry {file}: expected 'schema = {SCHEMA}' at the top")
-    layer = Catalogue(disabled=_disabled(tables.pop("disabled", []), file))
+    defaults = _defaults(tables.pop(DEFAULT, {}), file)
+    layer = Catalogue(defaults=defaults, disabled=_disabled(tables.pop("disabled", []), file))
     for section, entries in tables.items():
-        sections = [*Kind, RECIPE, WEIGHTS, LAYOUT]
+        sections = [*Kind, RECIPE, WEIGHTS, LAYOUT, DEFAULT]
         if section not in sections:
             raise SettingsError(
                 f"registry {file}: unknown section [{section}]",
@@ -173,6 +182,12 @@ def read_registry(file: Path) -> Catalogue:
             else:
                 layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
     return layer
+
+
+def _defaults(value: object, file: Path) -> dict[str, str]:
+    names = _table(value, file, DEFAULT)
+    _check_keys(names, _DEFAULT_KEYS, file, DEFAULT)
+    return {key: _text(names, key, file, DEFAULT) for key in names}
 
 
 def _disabled(names: object, file: Path) -> tuple[str, ...]:
@@ -213,7 +228,7 @@ def _published_file(name: str, values: dict[str, Any], file: Path, where: str) -
 def _layout(name: str, values: dict[str, Any], file: Path, where: str) -> PublishedLayout:
     _check_keys(values, _LAYOUT_KEYS, file, where)
     parts = _table(values.get("parts", {}), file, f"{where}.parts")
-    _check_keys(parts, PARTS, file, f"{where}.parts")
+    _check_keys(parts, _LAYOUT_PARTS, file, f"{where}.parts")
     prefixes = {Kind(kind): _text(parts, kind, file, f"{where}.parts") for kind in parts}
     run = _table(values.get("run", {}), file, f"{where}.run")
     if not parts or not parts.keys() <= run.keys():

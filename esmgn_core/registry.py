@@ -21,8 +21,10 @@ import pluggy
 
 from esmgn_core.errors import EsmgnError, PluginError, SettingsError, UnknownComponentError, did_you_mean
 from esmgn_core.hooks import PROJECT, HookSpecs
+from esmgn_core.machine.gpu import has_gpu
 from esmgn_core.presets import (
     RECIPE,
+    WITHOUT_GPU,
     Catalogue,
     Preset,
     Recipe,
@@ -105,6 +107,10 @@ class Registry:
         """Every name that may follow the kind's flag."""
         components = [spec.name for spec, _ in self.components(kind)]
         return list(dict.fromkeys([*components, *(preset.name for preset in self.presets(kind))]))
+
+    def defaults(self) -> dict[Kind, str]:
+        """What a run uses for a kind that nobody names."""
+        return {kind: name for kind in Kind if (name := self.catalogue.defaults.get(kind))}
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of this name.
@@ -256,6 +262,18 @@ def discover() -> Registry:
     return Registry(manager, plugins, functools.reduce(Catalogue.under, layers), warnings)
 
 
+def suggested_encoder() -> str:
+    """The sequence encoder to suggest on this machine: the default, or a smaller one without a GPU."""
+    defaults = discover().catalogue.defaults
+    return defaults[Kind.SEQ if has_gpu() or WITHOUT_GPU not in defaults else WITHOUT_GPU]
+
+
+def suggested_composition() -> str:
+    """The flags of a composition to suggest on this machine."""
+    defaults = discover().defaults()
+    return f"--seq {suggested_encoder()} --struct {defaults[Kind.STRUCT]} --fuse {defaults[Kind.FUSE]}"
+
+
 def strict() -> bool:
     """Whether a plugin's error is raised, with its traceback, instead of reported."""
     return os.environ.get("ESMGN_STRICT", "") not in ("", "0")
@@ -309,6 +327,8 @@ def _own_catalogue(entry: EntryPoint) -> Catalogue:
     origin = sys.modules[entry.module].__file__
     file = Path(origin).with_name("registry.toml") if origin else None
     catalogue = read_registry(file) if file and file.exists() else Catalogue()
-    if catalogue.disabled:
-        raise SettingsError(f"registry {file}: only the user's own registry may disable plugins")
+    if catalogue.disabled or catalogue.defaults:
+        raise SettingsError(
+            f"registry {file}: only the user's own registry may disable plugins or change defaults"
+        )
     return catalogue

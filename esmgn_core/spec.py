@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -43,17 +42,6 @@ _LONG_NAMES = {
 
 PARTS = tuple(kind for kind in Kind if kind is not Kind.TRACKER)
 """Kinds of which a run has one component at most; it may have several trackers."""
-
-
-DEFAULTS: Mapping[Kind, str] = {
-    Kind.SEQ: "esm2_650m",
-    Kind.STRUCT: "gearnet",
-    Kind.FUSE: "serial",
-    Kind.GRAPH: "relational",
-    Kind.PRETEXT: "multiview_contrast",
-    Kind.DATA: "sample",
-}
-"""What a run uses for a kind that nobody names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ LIGHT = {
             "alphabet",
             "errors",
             "hooks",
+            "machine.gpu",
             "manifest",
             "parse",
             "presets",

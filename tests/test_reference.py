@@ -19,7 +19,7 @@ from esmgn_core.errors import shown
 from esmgn_core.hooks import HookSpecs
 from esmgn_core.presets import read_registry
 from esmgn_core.registry import discover
-from esmgn_core.spec import DEFAULTS, Kind
+from esmgn_core.spec import Kind
 from esmgn_core.store import Layout
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_every_flag_and_argument_of_a_command_is_explained(command: str) -> None
 
 def test_the_defaults_of_names_are_those_of_the_program() -> None:
     flags = rows(section("### esmgn run"))
-    for kind, name in DEFAULTS.items():
+    for kind, name in discover().defaults().items():
         [explained] = [cells for flag, cells in flags.items() if flag.startswith(f"--{kind} ")]
         assert explained[0].endswith((f"; `{name}`", f"; `{name}` if nothing names one"))
 
@@ -111,7 +111,7 @@ def test_the_defaults_of_flags_are_those_of_the_program(command: str, option: An
 
 def test_the_help_of_run_names_what_a_run_takes_if_nothing_is_named() -> None:
     text = " ".join((typer.main.get_group(build_app()).commands["run"].help or "").split())
-    named = " ".join(f"--{kind} {name}," for kind, name in DEFAULTS.items()).rstrip(",")
+    named = " ".join(f"--{kind} {name}," for kind, name in discover().defaults().items()).rstrip(",")
     assert f"Defaults: {named}." in text
 
 

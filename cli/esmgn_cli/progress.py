@@ -36,9 +36,9 @@ from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.run_summary import MACHINE_VALUES
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import Outcome
-from esmgn_core.machine.gpu import has_gpu, suggested_encoder
+from esmgn_core.machine.gpu import has_gpu
 from esmgn_core.printable import counted, printable
-from esmgn_core.registry import Registry
+from esmgn_core.registry import Registry, suggested_composition
 
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
@@ -245,7 +245,7 @@ def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
 def _composition() -> str:
     """Flags of a model with published weights that this machine can train."""
     frozen = "" if has_gpu() else " --set optim.seq_lr_scale=0"
-    return f"--seq {suggested_encoder()} --struct gearnet --fuse serial{frozen}"
+    return suggested_composition() + frozen
 
 
 def _program() -> str:

@@ -13,7 +13,6 @@ from esmgn_cli.launch import check_counts, run_processes, sbatch_file
 from esmgn_cli.render import block
 from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
-from esmgn_core.spec import DEFAULTS
 
 if TYPE_CHECKING:
     from esmgn_core.configure import Tables
@@ -105,7 +104,7 @@ def run(
 def run_help() -> str:
     """The help text of ``esmgn run``, with the names that it uses if none is given."""
     text, separator, examples = (run.__doc__ or "").partition("\n\n    Examples")
-    named = ", ".join(f"--{kind} {name}" for kind, name in DEFAULTS.items())
+    named = ", ".join(f"--{kind} {name}" for kind, name in discover().defaults().items())
     return (
         f"{text}\n\n    Defaults: {named}. The graph is the one the structure encoder is meant for, "
         f"the dataset the one called like the downstream task, if there is one.{separator}{examples}"

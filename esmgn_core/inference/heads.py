@@ -14,9 +14,8 @@ from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.inference.task import fill_task, run_blueprint
-from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.protocols import LanguageModel, ResidueTypeHead
-from esmgn_core.registry import Registry, discover
+from esmgn_core.registry import Registry, discover, suggested_encoder
 from esmgn_core.spec import Kind
 
 _LM_HEAD = "lm_head"

@@ -25,10 +25,9 @@ from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, iter_structures, read_protein
 from esmgn_core.io.folders import search
 from esmgn_core.length import LengthPolicy
-from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.model import JointEncoder
 from esmgn_core.protocols import GraphBuilder
-from esmgn_core.registry import Registry, discover
+from esmgn_core.registry import Registry, discover, suggested_composition, suggested_encoder
 from esmgn_core.residue_inputs import columns_of
 from esmgn_core.spec import Kind
 from esmgn_core.version import __version__
@@ -306,7 +305,7 @@ def _checked_names(names: dict[str, str]) -> Tables:
         raise SettingsError(
             "no model is named",
             "the folder of a run or of imported weights: --model FOLDER",
-            f"or a composition: --seq {suggested_encoder()} --struct gearnet --fuse serial",
+            f"or a composition: {suggested_composition()}",
             f"or a sequence encoder alone: --seq {suggested_encoder()}",
             "see: esmgn list",
         )

@@ -76,6 +76,14 @@ def test_a_layout_has_prefixes_and_the_tables_of_a_run(tmp_path: Path) -> None:
     assert (layout.optional, layout.constants) == ((), {})
 
 
+def test_defaults_are_replaced_one_by_one(tmp_path: Path) -> None:
+    lower = read_registry(written(tmp_path / "lower.toml", 'schema = 1\n[default]\nseq = "a"\nfuse = "b"'))
+    upper = read_registry(written(tmp_path / "upper.toml", 'schema = 1\n[default]\nseq = "c"'))
+    assert lower.under(upper).defaults == {"seq": "c", "fuse": "b"}
+    text = error_of(tmp_path / "registry.toml", 'schema = 1\n[default]\nsequence = "a"')
+    assert text.startswith("registry FILE: unknown key 'sequence' in [default]")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -203,8 +203,9 @@ def test_a_broken_registry_breaks_only_its_plugin(bare_host: PluginHost) -> None
     assert registry.find(Kind.STRUCT, "gvp").spec.name == "gvp"
 
 
-def test_a_plugin_cannot_switch_others_off(bare_host: PluginHost) -> None:
-    plugin_registry(bare_host.install("egnn"), 'schema = 1\ndisabled = ["gearnet"]')
+@pytest.mark.parametrize("text", ['disabled = ["gearnet"]', '[default]\nstruct = "egnn"'])
+def test_a_plugin_cannot_switch_others_off_or_change_defaults(bare_host: PluginHost, text: str) -> None:
+    plugin_registry(bare_host.install("egnn"), f"schema = 1\n{text}")
     assert "only the user's own registry may disable plugins" in discover().plugins[0].problem
 
 

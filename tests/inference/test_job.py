@@ -21,7 +21,7 @@ from esmgn_core.inference.job import Options, Summary, embed_files, refused_file
 from esmgn_core.inference.model import Model, load_model
 from esmgn_core.inference.stored import read_proteins
 from esmgn_core.io import find_structures
-from esmgn_core.machine.gpu import suggested_encoder
+from esmgn_core.registry import suggested_encoder
 from esmgn_core.store import BuildOptions, build
 
 from ..conftest import pdb_text

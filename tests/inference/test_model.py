@@ -21,9 +21,8 @@ from esmgn_core.inference.batching import embed_all, plan
 from esmgn_core.inference.embedding import Residue
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.io import Refusal
-from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.published.convert import import_file
-from esmgn_core.registry import discover
+from esmgn_core.registry import discover, suggested_encoder
 from esmgn_core.spec import Kind
 
 from ..contract.test_components import SMALL as SMALL_SETTINGS

@@ -31,9 +31,8 @@ from esmgn_core.inference.tables import write_table
 from esmgn_core.inference.task import group_size
 from esmgn_core.inference.variants import Addresses, MutationError, parse_list
 from esmgn_core.io import read_protein
-from esmgn_core.machine.gpu import suggested_encoder
 from esmgn_core.published.convert import import_file
-from esmgn_core.registry import discover
+from esmgn_core.registry import discover, suggested_encoder
 
 from ..conftest import pdb_text
 from ..engine.conftest import SMALL as SMALL_RUN

@@ -10,17 +10,20 @@ import pytest
 from pydantic import Field
 
 from esmgn_core.configure import (
-    DEFAULTS,
     Tables,
     component_settings,
     configure,
 )
 from esmgn_core.errors import EsmgnError
+from esmgn_core.presets import read_registry, shipped_registry
 from esmgn_core.registry import Registry, discover
 from esmgn_core.settings import ComponentSettings, ComponentTable
 from esmgn_core.spec import Kind
 
 from ...conftest import PluginHost
+
+SHIPPED = {kind: name for kind in Kind if (name := read_registry(shipped_registry()).defaults.get(kind))}
+"""What a run uses for a kind that nobody names."""
 
 
 class Checkpoint(ComponentSettings):
@@ -74,7 +77,7 @@ settings = { layers = 12 }
 @pytest.fixture
 def registry(bare_host: PluginHost) -> Registry:
     """Components under the names of the defaults, ``lm`` with presets, and some broken ones."""
-    specs = [bare_host.component(kind, name, Plain) for kind, name in DEFAULTS.items() if kind != Kind.SEQ]
+    specs = [bare_host.component(kind, name, Plain) for kind, name in SHIPPED.items() if kind != Kind.SEQ]
     specs += [bare_host.component(Kind.SEQ, "lm", Encoder), bare_host.component(Kind.DATA, "folder", Plain)]
     specs += [bare_host.component(Kind.FUSE, "bare", WithoutSettings)]
     specs += [bare_host.component(Kind.FUSE, "taken", NamesItself)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from esmgn_core.configure import (
-    DEFAULTS,
     Tables,
     check_tables,
     configure,
@@ -22,7 +21,7 @@ from .conftest import Checkpoint, seq_settings
 
 def test_a_run_needs_no_names(registry: Registry) -> None:
     config = configure(registry, [])
-    assert {kind: getattr(config, kind).name for kind in config.kinds} == dict(DEFAULTS)
+    assert {kind: getattr(config, kind).name for kind in config.kinds} == registry.defaults()
 
 
 def test_later_layers_win(registry: Registry) -> None:
@@ -55,7 +54,9 @@ def test_the_same_name_keeps_what_lower_layers_set(registry: Registry) -> None:
 def test_settings_without_a_name_belong_to_the_default(registry: Registry) -> None:
     nameless = {"seq": {"num_layers": 3}}
     assert seq_settings(registry, nameless)["num_layers"] == 3
-    assert seq_settings(registry, nameless, {"seq": {"name": DEFAULTS[Kind.SEQ]}})["num_layers"] == 3
+    assert (
+        seq_settings(registry, nameless, {"seq": {"name": registry.defaults()[Kind.SEQ]}})["num_layers"] == 3
+    )
     assert seq_settings(registry, nameless, {"seq": {"name": "small"}})["num_layers"] == 2
 
 
