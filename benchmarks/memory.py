@@ -22,7 +22,6 @@ from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.blocks import recompute_activations
 from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.memory import parameter_memory
-from esmgn_core.engine.planned import planned_step
 from esmgn_core.engine.trial import Trial
 from esmgn_core.registry import discover
 
@@ -71,12 +70,11 @@ def measured(case: Case) -> tuple[int, int, int]:
     """Bytes of weights, the estimate of all memory, and the measured peak of all memory."""
     blueprint = case.blueprint()
     dataset = blueprint.dataset()
-    step = planned_step(blueprint, dataset)
-    step.precision = case.precision
+    step = blueprint.with_random_weights().step(dataset, precision=case.precision)
     if blueprint.config.train.activation_checkpointing:
         recompute_activations(step.encoder)
     schedule = build_schedule(dataset, blueprint.config.train, world_size=1, most_residues=max_residues(step))
-    estimate = Trial(blueprint, dataset, schedule, case.precision).estimate()
+    estimate = Trial(blueprint, dataset, schedule).estimate(case.precision)
     optimizer = torch.optim.Adam([p for p in step.parameters() if p.requires_grad], foreach=False)
     part = schedule.micro_batches(0, 0)[0]
     batch = ProteinBatch.from_proteins([dataset[index] for index in part.indices])

@@ -12,7 +12,7 @@ from torch import nn
 
 from esmgn_core.configure import component_settings
 from esmgn_core.errors import PluginError, SettingsError
-from esmgn_core.model import JointEncoder
+from esmgn_core.model import JointEncoder, TrainStep
 from esmgn_core.protocols import DownstreamTask, GraphBuilder, LabelledDataset, PretextTask, ProteinDataset
 from esmgn_core.registry import Registry
 from esmgn_core.residue_inputs import check_features, inputs_dim
@@ -64,12 +64,9 @@ class Blueprint:
         return encoder
 
     def with_random_weights(self) -> Blueprint:
-        """The same model, whose sequence encoder reads no weights."""
-        spec, component, settings = self.parts[Kind.SEQ]
-        if "weights" not in type(settings).model_fields:
-            return self
-        random = settings.model_copy(update={"weights": "random"})
-        return Blueprint(self.config, {**self.parts, Kind.SEQ: (spec, component, random)})
+        """The same model with a sequence encoder that reads no weights."""
+        has_weights = "weights" in type(self.parts[Kind.SEQ][2]).model_fields
+        return self.with_sequence_settings(weights="random") if has_weights else self
 
     def _structure_input_dim(self, sequence_dim: int) -> int:
         # Asked of the class: the fuser itself is built last, from the widths of both encoders.
@@ -129,6 +126,31 @@ class Blueprint:
         dataset: ProteinDataset = self.build(Kind.DATA)
         check_features(self.config.inputs.residue, getattr(dataset, "residue_features", ()))
         return dataset
+
+    def step(self, dataset: ProteinDataset | None, *, precision: torch.dtype | None = None) -> TrainStep:
+        """Build encoder, task and graph builder on torch's current default device.
+
+        Under ``torch.device("meta")`` it takes no memory, and shows that all widths fit each other.
+
+        Args:
+            dataset: the labels that a downstream task is built for; ``None`` for a pretext task.
+            precision: autocast dtype, ``None`` for float32.
+
+        Raises:
+            PluginError, SettingsError: the components do not fit each other, or the labels not the task.
+        """
+        encoder = self.encoder()
+        if self.is_downstream and dataset is not None:
+            task: PretextTask = self.downstream_task(encoder.output_dim, dataset)
+        else:
+            task = self.task(encoder.output_dim)
+        return TrainStep(encoder, task, self.graph(), precision=precision)
+
+    def with_sequence_settings(self, **changes: Any) -> Blueprint:
+        """The same run with other settings of the sequence encoder."""
+        spec, component, settings = self.parts[Kind.SEQ]
+        changed = spec, component, settings.model_copy(update=changes)
+        return Blueprint(self.config, {**self.parts, Kind.SEQ: changed})
 
     def resolved(self) -> RunConfig:
         """The configuration with every setting of every component written out."""

@@ -186,6 +186,11 @@ class TrainStep(nn.Module):
         self.build_graph = build_graph
         self.precision = precision
 
+    @property
+    def downstream(self) -> DownstreamTask | None:
+        """The task, if it learns from labels."""
+        return self.task if isinstance(self.task, DownstreamTask) else None
+
     def forward(self, batch: ProteinBatch, draws: Draws) -> TaskOutput:
         """Loss and metrics of the batch under the given draws."""
         views, encodings = self._encoded(batch, draws)

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 _MAX_DEPTH = 100
@@ -26,6 +27,15 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that a program wrote; empty if it is missing or damaged."""
+    try:
+        record = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -188,6 +188,7 @@ class ResidueTypeHead(Protocol):
         """Logits float32 [M, 20] over the amino acids from residue representations [M, encoder_dim]."""
 
 
+@runtime_checkable
 class DownstreamTask(PretextTask, Protocol):
     """Built with ``(settings, *, encoder_dim, num_targets)``; owns its prediction heads.
 

@@ -9,7 +9,7 @@ from torch import nn
 from esmgn_core.compose import Blueprint
 from esmgn_core.engine.loader import Schedule
 from esmgn_core.model import TrainStep
-from esmgn_core.settings import RunConfig
+from esmgn_core.settings import TrainTable
 from esmgn_core.spec import Kind
 
 FEWEST_PROTEINS = 4
@@ -49,27 +49,23 @@ def _declares(task: Any, name: str) -> bool:
     return any(getattr(part, name, False) for part in (task, *parts))
 
 
-def batch_norm_warning(
-    step: TrainStep, schedule: Schedule, config: RunConfig, world_size: int, pieces: int = 1
-) -> list[str]:
+def batch_norm_warning(step: TrainStep, schedule: Schedule, train: TrainTable, pieces: int = 1) -> list[str]:
     """A warning if batch normalisation meets fewer than 4 proteins at a time; else none.
 
     Args:
         step: encoder and task.
         schedule: which proteins each pass takes.
-        config: of the run.
-        world_size: processes of the run; with ``train.sync_batch_norm`` their passes count together.
-        pieces: passes are cut to this part of their size, for want of memory.
+        train: the run's ``[train]`` table; with ``sync_batch_norm`` passes of all processes count together.
+        pieces: as for :meth:`Schedule.micro_batches`.
     """
     if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in step.modules()):
         return []
-    train = config.train
-    together = world_size > 1 and train.sync_batch_norm
-    fewest = fewest_proteins(schedule, world_size, together=together, pieces=pieces)
+    together = schedule.world_size > 1 and train.sync_batch_norm
+    fewest = fewest_proteins(schedule, together=together, pieces=pieces)
     if fewest >= FEWEST_PROTEINS:
         return []
     proteins = f"{fewest} protein{'s' * (fewest != 1)}"
-    apart = world_size > 1 and not together
+    apart = schedule.world_size > 1 and not together
     hints = "raise train.proteins_per_batch or train.residues_per_batch"
     if train.accumulate > 1 and train.residues_per_batch is None:
         whole = train.proteins_per_batch * train.accumulate
@@ -81,12 +77,11 @@ def batch_norm_warning(
     ]
 
 
-def fewest_proteins(schedule: Schedule, world_size: int, *, together: bool, pieces: int = 1) -> int:
+def fewest_proteins(schedule: Schedule, *, together: bool, pieces: int = 1) -> int:
     """Proteins of the smallest pass among the first 200 steps of an epoch and its last one.
 
     Args:
         schedule: which proteins each pass takes.
-        world_size: processes of the run.
         together: passes that the processes run at the same time count as one.
         pieces: as for :meth:`Schedule.micro_batches`.
     """
@@ -95,7 +90,7 @@ def fewest_proteins(schedule: Schedule, world_size: int, *, together: bool, piec
     for step in {*range(min(last, _STEPS_LOOKED_AT)), last}:
         passes = [
             [len(part.indices) for part in schedule.micro_batches(step, rank, pieces)]
-            for rank in range(world_size)
+            for rank in range(schedule.world_size)
         ]
         fewest += [sum(sizes) if together else min(sizes) for sizes in zip(*passes, strict=True)]
     return min(fewest)

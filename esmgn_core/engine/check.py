@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,13 +16,12 @@ from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.download import no_connections, offline
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.distributed import autocast_dtype, pick_device
-from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
+from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.memory import MemoryEstimate, free_memory_of
-from esmgn_core.engine.planned import planned_step
 from esmgn_core.engine.trackers import resolve_trackers
 from esmgn_core.engine.trial import Trial
 from esmgn_core.errors import EsmgnError, RunError, WeightsError, shown
-from esmgn_core.model import TrainStep
+from esmgn_core.model import JointEncoder, TrainStep
 from esmgn_core.printable import counted
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.registry import Registry
@@ -30,6 +29,7 @@ from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind
 from esmgn_core.weights import locate
 
+Value = TypeVar("Value")
 _CHECKPOINTS = 3
 """Checkpoints that are on the disk at a time: the last, the one before, and the next."""
 _A100 = (40, 80)
@@ -76,14 +76,18 @@ class Checkup:
     warnings: list[str] = field(default_factory=list)
     problems: list[EsmgnError] = field(default_factory=list)
 
-    def tried(self, what: Callable[[], str]) -> None:
-        """Note the text of ``what`` as fine, or the problem it raises; an empty text is not noted."""
+    def tried(self, what: Callable[[], Value], line: Callable[[Value], str] = str) -> Value | None:
+        """The result of ``what``, its line noted as fine; ``None`` if it raises a problem, which is noted.
+
+        An empty line is not noted.
+        """
         try:
-            text = what()
+            value = what()
         except EsmgnError as error:
             self.problems.append(error)
-        else:
-            self.fine += [text] * bool(text)
+            return None
+        self.fine += filter(None, [line(value)])
+        return value
 
 
 def check_run(
@@ -109,26 +113,40 @@ def check_run(
     found.tried(lambda: _device(config, machine))
     found.tried(lambda: _trackers(registry, config))
     found.tried(lambda: _weights(blueprint))
-    data: list[ProteinDataset] = []
-    models: list[TrainStep] = []
-    if blueprint.is_downstream:  # its heads have the width of the labels
-        found.tried(lambda: _data(blueprint, data, made_up, found))
-    if data or not blueprint.is_downstream:
-        found.tried(lambda: _model(blueprint, models, data))
+    dataset = found.tried(lambda: _dataset(blueprint, found), lambda data: _data(data, made_up))
+    step: TrainStep | None = None
+    if blueprint.is_downstream and dataset is None:  # its heads would have the width of the labels
+        found.tried(
+            lambda: _on_meta(blueprint.with_random_weights().encoder), lambda made: _model(made, made)
+        )
     else:
-        found.tried(lambda: _encoder(blueprint))
-    if not blueprint.is_downstream:
-        found.tried(lambda: _data(blueprint, data, made_up, found))
+        step = found.tried(
+            lambda: _on_meta(lambda: blueprint.with_random_weights().step(dataset)),
+            lambda made: _model(made, made.encoder),
+        )
     found.warnings += component_warnings(blueprint)
-    if models and data:
-        schedules: list[Schedule] = []
-        found.tried(lambda: _batches(config, data[0], models[0], machine.processes, schedules))
-        for schedule in schedules:
-            found.warnings += batch_norm_warning(models[0], schedule, config, machine.processes)
-            found.tried(lambda: _memory(blueprint, data[0], schedules[0], machine, found))
-    if models:
-        found.tried(lambda: _disk(models[0], folder))
+    if step is not None and dataset is not None:
+        _check_passes(blueprint, step, dataset, machine, found)
+    if step is not None:
+        found.tried(lambda: _disk(step, folder))
     return found
+
+
+def _check_passes(
+    blueprint: Blueprint, step: TrainStep, dataset: ProteinDataset, machine: Machine, found: Checkup
+) -> None:
+    """Check how proteins are divided into passes, and the memory of a pass."""
+    train, number = blueprint.config.train, machine.processes
+    schedule = found.tried(
+        lambda: build_schedule(dataset, train, world_size=number, most_residues=max_residues(step)),
+        lambda made: (
+            f"batches: {made.steps_per_epoch:,} steps an epoch, {made.num_steps:,} in all, "
+            f"for {counted(number, 'process', 'processes')}"
+        ),
+    )
+    if schedule:
+        found.warnings += batch_norm_warning(step, schedule, train)
+        found.tried(lambda: _memory(Trial(blueprint, dataset, schedule), machine, found))
 
 
 def _originals(blueprint: Blueprint) -> str:
@@ -182,77 +200,58 @@ def _weights(blueprint: Blueprint) -> str:
     return f"weights: not on this machine, will be downloaded from {checkpoint.url}"
 
 
-def _model(blueprint: Blueprint, models: list[TrainStep], data: list[ProteinDataset]) -> str:
-    """Build everything without memory for it: widths must fit each other."""
+def _on_meta(build: Callable[[], Value]) -> Value:
+    """Build without memory for weights: widths must fit each other."""
     with torch.device("meta"):
-        models.append(planned_step(blueprint, data[0] if data else None))
-    return _size(models[0], models[0].encoder.output_dim)
+        return build()
 
 
-def _encoder(blueprint: Blueprint) -> str:
-    """The encoder alone, where the data that a task needs cannot be had."""
-    with torch.device("meta"):
-        encoder = blueprint.with_random_weights().encoder()
-    return _size(encoder, encoder.output_dim)
-
-
-def _size(module: nn.Module, output_dim: int) -> str:
+def _model(module: nn.Module, encoder: JointEncoder) -> str:
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     total = sum(p.numel() for p in module.parameters())
     return (
         f"model: {total / 1e6:,.1f} million parameters, {trained / 1e6:,.1f} trained; "
-        f"representation of {output_dim}"
+        f"representation of {encoder.output_dim}"
     )
 
 
-def _data(blueprint: Blueprint, data: list[ProteinDataset], made_up: str, found: Checkup) -> str:
+def _dataset(blueprint: Blueprint, found: Checkup) -> ProteinDataset | None:
+    """The data; ``None``, with a warning, if a run has to download them first."""
     forbidden = offline()
     with no_connections(forbidden or "ESMGN_OFFLINE") as refused:
         try:
-            dataset = blueprint.dataset()
+            return blueprint.dataset()
         except EsmgnError:
             if forbidden or not refused.any:
                 raise
-            found.warnings.append(
-                f"data: '{blueprint.config.data.name}' is not on this machine, a run downloads it first; "
-                "batches and memory can be checked when it is there"
-            )
-            return ""
-    data.append(dataset)
-    num_refused = len(getattr(dataset, "refused", ()))
-    num_train, num_valid = len(dataset.split("train")), len(dataset.split("valid"))
-    left_out = f", {counted(num_refused, 'file')} left out" if num_refused else ""
-    training = counted(num_train, "training protein")
-    sizes = f"{training}, {counted(num_valid, 'validation protein')}{left_out}"
-    lines = [f"data: {sizes}; {made_up}" if made_up else f"data: {sizes}"]
-    return "\n  note: ".join([*lines, *getattr(dataset, "notes", ())])
-
-
-def _batches(
-    config: RunConfig,
-    dataset: ProteinDataset,
-    step: TrainStep,
-    world_size: int,
-    schedules: list[Schedule],
-) -> str:
-    schedule = build_schedule(dataset, config.train, world_size=world_size, most_residues=max_residues(step))
-    schedules.append(schedule)
-    return (
-        f"batches: {schedule.steps_per_epoch:,} steps an epoch, {schedule.num_steps:,} in all, "
-        f"for {world_size} process{'es' * (world_size > 1)}"
+    found.warnings.append(
+        f"data: '{blueprint.config.data.name}' is not on this machine, a run downloads it first; "
+        "batches and memory can be checked when it is there"
     )
+    return None
 
 
-def _memory(
-    blueprint: Blueprint, dataset: ProteinDataset, schedule: Schedule, machine: Machine, found: Checkup
-) -> str:
+def _data(dataset: ProteinDataset | None, made_up: str) -> str:
+    if dataset is None:
+        return ""
+    num_refused = len(getattr(dataset, "refused", ()))
+    sizes = [
+        counted(len(dataset.split("train")), "training protein"),
+        counted(len(dataset.split("valid")), "validation protein"),
+    ]
+    sizes += [f"{counted(num_refused, 'file')} left out"] * bool(num_refused)
+    text = f"data: {', '.join(sizes)}{made_up and f'; {made_up}'}"
+    return "\n  note: ".join([text, *getattr(dataset, "notes", ())])
+
+
+def _memory(trial: Trial, machine: Machine, found: Checkup) -> str:
     """The memory of each process: fine, or a warning, whichever it is."""
-    config, number = blueprint.config, machine.processes
-    gpu = machine.on_gpu(config)
+    config, number = trial.blueprint.config, machine.processes
+    gpu, gpu_dtype = machine.on_gpu(config), _gpu_dtype(config)
     here = not machine.elsewhere and (not gpu or torch.cuda.is_available())
     device = pick_device(machine.device or config.train.device) if here else torch.device("cuda")
-    dtype = autocast_dtype(config.train.precision, device) if here else _gpu_dtype(config)
-    estimate = Trial(blueprint, dataset, schedule, dtype, number).estimate()
+    dtype = autocast_dtype(config.train.precision, device) if here else gpu_dtype
+    estimate = trial.estimate(dtype)
     parts = [f"memory: {estimate}{_each(gpu=gpu, number=number)}{_pass(estimate, dtype)}"]
     short = False
     if here:
@@ -261,23 +260,19 @@ def _memory(
         together = f"{needed / 1e9:.1f} GB together, " if not gpu and number > 1 else ""
         parts.append(f"{together}{free / 1e9:.1f} GB are free")
         short = needed > free
-    if not gpu and not machine.device and config.train.device == "auto":
-        on_gpu = (
-            estimate
-            if dtype is _gpu_dtype(config)
-            else Trial(blueprint, dataset, schedule, _gpu_dtype(config), number).estimate()
-        )
-        parts.append(f"on a GPU about {on_gpu.total / 1e9:.1f} GB, {_a100(on_gpu)}")
-    elif gpu:
+    if gpu:
         parts.append(_a100(estimate))
         short = short or (not here and not _fits(estimate, max(_A100)))
+    elif not machine.device and config.train.device == "auto":
+        on_gpu = estimate if dtype is gpu_dtype else trial.estimate(gpu_dtype)
+        parts.append(f"on a GPU about {on_gpu.total / 1e9:.1f} GB, {_a100(on_gpu)}")
     text = "; ".join(parts)
-    if short:
-        found.warnings.append(
-            f"{text}\n  less: train.residues_per_batch, train.activation_checkpointing, train.strategy=fsdp"
-        )
-        return ""
-    return text
+    if not short:
+        return text
+    found.warnings.append(
+        f"{text}\n  less: train.residues_per_batch, train.activation_checkpointing, train.strategy=fsdp"
+    )
+    return ""
 
 
 def _each(*, gpu: bool, number: int) -> str:

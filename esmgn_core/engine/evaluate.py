@@ -75,11 +75,11 @@ class Predictions:
 
 
 def evaluate(
-    step: TrainStep, task: DownstreamTask | None, held_out: Iterable[HeldOut], world: World
+    step: TrainStep, held_out: Iterable[HeldOut], world: World
 ) -> tuple[MetricAverager, dict[str, float]]:
-    """This process's losses of held-out proteins, and the scores of a downstream task, of all of them."""
+    """Losses of this process's held-out proteins, and the scores of a downstream task over all of them."""
     means = MetricAverager()
-    if task is not None:
+    if task := step.downstream:
         outputs, found, _ = predict_proteins(step, task, held_out, world)
         for output in outputs:
             means.add(output)

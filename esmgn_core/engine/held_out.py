@@ -15,7 +15,7 @@ from esmgn_core.engine.distributed import World
 from esmgn_core.engine.loader import MicroBatch, encoded_lengths, max_residues
 from esmgn_core.engine.reader import Reader
 from esmgn_core.engine.sharding import is_sharded
-from esmgn_core.engine.shortage import shortages_of
+from esmgn_core.engine.shortage import MicrobatchSplit, shortages_of
 from esmgn_core.model import TrainStep
 from esmgn_core.settings import TrainTable
 
@@ -49,14 +49,14 @@ class HeldOutPasses:
         step: what they are run through.
         train: the run's ``[train]`` table.
         world: this process among all.
-        pieces: into how many smaller ones passes are cut, for want of memory.
+        split: into how many smaller ones passes are split to fit into memory; ``None`` for whole ones.
     """
 
     reader: Reader
     step: TrainStep
     train: TrainTable
     world: World
-    pieces: int = 1
+    split: MicrobatchSplit | None = None
 
     def __call__(self, indices: Sequence[int]) -> Iterator[HeldOut]:
         """Passes of this process; all of them together have each protein that can be read once."""
@@ -65,7 +65,7 @@ class HeldOutPasses:
         if is_sharded(self.step):
             most = self._parts(indices, replace(self.world, rank=0))
             parts += most[num_own:]
-        for number, (part, batch, _) in enumerate(self.reader.read((part, True) for part in parts)):
+        for number, (part, batch) in enumerate(self.reader.read(parts)):
             draws = part.draws(self.train.seed, _STEP)
             counts = number < num_own and asked.issuperset(part.indices)
             with shortages_of(batch):
@@ -83,9 +83,10 @@ class HeldOutPasses:
     def _train(self) -> TrainTable:
         """Settings with passes of a fraction of their size."""
         proteins, residues = self.train.proteins_per_batch, self.train.residues_per_batch
+        pieces = self.split.number if self.split else 1
         smaller = {
-            "proteins_per_batch": max(1, proteins // self.pieces),
-            "residues_per_batch": residues and max(1, residues // self.pieces),
+            "proteins_per_batch": max(1, proteins // pieces),
+            "residues_per_batch": residues and max(1, residues // pieces),
         }
         return self.train.model_copy(update=smaller)
 

@@ -26,10 +26,12 @@ class MicroBatch:
     Attributes:
         indices: proteins in the dataset.
         positions: their positions in the global batch, which name their random streams.
+        last: True for the last pass of its step.
     """
 
     indices: tuple[int, ...]
     positions: tuple[int, ...]
+    last: bool = True
 
     def draws(self, seed: int, step: int) -> Draws:
         """Random streams of these proteins in one step."""
@@ -65,7 +67,7 @@ class Schedule(ABC):
     ) -> None:
         self._groups = torch.as_tensor(indices).view(-1, group_size)
         self._seed = settings.seed
-        self._world_size = world_size
+        self.world_size = world_size
         self._epoch: tuple[int, Sequence[Tensor]] | None = None
         # Every process needs a protein in every step.
         self.steps_per_epoch = min(steps_per_epoch, len(self._groups) // world_size)
@@ -94,8 +96,16 @@ class Schedule(ABC):
             rank: the process.
             pieces: passes are cut to the ``pieces``-th part of their size, for want of memory.
         """
-        chosen = self._chosen(step)
-        return [self._micro_batch(chosen, part) for part in self._passes(chosen, rank, pieces)]
+        chosen, group_size = self._chosen(step), self._groups.shape[1]
+        passes = self._passes(chosen, rank, pieces)
+        found = []
+        for number, part in enumerate(passes, 1):
+            positions = (part.unsqueeze(1) * group_size + torch.arange(group_size)).flatten()
+            indices = self._groups[chosen[part]].flatten()
+            found.append(
+                MicroBatch(tuple(indices.tolist()), tuple(positions.tolist()), last=number == len(passes))
+            )
+        return found
 
     @abstractmethod
     def _cut(self, order: Tensor) -> Sequence[Tensor]:
@@ -111,11 +121,6 @@ class Schedule(ABC):
             generator = torch.Generator().manual_seed(_mixed(self._seed, epoch))
             self._epoch = epoch, self._cut(torch.randperm(len(self._groups), generator=generator))
         return self._epoch[1][step % self.steps_per_epoch]
-
-    def _micro_batch(self, chosen: Tensor, part: Tensor) -> MicroBatch:
-        group_size = self._groups.shape[1]
-        positions = (part.unsqueeze(1) * group_size + torch.arange(group_size)).flatten()
-        return MicroBatch(tuple(self._groups[chosen[part]].flatten().tolist()), tuple(positions.tolist()))
 
 
 class ProteinSchedule(Schedule):
@@ -142,7 +147,7 @@ class ProteinSchedule(Schedule):
         return order.tensor_split(self.steps_per_epoch)
 
     def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
-        shares = torch.arange(len(chosen)).tensor_split(self._world_size)
+        shares = torch.arange(len(chosen)).tensor_split(self.world_size)
         per_pass = max(1, self._per_pass // pieces)
         num_passes = min(-(-len(shares[0]) // per_pass), len(shares[-1]))
         return shares[rank].tensor_split(num_passes)
@@ -197,22 +202,22 @@ class ResidueSchedule(Schedule):
         borders = torch.arange(1, self.steps_per_epoch) * (sizes.sum() / self.steps_per_epoch)
         parts = order.tensor_split(torch.searchsorted(middles, borders))
         # A few very long proteins may leave a step with too few for all processes.
-        if min(map(len, parts)) < self._world_size:
+        if min(map(len, parts)) < self.world_size:
             return order.tensor_split(self.steps_per_epoch)
         return parts
 
     def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
         sizes, budget = self._sizes[chosen], self._budget // pieces
-        most = len(chosen) // self._world_size
-        num_passes = min(most, math.ceil(int(sizes.sum()) / (budget * self._world_size)))
+        most = len(chosen) // self.world_size
+        num_passes = min(most, math.ceil(int(sizes.sum()) / (budget * self.world_size)))
         while True:
-            bins = _dealt(sizes, num_passes * self._world_size)
+            bins = _dealt(sizes, num_passes * self.world_size)
             if num_passes == most or max(size for size, _ in bins) <= budget:
                 break
             num_passes += 1
         # Those of one pass are neighbours in size, so that no process waits long for another.
         bins.sort(key=lambda item: (-item[0], item[1]))
-        return [torch.tensor(members) for _, members in bins[rank :: self._world_size]]
+        return [torch.tensor(members) for _, members in bins[rank :: self.world_size]]
 
 
 _FILL = 0.98

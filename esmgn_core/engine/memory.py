@@ -13,7 +13,7 @@ import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -55,6 +55,10 @@ class MemoryEstimate:
     def total(self) -> int:
         """All of it."""
         return self.weights + self.learning + self.activations
+
+    def with_pass(self, cost: ActivationCost, residues: int) -> MemoryEstimate:
+        """The same with the activations of a pass of ``residues`` residues."""
+        return replace(self, activations=cost.bytes(residues), residues=residues)
 
     def __str__(self) -> str:
         parts = {"weights": self.weights, "gradients and optimiser": self.learning}
@@ -107,23 +111,19 @@ def activation_cost(step: TrainStep, batches: Sequence[ProteinBatch]) -> Activat
         step: encoder and task.
         batches: one batch, or two of different size, on the device of the step.
     """
-    most = max_residues(step)
-    sizes, residues = [], []
-    for batch in batches:
-        sizes.append(_kept(step, batch))
-        lengths = batch.lengths if most is None else batch.lengths.clamp(max=most)
-        residues.append(max(int(lengths.sum()), 1))
-    total = [sum(found) for found in sizes]
-    slope = total[-1] / residues[-1]
-    if len(batches) > 1 and residues[1] > residues[0]:
-        slope = max((total[1] - total[0]) / (residues[1] - residues[0]), 0.0)
-    fixed = max(total[-1] - slope * residues[-1], 0.0)
-    # A weight's copy in half precision may be the largest tensor of a small pass: it does not grow.
-    grown = [a - b for a, b in zip(sorted(sizes[-1])[::-1], sorted(sizes[0])[::-1], strict=False)]
-    largest = max(sizes[-1], default=0) / residues[-1]
-    if len(batches) > 1 and residues[1] > residues[0]:
-        largest = max(max(grown, default=0) / (residues[1] - residues[0]), 0.0)
-    return ActivationCost(fixed, slope, min(largest, slope))
+    most = max_residues(step) or 2**62
+    # Sorted, so that tensors of both passes are compared with each other.
+    kept = [sorted(_kept(step, batch), reverse=True) for batch in batches]
+    residues = [int(batch.lengths.clamp(max=most).sum()) or 1 for batch in batches]
+    total, grown, more = sum(kept[-1]), kept[-1], residues[-1]
+    slope = total / more
+    if residues[-1] > residues[0]:
+        more -= residues[0]
+        slope = max(total - sum(kept[0]), 0) / more
+        # A weight's copy in half precision may be the largest tensor of a small pass: it does not grow.
+        grown = [size - before for size, before in zip(kept[-1], kept[0], strict=False)]
+    fixed = max(total - slope * residues[-1], 0.0)
+    return ActivationCost(fixed, slope, min(max([0, *grown]) / more, slope))
 
 
 def _kept(step: TrainStep, batch: ProteinBatch) -> list[int]:
@@ -142,25 +142,21 @@ def small_batches(dataset: ProteinDataset, schedule: Schedule) -> list[ProteinBa
     """One or two batches from the first proteins of a run, the second with more than the first."""
     part, size = schedule.micro_batches(0, 0)[0], dataset.group_size
     numbers = sorted({min(groups, len(part.indices) // size) for groups in _GROUPS_TRIED})
-    small = [(MicroBatch(part.indices[: n * size], part.positions[: n * size]), True) for n in numbers]
-    return [loaded.batch for loaded in Reader(dataset, 0, lambda _: None, lambda _: None).read(small)]
+    small = [MicroBatch(part.indices[: n * size], part.positions[: n * size]) for n in numbers]
+    return [batch for _, batch in Reader(dataset, 0, lambda *_: None, lambda _: None).read(small)]
 
 
-def largest_pass(schedule: Schedule, dataset: ProteinDataset, *, most: int | None, world_size: int) -> int:
+def largest_pass(step: TrainStep, dataset: ProteinDataset, schedule: Schedule) -> int:
     """Residues of the largest pass of one process, as the encoder sees them, among the first 200 steps.
 
-    Args:
-        schedule: of the run.
-        dataset: all proteins; where it does not know their lengths, those of one pass are read.
-        most: residues of one protein that the task shows to the encoder at most.
-        world_size: processes of the run.
+    Where the dataset does not know the lengths of its proteins, those of one pass are read.
     """
-    steps = range(min(schedule.steps_per_epoch, _STEPS_LOOKED_AT))
+    most = max_residues(step)
     parts = [
         part.indices
-        for step in steps
-        for rank in range(world_size)
-        for part in schedule.micro_batches(step, rank)
+        for number in range(min(schedule.steps_per_epoch, _STEPS_LOOKED_AT))
+        for rank in range(schedule.world_size)
+        for part in schedule.micro_batches(number, rank)
     ]
     if getattr(dataset, "lengths", None) is None:
         indices = max(parts, key=len)
@@ -171,7 +167,7 @@ def largest_pass(schedule: Schedule, dataset: ProteinDataset, *, most: int | Non
 
 
 def first_estimate(
-    step: TrainStep, dataset: ProteinDataset, schedule: Schedule, *, averaged: bool, world_size: int = 1
+    step: TrainStep, dataset: ProteinDataset, schedule: Schedule, *, averaged: bool
 ) -> MemoryEstimate:
     """The memory of the largest pass of a run, measured on its first proteins.
 
@@ -180,24 +176,11 @@ def first_estimate(
         dataset: all proteins.
         schedule: which of them each step takes.
         averaged: a running average of the weights is kept.
-        world_size: processes of the run.
     """
     device = next(step.parameters()).device
-    batches = [batch.to(device) for batch in small_batches(dataset, schedule)]
-    residues = largest_pass(schedule, dataset, most=max_residues(step), world_size=world_size)
-    return estimate_memory(step, *batches, num_residues=residues, averaged=averaged)
-
-
-def estimate_memory(
-    step: TrainStep, *batches: ProteinBatch, num_residues: int, averaged: bool
-) -> MemoryEstimate:
-    """The memory of a pass of ``num_residues`` residues, measured on one or two small batches.
-
-    Changes nothing, as :func:`activation_cost`.
-    """
+    cost = activation_cost(step, [batch.to(device) for batch in small_batches(dataset, schedule)])
     parameters = parameter_memory(step, averaged=averaged)
-    activations = activation_cost(step, batches).bytes(num_residues)
-    return MemoryEstimate(parameters.weights, parameters.learning, activations, num_residues)
+    return parameters.with_pass(cost, largest_pass(step, dataset, schedule))
 
 
 def free_memory_of(device: torch.device) -> int:

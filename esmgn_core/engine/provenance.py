@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import torch
 
 from esmgn_core.batch import Protein
+from esmgn_core.compose import Blueprint
+from esmgn_core.engine.distributed import World
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import shown
-from esmgn_core.parse import parse_toml
+from esmgn_core.machine.files import write_atomically
+from esmgn_core.parse import read_record
+from esmgn_core.printable import counted
 from esmgn_core.protocols import LabelledDataset, ProteinDataset
+from esmgn_core.registry import Registry
+from esmgn_core.settings import ComponentTable, RunConfig
+from esmgn_core.spec import Kind
+from esmgn_core.version import __version__
 
 _SAMPLED = 64
 """Proteins that are read for the fingerprint, spread over the dataset."""
 _SHOWN = 6
+_RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
 _DIGITS = 16
 _COUNTS = {"num_proteins": "proteins", "num_train": "training proteins", "num_valid": "validation proteins"}
 _CONTENTS = {
@@ -28,6 +46,102 @@ _CONTENTS = {
 }
 
 Tables = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run depends on besides its code, at one start of it.
+
+    Attributes:
+        blueprint: its components.
+        dataset: all proteins.
+        config: the complete configuration, with the checksum of the weights that were loaded.
+        environment: program, data, versions and device, as plain values; see ``environment.json``.
+    """
+
+    blueprint: Blueprint
+    dataset: ProteinDataset
+    config: RunConfig
+    environment: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        blueprint: Blueprint,
+        registry: Registry,
+        dataset: ProteinDataset,
+        world: World,
+        weights_sha256: str | None,
+    ) -> Self:
+        """The record of this start."""
+        config, device = _with_checksum(blueprint.resolved(), weights_sha256), world.device
+        environment = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": sys.argv,
+            "esmgn": __version__,
+            "git": _git_state(Path(__file__).parent),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
+            "plugins": [
+                {"name": p.name, "distribution": p.distribution, "version": p.version, "problem": p.problem}
+                for p in registry.plugins
+            ],
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+            "num_processes": world.size,
+            "sequence_weights_sha256": weights_sha256,
+            "data": data_fingerprint(dataset),
+            "settings": config.model_dump(mode="json", exclude_none=True),
+            "num_threads": torch.get_num_threads(),
+        }
+        return cls(blueprint, dataset, config, environment)
+
+    def write(self, run: RunFolder, started_from: dict[str, str] | None) -> None:
+        """Write configuration, environment, labels and refused files, and log the size of the data.
+
+        Args:
+            run: the folder.
+            started_from: folder and checksum of the encoder that the run started from.
+        """
+        environment = {**self.environment, "started_from": started_from}
+        write_atomically(run.environment, json.dumps(environment, indent=2) + "\n")
+        run.write_config(self.config, started_from)
+        refused = getattr(self.dataset, "refused", ())
+        run.write_refused(refused)
+        if isinstance(self.dataset, LabelledDataset) and self.blueprint.is_downstream:
+            run.write_labels(self.blueprint.parts[Kind.DOWNSTREAM][0].name, self.dataset.label_names)
+        data = self.environment["data"]
+        training = counted(data["num_train"], "training protein")
+        validation = counted(data["num_valid"], "validation protein")
+        run.log(f"{training}, {validation}, {counted(len(refused), 'file')} refused")
+        if passed_over := getattr(self.dataset, "passed_over", ""):
+            run.log(passed_over)
+
+
+def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:
+    """The configuration with the checksum of the weights that were really loaded."""
+    checkpoint = config.seq.settings.get("checkpoint")
+    if not checkpoint or not sha256:
+        return config
+    table = {**config.seq.model_dump(), "checkpoint": {**checkpoint, "sha256": sha256}}
+    return config.model_copy(update={"seq": ComponentTable(**table)})
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state(folder: Path) -> str | None:
+    """Commit of the checkout esmgn runs from, with ``-dirty`` if it was edited; else ``None``."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def data_fingerprint(dataset: ProteinDataset) -> dict[str, Any]:
@@ -76,19 +190,30 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 def changes_since(run: RunFolder, now: Mapping[str, Any]) -> list[str]:
-    """What differs from the last start of a run, and what it means; one sentence or two for each kind.
+    """Differences from the last start of a run, and what they mean; one sentence or two for each kind.
 
     Args:
         run: the folder, whose ``environment.json`` is the one of the last start.
-        now: what ``environment.json`` will hold: ``data``, ``packages``, ``plugins``, ``device``,
-            ``num_processes``.
+        now: the :attr:`RunRecord.environment` of this start.
     """
-    return [*_unrecorded(run), *_edited(run), *_other_data(run, now["data"]), *_other_programs(run, now)]
+    before = read_record(run.environment)
+    return [
+        *_damaged_metrics(run),
+        *_unrecorded(run, before),
+        *_edited(run, before.get("settings")),
+        *_other_data(before.get("data"), now["data"]),
+        *_other_programs(before, now),
+    ]
 
 
-def _unrecorded(run: RunFolder) -> Iterator[str]:
+def _damaged_metrics(run: RunFolder) -> Iterator[str]:
+    if number := run.damaged_metrics():
+        yield f"damaged lines of {run.metrics}, left out: {number}"
+
+
+def _unrecorded(run: RunFolder, before: Mapping[str, Any]) -> Iterator[str]:
     """What cannot be compared: esmgn 0.1.0 recorded no data and settings, and records can be lost."""
-    missing = [name for name in ("data", "settings") if not isinstance(run.recorded(name), dict)]
+    missing = [name for name in ("data", "settings") if not isinstance(before.get(name), dict)]
     if missing:
         yield (
             f"not checked: whether the {' and the '.join(missing)} changed since the run started; "
@@ -96,23 +221,18 @@ def _unrecorded(run: RunFolder) -> Iterator[str]:
         )
 
 
-def _edited(run: RunFolder) -> Iterator[str]:
-    recorded = run.recorded("settings")
+def _edited(run: RunFolder, recorded: object) -> Iterator[str]:
     if not isinstance(recorded, dict):
         return
-    try:
-        there = parse_toml(run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    if differences := _compared(recorded, there):
+    tables, problem = run.recorded_tables()
+    if not problem and (differences := compared(recorded, tables)):
         yield (
             f"{run.config} was edited since the run started: {_listed(differences)}; "
             "the run goes on with the edited settings and is no longer one run of one configuration"
         )
 
 
-def _other_data(run: RunFolder, now: Mapping[str, Any]) -> Iterator[str]:
-    before = run.recorded("data")
+def _other_data(before: object, now: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(before, dict):
         return
     differences = [
@@ -131,16 +251,12 @@ def _other_data(run: RunFolder, now: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _other_programs(run: RunFolder, now: Mapping[str, Any]) -> Iterator[str]:
-    before = {**_versions(run.recorded("packages")), **_versions(run.recorded("plugins"))}
-    current = {**_versions(now["packages"]), **_versions(now["plugins"])}
-    for name in ("device", "num_processes"):
-        before[name.replace("num_", "")] = run.recorded(name)
-        current[name.replace("num_", "")] = now[name]
+def _other_programs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    then, current = _programs(before), _programs(now)
     differences = [
-        (name, before[name], current[name])
-        for name in current
-        if before.get(name) is not None and before[name] != current[name]
+        (name, then[name], value)
+        for name, value in current.items()
+        if then.get(name) is not None and then[name] != value
     ]
     if differences:
         yield (
@@ -149,14 +265,14 @@ def _other_programs(run: RunFolder, now: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _versions(record: Any) -> dict[str, Any]:
-    """Versions by name of the packages or plugins in a record, whatever is in it."""
-    if isinstance(record, dict):
-        return dict(record)
-    if not isinstance(record, list):
-        return {}
-    plugins = [item for item in record if isinstance(item, dict) and {"name", "version"} <= item.keys()]
-    return {f"plugin {item['name']}": item["version"] for item in plugins}
+def _programs(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions by name, device and number of processes in a record, whatever is in it."""
+    packages, plugins = record.get("packages"), record.get("plugins")
+    found = dict(packages) if isinstance(packages, dict) else {}
+    for item in plugins if isinstance(plugins, list) else []:
+        if isinstance(item, dict) and {"name", "version"} <= item.keys():
+            found[f"plugin {item['name']}"] = item["version"]
+    return found | {"device": record.get("device"), "processes": record.get("num_processes")}
 
 
 def encoder_changes(trained: Tables, now: Tables) -> str:
@@ -167,7 +283,7 @@ def encoder_changes(trained: Tables, now: Tables) -> str:
         now: tables of the run that starts from it.
     """
     given = {name: now[name] for name in trained if name in now}
-    differences = [item for item in _compared(trained, given) if item[0].split(".")[1] not in _OF_WEIGHTS]
+    differences = [item for item in compared(trained, given) if item[0].split(".")[1] not in _OF_WEIGHTS]
     return _listed(differences) if differences else ""
 
 
@@ -175,7 +291,8 @@ _OF_WEIGHTS = {"name", "weights", "checkpoint", "trainable", "dropout", "gradien
 """Settings that say where weights come from or how they are trained, not what an encoder computes."""
 
 
-def _compared(one: Tables, other: Tables) -> list[tuple[str, Any, Any]]:
+def compared(one: Tables, other: Tables) -> list[tuple[str, Any, Any]]:
+    """Settings that differ, each with both values; ``None`` where one has no such setting."""
     first, second = dict(flat(one)), dict(flat(other))
     names = [*first, *(name for name in second if name not in first)]
     return [

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.loader import MicroBatch
@@ -19,27 +18,8 @@ _AHEAD = 2
 """Batches that each thread may be ahead."""
 _UNREADABLE = (EsmgnError, OSError, ValueError)
 
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A protein that the dataset could not give: its index, and why."""
-
-    index: int
-    reason: str
-
-
-class Loaded(NamedTuple):
-    """A pass of a step, without proteins that could not be read.
-
-    Attributes:
-        part: the proteins in ``batch``.
-        batch: them, packed.
-        last: whether this is the last pass of its step.
-    """
-
-    part: MicroBatch
-    batch: ProteinBatch
-    last: bool
+_Read = tuple[MicroBatch, ProteinBatch, dict[int, str]]
+"""The proteins of a pass that could be read, them packed, and why others could not, by index."""
 
 
 @dataclass(slots=True)
@@ -52,32 +32,32 @@ class Reader:
     Attributes:
         dataset: what is read; its ``__getitem__`` may be called by several threads at a time.
         num_threads: 0 to read when the next batch is asked for.
-        on_unreadable: told of each protein that could not be read, once.
-        on_failure: told when a thread failed; its batch is then read by the caller.
+        on_unreadable: called once for each protein that could not be read, with its index and the reason.
+        on_failure: called when a thread failed; its batch is then read by the caller.
     """
 
     dataset: ProteinDataset
     num_threads: int
-    on_unreadable: Callable[[Unreadable], None]
+    on_unreadable: Callable[[int, str], None]
     on_failure: Callable[[str], None]
     _known: set[int] = field(default_factory=set)
 
-    def read(self, parts: Iterable[tuple[MicroBatch, bool]]) -> Iterator[Loaded]:
-        """Batches of ``parts``, each with whether it is the last of its step.
+    def read(self, parts: Iterable[MicroBatch]) -> Iterator[tuple[MicroBatch, ProteinBatch]]:
+        """The passes ``parts``, without proteins that could not be read.
 
         Raises:
             RunError: not one training protein can be read any more.
+            ShortageError: there is not enough memory to read them.
         """
         if not self.num_threads:
-            for part, last in parts:
-                yield self._told(*self._load(part), last=last)
+            for part in parts:
+                yield self._reported(self._load(part))
             return
-        waiting: deque[tuple[MicroBatch, bool, Future[tuple[MicroBatch, ProteinBatch, list[Unreadable]]]]]
-        waiting = deque()
+        waiting: deque[tuple[MicroBatch, Future[_Read]]] = deque()
         pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="esmgn-reader")
         try:
-            for part, last in parts:
-                waiting.append((part, last, pool.submit(self._load, part)))
+            for part in parts:
+                waiting.append((part, pool.submit(self._load, part)))
                 if len(waiting) > _AHEAD * self.num_threads:
                     yield self._result(*waiting.popleft())
             while waiting:
@@ -85,33 +65,23 @@ class Reader:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _result(
-        self,
-        part: MicroBatch,
-        last: bool,
-        future: Future[tuple[MicroBatch, ProteinBatch, list[Unreadable]]],
-    ) -> Loaded:
+    def _result(self, part: MicroBatch, future: Future[_Read]) -> tuple[MicroBatch, ProteinBatch]:
         failure = future.exception()
         if failure is None or isinstance(failure, RunError | ShortageError):
-            return self._told(*future.result(), last=last)
+            return self._reported(future.result())
         self.on_failure(f"reading ahead failed: {type(failure).__name__}: {failure}; read again")
-        return self._told(*self._load(part), last=last)
+        return self._reported(self._load(part))
 
-    def _told(
-        self, part: MicroBatch, batch: ProteinBatch, unreadable: list[Unreadable], *, last: bool
-    ) -> Loaded:
-        for item in unreadable:
-            if item.index not in self._known:
-                self._known.add(item.index)
-                self.on_unreadable(item)
-        return Loaded(part, batch, last)
+    def _reported(self, read: _Read) -> tuple[MicroBatch, ProteinBatch]:
+        # By the thread that trains: observers need not be safe for threads.
+        part, batch, unreadable = read
+        for index, reason in unreadable.items():
+            if index not in self._known:
+                self._known.add(index)
+                self.on_unreadable(index, reason)
+        return part, batch
 
-    def _load(self, part: MicroBatch) -> tuple[MicroBatch, ProteinBatch, list[Unreadable]]:
-        """As :meth:`_read`; a shortage of memory names the proteins.
-
-        Raises:
-            ShortageError: there is not enough memory to read them.
-        """
+    def _load(self, part: MicroBatch) -> _Read:
         try:
             return self._read(part)
         except (MemoryError, RuntimeError) as error:
@@ -120,53 +90,48 @@ class Reader:
             names = [f"protein {index}" for index in part.indices]
             raise ShortageError(names, 0, str(error)) from None
 
-    def _read(self, part: MicroBatch) -> tuple[MicroBatch, ProteinBatch, list[Unreadable]]:
-        """The proteins of ``part`` that can be read; a stand-in if none can.
-
-        A group of neighbours is left out as a whole.
-        """
+    def _read(self, part: MicroBatch) -> _Read:
+        """The groups of ``part`` that can be read as a whole; the next readable one if none can."""
         if (read_at_once := getattr(self.dataset, "batch", None)) is not None:
             with suppress(*_UNREADABLE):  # then one by one: the others can be read
-                return part, read_at_once(part.indices), []
+                return part, read_at_once(part.indices), {}
         size = self.dataset.group_size
         kept: list[int] = []
         proteins: list[Protein] = []
-        unreadable: list[Unreadable] = []
+        unreadable: dict[int, str] = {}
         for first in range(0, len(part.indices), size):
-            group = self._group(part.indices[first : first + size], unreadable)
-            if group:
+            if group := self._group(part.indices[first : first + size], unreadable):
                 kept += range(first, first + size)
                 proteins += group
-        if not proteins:  # Every process needs a protein in every pass.
-            indices, proteins = self._stand_in(part.indices[0], unreadable)
-            return (
-                MicroBatch(indices, part.positions[:size]),
-                ProteinBatch.from_proteins(proteins),
-                unreadable,
-            )
-        if len(kept) < len(part.indices):
-            part = MicroBatch(tuple(part.indices[i] for i in kept), tuple(part.positions[i] for i in kept))
+        if proteins:
+            indices = tuple(part.indices[place] for place in kept)
+        else:  # every process needs a protein in every pass
+            kept = [*range(size)]
+            indices, proteins = self._next_readable(part.indices[0], unreadable)
+        part = replace(part, indices=indices, positions=tuple(part.positions[place] for place in kept))
         return part, ProteinBatch.from_proteins(proteins), unreadable
 
-    def _group(self, indices: tuple[int, ...], unreadable: list[Unreadable]) -> list[Protein]:
+    def _group(self, indices: tuple[int, ...], unreadable: dict[int, str]) -> list[Protein]:
+        """The proteins of a group; none, and the reason in ``unreadable``, if one cannot be read."""
         group = []
         for index in indices:
             try:
                 group.append(self.dataset[index])
             except _UNREADABLE as error:
-                unreadable.append(Unreadable(index, " ".join(str(error).split()) or type(error).__name__))
+                unreadable[index] = " ".join(str(error).split()) or type(error).__name__
                 return []
         return group
 
-    def _stand_in(self, index: int, unreadable: list[Unreadable]) -> tuple[tuple[int, ...], list[Protein]]:
+    def _next_readable(self, index: int, unreadable: dict[int, str]) -> tuple[tuple[int, ...], list[Protein]]:
         """The next group of training proteins that can be read."""
         indices, size = list(self.dataset.split("train")), self.dataset.group_size
         start = indices.index(index) if index in indices else 0
         for step in range(size, len(indices), size):
             first = (start + step) % len(indices)
             candidates = tuple(indices[first : first + size])
-            if group := self._group(candidates, []):
+            if group := self._group(candidates, {}):
                 return candidates, group
         raise RunError(
-            "not one training protein can be read any more", f"the last reason: {unreadable[-1].reason}"
+            "not one training protein can be read any more",
+            f"the last reason: {list(unreadable.values())[-1]}",
         )

@@ -6,31 +6,25 @@ import hashlib
 import json
 import math
 import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-import torch
 
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import locked, write_atomically
-from esmgn_core.parse import parse_json
+from esmgn_core.parse import parse_json, parse_toml, read_record
 from esmgn_core.printable import printable
 from esmgn_core.settings import RunConfig
-from esmgn_core.version import __version__
+from esmgn_core.text import read_text
 
 _LOCK = ".lock"
 _HUGE = 1e100
 """A finite number in ``metrics.jsonl`` that no run logs."""
 _REFUSED_HEADER = "path\treason\n"
-_RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
 
 
 class RunFolder:
@@ -127,19 +121,28 @@ class RunFolder:
         init = f" --init {started_from['path']}" if started_from else ""
         write_atomically(self.config, f"# Repeat this run: esmgn run {self.config}{init}\n{text}")
 
-    def write_environment(self, depends_on: Mapping[str, Any]) -> None:
-        """Write what the run depends on besides its configuration: see :func:`environment`."""
-        record = {
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": sys.argv,
-            "esmgn": __version__,
-            "git": _git_state(Path(__file__).parent),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            **depends_on,
-            "num_threads": torch.get_num_threads(),
-        }
-        write_atomically(self.environment, json.dumps(record, indent=2) + "\n")
+    def recorded_tables(self) -> tuple[dict[str, Any], str]:
+        """The configuration, and what is wrong with ``config.toml`` if it is from ``environment.json``.
+
+        Raises:
+            RunError: there is no run in the folder, or both files are damaged.
+        """
+        settings = self.recorded("settings")
+        try:
+            tables = parse_toml(read_text(self.config))
+        except OSError as error:
+            raise RunError(
+                f"no run in {self.path}: {self.config.name} cannot be read", "see: esmgn runs"
+            ) from error
+        except ValueError as error:
+            problem = str(error)
+        else:
+            if not isinstance(settings, dict) or settings.keys() <= tables.keys():
+                return tables, ""
+            problem = "it is cut"
+        if not isinstance(settings, dict):
+            raise RunError(f"{self.config} is damaged: {problem}")
+        return settings, f"{self.config} is damaged: {problem}; the settings in {self.environment} are used"
 
     def started_from(self) -> dict[str, str] | None:
         """Folder and checksum of the encoder the run started from, as recorded when it did."""
@@ -148,10 +151,7 @@ class RunFolder:
 
     def recorded(self, key: str) -> Any:
         """A value of ``environment.json``; ``None`` if it was not recorded or the file is damaged."""
-        try:
-            return parse_json(self.environment.read_text()).get(key)
-        except (OSError, ValueError, AttributeError, RecursionError):
-            return None
+        return read_record(self.environment).get(key)
 
     def name_for_trackers(self) -> str:
         """A name of the run that stays the same when it is resumed, and that no other run has."""
@@ -227,18 +227,6 @@ class RunFolder:
         write_atomically(self.metrics, "".join(kept))
 
 
-def environment(
-    plugins: Sequence[Mapping[str, str]], *, device: torch.device, num_processes: int
-) -> dict[str, Any]:
-    """Versions and device that a run depends on, as plain values."""
-    return {
-        "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
-        "plugins": list(plugins),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "num_processes": num_processes,
-    }
-
-
 def _values(line: bytes) -> dict[str, float] | None:
     """A line of ``metrics.jsonl``; ``None`` if a crash cut it off, or something else damaged it."""
     try:
@@ -266,20 +254,3 @@ def _next_free(parent: Path, name: str) -> Path:
             number += 1
         else:
             return path
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_state(folder: Path) -> str | None:
-    """Commit of the checkout esmgn runs from, with ``-dirty`` if it was edited; else ``None``."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

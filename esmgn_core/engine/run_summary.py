@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esmgn_core.engine.provenance import flat
+from esmgn_core.engine.provenance import compared, flat
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import RunError
-from esmgn_core.parse import parse_json, parse_toml
+from esmgn_core.parse import read_record
 
 MACHINE_VALUES = (
     "residues_per_second",
@@ -56,15 +56,14 @@ class RunSummary:
             RunError: there is no run in it, or its configuration is damaged.
         """
         run = RunFolder(path)
-        environment, results = _record(run.environment), _record(run.results)
+        environment, results = read_record(run.environment), read_record(run.results)
         problems = [
             f"{file} is damaged"
             for file, record in ((run.environment, environment), (run.results, results))
             if file.exists() and not record
         ]
-        config, problem = _config(run, environment)
-        if problem:
-            problems.append(problem)
+        config, problem = run.recorded_tables()
+        problems += [problem] * bool(problem)
         if number := run.damaged_metrics():
             problems.append(f"damaged lines of {run.metrics}, left out: {number}")
         return cls(run, config, environment, run.read_metrics(), _last_state(run), results, problems)
@@ -115,27 +114,6 @@ class RunSummary:
         return dict(flat(self.config))
 
 
-def _config(run: RunFolder, environment: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """The configuration, and what is wrong with its file where it is from ``environment.json``."""
-    settings = environment.get("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    try:
-        config = parse_toml(run.config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(
-            f"no run in {run.path}: {run.config.name} cannot be read", "see: esmgn runs"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        if not settings:
-            raise RunError(f"{run.config} is damaged: {error}") from error
-        problem = str(error)
-    else:
-        if settings.keys() <= config.keys():
-            return config, ""
-        problem = "it is cut"
-    return settings, f"{run.config} is damaged: {problem}; {run.environment.name} has the settings too"
-
-
 def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
     """Runs in a folder and the folders in it, the newest first, and what is damaged in them."""
     found, problems = [], []
@@ -151,18 +129,7 @@ def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
 
 def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, Any]]:
     """Settings that differ, each with both values; ``None`` where one has no such setting."""
-    one, other = first.settings(), second.settings()
-    names = [*one, *(name for name in other if name not in one)]
-    return [(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """A JSON file; empty if it is missing or damaged."""
-    try:
-        record = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    return compared(first.config, second.config)
 
 
 def _last_state(run: RunFolder) -> str:

@@ -1,17 +1,16 @@
-"""One run from its configuration to its last step."""
+"""One run from its configuration to its last step: resolve, build, train, report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 
 from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import REFERENCE, Tables, check_tables, configure, read_run_file
+from esmgn_core.configure import REFERENCE, Tables, check_tables, configure
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
 from esmgn_core.engine.distributed import (
@@ -28,21 +27,18 @@ from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.memory import first_estimate, free_memory_of
 from esmgn_core.engine.observers import Observers
-from esmgn_core.engine.planned import check_planned
-from esmgn_core.engine.provenance import changes_since, data_fingerprint
-from esmgn_core.engine.run_folder import RunFolder, environment
+from esmgn_core.engine.provenance import RunRecord, changes_since
+from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.sharding import is_sharded, shard
-from esmgn_core.engine.shortage import MicrobatchSplit, ShortageError
+from esmgn_core.engine.shortage import ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress
-from esmgn_core.engine.trackers import Trackers, resolve_trackers
+from esmgn_core.engine.trackers import TrackerPlan, Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
 from esmgn_core.model import TrainStep
-from esmgn_core.printable import counted
-from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset
+from esmgn_core.protocols import LabelledDataset, ProteinDataset
 from esmgn_core.registry import Registry
-from esmgn_core.settings import CacheTable, ComponentTable, RunConfig
-from esmgn_core.spec import Kind
+from esmgn_core.settings import CacheTable, RunConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +62,55 @@ class Outcome:
     report: Report
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A resolved run: what is built, and where it is recorded.
+
+    Attributes:
+        blueprint: its components.
+        registry: all components.
+        trackers: those of the run, by name.
+        out: the new run folder; ``None`` for one under ``runs/``.
+        resumed: the folder of a run that goes on.
+        init: where the encoder of a new run comes from.
+        remarks: notes on the configuration.
+    """
+
+    blueprint: Blueprint
+    registry: Registry
+    trackers: dict[str, TrackerPlan]
+    out: Path | None = None
+    resumed: RunFolder | None = None
+    init: EncoderFolder | None = None
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, registry: Registry, config: RunConfig, **more: Any) -> Self:
+        """Resolve a configuration: the classes it names, with validated settings."""
+        blueprint, trackers = resolve(registry, config), resolve_trackers(registry, config)
+        tables = {**config.tracker, **{name: plan.table() for name, plan in trackers.items()}}
+        blueprint = replace(blueprint, config=config.model_copy(update={"tracker": tables}))
+        return cls(blueprint, registry, trackers, **more)
+
+
+class _Built(NamedTuple):
+    """What trains, before any record of it is written.
+
+    Attributes:
+        dataset: all proteins.
+        schedule: which of them each step takes.
+        learner: encoder and task, and what changes them.
+        weights_sha256: checksum of the file that the sequence encoder was read from.
+        cached: what the cache of features keeps, for the log; empty without one.
+    """
+
+    dataset: ProteinDataset
+    schedule: Schedule
+    learner: Learner
+    weights_sha256: str | None
+    cached: str
+
+
 def start_run(
     registry: Registry, config: RunConfig, *, out: Path | None = None, init: Path | None = None
 ) -> Outcome:
@@ -78,12 +123,12 @@ def start_run(
         init: folder of a run or of imported weights whose encoder the run starts from.
 
     Raises:
-        EsmgnError: anything that is the user's to mend; see its subclasses.
+        EsmgnError: anything that the user can fix; see its subclasses.
     """
     if out is not None and out.exists():
         RunFolder.check_empty(out)
     source = EncoderFolder(init) if init else None
-    return _run(resolve(registry, config), registry, out=out, resume=None, init=source)
+    return _run(_Plan.of(registry, config, out=out, init=source))
 
 
 def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
@@ -95,7 +140,7 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
         changes: settings that differ from now on, such as ``train.epochs``.
 
     Raises:
-        EsmgnError: anything that is the user's to mend; see its subclasses.
+        EsmgnError: anything that the user can fix; see its subclasses.
     """
     run = RunFolder.existing(folder)
     if REFERENCE in changes:
@@ -109,115 +154,89 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
                 f"a resumed run keeps its components ({table}.name)",
                 f"start another: esmgn run {run.config} --{table} {settings.get('name', 'NAME')}",
             )
-    tables, remarks = _recorded_tables(run)
+    recorded, problem = run.recorded_tables()
+    tables = check_tables(recorded, origin=str(run.environment if problem else run.config))
     config = configure(registry, [tables, changes], [str(run.config), "--set"])
-    return _run(resolve(registry, config), registry, out=None, resume=run, init=None, remarks=remarks)
+    return _run(_Plan.of(registry, config, resumed=run, remarks=(problem,) * bool(problem)))
 
 
-def _recorded_tables(run: RunFolder) -> tuple[Tables, list[str]]:
-    """The configuration of a run, and a remark if it was not read from ``config.toml``, which is damaged."""
-    settings = run.recorded("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    try:
-        tables = read_run_file(run.config)
-    except SettingsError as error:
-        if not settings:
-            raise
-        problem = error.message
-    else:
-        missing = [name for name in settings if name not in tables]
-        if not missing:
-            return tables, []
-        problem = f"{run.config} is cut, it lacks the table [{missing[0]}]"
-    remark = f"{problem}; the settings in {run.environment} are used"
-    return check_tables(settings, origin=str(run.environment)), [remark]
-
-
-def _run(
-    blueprint: Blueprint,
-    registry: Registry,
-    *,
-    out: Path | None,
-    resume: RunFolder | None,
-    init: EncoderFolder | None,
-    remarks: Sequence[str] = (),
-) -> Outcome:
-    config = blueprint.config
-    trackers = resolve_trackers(registry, config)
-    tables = {**config.tracker, **{name: plan.table() for name, plan in trackers.items()}}
-    blueprint = replace(blueprint, config=config.model_copy(update={"tracker": tables}))
+def _run(plan: _Plan) -> Outcome:
+    train = plan.blueprint.config.train
     with (
-        joined_world(config.train.device) as world,
-        numerics(world.device, precision=config.train.precision),
+        joined_world(train.device) as world,
+        numerics(world.device, precision=train.precision),
         without_exits(),
-        ExitStack() as held,
+        ExitStack() as locks,
     ):
-        _hold(held, resume, world)
-        dataset = blueprint.dataset()
-        check_planned(blueprint, dataset)
-        step, downstream = _train_step(blueprint, dataset, world)
-        if init:
-            init.fill(step.encoder, registry)
-        kept = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else ""
-        weights = getattr(step.encoder.sequence, "weights_sha256", None)
-        _prepare(step, config, world)
-        schedule = build_schedule(
-            dataset, config.train, world_size=world.size, most_residues=max_residues(step)
-        )
-        learner = Learner(
-            step, config.optim, num_steps=schedule.num_steps, steps_per_epoch=schedule.steps_per_epoch
-        )
-        run = resume or _new_folder(blueprint, out, world)
-        _hold(held, None if resume else run, world)
-        progress, remark = (
-            Checkpoints(run, learner, world, config.train.keep_every).load() if resume else (Progress(), "")
-        )
-        remarks = [*remarks, *filter(None, [remark])]
-        records = _Records(run, blueprint, registry, world, dataset, weights, init)
-        remarks += records.changes()
-        _check_fits(run, progress, schedule, remarks)
-        records.begin(progress.step, schedule.num_steps, kept)
-        pieces = MicrobatchSplit(run, progress.pieces)
-        pieces.load_recorded()
-        progress.pieces = pieces.number
-        observers = Observers(registry.manager.hook, run, world.is_main, Trackers(trackers, run))
-        for text in (*remarks, *getattr(dataset, "notes", ())):
-            observers.notice(text)
-        if world.is_main and progress.step < schedule.num_steps:
-            _warn(blueprint, step, dataset, schedule, observers, world, pieces.number)
-        trainer = Trainer(
-            learner, dataset, schedule, config.train, run, world, observers, progress, downstream
-        )
-        unfinished = progress.step < schedule.num_steps or (downstream and not run.results.exists())
-        received = trainer.fit() if world.from_main(bool(unfinished)) else 0
-        if cut := step.encoder.length.report():
-            run.log(cut if world.size == 1 else f"process {world.rank}: {cut}")
-        if world.is_main:
-            run.log(f"stopped by signal {received}" if received else f"finished at step {progress.step}")
-        return Outcome(run, progress, schedule.num_steps, received, world.is_main, trainer.report)
+        # A resumed run is locked before anything is read; a new one has a folder once it could be built.
+        if plan.resumed and world.is_main:
+            locks.enter_context(plan.resumed.locked())
+        built = _build(plan, world)
+        run = plan.resumed or _new_folder(plan, world)
+        if not plan.resumed and world.is_main:
+            locks.enter_context(run.locked())
+        trainer = _trainer(plan, built, run, world)
+        signal = trainer.fit() if world.from_main(trainer.is_unfinished) else 0
+        return _report(trainer, signal)
 
 
-def _train_step(
-    blueprint: Blueprint, dataset: ProteinDataset, world: World
-) -> tuple[TrainStep, DownstreamTask | None]:
+def _build(plan: _Plan, world: World) -> _Built:
+    """Data, model and learner of a run.
+
+    Raises:
+        EsmgnError: the components do not work together, or weights cannot be read.
+    """
+    blueprint, config = plan.blueprint, plan.blueprint.config
+    dataset = blueprint.dataset()
+    _check_with_random_weights(blueprint, dataset)
+    step = _train_step(blueprint, dataset, world)
+    if plan.init:
+        plan.init.fill(step.encoder, plan.registry)
+    # Features are cached by the weights that the encoder starts from, without adapters or shards.
+    cached = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else ""
+    weights = getattr(step.encoder.sequence, "weights_sha256", None)
+    if config.optim.lora_rank:
+        add_adapters(step.encoder, config.optim)
+    if config.train.strategy == "fsdp":
+        _shard(step, world)
+    schedule = build_schedule(dataset, config.train, world_size=world.size, most_residues=max_residues(step))
+    learner = Learner(
+        step, config.optim, num_steps=schedule.num_steps, steps_per_epoch=schedule.steps_per_epoch
+    )
+    return _Built(dataset, schedule, learner, weights, cached)
+
+
+def _check_with_random_weights(blueprint: Blueprint, dataset: ProteinDataset) -> None:
+    """Find, before any download, what would stop a run once its weights are there.
+
+    Raises:
+        EsmgnError: as :meth:`Blueprint.step`.
+    """
+    with torch.device("meta"):
+        try:
+            blueprint.with_random_weights().step(dataset)
+        except (RuntimeError, NotImplementedError):
+            return  # a component that cannot be built without memory; the run itself will build it
+
+
+def _train_step(blueprint: Blueprint, dataset: ProteinDataset, world: World) -> TrainStep:
     train = blueprint.config.train
-    encoder = blueprint.encoder()
-    downstream = _downstream_task(blueprint, encoder.output_dim, dataset) if blueprint.is_downstream else None
-    task = downstream or blueprint.task(encoder.output_dim)
-    precision = autocast_dtype(train.precision, world.device)
-    step = TrainStep(encoder, task, blueprint.graph(), precision=precision).to(world.device)
+    step = blueprint.step(dataset, precision=autocast_dtype(train.precision, world.device))
+    if step.downstream and isinstance(dataset, LabelledDataset):
+        step.downstream.prepare(dataset.labels(dataset.split("train")[:: dataset.group_size]))
+    step.to(world.device)
     if world.size > 1 and train.sync_batch_norm:
         synchronise_batch_norm(step)
     if train.activation_checkpointing:
-        recompute_activations(encoder)
+        recompute_activations(step.encoder)
     if train.compile:
-        for block in repeated_blocks(encoder.get_submodule("sequence")):
+        for block in repeated_blocks(step.encoder.get_submodule("sequence")):
             block.compile(dynamic=True)
-    return step, downstream
+    return step
 
 
 def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDataset) -> str:
-    """Let the step keep what its frozen sequence encoder gives; what will be kept, in words.
+    """Cache the outputs of the frozen sequence encoder; returns a line for the log.
 
     Raises:
         SettingsError: the encoder is trained, or the task leaves no sequence whole.
@@ -239,178 +258,94 @@ def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDatase
     )
 
 
-def _downstream_task(blueprint: Blueprint, encoder_dim: int, dataset: ProteinDataset) -> DownstreamTask:
-    task = blueprint.downstream_task(encoder_dim, dataset)
-    if isinstance(dataset, LabelledDataset):
-        task.prepare(dataset.labels(dataset.split("train")[:: dataset.group_size]))
-    return task
+def _shard(step: TrainStep, world: World) -> None:
+    if step.precision is torch.float16:
+        raise SettingsError("train.strategy=fsdp does not go with fp16", "use train.precision=bf16")
+    if world.size > 1:
+        shard(step, world)
 
 
-def _prepare(step: TrainStep, config: RunConfig, world: World) -> None:
-    """What is done to a model once it has the weights it starts from."""
-    if config.optim.lora_rank:
-        add_adapters(step.encoder, config.optim)
-    if config.train.strategy == "fsdp":
-        if step.precision is torch.float16:
-            raise SettingsError("train.strategy=fsdp does not go with fp16", "use train.precision=bf16")
-        if world.size > 1:
-            shard(step, world)
-
-
-def _warn(
-    blueprint: Blueprint,
-    step: TrainStep,
-    dataset: ProteinDataset,
-    schedule: Schedule,
-    observers: Observers,
-    world: World,
-    pieces: int,
-) -> None:
-    """Tell the user what works, but may not be meant, and what memory a step takes."""
-    config = blueprint.config
-    warnings = component_warnings(blueprint)
-    warnings += batch_norm_warning(step, schedule, config, world.size, pieces)
-    if not is_sharded(step):
-        _tell_memory(step, dataset, schedule, config, observers, world)
-    for warning in warnings:
-        observers.notice(warning.replace("\n  ", "; "))
-
-
-def _tell_memory(
-    step: TrainStep,
-    dataset: ProteinDataset,
-    schedule: Schedule,
-    config: RunConfig,
-    observers: Observers,
-    world: World,
-) -> None:
-    """Log what memory a step will take; where there is less, tell the user."""
-    try:
-        averaged = config.optim.ema_decay > 0
-        estimate = first_estimate(step, dataset, schedule, averaged=averaged, world_size=world.size)
-    except (RuntimeError, MemoryError, ShortageError, SystemExit) as error:  # the step reports it
-        observers.run.log(f"memory cannot be estimated: {error}")
-        return
-    free = free_memory_of(next(step.parameters()).device) + estimate.weights
-    text = f"memory of a step: {estimate}; {free / 1e9:.1f} GB for it"
-    if estimate.total > free:
-        observers.notice(f"{text}. Less: train.residues_per_batch, train.activation_checkpointing")
-    else:
-        observers.run.log(text)
-
-
-def _new_folder(blueprint: Blueprint, out: Path | None, world: World) -> RunFolder:
-    config = blueprint.config
+def _new_folder(plan: _Plan, world: World) -> RunFolder:
+    config = plan.blueprint.config
     name = "-".join([config.seq.name, config.struct.name, config.fuse.name, config.task.name])
-    path = RunFolder.create(out, name=name).path if world.is_main else None
+    path = RunFolder.create(plan.out, name=name).path if world.is_main else None
     chosen = world.from_main(path)
     if chosen is None:
         raise RunError("the main process made no run folder")
     return RunFolder(chosen)
 
 
-def _hold(held: ExitStack, run: RunFolder | None, world: World) -> None:
-    """Let the main process alone write to the folder until ``held`` ends."""
-    if run and world.is_main:
-        held.enter_context(run.locked())
-
-
-def _check_fits(run: RunFolder, progress: Progress, schedule: Schedule, differences: Sequence[str]) -> None:
-    """Refuse a checkpoint from beyond the end of the schedule.
-
-    Raises:
-        RunError: the run has fewer steps than it took already.
-    """
+def _trainer(plan: _Plan, built: _Built, run: RunFolder, world: World) -> Trainer:
+    """The trainer at the step where it begins, with everything recorded and the user warned."""
+    blueprint, (dataset, schedule, learner, weights, cached) = plan.blueprint, built
+    train = blueprint.config.train
+    checkpoints = Checkpoints(run, learner, world, train.keep_every)
+    progress, damaged = checkpoints.load() if plan.resumed else (Progress(), "")
+    record = RunRecord.of(blueprint, plan.registry, dataset, world, weights) if world.is_main else None
+    remarks = [*plan.remarks, *filter(None, [damaged]), *(_changes(plan, record) if record else [])]
     if progress.step > schedule.num_steps:
         raise RunError(
             f"cannot resume {run.path} at step {progress.step}: the run now has {schedule.num_steps} steps",
-            *differences,
+            *remarks,
             "restore its data and settings, or train longer: --set train.epochs=N",
         )
+    if record:
+        record.write(run, plan.init.described() if plan.init else run.started_from())
+        if plan.init:
+            run.log(f"encoder from {plan.init.model}, sha256 {plan.init.sha256()}")
+        if cached:
+            run.log(cached)
+        run.drop_metrics_after(progress.step)
+        begun = "resumed at" if plan.resumed else "started, from"
+        run.log(f"{begun} step {progress.step} of {schedule.num_steps}")
+    observers = Observers(plan.registry.manager.hook, run, world.is_main, Trackers(plan.trackers, run))
+    for text in (*remarks, *getattr(dataset, "notes", ())):
+        observers.notice(text)
+    trainer = Trainer(dataset, schedule, train, checkpoints, observers, progress)
+    if world.is_main and progress.step < schedule.num_steps:
+        _warn(blueprint, trainer)
+    return trainer
 
 
-@dataclass(frozen=True, slots=True)
-class _Records:
-    """What a run's folder records of its start; nothing on processes but the main one."""
-
-    run: RunFolder
-    blueprint: Blueprint
-    registry: Registry
-    world: World
-    dataset: ProteinDataset
-    weights: str | None
-    init: EncoderFolder | None
-
-    def changes(self) -> list[str]:
-        """What differs from the last start of the run, or from the training of the encoder it starts with."""
-        if not self.world.is_main:
-            return []
-        if self.init:
-            return self.init.differences(self._config())
-        if not self.run.config.is_file():
-            return []
-        damaged = self.run.damaged_metrics()
-        lines = [f"damaged lines of {self.run.metrics}, left out: {damaged}"] if damaged else []
-        return [*lines, *changes_since(self.run, self._environment())]
-
-    def begin(self, step: int, num_steps: int, kept: str) -> None:
-        """Write configuration, environment, labels and refused files, and log how the run begins.
-
-        Args:
-            step: the step it goes on from, 0 for a new one.
-            num_steps: steps planned.
-            kept: what the cache of features keeps, or nothing.
-        """
-        if not self.world.is_main:
-            return
-        resumed = self.run.config.is_file()
-        self._write()
-        if kept:
-            self.run.log(kept)
-        self.run.drop_metrics_after(step)
-        self.run.log(f"{'resumed at' if resumed else 'started, from'} step {step} of {num_steps}")
-
-    def _write(self) -> None:
-        run, init, started_from = self.run, self.init, self.run.started_from()
-        if init:
-            started_from = init.described()
-        environment = {**self._environment(), "started_from": started_from}
-        run.write_environment(environment)
-        run.write_config(self._config(), started_from)
-        refused = getattr(self.dataset, "refused", ())
-        run.write_refused(refused)
-        if isinstance(self.dataset, LabelledDataset) and self.blueprint.is_downstream:
-            task = self.blueprint.parts[Kind.DOWNSTREAM][0].name
-            run.write_labels(task, self.dataset.label_names)
-        data = environment["data"]
-        training = counted(data["num_train"], "training protein")
-        validation = counted(data["num_valid"], "validation protein")
-        run.log(f"{training}, {validation}, {counted(len(refused), 'file')} refused")
-        if passed_over := getattr(self.dataset, "passed_over", ""):
-            run.log(passed_over)
-        if init:
-            run.log(f"encoder from {init.model}, sha256 {init.sha256()}")
-
-    def _config(self) -> RunConfig:
-        return _with_checksum(self.blueprint.resolved(), self.weights)
-
-    def _environment(self) -> dict[str, Any]:
-        plugins = [
-            {"name": p.name, "distribution": p.distribution, "version": p.version, "problem": p.problem}
-            for p in self.registry.plugins
-        ]
-        return {
-            **environment(plugins, device=self.world.device, num_processes=self.world.size),
-            "sequence_weights_sha256": self.weights,
-            "data": data_fingerprint(self.dataset),
-            "settings": self._config().model_dump(mode="json", exclude_none=True),
-        }
+def _changes(plan: _Plan, record: RunRecord) -> list[str]:
+    """Differences from the last start of the run, or from the training of the encoder it starts with."""
+    if plan.init:
+        return plan.init.differences(record.config)
+    return changes_since(plan.resumed, record.environment) if plan.resumed else []
 
 
-def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:
-    """The configuration with the checksum of the weights that were really loaded."""
-    checkpoint = config.seq.settings.get("checkpoint")
-    if not checkpoint or not sha256:
-        return config
-    table = {**config.seq.model_dump(), "checkpoint": {**checkpoint, "sha256": sha256}}
-    return config.model_copy(update={"seq": ComponentTable(**table)})
+def _warn(blueprint: Blueprint, trainer: Trainer) -> None:
+    """Warn of what works, but may not be meant; log the memory of a step."""
+    step = trainer.learner.step
+    warnings = component_warnings(blueprint)
+    warnings += batch_norm_warning(step, trainer.schedule, trainer.train, trainer.progress.pieces)
+    if not is_sharded(step):
+        _log_memory(trainer, averaged=blueprint.config.optim.ema_decay > 0)
+    for warning in warnings:
+        trainer.observers.notice(warning.replace("\n  ", "; "))
+
+
+def _log_memory(trainer: Trainer, *, averaged: bool) -> None:
+    """Log the memory that a step takes; warn where there is less."""
+    step = trainer.learner.step
+    try:
+        estimate = first_estimate(step, trainer.dataset, trainer.schedule, averaged=averaged)
+    except (RuntimeError, MemoryError, ShortageError, SystemExit) as error:  # the step reports it
+        trainer.run.log(f"memory cannot be estimated: {error}")
+        return
+    free = free_memory_of(trainer.world.device) + estimate.weights
+    text = f"memory of a step: {estimate}; {free / 1e9:.1f} GB for it"
+    if estimate.total > free:
+        trainer.observers.notice(f"{text}. Less: train.residues_per_batch, train.activation_checkpointing")
+    else:
+        trainer.run.log(text)
+
+
+def _report(trainer: Trainer, signal: int) -> Outcome:
+    """How the run ended, which its log has too."""
+    run, world, progress = trainer.run, trainer.world, trainer.progress
+    if cut := trainer.learner.step.encoder.length.report():
+        run.log(cut if world.size == 1 else f"process {world.rank}: {cut}")
+    if world.is_main:
+        run.log(f"stopped by signal {signal}" if signal else f"finished at step {progress.step}")
+    return Outcome(run, progress, trainer.schedule.num_steps, signal, world.is_main, trainer.report)

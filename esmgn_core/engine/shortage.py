@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 import torch
 
@@ -15,7 +15,7 @@ from esmgn_core.batch import ProteinBatch
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import RunError, WriteError
 from esmgn_core.machine.files import write_atomically
-from esmgn_core.parse import parse_json
+from esmgn_core.parse import read_record
 
 _HALVED = {
     "pieces": "passes are halved from here on, steps take the same proteins",
@@ -39,12 +39,10 @@ class ShortageError(Exception):
         self.names = tuple(names)
         self.num_residues = num_residues
 
-    @classmethod
-    def of(cls, batch: ProteinBatch, error: BaseException) -> ShortageError | None:
-        """``error`` as a shortage while ``batch`` was in work; ``None`` if it is something else."""
-        if not is_shortage(error):
-            return None
-        return cls(batch.names, batch.num_residues, str(error).partition("\n")[0][:200])
+    def released(self) -> Self:
+        """This error without its frames, which would keep the tensors of the failed pass."""
+        self.__traceback__ = self.__context__ = None
+        return self
 
     def __str__(self) -> str:
         more = f" and {len(self.names) - _NAMED} more" if len(self.names) > _NAMED else ""
@@ -70,27 +68,32 @@ def shortages_of(batch: ProteinBatch) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if shortage := ShortageError.of(batch, error):
-            raise shortage from None
-        raise
+        if not is_shortage(error):
+            raise
+        reason = str(error).partition("\n")[0][:200]
+        raise ShortageError(batch.names, batch.num_residues, reason) from None
 
 
 @dataclass(slots=True)
 class MicrobatchSplit:
-    """How finely passes are cut, for want of memory: into ``number`` pieces, a power of two.
+    """Into how many smaller ones passes are split to fit into memory: a power of two.
 
     A shortage is recorded in the run folder, so that a run of several processes, which cannot go
-    on once one of them fails, is cut more finely when it is resumed.
+    on once one of them fails, is split further when it is resumed.
 
     Attributes:
         run: the run folder.
-        number: pieces.
+        number: pieces; at least as many as a shortage after the last checkpoint recorded.
         key: ``pieces`` of training passes, ``valid_pieces`` of those over validation and test proteins.
     """
 
     run: RunFolder
     number: int = 1
     key: str = "pieces"
+
+    def __post_init__(self) -> None:
+        with suppress(ValueError, TypeError):
+            self.number = max(self.number, int(read_record(self.run.out_of_memory).get(self.key, 1)))
 
     def halve(self, step: int, shortage: ShortageError, *, alone: bool) -> str:
         """Cut passes to half their size from ``step``, from 0, on; what to tell the user.
@@ -106,7 +109,9 @@ class MicrobatchSplit:
             )
         self.number *= 2
         record = {"step": step + 1, "residues": shortage.num_residues, self.key: self.number}
-        text = json.dumps({**self._recorded(), **record, "proteins": shortage.names}, indent=2)
+        text = json.dumps(
+            {**read_record(self.run.out_of_memory), **record, "proteins": shortage.names}, indent=2
+        )
         with suppress(WriteError):  # this process remembers it anyway
             write_atomically(self.run.out_of_memory, text + "\n")
         if not alone:
@@ -117,18 +122,6 @@ class MicrobatchSplit:
             )
         free_memory()
         return f"step {step + 1}: {shortage}; {_HALVED[self.key]}"
-
-    def load_recorded(self) -> None:
-        """Cut as finely as a shortage recorded after the last checkpoint asks for."""
-        with suppress(ValueError, TypeError):
-            self.number = max(self.number, int(self._recorded().get(self.key, 1)))
-
-    def _recorded(self) -> dict[str, Any]:
-        try:
-            record = parse_json(self.run.out_of_memory.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return record if isinstance(record, dict) else {}
 
 
 def free_memory() -> None:

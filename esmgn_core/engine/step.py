@@ -14,7 +14,7 @@ from esmgn_core.draws import Draws
 from esmgn_core.engine.distributed import World, data_parallel
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.sharding import is_sharded, synchronise_gradients
-from esmgn_core.engine.shortage import ShortageError
+from esmgn_core.engine.shortage import shortages_of
 
 
 class MetricAverager:
@@ -75,8 +75,8 @@ class MetricAverager:
         return means, dict(zip(sums, totals[2 * len(names) :], strict=True))
 
 
-class Passes:
-    """The passes that a step is made of; their gradients add up in the learner.
+class MicrobatchRunner:
+    """Runs the passes of a step; their gradients add up in the learner.
 
     Args:
         learner: what learns.
@@ -94,27 +94,22 @@ class Passes:
         """Put the model into training mode."""
         self._wrapped.train()
 
-    def run(
-        self, batch: ProteinBatch, draws: Draws, means: MetricAverager, *, last: bool
-    ) -> ShortageError | None:
-        """One forward and backward pass; what was short if it did not fit into memory.
+    def run(self, batch: ProteinBatch, draws: Draws, means: MetricAverager, *, last: bool) -> None:
+        """Take one forward and backward pass.
 
         Args:
             batch: proteins of this process.
             draws: their random streams.
             means: take in what the task returns.
             last: whether it is the last pass of its step, after which processes add up their gradients.
+
+        Raises:
+            ShortageError: it did not fit into memory.
         """
-        try:
-            with self._synchronised(last=last):
-                output: TaskOutput = self._wrapped(batch.to(self._world.device), draws)
-                self._learner.backward(self._summed(output))
-        except (RuntimeError, MemoryError) as error:
-            if shortage := ShortageError.of(batch, error):
-                return shortage
-            raise
+        with shortages_of(batch), self._synchronised(last=last):
+            output: TaskOutput = self._wrapped(batch.to(self._world.device), draws)
+            self._learner.backward(self._summed(output))
         means.add(output)
-        return None
 
     def _summed(self, output: TaskOutput) -> Tensor:
         """The sum over predictions of this process.

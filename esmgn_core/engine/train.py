@@ -11,21 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from esmgn_core.batch import ProteinBatch
 from esmgn_core.engine.checkpoints import CheckpointError
 from esmgn_core.engine.distributed import World, lost_contact
 from esmgn_core.engine.evaluate import Report, evaluate, report_run
 from esmgn_core.engine.held_out import HeldOutPasses
 from esmgn_core.engine.interruption import Interruption, received_by_any
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import Schedule, seed_step
+from esmgn_core.engine.loader import MicroBatch, Schedule, seed_step
 from esmgn_core.engine.memory import balance, usage
 from esmgn_core.engine.observers import Observers
-from esmgn_core.engine.reader import Loaded, Reader, Unreadable
+from esmgn_core.engine.reader import Reader
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.shortage import MicrobatchSplit, ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress, save_best
-from esmgn_core.engine.step import MetricAverager, Passes
+from esmgn_core.engine.step import MetricAverager, MicrobatchRunner
 from esmgn_core.errors import EsmgnError, RunError, WriteError, without_exits
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.model import TrainStep
@@ -33,6 +34,7 @@ from esmgn_core.protocols import DownstreamTask, ProteinDataset
 from esmgn_core.settings import TrainTable
 
 Value = TypeVar("Value")
+_Pass = tuple[MicroBatch, ProteinBatch]
 _REASON = 160
 """Characters of a reason in the log."""
 
@@ -42,41 +44,51 @@ class Trainer:
     """One run from its first or resumed step to its last.
 
     Attributes:
-        learner: encoder, task and graph builder, and what changes them.
         dataset: all proteins.
         schedule: which of them each step takes.
-        run: where records and checkpoints go.
-        world: this process among all.
-        observers: who is told about the run.
+        train: the run's ``[train]`` table.
+        checkpoints: of the run; they name its folder, its processes and what learns.
+        observers: those of the run.
         progress: where the run is.
-        downstream: the task of the learner if it learns from labels.
         report: scores at the end of a downstream run, with intervals.
     """
 
-    learner: Learner
     dataset: ProteinDataset
     schedule: Schedule
     train: TrainTable
-    run: RunFolder
-    world: World
+    checkpoints: Checkpoints
     observers: Observers
-    progress: Progress = field(default_factory=Progress)
-    downstream: DownstreamTask | None = None
+    progress: Progress
     report: Report = field(default_factory=dict)
-    _passes: Passes = field(init=False)
+    run: RunFolder = field(init=False)
+    world: World = field(init=False)
+    learner: Learner = field(init=False)
+    downstream: DownstreamTask | None = field(init=False)
+    _runner: MicrobatchRunner = field(init=False)
     _reader: Reader = field(init=False)
+    _split: MicrobatchSplit = field(init=False)
+    _valid_split: MicrobatchSplit = field(init=False)
     _held_out: HeldOutPasses = field(init=False)
-    _checkpoints: Checkpoints = field(init=False)
     _trained_on: MetricAverager = field(init=False, default_factory=MetricAverager)
 
     def __post_init__(self) -> None:
+        self.run, self.world = self.checkpoints.run, self.checkpoints.world
+        self.learner = self.checkpoints.learner
+        step = self.learner.step
+        self.downstream = step.downstream
+        self._runner = MicrobatchRunner(self.learner, self.world)
         self._reader = Reader(self.dataset, self.train.workers, self._unreadable, self.observers.notice)
-        self._held_out = HeldOutPasses(self._reader, self.learner.step, self.train, self.world)
-        pieces = MicrobatchSplit(self.run, key="valid_pieces")
-        pieces.load_recorded()
-        self._held_out.pieces = pieces.number
-        self._passes = Passes(self.learner, self.world)
-        self._checkpoints = Checkpoints(self.run, self.learner, self.world, self.train.keep_every)
+        self._split = MicrobatchSplit(self.run, self.progress.pieces)
+        self.progress.pieces = self._split.number
+        self._valid_split = MicrobatchSplit(self.run, key="valid_pieces")
+        self._held_out = HeldOutPasses(self._reader, step, self.train, self.world, self._valid_split)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if steps or the report are left."""
+        return self.progress.step < self.schedule.num_steps or (
+            self.downstream is not None and not self.run.results.exists()
+        )
 
     def fit(self) -> int:
         """Train to the end, or to the step in which a signal arrived.
@@ -127,12 +139,13 @@ class Trainer:
         loaded = self._loaded_from(self.progress.step)
         while self.progress.step < self.schedule.num_steps:
             number, started = self.progress.step, time.perf_counter()
-            taken = self._train_step(number, loaded, interruption)
-            if isinstance(taken, ShortageError):
-                self._cut_passes(number, taken)
+            try:
+                means, totals = self._train_step(number, loaded, interruption)
+            except ShortageError as shortage:
+                self._halve(self._split, number, shortage)
+                self.progress.pieces = self._split.number
                 loaded = self._loaded_from(number)
                 continue
-            means, totals = taken
             values = {
                 "epoch": self.schedule.epoch(number) + 1,
                 **means,
@@ -161,35 +174,28 @@ class Trainer:
             **usage(self.world.device),
         }
 
-    def _loaded_from(self, first: int) -> Iterator[Loaded]:
+    def _loaded_from(self, first: int) -> Iterator[_Pass]:
         """Passes of this process, from step ``first``, from 0, to the last."""
         return self._reader.read(
-            (part, position == len(parts) - 1)
+            part
             for number in range(first, self.schedule.num_steps)
-            if (parts := self.schedule.micro_batches(number, self.world.rank, self.progress.pieces))
-            for position, part in enumerate(parts)
+            for part in self.schedule.micro_batches(number, self.world.rank, self.progress.pieces)
         )
 
-    def _cut_passes(self, number: int, shortage: ShortageError) -> None:
-        pieces = MicrobatchSplit(self.run, self.progress.pieces)
-        self.observers.notice(pieces.halve(number, shortage, alone=self.world.size == 1))
-        self.progress.pieces = pieces.number
+    def _halve(self, split: MicrobatchSplit, number: int, shortage: ShortageError) -> None:
+        self.observers.notice(split.halve(number, shortage.released(), alone=self.world.size == 1))
 
     def _in_memory(self, work: Callable[[], Value]) -> Value:
         """The result of ``work`` over validation or test proteins, in smaller passes if memory is short."""
         while True:
             try:
                 return work()
-            except ShortageError as error:
-                shortage = error.with_traceback(None)  # which keeps the tensors of the failed pass
-            pieces = MicrobatchSplit(self.run, self._held_out.pieces, "valid_pieces")
-            alone = self.world.size == 1
-            self.observers.notice(pieces.halve(self.progress.step - 1, shortage, alone=alone))
-            self._held_out.pieces = pieces.number
+            except ShortageError as shortage:
+                self._halve(self._valid_split, self.progress.step - 1, shortage)
 
-    def _unreadable(self, protein: Unreadable) -> None:
-        self.run.add_refused(f"protein {protein.index}", protein.reason)
-        self.observers.notice(f"protein {protein.index} cannot be read and is left out: {protein.reason}")
+    def _unreadable(self, index: int, reason: str) -> None:
+        self.run.add_refused(f"protein {index}", reason)
+        self.observers.notice(f"protein {index} cannot be read and is left out: {reason}")
 
     def _report(self, task: DownstreamTask) -> None:
         """Score the best model, and log its test scores."""
@@ -216,26 +222,27 @@ class Trainer:
         return self.schedule.ends_epoch(number) and epochs_done % self.train.validate_every == 0
 
     def _train_step(
-        self, number: int, loaded: Iterator[Loaded], interruption: Interruption
-    ) -> tuple[dict[str, float], dict[str, float]] | ShortageError:
-        self._passes.begin()
+        self, number: int, loaded: Iterator[_Pass], interruption: Interruption
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Values to log, and sums over the processes.
+
+        Raises:
+            ShortageError: a pass did not fit into memory.
+        """
+        self._runner.begin()
         seed_step(self.train.seed, number, self.world.rank)
         means, num_residues, waiting, working = MetricAverager(), 0, 0.0, 0.0
         names: list[str] = []
         rate, last = self.learner.start(number), False
         while not last:
             asked_at = time.perf_counter()
-            try:
-                part, batch, last = next(loaded)
-            except ShortageError as error:
-                return error.with_traceback(None)
+            part, batch = next(loaded)
+            last = part.last
             waiting += time.perf_counter() - asked_at
             names += batch.names
             num_residues += batch.num_residues
             began = time.thread_time()
-            # Returned, not raised: a traceback would keep the tensors of the failed pass.
-            if shortage := self._passes.run(batch, part.draws(self.train.seed, number), means, last=last):
-                return shortage
+            self._runner.run(batch, part.draws(self.train.seed, number), means, last=last)
             working += time.thread_time() - began
         interruption.check_time()
         sums = interruption.votes()
@@ -258,7 +265,7 @@ class Trainer:
         return {f"busy_{rank}": seconds * (rank == self.world.rank) for rank in range(self.world.size)}
 
     def _validate(self, train_means: Mapping[str, float]) -> dict[str, float]:
-        """MetricAverager and scores over the held-out proteins; keeps the model if it is the best so far.
+        """Means and scores over the validation proteins; keeps the model if it is the best so far.
 
         The deciding score of a downstream task says which is best, else the loss; without held-out
         proteins the loss of the training step. A value that is not finite is never the best; if no
@@ -268,9 +275,7 @@ class Trainer:
         name, deciding, logged = "loss", train_means["loss"], {}
         with self.learner.evaluating() as step:
             if indices:
-                means, scores = self._in_memory(
-                    lambda: evaluate(step, self.downstream, self._held_out(indices), self.world)
-                )
+                means, scores = self._in_memory(lambda: evaluate(step, self._held_out(indices), self.world))
                 values, totals = means.over(self.world, like=self._trained_on)
                 if not totals["num_samples"]:  # means of nothing are 0, which would win
                     values = dict.fromkeys(values, math.nan)
@@ -310,7 +315,7 @@ class Trainer:
 
     def _checkpoint(self, *, needed: bool) -> None:
         try:
-            self._checkpoints.save(self.progress)
+            self.checkpoints.save(self.progress)
         except CheckpointError as error:
             self._not_written(error, self.run.last, needed=needed)
         else:

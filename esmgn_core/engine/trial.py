@@ -13,7 +13,7 @@ import torch
 
 from esmgn_core.compose import Blueprint
 from esmgn_core.engine.blocks import recompute_activations
-from esmgn_core.engine.loader import Schedule, max_residues
+from esmgn_core.engine.loader import Schedule
 from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.memory import (
     ActivationCost,
@@ -23,7 +23,6 @@ from esmgn_core.engine.memory import (
     parameter_memory,
     small_batches,
 )
-from esmgn_core.engine.planned import planned_step
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.spec import Kind
@@ -42,50 +41,45 @@ class Trial:
         blueprint: its components.
         dataset: all proteins.
         schedule: which of them each step takes.
-        precision: autocast dtype, ``None`` for float32.
-        world_size: processes of the run.
     """
 
     blueprint: Blueprint
     dataset: ProteinDataset
     schedule: Schedule
-    precision: torch.dtype | None
-    world_size: int = 1
 
-    def estimate(self) -> MemoryEstimate:
+    def estimate(self, precision: torch.dtype | None) -> MemoryEstimate:
         """What one process holds; without activations if the encoder cannot be cut short.
+
+        Args:
+            precision: autocast dtype, ``None`` for float32.
 
         Raises:
             EsmgnError: encoder, graph and task do not work together on these proteins.
         """
         optim = self.blueprint.config.optim
         with torch.device("meta"):
-            whole = self._prepared(planned_step(self.blueprint, self.dataset))
+            whole = self._prepared(self.blueprint.with_random_weights().step(self.dataset))
         parameters = parameter_memory(whole, averaged=optim.ema_decay > 0)
         if self.blueprint.config.train.strategy == "fsdp":
-            parameters = _shared(parameters, self.world_size)
-        cost = self._cost(sum(p.numel() for p in whole.parameters()))
+            parameters = _shared(parameters, self.schedule.world_size)
+        cost = self._cost(sum(p.numel() for p in whole.parameters()), precision)
         if cost is None:
             return parameters
-        residues = largest_pass(
-            self.schedule, self.dataset, most=max_residues(whole), world_size=self.world_size
-        )
-        return replace(parameters, activations=cost.bytes(residues), residues=residues)
+        return parameters.with_pass(cost, largest_pass(whole, self.dataset, self.schedule))
 
-    def _cost(self, num_parameters: int) -> ActivationCost | None:
+    def _cost(self, num_parameters: int, precision: torch.dtype | None) -> ActivationCost | None:
         blocks = _blocks(self.blueprint)
         if num_parameters <= TRIED_UP_TO or (blocks is None and num_parameters <= _LARGEST_WHOLE):
-            return self._measured(self.blueprint)
+            return self._measured(self.blueprint, precision)
         if blocks is None:
             return None
-        one = self._measured(_cut_to(self.blueprint, 1))
+        one = self._measured(_cut_to(self.blueprint, 1), precision)
         if blocks == 1 or self.blueprint.config.optim.seq_lr_scale == 0:
             return one  # a frozen encoder keeps nothing, however deep it is
-        return one.at_depth(self._measured(_cut_to(self.blueprint, 2)), blocks)
+        return one.at_depth(self._measured(_cut_to(self.blueprint, 2), precision), blocks)
 
-    def _measured(self, blueprint: Blueprint) -> ActivationCost:
-        step = self._prepared(planned_step(blueprint, self.dataset))
-        step.precision = self.precision
+    def _measured(self, blueprint: Blueprint, precision: torch.dtype | None) -> ActivationCost:
+        step = self._prepared(blueprint.with_random_weights().step(self.dataset, precision=precision))
         return activation_cost(step, small_batches(self.dataset, self.schedule))
 
     def _prepared(self, step: TrainStep) -> TrainStep:
@@ -106,15 +100,9 @@ def _blocks(blueprint: Blueprint) -> int | None:
 
 
 def _cut_to(blueprint: Blueprint, blocks: int) -> Blueprint:
-    blueprint = blueprint.with_random_weights()
-    spec, component, settings = blueprint.parts[Kind.SEQ]
-    cut = {"num_layers": blocks} | (
-        {"layers": (-1,) * len(settings.layers)} if hasattr(settings, "layers") else {}
-    )
-    return Blueprint(
-        blueprint.config,
-        {**blueprint.parts, Kind.SEQ: (spec, component, settings.model_copy(update=cut))},
-    )
+    settings: Any = blueprint.parts[Kind.SEQ][2]
+    layers = {"layers": (-1,) * len(settings.layers)} if hasattr(settings, "layers") else {}
+    return blueprint.with_sequence_settings(num_layers=blocks, **layers)
 
 
 def _shared(memory: MemoryEstimate, world_size: int) -> MemoryEstimate:

@@ -8,7 +8,6 @@ from esmgn_core.compose import resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings, fewest_proteins
 from esmgn_core.engine.loader import ProteinSchedule
-from esmgn_core.engine.planned import planned_step
 from esmgn_core.registry import discover
 from esmgn_core.settings import TrainTable
 
@@ -21,25 +20,25 @@ def schedule(num: int, world_size: int = 1, group_size: int = 1, **train: int) -
 
 
 @pytest.mark.parametrize(
-    ("made", "world_size", "together", "fewest"),
+    ("made", "together", "fewest"),
     [
-        (schedule(64, proteins_per_batch=8), 1, False, 8),
-        (schedule(64, proteins_per_batch=2, accumulate=4), 1, False, 2),
-        (schedule(13, proteins_per_batch=4), 1, False, 3),  # 4 steps: 4, 3, 3, 3
-        (schedule(64, 4, proteins_per_batch=2), 4, True, 8),
-        (schedule(64, 4, proteins_per_batch=2), 4, False, 2),
-        (schedule(63, 4, proteins_per_batch=2), 4, True, 7),  # the last step is one short
-        (schedule(64, 4, 2, proteins_per_batch=2), 4, True, 8),  # pairs of wild type and mutant
+        (schedule(64, proteins_per_batch=8), False, 8),
+        (schedule(64, proteins_per_batch=2, accumulate=4), False, 2),
+        (schedule(13, proteins_per_batch=4), False, 3),  # 4 steps: 4, 3, 3, 3
+        (schedule(64, 4, proteins_per_batch=2), True, 8),
+        (schedule(64, 4, proteins_per_batch=2), False, 2),
+        (schedule(63, 4, proteins_per_batch=2), True, 7),  # the last step is one short
+        (schedule(64, 4, 2, proteins_per_batch=2), True, 8),  # pairs of wild type and mutant
     ],
 )
 def test_proteins_that_are_normalised_together_are_counted(
-    made: ProteinSchedule, world_size: int, together: bool, fewest: int
+    made: ProteinSchedule, together: bool, fewest: int
 ) -> None:
-    assert fewest_proteins(made, world_size, together=together) == fewest
+    assert fewest_proteins(made, together=together) == fewest
 
 
 def test_passes_that_were_cut_for_want_of_memory_count_as_cut() -> None:
-    assert fewest_proteins(schedule(64, proteins_per_batch=8), 1, together=False, pieces=4) == 2
+    assert fewest_proteins(schedule(64, proteins_per_batch=8), together=False, pieces=4) == 2
 
 
 def warned(world_size: int, *sets: str) -> list[str]:
@@ -48,7 +47,7 @@ def warned(world_size: int, *sets: str) -> list[str]:
     dataset = blueprint.dataset()
     settings = config.train
     made = ProteinSchedule(range(32), group_size=1, settings=settings, world_size=world_size)
-    return batch_norm_warning(planned_step(blueprint, dataset), made, config, world_size)
+    return batch_norm_warning(blueprint.with_random_weights().step(dataset), made, settings)
 
 
 def test_few_proteins_are_warned_of_with_the_way_out() -> None:

@@ -236,7 +236,7 @@ def test_validation_draws_are_those_of_no_training_step(start: Start) -> None:
     train = TrainTable(proteins_per_batch=4)
     run = start("train.max_steps=1")
     dataset = resolve(discover(), small_config()).dataset()
-    reader = Reader(dataset, 0, lambda _: None, lambda _: None)
+    reader = Reader(dataset, 0, lambda *_: None, lambda _: None)
     step = cast(Any, SimpleNamespace(parameters=lambda: iter(())))
     passes = HeldOutPasses(reader, step, train, World(torch.device("cpu")))
     counts = torch.tensor([8] * 3)

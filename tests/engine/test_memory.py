@@ -7,7 +7,7 @@ import torch
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.compose import resolve
-from esmgn_core.engine.memory import estimate_memory, parameter_memory
+from esmgn_core.engine.memory import activation_cost, parameter_memory
 from esmgn_core.model import TrainStep
 from esmgn_core.registry import discover
 
@@ -29,10 +29,7 @@ def test_activations_grow_with_residues_and_nothing_is_changed() -> None:
     dataset = blueprint.dataset()
     before = {name: tensor.clone() for name, tensor in step.state_dict().items()}
     batches = [ProteinBatch.from_proteins([dataset[i] for i in range(n)]) for n in (1, 4)]
-    few, all_of_them = (
-        estimate_memory(step, batch, num_residues=batches[1].num_residues, averaged=False).activations
-        for batch in batches
-    )
+    few, all_of_them = (activation_cost(step, [batch]).bytes(batches[1].num_residues) for batch in batches)
     assert 0.7 < few / all_of_them < 1.4
     assert step.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in step.state_dict().items())

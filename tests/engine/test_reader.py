@@ -12,7 +12,7 @@ import torch
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.loader import MicroBatch
-from esmgn_core.engine.reader import Reader, Unreadable
+from esmgn_core.engine.reader import Reader
 from esmgn_core.errors import RunError, StructureError
 from esmgn_datasets.sample import Sample
 
@@ -38,45 +38,45 @@ class Shelf:
         return range(self.num_proteins) if name == "train" else []
 
 
-def parts(*groups: Sequence[int]) -> list[tuple[MicroBatch, bool]]:
-    return [(MicroBatch(tuple(group), tuple(100 + index for index in group)), True) for group in groups]
+def parts(*groups: Sequence[int]) -> list[MicroBatch]:
+    return [MicroBatch(tuple(group), tuple(100 + index for index in group)) for group in groups]
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_batches_come_in_the_order_they_were_asked_for(threads: int) -> None:
     reader = Reader(cast(Any, Shelf()), threads, pytest.fail, pytest.fail)
     asked = [(index, (index + 1) % 12) for index in range(12)] * 5
-    assert [batch.names for _, batch, _ in reader.read(parts(*asked))] == [
+    assert [batch.names for _, batch in reader.read(parts(*asked))] == [
         tuple(map(str, group)) for group in asked
     ]
 
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_a_protein_that_cannot_be_read_is_left_out_and_told_once(threads: int) -> None:
-    told: list[Unreadable] = []
+    told: list[tuple[int, str]] = []
     shelf = Shelf({3: StructureError("record 3: checksum differs")})
-    reader = Reader(cast(Any, shelf), threads, told.append, pytest.fail)
+    reader = Reader(cast(Any, shelf), threads, lambda *item: told.append(item), pytest.fail)
     results = list(reader.read(parts([2, 3, 4], [3, 5])))
-    assert [(part.indices, part.positions, batch.names) for part, batch, _ in results] == [
+    assert [(part.indices, part.positions, batch.names) for part, batch in results] == [
         ((2, 4), (102, 104), ("2", "4")),
         ((5,), (105,), ("5",)),
     ]
-    assert told == [Unreadable(3, "record 3: checksum differs")]
+    assert told == [(3, "record 3: checksum differs")]
 
 
 def test_a_pair_is_left_out_as_a_whole_and_an_empty_pass_gets_the_next_one() -> None:
-    told: list[Unreadable] = []
+    told: list[tuple[int, str]] = []
     shelf = Shelf({3: OSError("input/output error")}, group_size=2)
-    reader = Reader(cast(Any, shelf), 0, told.append, pytest.fail)
+    reader = Reader(cast(Any, shelf), 0, lambda *item: told.append(item), pytest.fail)
     [first, second] = reader.read(parts([0, 1, 2, 3], [2, 3]))
-    assert first.batch.names == ("0", "1")
-    assert second.part == MicroBatch((4, 5), (102, 103))
+    assert first[1].names == ("0", "1")
+    assert second[0] == MicroBatch((4, 5), (102, 103))
 
 
 def test_a_set_of_which_nothing_can_be_read_stops_the_run() -> None:
     shelf = Shelf({index: OSError("stale file handle") for index in range(12)})
     for threads in (0, 1):
-        reader = Reader(cast(Any, shelf), threads, lambda _: None, pytest.fail)
+        reader = Reader(cast(Any, shelf), threads, lambda *_: None, pytest.fail)
         with pytest.raises(RunError) as caught:
             list(reader.read(parts([0])))
         assert str(caught.value).splitlines() == [
@@ -94,7 +94,7 @@ def test_what_a_dying_thread_was_to_read_is_read_again() -> None:
 
     failures: list[str] = []
     reader = Reader(cast(Any, Deadly()), 2, pytest.fail, failures.append)
-    assert [batch.names for _, batch, _ in reader.read(parts([1], [2], [3]))] == [("1",), ("2",), ("3",)]
+    assert [batch.names for _, batch in reader.read(parts([1], [2], [3]))] == [("1",), ("2",), ("3",)]
     assert failures == ["reading ahead failed: SystemError: worker died; read again"]
 
 
@@ -146,9 +146,9 @@ class Together(Shelf):
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_a_dataset_that_gives_batches_is_asked_for_them_unless_one_protein_is_damaged(threads: int) -> None:
-    told: list[Unreadable] = []
+    told: list[tuple[int, str]] = []
     shelf = Together({3: StructureError("damaged")})
-    reader = Reader(cast(Any, shelf), threads, told.append, pytest.fail)
-    names = [batch.names for _, batch, _ in reader.read(parts([1, 2], [2, 3], [4]))]
+    reader = Reader(cast(Any, shelf), threads, lambda *item: told.append(item), pytest.fail)
+    names = [batch.names for _, batch in reader.read(parts([1, 2], [2, 3], [4]))]
     assert names == [("1 at once", "2 at once"), ("2",), ("4 at once",)]
-    assert told == [Unreadable(3, "damaged")]
+    assert told == [(3, "damaged")]

@@ -103,13 +103,13 @@ def test_one_process_falls_short_both_end_and_the_resumed_run_takes_half_at_a_ti
 
 def test_the_one_that_fell_short_says_how_to_go_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("train.max_steps=1").run
-    original = Trainer._cut_passes
+    original = Trainer._halve
 
-    def not_alone(self: Trainer, number: int, shortage: Any) -> None:
+    def not_alone(self: Trainer, *arguments: Any) -> None:
         object.__setattr__(self.world, "size", 2)
-        original(self, number, shortage)
+        original(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "_cut_passes", not_alone)
+    monkeypatch.setattr(Trainer, "_halve", not_alone)
     short = torch.OutOfMemoryError("CUDA out of memory")
     monkeypatch.setattr(TrainStep, "forward", lambda *_: (_ for _ in ()).throw(short))
     with pytest.raises(RunError) as caught:
