@@ -188,17 +188,24 @@ class ProteinBatch:
         """The batch reduced to the residues of the mask ``keep`` (bool [N]); order is kept."""
         kept = torch.zeros(self.num_residues + 1, dtype=torch.int64, device=keep.device)
         kept[1:] = keep.cumsum(0)
+        return self.take(keep, kept[self.ptr])
+
+    def take(self, rows: Tensor, ptr: Tensor) -> Self:
+        """The residues ``rows`` (int64 [M] or a mask bool [N]) as a batch with the offsets ``ptr``.
+
+        Names and labels are left as they are: exchange them if the proteins are others.
+        """
         return replace(
             self,
-            residue_type=self.residue_type[keep],
-            backbone=self.backbone[keep],
-            atom_mask=self.atom_mask[keep],
-            residue_index=self.residue_index[keep],
-            chain_index=self.chain_index[keep],
-            plddt=None if self.plddt is None else self.plddt[keep],
-            hidden=None if self.hidden is None else self.hidden[keep],
-            ptr=kept[self.ptr],
-            features={name: values[keep] for name, values in self.features.items()},
+            residue_type=self.residue_type[rows],
+            backbone=self.backbone[rows],
+            atom_mask=self.atom_mask[rows],
+            residue_index=self.residue_index[rows],
+            chain_index=self.chain_index[rows],
+            plddt=None if self.plddt is None else self.plddt[rows],
+            hidden=None if self.hidden is None else self.hidden[rows],
+            ptr=ptr,
+            features={name: values[rows] for name, values in self.features.items()},
         )
 
     def replace(self, **changes: Any) -> Self:

@@ -362,7 +362,7 @@ def settings_class(spec: ComponentSpec, component: type) -> type[ComponentSettin
     """The nested ``Settings`` of a component.
 
     Raises:
-        PluginError: it has none, one that is no :class:`ComponentSettings`, or one with a field
+        PluginError: it has none, one that is not a :class:`ComponentSettings`, or one with a field
             that the run file needs for itself.
     """
     what = f"{spec.kind.long_name} '{spec.name}' ({spec.target})"

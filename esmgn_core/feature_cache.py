@@ -32,6 +32,7 @@ from esmgn_core.errors import WriteError
 from esmgn_core.machine.files import cache_dir, write_atomically, write_errors, write_failure
 from esmgn_core.protocols import SequenceEncoder
 from esmgn_core.settings import CacheTable, ComponentSettings
+from esmgn_core.wrapper import EncoderWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class FeatureCache:
             encoder: the encoder, with its final weights.
             settings: the table ``[cache]``; its ``features`` is not ``off``.
             computed_in: autocast dtype the encoder runs under, ``None`` for none.
-            reading: how long sequences are read, in words, where that changes what comes out.
+            reading: how long sequences are read, where that changes the outputs.
         """
         dtype = DTYPES[settings.features]
         own = getattr(encoder, "settings", None)
@@ -88,7 +89,7 @@ class FeatureCache:
             if not (folder / "about.json").exists():
                 write_atomically(folder / "about.json", text + "\n")
         except WriteError as error:
-            _say_unusable(folder, error.message)
+            _warn_unusable(folder, error.message)
         return cls(folder, dtype=dtype, max_bytes=int(settings.max_gb * 1e9))
 
     def on(self, encoder: SequenceEncoder, batch: ProteinBatch) -> CachedEncoder:
@@ -115,7 +116,7 @@ class FeatureCache:
                 found = [(key, transaction.get(key)) for key in keys]
                 return [value and self._tensor(key, value, output_dim) for key, value in found]
         except lmdb.Error as error:
-            _say_unusable(self.folder, str(error))
+            _warn_unusable(self.folder, str(error))
             return [None] * len(keys)
 
     def write(self, records: Sequence[tuple[bytes, Tensor]]) -> None:
@@ -129,9 +130,12 @@ class FeatureCache:
                 for key, value in values:
                     transaction.put(key, value, overwrite=not _is_whole(key, transaction.get(key)))
         except lmdb.MapFullError:
-            _say_full(self.folder, self.max_bytes)
+            _warn_once(
+                f"no room for more features in {self.folder}: cache.max_gb is {self.max_bytes / 1e9:g}; "
+                "the rest is computed each time"
+            )
         except lmdb.Error as error:  # LMDB reports a full disk as an input/output error
-            _say_unusable(self.folder, f"cannot write to it: {write_failure(self.folder, error)}")
+            _warn_unusable(self.folder, f"cannot write to it: {write_failure(self.folder, error)}")
 
     def rounded(self, rows: Tensor) -> Tensor:
         """Values as they will be read again: float32, rounded to what the cache keeps."""
@@ -139,7 +143,7 @@ class FeatureCache:
 
     def _tensor(self, key: bytes, value: Any, output_dim: int) -> Tensor | None:
         if not _is_whole(key, value):
-            _say_damaged(self.folder)
+            _warn_once(f"the cache of features in {self.folder} has damaged records; they are computed again")
             return None
         # bytearray copies out of the map, which must not be written to.
         values = torch.frombuffer(bytearray(value[:-_CHECKSUM_BYTES]), dtype=self.dtype)
@@ -177,36 +181,26 @@ def _opened(folder: Path, max_bytes: int, process: int) -> Any:  # noqa: ARG001 
         wanted = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]
         there = (folder / "data.mdb").stat().st_size
     except (lmdb.Error, OSError) as error:
-        _say_unusable(folder, str(error))
+        _warn_unusable(folder, str(error))
         return None
     if there < wanted:
         opened.close()
         cut = f"data.mdb is cut, {there:,} of {wanted:,} bytes; delete the folder to start it anew"
-        _say_unusable(folder, cut)
+        _warn_unusable(folder, cut)
         return None
     return opened
 
 
 @functools.cache
-def _say_unusable(folder: Path, reason: str) -> None:
-    logger.warning("features are not kept in %s: %s; they are computed each time", folder, reason)
+def _warn_once(text: str) -> None:
+    logger.warning("%s", text)
 
 
-@functools.cache
-def _say_damaged(folder: Path) -> None:
-    logger.warning("the cache of features in %s has damaged records; they are computed again", folder)
+def _warn_unusable(folder: Path, reason: str) -> None:
+    _warn_once(f"features are not kept in {folder}: {reason}; they are computed each time")
 
 
-@functools.cache
-def _say_full(folder: Path, max_bytes: int) -> None:
-    logger.warning(
-        "no room for more features in %s: cache.max_gb is %g; the rest is computed each time",
-        folder,
-        max_bytes / 1e9,
-    )
-
-
-class CachedEncoder:
+class CachedEncoder(EncoderWrapper):
     """A frozen sequence encoder that reads what it once computed for whole proteins.
 
     Values are float32. Proteins that are not at hand are encoded together in one smaller batch.
@@ -218,19 +212,9 @@ class CachedEncoder:
     """
 
     def __init__(self, cache: FeatureCache, encoder: SequenceEncoder, whole: ProteinBatch) -> None:
-        self.output_dim = encoder.output_dim
+        super().__init__(encoder)
         self._cache = cache
-        self._encoder: Any = encoder
         self._whole = whole
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    @property
-    def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - as in the contract
-        """Settings of the sequence encoder."""
-        settings: type[ComponentSettings] = self._encoder.Settings
-        return settings
 
     @torch.no_grad()
     def __call__(self, batch: ProteinBatch) -> Encoding:
@@ -272,12 +256,9 @@ def _sequences(batch: ProteinBatch) -> list[bytes]:
 def _taken(batch: ProteinBatch, proteins: list[int]) -> ProteinBatch:
     """Some proteins of a batch."""
     chosen = torch.tensor(proteins, device=batch.ptr.device)
-    part = batch.select(torch.isin(batch.protein_index, chosen))
-    return part.replace(
-        ptr=torch.cat([batch.ptr[:1], batch.lengths[chosen].cumsum(0)]),
-        names=tuple(batch.names[number] for number in proteins),
-        labels=None,
-    )
+    ptr = torch.cat([batch.ptr[:1], batch.lengths[chosen].cumsum(0)])
+    names = tuple(batch.names[number] for number in proteins)
+    return batch.take(torch.isin(batch.protein_index, chosen), ptr).replace(names=names, labels=None)
 
 
 def state_sha256(module: nn.Module) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.errors import RunError
 from esmgn_core.protocols import LanguageModel, SequenceEncoder
-from esmgn_core.settings import ComponentSettings, LengthTable
+from esmgn_core.settings import LengthTable
+from esmgn_core.wrapper import EncoderWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class LengthPolicy:
         return kind(sequence, self.settings, joins_chains=self.joins_chains)
 
     def report(self) -> str | None:
-        """What was cut so far, in words; ``None`` if nothing was."""
+        """A sentence on what was cut so far; ``None`` if nothing was."""
         if not self.num_cut:
             return None
         return (
@@ -80,7 +81,7 @@ class LengthPolicy:
         self.num_cut += len(cut)
         self.num_residues_cut += int(cut.sum())
         if first:
-            logger.warning("%s; more are counted, not told", self.report())
+            logger.warning("%s; more are counted without a warning", self.report())
 
     def _refuse(self, batch: ProteinBatch, ptr: Tensor) -> NoReturn:
         longest = int(ptr.diff().argmax())
@@ -104,7 +105,7 @@ class _Windows(NamedTuple):
     """int64 [W], the protein each window is of."""
 
 
-class Windowed:
+class Windowed(EncoderWrapper):
     """A sequence encoder that reads long sequences in overlapping windows and averages where they overlap.
 
     A protein without a long sequence is read as it is. Of the others every sequence is read by itself;
@@ -117,19 +118,9 @@ class Windowed:
     """
 
     def __init__(self, encoder: SequenceEncoder, settings: LengthTable, *, joins_chains: bool) -> None:
-        self.output_dim = encoder.output_dim
-        self._encoder: Any = encoder
+        super().__init__(encoder)
         self._length = settings
         self._joins_chains = joins_chains
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    @property
-    def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - as in the contract
-        """Settings of the sequence encoder."""
-        settings: type[ComponentSettings] = self._encoder.Settings
-        return settings
 
     def __call__(self, batch: ProteinBatch) -> Encoding:
         """Residue representations [N, output_dim] and protein representations [B, output_dim]."""
@@ -203,19 +194,8 @@ def windows_of(first: int, end: int, size: int, overlap: int) -> list[tuple[int,
 
 
 def _gathered(batch: ProteinBatch, windows: _Windows) -> ProteinBatch:
-    row = windows.row
-    return batch.replace(
-        residue_type=batch.residue_type[row],
-        backbone=batch.backbone[row],
-        atom_mask=batch.atom_mask[row],
-        residue_index=batch.residue_index[row],
-        chain_index=batch.chain_index[row],
-        plddt=None if batch.plddt is None else batch.plddt[row],
-        features={name: values[row] for name, values in batch.features.items()},
-        ptr=windows.ptr,
-        names=tuple(batch.names[number] for number in windows.protein.tolist()),
-        labels=None,
-    )
+    names = tuple(batch.names[number] for number in windows.protein.tolist())
+    return batch.take(windows.row, windows.ptr).replace(names=names, labels=None)
 
 
 def _averaged(values: Tensor, windows: _Windows, batch: ProteinBatch) -> Tensor:

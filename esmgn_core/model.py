@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ from esmgn_core.protocols import (
     StructureEncoder,
 )
 from esmgn_core.residue_inputs import WithInputs
-from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable
+from esmgn_core.settings import CacheTable, LengthTable
+from esmgn_core.wrapper import EncoderWrapper
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
 """What a sequence encoder reads of a batch."""
@@ -120,7 +121,7 @@ class JointEncoder(nn.Module):
         Args:
             batch: N residues of B proteins.
             graph: the residue graph of the batch.
-            sequence: stands in for the sequence encoder, such as a :class:`SequenceOnce` of it.
+            sequence: used in place of the sequence encoder, such as a :class:`SequenceOnce` of it.
         """
         structure = self.structure
         if self.residue_features:
@@ -128,7 +129,7 @@ class JointEncoder(nn.Module):
         return self.fuser(batch, graph, sequence or self.reader(batch), structure)
 
 
-class SequenceOnce:
+class SequenceOnce(EncoderWrapper):
     """A sequence encoder for several views: those that share their sequence share its encoding.
 
     Views share it if they hold the same tensors of residue types, chains and offsets, as copies of
@@ -136,26 +137,17 @@ class SequenceOnce:
     """
 
     def __init__(self, encoder: SequenceEncoder) -> None:
-        self.output_dim = encoder.output_dim
-        self._encoder = encoder
+        super().__init__(encoder)
         self._known: list[tuple[ProteinBatch, Encoding]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    @property
-    def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - as in the contract
-        """Settings of the sequence encoder."""
-        return self._encoder.Settings
 
     def __call__(self, batch: ProteinBatch) -> Encoding:
         """The encoding of the batch, or of an earlier one with the same sequence."""
         for known, encoding in self._known:
             if all(getattr(known, name) is getattr(batch, name) for name in _SEQUENCE):
                 return encoding
-        encoding = self._encoder(batch)
-        self._known.append((batch, encoding))
-        return encoding
+        computed: Encoding = self._encoder(batch)
+        self._known.append((batch, computed))
+        return computed
 
 
 class TrainStep(nn.Module):

@@ -6,7 +6,6 @@ Datasets give them in ``ProteinBatch.features``; the table ``[inputs]`` of a run
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.io.annotate import EXPOSURE, SECONDARY_STRUCTURE
 from esmgn_core.protocols import StructureEncoder
+from esmgn_core.wrapper import EncoderWrapper
 
 _THREE = f"{SECONDARY_STRUCTURE}_3"
 _COLUMNS = {_THREE: SECONDARY_STRUCTURE}
@@ -88,7 +88,7 @@ def _columns(name: str, values: Tensor) -> Tensor:
     return functional.one_hot(state, _STATES[name]) * known.unsqueeze(1).to(values.dtype)
 
 
-class WithInputs:
+class WithInputs(EncoderWrapper):
     """A structure encoder that is given some features of each residue besides.
 
     Args:
@@ -97,14 +97,11 @@ class WithInputs:
     """
 
     def __init__(self, encoder: StructureEncoder, names: Sequence[str]) -> None:
-        self.output_dim = encoder.output_dim
-        self._encoder = encoder
+        super().__init__(encoder)
         self._names = names
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
 
     def __call__(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, D] and those of the batch."""
         more = residue_inputs(batch, self._names).to(features.dtype)
-        return self._encoder(batch, graph, torch.cat([features, more], dim=1))
+        encoding: Encoding = self._encoder(batch, graph, torch.cat([features, more], dim=1))
+        return encoding

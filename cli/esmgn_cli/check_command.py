@@ -42,7 +42,7 @@ def check(
     Examples: esmgn check run.toml; esmgn check --recipe residue_type --data MY_STRUCTURES --gpus 4
     --slurm.
     """
-    from esmgn_core.configure import configure, parse_assignments
+    from esmgn_core.configure import parse_assignments
     from esmgn_core.engine.check import Machine, check_run
 
     registry = discover()
@@ -54,12 +54,11 @@ def check(
         "pretext": pretext,
         "downstream": downstream,
     }
-    layers = composition.run_layers(registry, init=init, recipe=recipe, config=config, names=names, data=data)
-    layers["--set"] = parse_assignments(assignments or [])
-    composed = configure(registry, list(layers.values()), list(layers))
-    problems: list[EsmgnError] = []
-    if missing := composition.data_missing(recipe, layers, composed.data.name):
-        problems.append(missing)
+    changes = parse_assignments(assignments or [])
+    composed, missing = composition.compose_run(
+        registry, changes=changes, init=init, recipe=recipe, config=config, names=names, data=data
+    )
+    problems: list[EsmgnError] = [missing] if missing else []
     if not slurm:
         try:
             check_counts(gpus, processes)

@@ -12,6 +12,7 @@ from esmgn_core.registry import Registry
 
 if TYPE_CHECKING:
     from esmgn_core.configure import Tables
+    from esmgn_core.settings import RunConfig
 
 _SAMPLE = "sample"
 
@@ -47,19 +48,34 @@ Processes = Annotated[
 ]
 
 
-def run_layers(
+def compose_run(
     registry: Registry,
     *,
+    changes: Tables,
     init: Path | None,
     recipe: str | None,
     config: Path | None,
     names: dict[str, str | None],
     data: str | None,
-) -> dict[str, Tables]:
-    """Tables low to high, each under the file or flag it comes from."""
-    from esmgn_core.configure import check_tables, data_tables, read_run_file
+) -> tuple[RunConfig, SettingsError | None]:
+    """The configuration of a run from its flags.
 
-    layers = {}
+    Args:
+        registry: all components.
+        changes: from ``--set``.
+        init: folder of the encoder that the run starts from.
+        recipe: name of a recipe.
+        config: run file.
+        names: component of each kind.
+        data: dataset or path.
+
+    Returns:
+        The configuration, and the error of a recipe that would train on made-up proteins because nobody
+        named data.
+    """
+    from esmgn_core.configure import check_tables, configure, data_tables, read_run_file
+
+    layers: dict[str, Tables] = {}
     if init is not None:
         from esmgn_core.engine.encoder_folder import EncoderFolder
 
@@ -77,24 +93,12 @@ def run_layers(
             layers[f"--{kind}"] = {kind: {"name": name}}
     if data is not None:
         layers["--data"] = data_tables(registry, data)
-    return layers
-
-
-def data_missing(recipe: str | None, layers: dict[str, Tables], chosen: str) -> SettingsError | None:
-    """The error of a recipe that would train on made-up proteins because nobody named data.
-
-    Args:
-        recipe: the recipe, if the run has one.
-        layers: from :func:`run_layers`, with those of ``--set``.
-        chosen: the dataset of the composed run.
-    """
-    if (
-        recipe is None
-        or chosen != _SAMPLE
-        or any("name" in layer.get("data", {}) for layer in layers.values())
-    ):
-        return None
-    return SettingsError(
+    layers["--set"] = changes
+    composed = configure(registry, list(layers.values()), list(layers))
+    named = any("name" in layer.get("data", {}) for layer in layers.values())
+    if recipe is None or named or composed.data.name != _SAMPLE:
+        return composed, None
+    return composed, SettingsError(
         f"recipe '{recipe}' has no data of its own",
         f"name yours: esmgn run --recipe {recipe} --data FOLDER_OF_STRUCTURES",
         f"or try it on made-up proteins: esmgn run --recipe {recipe} --data {_SAMPLE}",

@@ -16,7 +16,7 @@ from typing import Any
 
 from esmgn_cli.render import echo
 from esmgn_core.errors import RunError, SettingsError
-from esmgn_core.parse import parse_json
+from esmgn_core.parse import read_record
 
 _REPORT = "ESMGN_LAUNCH_REPORT"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -61,7 +61,7 @@ def run_processes(number: int, *, on_cpu: bool) -> int:
         with tempfile.TemporaryDirectory(prefix="esmgn-") as folder:
             report = Path(folder) / "report.json"
             status = _torchrun(number, arguments, report)
-            said = _read(report)
+            said = read_record(report)
         run = said.get("run")
         if not (status and run and _fell_short(Path(run), said)):
             if status and run and "status" not in said and (Path(run) / "last").is_dir():
@@ -81,7 +81,7 @@ def _torchrun(number: int, arguments: Sequence[str], report: Path) -> int:
 
     def forward(received: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
         try:
-            os.kill(_read(report)["pid"], received)
+            os.kill(read_record(report)["pid"], received)
         except (KeyError, ProcessLookupError):  # not started yet, or over
             process.send_signal(signal.SIGTERM)
 
@@ -120,35 +120,23 @@ def _fell_short(run: Path, said: dict[str, Any]) -> bool:
 
 
 def reporting(program: Callable[[], None]) -> None:
-    """Run the program; tell the process that launched it its number, and how it ended."""
-    report = os.environ.get(_REPORT)
-    if not report or os.environ.get("RANK") != "0":
-        program()
-        return
-    tell(pid=os.getpid())
+    """Run the program; report its process number and how it ended to the process that launched it."""
+    report_to_launcher(pid=os.getpid())
     try:
         program()
     except SystemExit as ended:
-        tell(status=ended.code if isinstance(ended.code, int) else 1)
+        report_to_launcher(status=ended.code if isinstance(ended.code, int) else 1)
         raise
 
 
-def tell(**values: Any) -> None:
-    """Add to what the launching process is told; nothing is done without one."""
+def report_to_launcher(**values: Any) -> None:
+    """Add values to the report for the launching process, if there is one."""
     report = os.environ.get(_REPORT)
     if report and os.environ.get("RANK") == "0":
         from esmgn_core.machine.files import write_atomically
 
         path = Path(report)
-        write_atomically(path, json.dumps({**_read(path), **values}))
-
-
-def _read(report: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = parse_json(report.read_text())
-    except (OSError, ValueError):
-        return {}
-    return values
+        write_atomically(path, json.dumps({**read_record(path), **values}))
 
 
 def sbatch_file(arguments: Sequence[str], *, gpus: int, out: Path | None) -> str:
@@ -200,7 +188,7 @@ short="$folder/out_of_memory.json"
 before=$(stat --format=%Y "$short" 2>/dev/null)
 
 # srun passes signals on to every process. One that fails takes the others with it, which would wait for it
-# for minutes; one that was told to stop does not.
+# for minutes; one that was stopped does not.
 srun --kill-on-bad-exit=1 bash -c '
     trap : USR1 TERM
     RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS "$@"

@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from esmgn_cli.launch import tell
+from esmgn_cli.launch import report_to_launcher
 from esmgn_cli.render import block, console, echo, line_width, numbers_table
 from esmgn_cli.runs_command import selected, sparkline
 from esmgn_core import hookimpl
@@ -47,6 +47,14 @@ _CURVE_POINTS, _CURVE_WIDTH = 64, 16
 _NO_COLUMN = {"lr", *MACHINE_VALUES} - {"residues_per_second"}
 _UNSAID = {"epoch", "lr", "loading_percent"}
 _VALID = "valid_"
+_TEXTS = {
+    "residues_per_second": "{:,.0f} residues/s",
+    "memory_gb": "{:.1f} GB",
+    "gpu_percent": "GPU {:.0f} %",
+    "slowest_rank": "slowest process {:.0f}",
+    "idle_percent": "{:.0f} % idle",
+}
+"""How values of the machine are printed; others are printed with their names."""
 
 
 class _Curve:
@@ -121,14 +129,13 @@ class ProgressDisplay:
     @hookimpl
     def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
         """Say where the run is and start the bar."""
-        tell(run=str(run.path.absolute()), started=time.time_ns())
+        report_to_launcher(run=str(run.path.absolute()), started=time.time_ns())
         self.begin()
         self._say(f"run folder {run.path}, {counted(total_steps, 'step')}")
         if run.labels.is_file():
             names = run.recorded_labels()[1]
             more = f" and {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else ""
-            told = f"labels: {', '.join(names[:_LABELS_SHOWN])}{more}"
-            self._say(told)
+            self._say(f"labels: {', '.join(names[:_LABELS_SHOWN])}{more}")
         self._total_steps = total_steps
         self._task = self._bar.add_task("train", total=total_steps, completed=first_step)
         if self._console.is_terminal:
@@ -144,8 +151,8 @@ class ProgressDisplay:
         checked = _listed({name.removeprefix(_VALID): value for name, value in self._validation.items()})
         validation = f"validation  {checked}" * bool(checked)
         self._losses.add(values.get("loss", math.nan))
-        self._bar.curve, self._bar.values, self._bar.machine = str(self._losses), learned, machine
-        self._bar.validation = validation
+        self._bar.curve, self._bar.values = str(self._losses), learned
+        self._bar.validation, self._bar.machine = validation, machine
         self._bar.update(self._task, completed=step)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if not self._console.is_terminal and (due or step == self._total_steps):
@@ -170,21 +177,7 @@ class ProgressDisplay:
 
 
 def _listed(values: Mapping[str, float]) -> str:
-    return "  ".join(_named(name, value) for name, value in values.items())
-
-
-def _named(name: str, value: float) -> str:
-    if name == "residues_per_second":
-        return f"{value:,.0f} residues/s"
-    if name == "memory_gb":
-        return f"{value:.1f} GB"
-    if name == "gpu_percent":
-        return f"GPU {value:.0f} %"
-    if name == "slowest_rank":
-        return f"slowest process {value:.0f}"
-    if name == "idle_percent":
-        return f"{value:.0f} % idle"
-    return f"{name} {value:.4f}"
+    return "  ".join(_TEXTS.get(name, f"{name} {{:.4f}}").format(value) for name, value in values.items())
 
 
 @contextmanager
@@ -192,7 +185,7 @@ def progress_shown(registry: Registry, made_up: str = "") -> Iterator[None]:
     """Show the progress of runs inside the block, on stderr.
 
     Args:
-        registry: its observers are told about the run.
+        registry: its observers are notified of the run.
         made_up: what to say of the data, in the first line, if they are made up.
     """
     stderr = console(err=True)
@@ -271,12 +264,10 @@ def _print_losses(lines: list[dict[str, float]], best: Selection | None = None) 
     rows = [
         [name.replace("residues_per_second", "residues/s").replace(_VALID, "validation ") for name in names]
     ]
+    marks = [""]
     for first, last in pairwise(sorted(borders)):
         rows.append([_cell(name, lines[first:last]) for name in names])
-    marks = [
-        "",
-        *("best" * bool(best and lines[last - 1]["step"] == best.step) for last in sorted(borders)[1:]),
-    ]
+        marks.append("best" * bool(best and lines[last - 1]["step"] == best.step))
     if any(marks):
         rows = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
     block(numbers_table(rows, width=line_width()))
@@ -314,7 +305,5 @@ def _cell(name: str, lines: list[dict[str, float]]) -> str:
         return ""
     if name in {"step", "epoch"}:
         return f"{values[-1]:.0f}"
-    if name.startswith("valid_"):
-        return f"{values[-1]:.4f}"
-    mean = sum(values) / len(values)
-    return f"{mean:.0f}" if name == "residues_per_second" else f"{mean:.4f}"
+    value = values[-1] if name.startswith(_VALID) else fmean(values)
+    return f"{value:.0f}" if name == "residues_per_second" else f"{value:.4f}"

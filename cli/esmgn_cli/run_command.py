@@ -58,7 +58,7 @@ def run(
     Examples: esmgn run --recipe quickstart; esmgn run --seq esm2_650m --struct gearnet --fuse
     serial --data MY_STRUCTURES; esmgn run --resume runs/NAME.
     """
-    from esmgn_core.configure import configure, merged, parse_assignments
+    from esmgn_core.configure import merged, parse_assignments
 
     registry = discover()
     names = {
@@ -87,12 +87,10 @@ def run(
         return
     # A job of a cluster may find its data where this machine does not.
     found = None if slurm and data is not None and not Path(data).exists() else data
-    layers = composition.run_layers(
-        registry, init=init, recipe=recipe, config=config, names=names, data=found
+    composed, missing = composition.compose_run(
+        registry, changes=changes, init=init, recipe=recipe, config=config, names=names, data=found
     )
-    layers["--set"] = changes
-    composed = configure(registry, list(layers.values()), list(layers))
-    if found == data and (missing := composition.data_missing(recipe, layers, composed.data.name)):
+    if missing and found == data:
         raise missing
     if dry_run:
         check_counts(gpus, processes)
@@ -127,9 +125,8 @@ def _elsewhere(gpus: int | None, processes: int | None, *, slurm: bool, out: Pat
 
 
 def _refuse_with_resume(config: Path | None, given: dict[str, object]) -> None:
-    extra = [f"--{flag}" for flag, value in given.items() if value is not None]
-    if config is not None:
-        extra.insert(0, str(config))
+    extra = [str(config)] * (config is not None)
+    extra += [f"--{flag}" for flag, value in given.items() if value is not None]
     if extra:
         raise SettingsError(
             f"--resume goes on with a run as it is; it cannot be combined with {', '.join(extra)}",

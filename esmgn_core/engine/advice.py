@@ -33,7 +33,7 @@ def component_warnings(blueprint: Blueprint) -> list[str]:
     if not getattr(encoder, "resolves_residues", True) and _declares(task[1], "predicts_residues"):
         found.append(
             f"{names}: the encoder gives all residues of a protein the same representation, "
-            "so the structure tells the task nothing about one residue"
+            "so the structure has no information on one residue for the task"
         )
     if not getattr(encoder, "reads_graph", True) and _declares(task[1], "removes_edges"):
         found.append(

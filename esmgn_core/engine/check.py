@@ -114,15 +114,12 @@ def check_run(
     found.tried(lambda: _trackers(registry, config))
     found.tried(lambda: _weights(blueprint))
     dataset = found.tried(lambda: _dataset(blueprint, found), lambda data: _data(data, made_up))
-    step: TrainStep | None = None
+    step, planned = None, blueprint.with_random_weights()
     if blueprint.is_downstream and dataset is None:  # its heads would have the width of the labels
-        found.tried(
-            lambda: _on_meta(blueprint.with_random_weights().encoder), lambda made: _model(made, made)
-        )
+        found.tried(lambda: _on_meta(planned.encoder), lambda made: _model(made, made))
     else:
         step = found.tried(
-            lambda: _on_meta(lambda: blueprint.with_random_weights().step(dataset)),
-            lambda made: _model(made, made.encoder),
+            lambda: _on_meta(lambda: planned.step(dataset)), lambda made: _model(made, made.encoder)
         )
     found.warnings += component_warnings(blueprint)
     if step is not None and dataset is not None:

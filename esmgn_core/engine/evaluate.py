@@ -1,10 +1,10 @@
-"""Downstream tasks: predictions of held-out proteins, their scores, and the report of a run."""
+"""Losses and scores of validation and test proteins, and the report of a run."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from esmgn_core.batch import TaskOutput
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.held_out import HeldOut
+from esmgn_core.engine.held_out import Evaluation, EvaluationPass
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.shortage import shortages_of
 from esmgn_core.engine.state import Progress, load_best
@@ -25,7 +25,6 @@ from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.metrics import interval, resamples
 from esmgn_core.model import TrainStep
 from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset, Resampled
-from esmgn_core.settings import TrainTable
 
 MIN_GROUPS = 20
 """Groups of predictions, which are proteins or targets, below which there are no bootstrap intervals."""
@@ -74,17 +73,16 @@ class Predictions:
         return replace(drawn, groups=drawn.groups * (int(counts.max()) + 1) + again)
 
 
-def evaluate(
-    step: TrainStep, held_out: Iterable[HeldOut], world: World
-) -> tuple[MetricAverager, dict[str, float]]:
-    """Losses of this process's held-out proteins, and the scores of a downstream task over all of them."""
-    means = MetricAverager()
+def evaluate(evaluation: Evaluation, indices: Sequence[int]) -> tuple[MetricAverager, dict[str, float]]:
+    """Losses of this process's share of proteins, and the scores of a downstream task over all of them."""
+    means, step, world = MetricAverager(), evaluation.step, evaluation.world
+    passes = evaluation.passes(indices)
     if task := step.downstream:
-        outputs, found, _ = predict_proteins(step, task, held_out, world)
+        outputs, found, _ = predict_proteins(step, task, passes, world)
         for output in outputs:
             means.add(output)
         return means, world.from_main(score(task, found) if world.is_main else {})
-    for _, batch, draws, counts in held_out:
+    for _, batch, draws, counts in passes:
         with shortages_of(batch):
             output = step(batch, draws)
         if counts:
@@ -93,14 +91,14 @@ def evaluate(
 
 
 def predict_proteins(
-    step: TrainStep, task: DownstreamTask, held_out: Iterable[HeldOut], world: World
+    step: TrainStep, task: DownstreamTask, passes: Iterable[EvaluationPass], world: World
 ) -> tuple[list[TaskOutput], Predictions, list[int]]:
     """Predict proteins of a dataset, shared by all processes, none of them twice.
 
     Args:
         step: encoder and task, in evaluation mode.
         task: the task of ``step``.
-        held_out: this process's share.
+        passes: this process's share.
         world: this process among all.
 
     Returns:
@@ -112,7 +110,7 @@ def predict_proteins(
     """
     size = task.group_size
     outputs, mine = [], []
-    for positions, batch, draws, counts in held_out:
+    for positions, batch, draws, counts in passes:
         with shortages_of(batch):
             output, values = step.predict(task, batch, draws)
         if not counts:
@@ -120,18 +118,15 @@ def predict_proteins(
         outputs.append(output)
         if batch.labels is None:
             raise ValueError(f"the proteins {', '.join(batch.names[:3])} carry no labels")
-        mine.append((positions[::size], values.cpu(), batch.labels[::size].cpu(), batch.names[::size]))
-    parts = sorted(part for rank in world.gather(_plain(mine)) for part in rank)
+        # Arrays travel between processes without torch's shared memory; the places sort the parts.
+        labels = batch.labels[::size].cpu().numpy()
+        mine.append((list(positions[::size]), values.cpu().numpy(), labels, batch.names[::size]))
+    parts: list[Any] = sorted(part for rank in world.gather(mine) for part in rank)
     if not parts:
-        raise RunError("not one held-out protein can be read any more")
-    found, labels = (torch.from_numpy(np.concatenate([part[column] for part in parts])) for column in (1, 2))
+        raise RunError("not one validation or test protein can be read any more")
+    found, known = (torch.from_numpy(np.concatenate([part[column] for part in parts])) for column in (1, 2))
     places, names = ([item for part in parts for item in part[column]] for column in (0, 3))
-    return outputs, Predictions.named(found, labels, names), places
-
-
-def _plain(parts: list[Any]) -> list[Any]:
-    # Arrays travel between processes without torch's shared memory; the places sort the parts.
-    return [(list(places), values.numpy(), labels.numpy(), names) for places, values, labels, names in parts]
+    return outputs, Predictions.named(found, known, names), places
 
 
 def score(task: DownstreamTask, found: Predictions) -> dict[str, float]:
@@ -174,25 +169,16 @@ def score_with_intervals(
     return report
 
 
-def report_run(
-    run: RunFolder,
-    step: TrainStep,
-    task: DownstreamTask,
-    dataset: ProteinDataset,
-    held_out: Callable[[Sequence[int]], Iterable[HeldOut]],
-    *,
-    train: TrainTable,
-    progress: Progress,
-    world: World,
-) -> Report:
+def report_run(run: RunFolder, evaluation: Evaluation, task: DownstreamTask, progress: Progress) -> Report:
     """Score the validation proteins and every test set, and write ``results.json`` and ``predictions.npz``.
 
-    The weights are those of the best validation, unless ``train.test_epoch`` is ``last``. ``held_out``
-    gives this process's share of the proteins with some indices.
+    The weights are those of the best validation, unless ``train.test_epoch`` is ``last``.
 
     Returns:
         ``{set: {score: {value, low, high}}}``; empty on all processes but the main one.
     """
+    step, train, world = evaluation.step, evaluation.train, evaluation.world
+    dataset = evaluation.reader.dataset
     world.barrier()
     best = train.test_epoch == "best" and progress.best_step
     if best:
@@ -201,7 +187,7 @@ def report_run(
     wanted = sorted({index for indices in sets.values() for index in indices})
     if not wanted:
         return {}
-    _, found, places = predict_proteins(step, task, held_out(wanted), world)
+    _, found, places = predict_proteins(step, task, evaluation.passes(wanted), world)
     if not world.is_main:
         return {}
     rows = {wanted[place]: row for row, place in enumerate(places)}

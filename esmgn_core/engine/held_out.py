@@ -1,9 +1,10 @@
-"""Which held-out proteins a process runs in which pass."""
+"""Passes over validation and test proteins."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -20,18 +21,18 @@ from esmgn_core.model import TrainStep
 from esmgn_core.settings import TrainTable
 
 _STEP = 2**63
-"""Step number of the draws for held-out proteins: the same at every pass, used by no training step."""
+"""Step number of the draws for these proteins: the same at every evaluation, used by no training step."""
 
 
-class HeldOut(NamedTuple):
-    """A pass over held-out proteins.
+class EvaluationPass(NamedTuple):
+    """A pass over validation or test proteins.
 
     Attributes:
-        positions: their places among all that are asked for.
+        positions: their places among all that are evaluated.
         batch: the proteins, on the device of the model.
         draws: their random streams.
-        counts: whether what comes of it counts; other proteins are run where all processes have to
-            take part in every pass, or where none of a pass can be read.
+        counts: False for passes whose results are discarded: of other proteins, where all processes have
+            to take part in every pass, or where none of a pass can be read.
     """
 
     positions: Sequence[int]
@@ -41,8 +42,8 @@ class HeldOut(NamedTuple):
 
 
 @dataclass(slots=True)
-class HeldOutPasses:
-    """Calls with the indices of held-out proteins give this process's share of their passes.
+class Evaluation:
+    """Divides validation and test proteins into passes, and gives this process its share.
 
     Attributes:
         reader: reads them.
@@ -58,76 +59,60 @@ class HeldOutPasses:
     world: World
     split: MicrobatchSplit | None = None
 
-    def __call__(self, indices: Sequence[int]) -> Iterator[HeldOut]:
+    def passes(self, indices: Sequence[int]) -> Iterator[EvaluationPass]:
         """Passes of this process; all of them together have each protein that can be read once."""
-        asked, parts = set(indices), self._parts(indices, self.world)
-        num_own = len(parts)
-        if is_sharded(self.step):
-            most = self._parts(indices, replace(self.world, rank=0))
-            parts += most[num_own:]
-        for number, (part, batch) in enumerate(self.reader.read(parts)):
+        wanted, parts = set(indices), self._parts(indices)
+        own = parts[self.world.rank :: self.world.size]
+        num_own = len(own)
+        if is_sharded(self.step):  # every process takes part in every pass, and the first has the most
+            own += parts[:: self.world.size][num_own:]
+        for number, (part, batch) in enumerate(self.reader.read(own)):
             draws = part.draws(self.train.seed, _STEP)
-            counts = number < num_own and asked.issuperset(part.indices)
+            counts = number < num_own and wanted.issuperset(part.indices)
             with shortages_of(batch):
                 batch = batch.to(self.world.device)
-            yield HeldOut(part.positions, batch, draws, counts)
+            yield EvaluationPass(part.positions, batch, draws, counts)
 
-    def _parts(self, indices: Sequence[int], world: World) -> list[MicroBatch]:
-        lengths = None
+    def _parts(self, indices: Sequence[int]) -> list[MicroBatch]:
+        dataset, lengths = self.reader.dataset, None
         if self.train.residues_per_batch is not None:
-            lengths = encoded_lengths(self.reader.dataset, max_residues(self.step))
-        size = self.reader.dataset.group_size
-        return [*held_out_batches(indices, self._train, world, lengths, group_size=size)]
-
-    @property
-    def _train(self) -> TrainTable:
-        """Settings with passes of a fraction of their size."""
-        proteins, residues = self.train.proteins_per_batch, self.train.residues_per_batch
+            lengths = encoded_lengths(dataset, max_residues(self.step))
         pieces = self.split.number if self.split else 1
-        smaller = {
-            "proteins_per_batch": max(1, proteins // pieces),
-            "residues_per_batch": residues and max(1, residues // pieces),
-        }
-        return self.train.model_copy(update=smaller)
+        return evaluation_batches(indices, self.train, lengths, group_size=dataset.group_size, pieces=pieces)
 
 
-def held_out_batches(
+def evaluation_batches(
     indices: Sequence[int],
     settings: TrainTable,
-    world: World,
     lengths: Tensor | None = None,
     *,
     group_size: int = 1,
-) -> Iterator[MicroBatch]:
-    """Held-out proteins in batches; every process takes its share, none takes a protein twice.
+    pieces: int = 1,
+) -> list[MicroBatch]:
+    """Proteins in batches, in order; none is in two of them.
 
     Args:
-        indices: the held-out proteins.
+        indices: the proteins.
         settings: the run's ``[train]`` table.
-        world: this process among all.
         lengths: residues that the encoder sees of every protein of the dataset; needed where
             batches are measured in residues.
-        group_size: neighbours that stay together.
+        group_size: neighbors that stay together.
+        pieces: batches have this fraction of their size.
     """
-    for number, part in enumerate(_held_out_parts(indices, settings, lengths, group_size)):
-        if number % world.size == world.rank:
-            yield MicroBatch(tuple(indices[position] for position in part), tuple(part))
-
-
-def _held_out_parts(
-    indices: Sequence[int], settings: TrainTable, lengths: Tensor | None, group_size: int
-) -> Iterator[range]:
-    """Positions in ``indices`` of each batch."""
+    starts = [0]
     if lengths is None or settings.residues_per_batch is None:
-        size = max(1, settings.proteins_per_batch // group_size) * group_size
-        yield from (range(first, min(first + size, len(indices))) for first in range(0, len(indices), size))
-        return
-    first, total = 0, 0
-    for position in range(0, len(indices), group_size):
-        residues = int(lengths[torch.as_tensor(indices[position : position + group_size])].sum())
-        total += residues
-        if total > settings.residues_per_batch and position > first:
-            yield range(first, position)
-            first, total = position, residues
-    if indices:
-        yield range(first, len(indices))
+        size = max(1, settings.proteins_per_batch // pieces // group_size) * group_size
+        starts = [*range(0, len(indices), size)]
+    else:
+        budget, total = settings.residues_per_batch // pieces, 0
+        for position in range(0, len(indices), group_size):
+            residues = int(lengths[torch.as_tensor(indices[position : position + group_size])].sum())
+            total += residues
+            if total > budget and position > starts[-1]:
+                starts.append(position)
+                total = residues
+    return [
+        MicroBatch(tuple(indices[place] for place in range(first, end)), tuple(range(first, end)))
+        for first, end in pairwise([*starts, len(indices)])
+        if end > first
+    ]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 REQUEUE_STATUS = 75
-"""Exit status of a run that was told to make room and can go on: EX_TEMPFAIL of sysexits.h."""
+"""Exit status of a run that was stopped to make room and can go on: EX_TEMPFAIL of sysexits.h."""
 
 _STOPPING = {signal.SIGTERM: "terminated", signal.SIGUSR1: "preempted", signal.SIGINT: "interrupted"}
 """Signals that stop a run, the most pressing first, with names for their sums over processes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ class Learner:
 
     Attributes:
         step: encoder, task and graph builder, on the device of the run.
+        optimizer: over every trained parameter.
 
     Args:
         step: see above.
@@ -35,16 +36,16 @@ class Learner:
         device = next(step.parameters()).device
         self.step = step
         self._clip_norm = settings.clip_norm
-        self._optimizer = build_optimizer(step, settings)
+        self.optimizer = build_optimizer(step, settings)
         self._rate = LearningRate(
-            self._optimizer, settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch
+            self.optimizer, settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch
         )
         self._average = Average(step, settings.ema_decay) if settings.ema_decay else None
         self._scaler = GradScaler(device.type, enabled=step.precision is torch.float16)
 
     def start(self, number: int) -> float:
         """Begin step ``number``, from 0, without gradients; returns its learning rate."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         return self._rate.set(number)
 
     def backward(self, loss: Tensor) -> None:
@@ -56,8 +57,8 @@ class Learner:
 
         The division is left to the optimiser's kernel, which reads every gradient anyway.
         """
-        self._scaler.unscale_(self._optimizer)
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
         scale = torch.full((), divisor, device=parameters[0].device)
         if self._clip_norm:
@@ -68,8 +69,8 @@ class Learner:
             # Not all versions of torch leave a loss scaler's optimiser a scale of its own.
             torch._foreach_div_(gradients, scale)
         else:
-            self._optimizer.grad_scale = scale  # type: ignore[attr-defined]
-        self._scaler.step(self._optimizer)
+            self.optimizer.grad_scale = scale  # type: ignore[attr-defined]
+        self._scaler.step(self.optimizer)
         self._scaler.update()
         if self._average:
             self._average.update()
@@ -78,20 +79,12 @@ class Learner:
         """Take in the result of a pass over the held-out proteins, for the learning rate."""
         self._rate.validated(value)
 
-    def averaged(self) -> AbstractContextManager[None]:
-        """The weights to use are those of ``step`` inside the block: averages where they are kept."""
-        return self._average.applied() if self._average else nullcontext()
-
     @contextmanager
     def evaluating(self) -> Iterator[TrainStep]:
-        """``step`` with the weights to use, in evaluation mode and without gradients."""
-        with self.averaged(), torch.no_grad():
+        """``step`` with averaged weights where they are kept, in evaluation mode and without gradients."""
+        averaged = self._average.applied() if self._average else nullcontext()
+        with averaged, torch.no_grad():
             yield self.step.eval()
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser, for what writes its state in its own way."""
-        return self._optimizer
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs besides the weights, averages and the optimiser's state: plain values."""

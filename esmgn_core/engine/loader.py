@@ -276,12 +276,12 @@ def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tenso
     """Residues of each protein that the encoder sees at most, int64 [len(dataset)].
 
     Raises:
-        RunError: the dataset does not tell lengths.
+        RunError: the dataset does not know the lengths of its proteins.
     """
     lengths = getattr(dataset, "lengths", None)
     if lengths is None:
         raise RunError(
-            "this dataset does not tell the lengths of its proteins (train.residues_per_batch)",
+            "this dataset does not know the lengths of its proteins (train.residues_per_batch)",
             "use train.proteins_per_batch instead",
         )
     found = torch.as_tensor(lengths, dtype=torch.int64)

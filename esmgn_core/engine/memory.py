@@ -217,7 +217,7 @@ _UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def usage(device: torch.device) -> dict[str, float]:
-    """Most memory in use so far, in GB, and on a GPU how busy it is, where that can be told.
+    """Most memory in use so far, in GB, and on a GPU how busy it is, where that is known.
 
     Returns:
         ``memory_gb``: of the GPU what torch allocated, on the CPU what the process had resident.

@@ -1,4 +1,4 @@
-"""Telling plugins about a run, without letting them harm it."""
+"""Calls of the observers of a run, which must not harm it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Observers:
 
     Attributes:
         hooks: ``pluggy`` hook caller.
-        run: the run they are told about.
+        run: the run they observe.
         is_main: whether this is the main process.
         trackers: of the run.
     """
@@ -25,7 +25,7 @@ class Observers:
     is_main: bool
     trackers: Trackers
 
-    def tell(self, event: str, **arguments: Any) -> None:
+    def notify(self, event: str, **arguments: Any) -> None:
         """Call ``esmgn_EVENT`` of every observer; one that fails is noted in the log."""
         if not self.is_main:
             return
@@ -45,7 +45,7 @@ class Observers:
                 self.run.log(f"observer {observer.plugin_name} of {event} failed: {reason}")
 
     def notice(self, text: str) -> None:
-        """Tell the user something that did not stop the run; it is noted in the log as well."""
+        """Show the user something that did not stop the run, and note it in the log."""
         if self.is_main:
             self.run.log(text)
-        self.tell("notice", text=text)
+        self.notify("notice", text=text)

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class RunFolder:
     """Paths and records of one run.
 
     ``config.toml`` repeats the run; ``environment.json`` says where it ran; ``metrics.jsonl`` has
-    one JSON object per logged step; ``log.txt`` tells the story; ``refused.tsv`` lists structure
+    one JSON object per logged step; ``log.txt`` has its events; ``refused.tsv`` lists structure
     files left out; ``model.safetensors`` is the best encoder, ``task.safetensors`` the heads that
     belong to it; ``last/`` is where to resume, ``previous/`` the checkpoint before it, ``kept/`` those
     kept for good. A downstream run has ``labels.json``, what the outputs of its heads are, and in the
@@ -86,7 +87,7 @@ class RunFolder:
         hints = ["name another folder"]
         if cls(path).config.is_file():
             hints.append(f"or go on with its run: esmgn run --resume {path}")
-        raise RunError(f"{path} exists and is no empty folder (--out)", *hints)
+        raise RunError(f"{path} exists and is not an empty folder (--out)", *hints)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -155,13 +156,10 @@ class RunFolder:
 
     def name_for_trackers(self) -> str:
         """A name of the run that stays the same when it is resumed, and that no other run has."""
-        return hashlib.sha256(str(self.path.absolute()).encode() + self._started().encode()).hexdigest()[:16]
-
-    def _started(self) -> str:
-        try:
-            return self.log_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-        except OSError:
-            return ""
+        started = ""
+        with suppress(OSError):
+            started = self.log_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        return hashlib.sha256(f"{self.path.absolute()}{started}".encode()).hexdigest()[:16]
 
     def write_refused(self, refused: Sequence[Any]) -> None:
         """Write the files left out, each with its reason; no file if there are none."""
@@ -235,22 +233,18 @@ def _values(line: bytes) -> dict[str, float] | None:
         return None
     if not isinstance(values, dict) or type(values.get("step")) is not int:
         return None
-    plausible = all(type(value) in (int, float) and _is_plausible(value) for value in values.values())
+    # Infinite and undefined losses are logged; a huge finite number comes from a damaged digit.
+    plausible = all(
+        type(value) in (int, float) and not _HUGE <= abs(value) < math.inf for value in values.values()
+    )
     return values if plausible and values["step"] >= 0 else None
-
-
-def _is_plausible(value: float) -> bool:
-    return not _HUGE <= abs(value) < math.inf
 
 
 def _next_free(parent: Path, name: str) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
+    for number in count(1):
         path = parent / f"{name}-{number}"
-        try:
+        with suppress(FileExistsError):
             path.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
             return path
+    raise AssertionError("numbers do not end")

@@ -28,7 +28,7 @@ _NOT_CURVES = {"step", "epoch"}
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as its folder tells it.
+    """A run as its folder records it.
 
     Attributes:
         run: the folder.

@@ -5,40 +5,31 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
-
-import torch
+from typing import Any, Self
 
 from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import REFERENCE, Tables, check_tables, configure
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
-from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
+from esmgn_core.engine.build import BuiltRun, build_run
 from esmgn_core.engine.distributed import (
     World,
-    autocast_dtype,
     joined_world,
     numerics,
-    synchronise_batch_norm,
 )
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import Report
-from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
-from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.memory import first_estimate, free_memory_of
 from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.provenance import RunRecord, changes_since
 from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.sharding import is_sharded, shard
+from esmgn_core.engine.sharding import is_sharded
 from esmgn_core.engine.shortage import ShortageError
 from esmgn_core.engine.state import Checkpoints, Progress
 from esmgn_core.engine.trackers import TrackerPlan, Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
-from esmgn_core.model import TrainStep
-from esmgn_core.protocols import LabelledDataset, ProteinDataset
 from esmgn_core.registry import Registry
-from esmgn_core.settings import CacheTable, RunConfig
+from esmgn_core.settings import RunConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +82,6 @@ class _Plan:
         tables = {**config.tracker, **{name: plan.table() for name, plan in trackers.items()}}
         blueprint = replace(blueprint, config=config.model_copy(update={"tracker": tables}))
         return cls(blueprint, registry, trackers, **more)
-
-
-class _Built(NamedTuple):
-    """What trains, before any record of it is written.
-
-    Attributes:
-        dataset: all proteins.
-        schedule: which of them each step takes.
-        learner: encoder and task, and what changes them.
-        weights_sha256: checksum of the file that the sequence encoder was read from.
-        cached: what the cache of features keeps, for the log; empty without one.
-    """
-
-    dataset: ProteinDataset
-    schedule: Schedule
-    learner: Learner
-    weights_sha256: str | None
-    cached: str
 
 
 def start_run(
@@ -171,98 +144,13 @@ def _run(plan: _Plan) -> Outcome:
         # A resumed run is locked before anything is read; a new one has a folder once it could be built.
         if plan.resumed and world.is_main:
             locks.enter_context(plan.resumed.locked())
-        built = _build(plan, world)
+        built = build_run(plan.blueprint, plan.registry, world, plan.init)
         run = plan.resumed or _new_folder(plan, world)
         if not plan.resumed and world.is_main:
             locks.enter_context(run.locked())
         trainer = _trainer(plan, built, run, world)
         signal = trainer.fit() if world.from_main(trainer.is_unfinished) else 0
         return _report(trainer, signal)
-
-
-def _build(plan: _Plan, world: World) -> _Built:
-    """Data, model and learner of a run.
-
-    Raises:
-        EsmgnError: the components do not work together, or weights cannot be read.
-    """
-    blueprint, config = plan.blueprint, plan.blueprint.config
-    dataset = blueprint.dataset()
-    _check_with_random_weights(blueprint, dataset)
-    step = _train_step(blueprint, dataset, world)
-    if plan.init:
-        plan.init.fill(step.encoder, plan.registry)
-    # Features are cached by the weights that the encoder starts from, without adapters or shards.
-    cached = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else ""
-    weights = getattr(step.encoder.sequence, "weights_sha256", None)
-    if config.optim.lora_rank:
-        add_adapters(step.encoder, config.optim)
-    if config.train.strategy == "fsdp":
-        _shard(step, world)
-    schedule = build_schedule(dataset, config.train, world_size=world.size, most_residues=max_residues(step))
-    learner = Learner(
-        step, config.optim, num_steps=schedule.num_steps, steps_per_epoch=schedule.steps_per_epoch
-    )
-    return _Built(dataset, schedule, learner, weights, cached)
-
-
-def _check_with_random_weights(blueprint: Blueprint, dataset: ProteinDataset) -> None:
-    """Find, before any download, what would stop a run once its weights are there.
-
-    Raises:
-        EsmgnError: as :meth:`Blueprint.step`.
-    """
-    with torch.device("meta"):
-        try:
-            blueprint.with_random_weights().step(dataset)
-        except (RuntimeError, NotImplementedError):
-            return  # a component that cannot be built without memory; the run itself will build it
-
-
-def _train_step(blueprint: Blueprint, dataset: ProteinDataset, world: World) -> TrainStep:
-    train = blueprint.config.train
-    step = blueprint.step(dataset, precision=autocast_dtype(train.precision, world.device))
-    if step.downstream and isinstance(dataset, LabelledDataset):
-        step.downstream.prepare(dataset.labels(dataset.split("train")[:: dataset.group_size]))
-    step.to(world.device)
-    if world.size > 1 and train.sync_batch_norm:
-        synchronise_batch_norm(step)
-    if train.activation_checkpointing:
-        recompute_activations(step.encoder)
-    if train.compile:
-        for block in repeated_blocks(step.encoder.get_submodule("sequence")):
-            block.compile(dynamic=True)
-    return step
-
-
-def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDataset) -> str:
-    """Cache the outputs of the frozen sequence encoder; returns a line for the log.
-
-    Raises:
-        SettingsError: the encoder is trained, or the task leaves no sequence whole.
-    """
-    cache = step.encoder.keep_features(settings, precision=step.precision)
-    lengths = torch.as_tensor(getattr(dataset, "lengths", ()), dtype=torch.int64)
-    shows_whole = getattr(step.task, "shows_whole", None)
-    whole = lengths[shows_whole(lengths)] if shows_whole else lengths
-    if len(lengths) and not len(whole):
-        raise SettingsError(
-            "cache.features has nothing to keep: the task crops or masks the sequence of every protein",
-            "show whole proteins, where the task can: --set pretext.crop_length=0",
-            "or compute features as they come: --set cache.features=off",
-        )
-    size = cache.bytes_for(whole.tolist(), step.encoder.sequence.output_dim) / 1e9
-    return (
-        f"features of at most {len(whole)} of {len(lengths)} proteins, {size:.3g} GB as {settings.features}, "
-        f"are kept in {cache.folder}, up to {settings.max_gb:g} GB; {cache.num_kept} proteins are there"
-    )
-
-
-def _shard(step: TrainStep, world: World) -> None:
-    if step.precision is torch.float16:
-        raise SettingsError("train.strategy=fsdp does not go with fp16", "use train.precision=bf16")
-    if world.size > 1:
-        shard(step, world)
 
 
 def _new_folder(plan: _Plan, world: World) -> RunFolder:
@@ -275,7 +163,7 @@ def _new_folder(plan: _Plan, world: World) -> RunFolder:
     return RunFolder(chosen)
 
 
-def _trainer(plan: _Plan, built: _Built, run: RunFolder, world: World) -> Trainer:
+def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trainer:
     """The trainer at the step where it begins, with everything recorded and the user warned."""
     blueprint, (dataset, schedule, learner, weights, cached) = plan.blueprint, built
     train = blueprint.config.train

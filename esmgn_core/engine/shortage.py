@@ -96,7 +96,7 @@ class MicrobatchSplit:
             self.number = max(self.number, int(read_record(self.run.out_of_memory).get(self.key, 1)))
 
     def halve(self, step: int, shortage: ShortageError, *, alone: bool) -> str:
-        """Cut passes to half their size from ``step``, from 0, on; what to tell the user.
+        """Cut passes to half their size from ``step``, from 0, on; returns a notice for the user.
 
         Raises:
             RunError: nothing is left to cut, or other processes wait for this one.
@@ -120,12 +120,7 @@ class MicrobatchSplit:
                 f"it is recorded in {self.run.out_of_memory}; a resumed run takes half as much at a time",
                 f"go on from the last checkpoint: esmgn run --resume {self.run.path}",
             )
-        free_memory()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         return f"step {step + 1}: {shortage}; {_HALVED[self.key]}"
-
-
-def free_memory() -> None:
-    """Give back what a failed pass held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,13 +116,6 @@ def load_task(run: RunFolder, task: nn.Module) -> None:
         raise WeightsError(f"{run.task} does not fit the task: {error}") from error
 
 
-def _write_together(files: Mapping[Path, dict[str, Tensor]], metadata: dict[str, str]) -> None:
-    """Write all files before the first one takes its place: heads belong to their encoder."""
-    with ExitStack() as stack:
-        for path, tensors in files.items():
-            write_tensors(tensors, stack.enter_context(written_atomically(path)), metadata)
-
-
 def save_best(run: RunFolder, step: TrainStep, selection: Selection, world: World) -> None:
     """Write the encoder to ``model.safetensors``, heads and buffers of the task to ``task.safetensors``.
 
@@ -145,7 +137,10 @@ def save_best(run: RunFolder, step: TrainStep, selection: Selection, world: Worl
         if world.is_main:
             metadata = selection.metadata()
             heads = {name: tensor.cpu().contiguous() for name, tensor in task.items()}
-            _write_together({run.task: heads, run.model: encoder_tensors(step.encoder, state)}, metadata)
+            # Both are written before the first takes its place: heads belong to their encoder.
+            with written_atomically(run.task) as task_file, written_atomically(run.model) as model_file:
+                write_tensors(heads, task_file, metadata)
+                write_tensors(encoder_tensors(step.encoder, state), model_file, metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +199,8 @@ class Checkpoints:
             RunError: there is no checkpoint, or all are damaged.
             WeightsError: its tensors do not fit the model.
         """
-        folder, remark = self.world.from_main(whole_checkpoint(self.run) if self.world.is_main else None) or (
-            self.run.last,
-            "",
-        )
+        whole = whole_checkpoint(self.run) if self.world.is_main else (self.run.last, "")
+        folder, remark = self.world.from_main(whole)
         try:
             state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         except Exception as error:

@@ -15,7 +15,7 @@ from esmgn_core.batch import ProteinBatch
 from esmgn_core.engine.checkpoints import CheckpointError
 from esmgn_core.engine.distributed import World, lost_contact
 from esmgn_core.engine.evaluate import Report, evaluate, report_run
-from esmgn_core.engine.held_out import HeldOutPasses
+from esmgn_core.engine.held_out import Evaluation
 from esmgn_core.engine.interruption import Interruption, received_by_any
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.loader import MicroBatch, Schedule, seed_step
@@ -68,7 +68,7 @@ class Trainer:
     _reader: Reader = field(init=False)
     _split: MicrobatchSplit = field(init=False)
     _valid_split: MicrobatchSplit = field(init=False)
-    _held_out: HeldOutPasses = field(init=False)
+    _evaluation: Evaluation = field(init=False)
     _trained_on: MetricAverager = field(init=False, default_factory=MetricAverager)
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Trainer:
         self._split = MicrobatchSplit(self.run, self.progress.pieces)
         self.progress.pieces = self._split.number
         self._valid_split = MicrobatchSplit(self.run, key="valid_pieces")
-        self._held_out = HeldOutPasses(self._reader, step, self.train, self.world, self._valid_split)
+        self._evaluation = Evaluation(self._reader, step, self.train, self.world, self._valid_split)
 
     @property
     def is_unfinished(self) -> bool:
@@ -101,7 +101,7 @@ class Trainer:
         """
         interruption = Interruption(self.train.time_limit and 60 * self.train.time_limit)
         first, error = self.progress.step, None
-        self.observers.tell("run_started", total_steps=self.schedule.num_steps, first_step=first)
+        self.observers.notify("run_started", total_steps=self.schedule.num_steps, first_step=first)
         try:
             with interruption.caught(), without_exits():
                 if self.world.size > 1 and not self.progress.step:
@@ -121,7 +121,7 @@ class Trainer:
                 ) from caught
             raise
         finally:
-            self.observers.tell("run_finished", error=error)
+            self.observers.notify("run_finished", error=error)
 
     def _log_failure(self, error: BaseException) -> None:
         """Why the run ended, for those who list runs; what other processes say has their number."""
@@ -199,19 +199,8 @@ class Trainer:
 
     def _report(self, task: DownstreamTask) -> None:
         """Score the best model, and log its test scores."""
-        with self.learner.evaluating() as step:
-            self.report = self._in_memory(
-                lambda: report_run(
-                    self.run,
-                    step,
-                    task,
-                    self.dataset,
-                    self._held_out,
-                    train=self.train,
-                    progress=self.progress,
-                    world=self.world,
-                )
-            )
+        with self.learner.evaluating():
+            self.report = self._in_memory(lambda: report_run(self.run, self._evaluation, task, self.progress))
         tests = [name for name in self.report if name != "valid"]
         values = {f"{name}_{key}": item["value"] for name in tests for key, item in self.report[name].items()}
         if values:
@@ -259,7 +248,7 @@ class Trainer:
     def _busy(self, waiting: float, working: float) -> dict[str, float]:
         """Seconds that this process needed for itself, under its rank; 0 for the others.
 
-        A thread that waits for a GPU spins, so that there only waiting for data can be told.
+        A thread that waits for a GPU spins, so that there only waiting for data is counted.
         """
         seconds = waiting + (working if self.world.device.type == "cpu" else 0.0)
         return {f"busy_{rank}": seconds * (rank == self.world.rank) for rank in range(self.world.size)}
@@ -275,7 +264,7 @@ class Trainer:
         name, deciding, logged = "loss", train_means["loss"], {}
         with self.learner.evaluating() as step:
             if indices:
-                means, scores = self._in_memory(lambda: evaluate(step, self._held_out(indices), self.world))
+                means, scores = self._in_memory(lambda: evaluate(self._evaluation, indices))
                 values, totals = means.over(self.world, like=self._trained_on)
                 if not totals["num_samples"]:  # means of nothing are 0, which would win
                     values = dict.fromkeys(values, math.nan)
@@ -304,30 +293,30 @@ class Trainer:
         self.observers.notice(f"step {selection.step}: the {name} is {selection.value}; {outcome}")
 
     def _save_best(self, step: TrainStep, selection: Selection, value: float) -> None:
-        try:
-            save_best(self.run, step, selection, self.world)
-        except CheckpointError as error:
-            # The file still holds the best encoder before this one: later ones are compared with that.
-            self._not_written(error, self.run.model, needed=False)
-        else:
+        # Otherwise the file still holds the best encoder before this one: later ones are compared with that.
+        if self._written(self.run.model, lambda: save_best(self.run, step, selection, self.world)):
             self.progress.best_value, self.progress.best_step = value, selection.step
-            self.observers.tell("checkpoint_saved", path=self.run.model)
 
     def _checkpoint(self, *, needed: bool) -> None:
-        try:
-            self.checkpoints.save(self.progress)
-        except CheckpointError as error:
-            self._not_written(error, self.run.last, needed=needed)
-        else:
-            self.observers.tell("checkpoint_saved", path=self.run.last)
+        self._written(self.run.last, lambda: self.checkpoints.save(self.progress), needed=needed)
 
-    def _not_written(self, error: CheckpointError, path: Path, *, needed: bool) -> None:
-        """Say that a checkpoint could not be written; stop if the run cannot do without it."""
-        message = f"step {self.progress.step}: cannot write {path}: {error}"
-        if needed or self.train.on_failed_checkpoint == "stop":
-            hint = f"free disk space, then go on: esmgn run --resume {self.run.path}"
-            raise RunError(message, hint)
-        self.observers.notice(f"{message}; the one before is as it was, the run goes on")
+    def _written(self, path: Path, write: Callable[[], None], *, needed: bool = False) -> bool:
+        """Write a checkpoint; False, with a notice, if it failed.
+
+        Raises:
+            RunError: it failed, and the run cannot do without it.
+        """
+        try:
+            write()
+        except CheckpointError as error:
+            message = f"step {self.progress.step}: cannot write {path}: {error}"
+            if needed or self.train.on_failed_checkpoint == "stop":
+                hint = f"free disk space, then go on: esmgn run --resume {self.run.path}"
+                raise RunError(message, hint) from error
+            self.observers.notice(f"{message}; the one before is as it was, the run goes on")
+            return False
+        self.observers.notify("checkpoint_saved", path=path)
+        return True
 
     def _log(self, values: Mapping[str, float]) -> None:
         if self.world.is_main:
@@ -335,7 +324,7 @@ class Trainer:
                 self.run.append_metrics(self.progress.step, values)
             except OSError as error:
                 self.observers.notice(f"step {self.progress.step} is not in {self.run.metrics}: {error}")
-            self.observers.tell("metrics_logged", step=self.progress.step, values=values)
+            self.observers.notify("metrics_logged", step=self.progress.step, values=values)
 
     def _stop_non_finite(self, number: int, names: list[str], loss: float) -> None:
         everywhere = [name for part in self.world.gather(names) for name in part]

@@ -1,7 +1,7 @@
 """The memory of a run whose model is too large to be tried out: from a model of the same width, cut short.
 
 The blocks of a sequence encoder all cost the same. One and two of them, between the whole structure
-encoder, fuser and task, tell what a block costs and what the rest does.
+encoder, fuser and task, show what a block costs and what the rest does.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def test_the_run_folder_must_be_free(esmgn: Esmgn) -> None:
     Path("R").mkdir()
     Path("R/notes.txt").touch()
     text = error(esmgn, *SMALL, "--out", "R")
-    assert text.startswith("R exists and is no empty folder (--out)\n")
+    assert text.startswith("R exists and is not an empty folder (--out)\n")
     assert "name another folder" in text
 
 

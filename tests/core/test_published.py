@@ -427,7 +427,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
     import_file(discover(), file, tmp_path / "imported")
-    with pytest.raises(RunError, match="is no empty folder"):
+    with pytest.raises(RunError, match="is not an empty folder"):
         import_file(discover(), file, tmp_path / "imported")
     taken = saved(tmp_path / "taken.pth", {})
     with pytest.raises(WeightsError, match="exists already"):

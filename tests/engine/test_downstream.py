@@ -21,7 +21,7 @@ from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import Predictions, predict_proteins, score_with_intervals
-from esmgn_core.engine.held_out import HeldOut
+from esmgn_core.engine.held_out import EvaluationPass
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.run_summary import RunSummary
 from esmgn_core.engine.session import Outcome, resume_run, start_run
@@ -283,7 +283,7 @@ def test_predictions_of_all_processes_come_once_and_in_order() -> None:
     shares = [[(2, 3)], [(0, 1), (4,)]]
     for rank, parts in enumerate(shares):
         held_out = [
-            HeldOut(places, ProteinBatch.from_proteins([proteins[place] for place in places]), None)  # type: ignore[arg-type]
+            EvaluationPass(places, ProteinBatch.from_proteins([proteins[place] for place in places]), None)  # type: ignore[arg-type]
             for places in parts
         ]
         model: Any = SumOfTypes()

@@ -13,7 +13,7 @@ import torch
 from esmgn_core.compose import resolve
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.held_out import HeldOutPasses, held_out_batches
+from esmgn_core.engine.held_out import Evaluation, evaluation_batches
 from esmgn_core.engine.loader import (
     ProteinSchedule,
     ResidueSchedule,
@@ -203,7 +203,7 @@ def test_whole_proteins_count_with_all_their_residues() -> None:
 
 
 def test_a_dataset_without_lengths_is_told() -> None:
-    with pytest.raises(RunError, match="does not tell the lengths"):
+    with pytest.raises(RunError, match="does not know the lengths"):
         encoded_lengths(cast(Any, [1, 2]), None)
 
 
@@ -213,7 +213,7 @@ def test_held_out_batches_keep_to_the_allowed_residues() -> None:
     parts = [
         part.indices
         for rank in range(2)
-        for part in held_out_batches(range(50), settings, World(torch.device("cpu"), rank, 2), lengths)
+        for part in evaluation_batches(range(50), settings, lengths)[rank::2]
     ]
     assert sorted(itertools.chain(*parts)) == list(range(50))
     assert max(int(lengths[list(part)].sum()) for part in parts) <= 1000
@@ -225,7 +225,7 @@ def test_held_out_proteins_are_seen_once_over_all_processes(num_proteins: int) -
     seen = [
         index
         for rank in range(2)
-        for part in held_out_batches(range(num_proteins), settings, World(torch.device("cpu"), rank, 2))
+        for part in evaluation_batches(range(num_proteins), settings)[rank::2]
         for index in part.indices
     ]
     assert sorted(seen) == list(range(num_proteins))
@@ -238,9 +238,9 @@ def test_validation_draws_are_those_of_no_training_step(start: Start) -> None:
     dataset = resolve(discover(), small_config()).dataset()
     reader = Reader(dataset, 0, lambda *_: None, lambda _: None)
     step = cast(Any, SimpleNamespace(parameters=lambda: iter(())))
-    passes = HeldOutPasses(reader, step, train, World(torch.device("cpu")))
+    evaluation = Evaluation(reader, step, train, World(torch.device("cpu")))
     counts = torch.tensor([8] * 3)
-    first, again = (next(iter(passes([0, 1, 2]))).draws.uniform(counts) for _ in range(2))
+    first, again = (next(evaluation.passes([0, 1, 2])).draws.uniform(counts) for _ in range(2))
     assert torch.equal(first, again)
     for number in range(run.num_steps + 20):
         assert not torch.equal(SeededDraws(train.seed, number, [0, 1, 2]).uniform(counts), first)

@@ -282,7 +282,7 @@ def test_a_folder_that_holds_something_is_refused_before_anything_is_built(
     with pytest.raises(RunError) as caught:
         start()
     assert str(caught.value).splitlines() == [
-        f"{tmp_path / 'run'} exists and is no empty folder (--out)",
+        f"{tmp_path / 'run'} exists and is not an empty folder (--out)",
         "  name another folder",
     ]
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import resume_run
+from esmgn_core.engine.shortage import MicrobatchSplit
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError
 from esmgn_core.model import TrainStep
@@ -122,3 +124,28 @@ def test_other_errors_are_not_taken_for_a_shortage(start: Start, monkeypatch: py
     monkeypatch.setattr(TrainStep, "forward", lambda *_: (_ for _ in ()).throw(bug))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         start()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_tensors_of_the_failed_pass_are_free_before_a_smaller_one_is_run(
+    start: Start, monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    original, halve = TrainStep.forward, MicrobatchSplit.halve
+    held: list[weakref.ref[torch.Tensor]] = []
+    seen: list[bool] = []
+
+    def forward(self: TrainStep, batch: Any, draws: Any) -> Any:
+        if self.training == torch.is_grad_enabled() == training and not held:
+            activations = torch.ones(3, requires_grad=True) * 2
+            held.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, batch, draws)
+
+    def noting(self: MicrobatchSplit, *arguments: Any, **options: Any) -> str:
+        seen.append(held[0]() is None)
+        return halve(self, *arguments, **options)
+
+    monkeypatch.setattr(TrainStep, "forward", forward)
+    monkeypatch.setattr(MicrobatchSplit, "halve", noting)
+    start("train.max_steps=1")
+    assert seen == [True]

@@ -1,0 +1,132 @@
+"""From a resolved run to everything that trains."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from esmgn_core.compose import Blueprint
+from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
+from esmgn_core.engine.distributed import World, autocast_dtype, synchronise_batch_norm
+from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.engine.learner import Learner
+from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
+from esmgn_core.engine.lora import add_adapters
+from esmgn_core.engine.sharding import shard
+from esmgn_core.errors import SettingsError
+from esmgn_core.model import TrainStep
+from esmgn_core.protocols import LabelledDataset, ProteinDataset
+from esmgn_core.registry import Registry
+from esmgn_core.settings import CacheTable
+
+
+class BuiltRun(NamedTuple):
+    """A run that can train, before any record of it is written.
+
+    Attributes:
+        dataset: all proteins.
+        schedule: which of them each step takes.
+        learner: encoder and task, and what changes them.
+        weights_sha256: checksum of the file that the sequence encoder was read from.
+        cached: what the cache of features keeps, for the log; empty without one.
+    """
+
+    dataset: ProteinDataset
+    schedule: Schedule
+    learner: Learner
+    weights_sha256: str | None
+    cached: str
+
+
+def build_run(
+    blueprint: Blueprint, registry: Registry, world: World, init: EncoderFolder | None = None
+) -> BuiltRun:
+    """Build data, model and learner of a run.
+
+    Args:
+        blueprint: its components.
+        registry: all components.
+        world: this process among all.
+        init: where the encoder of a new run comes from.
+
+    Raises:
+        EsmgnError: the components do not work together, or weights cannot be read.
+    """
+    config = blueprint.config
+    dataset = blueprint.dataset()
+    _check_before_download(blueprint, dataset)
+    step = _train_step(blueprint, dataset, world)
+    if init:
+        init.fill(step.encoder, registry)
+    # Features are cached by the weights that the encoder starts from, without adapters or shards.
+    cached = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else ""
+    weights = getattr(step.encoder.sequence, "weights_sha256", None)
+    if config.optim.lora_rank:
+        add_adapters(step.encoder, config.optim)
+    if config.train.strategy == "fsdp":
+        _shard(step, world)
+    schedule = build_schedule(dataset, config.train, world_size=world.size, most_residues=max_residues(step))
+    learner = Learner(
+        step, config.optim, num_steps=schedule.num_steps, steps_per_epoch=schedule.steps_per_epoch
+    )
+    return BuiltRun(dataset, schedule, learner, weights, cached)
+
+
+def _check_before_download(blueprint: Blueprint, dataset: ProteinDataset) -> None:
+    """Find, before any download, what would stop a run once its weights are there.
+
+    Raises:
+        EsmgnError: as :meth:`Blueprint.step`.
+    """
+    with torch.device("meta"):
+        try:
+            blueprint.with_random_weights().step(dataset)
+        except (RuntimeError, NotImplementedError):
+            return  # a component that cannot be built without memory; the run itself will build it
+
+
+def _train_step(blueprint: Blueprint, dataset: ProteinDataset, world: World) -> TrainStep:
+    train = blueprint.config.train
+    step = blueprint.step(dataset, precision=autocast_dtype(train.precision, world.device))
+    if step.downstream and isinstance(dataset, LabelledDataset):
+        step.downstream.prepare(dataset.labels(dataset.split("train")[:: dataset.group_size]))
+    step.to(world.device)
+    if world.size > 1 and train.sync_batch_norm:
+        synchronise_batch_norm(step)
+    if train.activation_checkpointing:
+        recompute_activations(step.encoder)
+    if train.compile:
+        for block in repeated_blocks(step.encoder.get_submodule("sequence")):
+            block.compile(dynamic=True)
+    return step
+
+
+def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDataset) -> str:
+    """Cache the outputs of the frozen sequence encoder; returns a line for the log.
+
+    Raises:
+        SettingsError: the encoder is trained, or the task leaves no sequence whole.
+    """
+    cache = step.encoder.keep_features(settings, precision=step.precision)
+    lengths = torch.as_tensor(getattr(dataset, "lengths", ()), dtype=torch.int64)
+    shows_whole = getattr(step.task, "shows_whole", None)
+    whole = lengths[shows_whole(lengths)] if shows_whole else lengths
+    if len(lengths) and not len(whole):
+        raise SettingsError(
+            "cache.features has nothing to keep: the task crops or masks the sequence of every protein",
+            "show whole proteins, where the task can: --set pretext.crop_length=0",
+            "or compute features as they come: --set cache.features=off",
+        )
+    size = cache.bytes_for(whole.tolist(), step.encoder.sequence.output_dim) / 1e9
+    return (
+        f"features of at most {len(whole)} of {len(lengths)} proteins, {size:.3g} GB as {settings.features}, "
+        f"are kept in {cache.folder}, up to {settings.max_gb:g} GB; {cache.num_kept} proteins are there"
+    )
+
+
+def _shard(step: TrainStep, world: World) -> None:
+    if step.precision is torch.float16:
+        raise SettingsError("train.strategy=fsdp does not go with fp16", "use train.precision=bf16")
+    if world.size > 1:
+        shard(step, world)
