@@ -84,8 +84,7 @@ def _same(one: object, other: object) -> bool:
         if one.shape != other.shape or one.dtype != other.dtype:
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
-    is_nan = one != one and other != other
-    return type(one) is type(other) and (one == other or is_nan)
+    return type(one) is type(other) and bool(one == other or (one != one and other != other))
 
 
 def is_count(value: object) -> bool:
