@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
@@ -20,10 +20,11 @@ from esmgn_core.protocols import GraphBuilder
 from esmgn_pretext.confidence import left_out, means
 from esmgn_pretext.edges import EdgeTaskSettings
 from esmgn_pretext.heads import TupleMLP
+from esmgn_pretext.task import CroppedTask
 from esmgn_pretext.walks import draw_walks
 
 
-class AngleTask(nn.Module, ABC):
+class AngleTask(CroppedTask, ABC):
     """Cross-entropy of an angle along consecutive edges that were taken away, in equal bins."""
 
     predicts_residues = True
@@ -38,16 +39,12 @@ class AngleTask(nn.Module, ABC):
     num_edges: ClassVar[Literal[2, 3]]
     """Edges of a walk."""
 
+    settings: Settings
+
     def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.max_residues = settings.crop_length or None
+        super().__init__(settings)
         num_members = self.num_edges + 1
         self.head = TupleMLP(encoder_dim, num_members, encoder_dim, settings.num_bins, settings.head_layers)
-
-    def shows_whole(self, lengths: Tensor) -> Tensor:
-        """Which proteins of these lengths the encoder reads whole and as they are, bool [B]."""
-        return self.settings.shown_whole(lengths)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view without the drawn edges.

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from esmgn_core.alphabet import AMINO_ACIDS, UNKNOWN
-from esmgn_core.batch import TaskOutput
+from esmgn_core.batch import Encoding, TaskOutput
 from esmgn_core.graph import View
 from esmgn_pretext.diffusion import GLYCINE, DiffusionSettings
 from esmgn_pretext.heads import MLP, PairScore
+from esmgn_pretext.task import MaskedTask
 
 
 class Denoiser(nn.Module):
@@ -69,6 +70,21 @@ class Denoiser(nn.Module):
         losses = functional.cross_entropy(scores, target, reduction="none")
         correct = (scores.argmax(dim=1) == target).to(losses.dtype)
         return asked.mean(losses, residue), asked.mean(correct, residue)
+
+
+class DenoisingTask(MaskedTask):
+    """A task that adds noise to sequence and structure, and predicts it from representations of the views."""
+
+    settings: DiffusionSettings
+
+    def __init__(self, settings: DiffusionSettings, *, encoder_dim: int) -> None:
+        super().__init__(settings)
+        self.denoiser = Denoiser(settings, encoder_dim)
+
+    def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
+        """Loss of each view by the encoding at its place, its parts, and the accuracy on masked residues."""
+        output: TaskOutput = self.denoiser(views, [encoding.residue for encoding in encodings])
+        return output
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from esmgn_core.batch import ProteinBatch
 from esmgn_core.draws import Draws, uniform_index
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
-from esmgn_pretext.edges import pair_keys
+from esmgn_pretext.edges import draw_from_each, pair_keys, share_of
 from esmgn_pretext.settings import CroppedTaskSettings
 
 GLYCINE = AMINO_ACIDS.index("G")
@@ -65,7 +65,7 @@ class DiffusionSettings(CroppedTaskSettings):
         """Residues drawn in proteins of ``lengths`` at ``level``, both int64 [B]."""
         share = (level + 1).double() / self.num_noise_levels
         rate = self.min_mask_rate + (self.max_mask_rate - self.min_mask_rate) * share
-        return (rate * lengths).long().clamp(min=1).minimum(lengths)
+        return share_of(lengths, rate)
 
 
 class Noise(NamedTuple):
@@ -85,10 +85,8 @@ class Noise(NamedTuple):
         lengths = batch.lengths.cpu()
         ones = torch.ones_like(lengths)
         level = uniform_index(draws, ones, ones * settings.num_noise_levels)
-        counts = settings.num_masked(level, lengths)
-        first = batch.ptr[:-1].cpu().repeat_interleave(counts)
-        residue = first + uniform_index(draws, counts, lengths)
-        return cls(level.to(batch.ptr.device), residue.to(batch.ptr.device))
+        residue = draw_from_each(draws, batch.ptr, settings.num_masked(level, lengths))
+        return cls(level.to(batch.ptr.device), residue)
 
 
 def normal(batch: ProteinBatch, draws: Draws, *shape: int) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
@@ -16,9 +16,10 @@ from esmgn_core.protocols import GraphBuilder
 from esmgn_pretext.confidence import left_out, means
 from esmgn_pretext.edges import EdgeTaskSettings, draw_from_each
 from esmgn_pretext.heads import TupleMLP
+from esmgn_pretext.task import CroppedTask
 
 
-class Distance(nn.Module):
+class Distance(CroppedTask):
     """Squared error of the CA-CA distance, in angstrom, of edges removed from the graph.
 
     In every protein ``num_samples`` edges are drawn with replacement from all edges, self-loops
@@ -35,15 +36,11 @@ class Distance(nn.Module):
         num_samples: int = Field(256, ge=1)
         """Edges drawn in each protein."""
 
-    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.max_residues = settings.crop_length or None
-        self.head = TupleMLP(encoder_dim, 2, encoder_dim, 1, settings.head_layers)
+    settings: Settings
 
-    def shows_whole(self, lengths: Tensor) -> Tensor:
-        """Which proteins of these lengths the encoder reads whole and as they are, bool [B]."""
-        return self.settings.shown_whole(lengths)
+    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
+        super().__init__(settings)
+        self.head = TupleMLP(encoder_dim, 2, encoder_dim, 1, settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view without the drawn edges; targets ``pair`` int64 [2, S] and ``distance`` [S]."""

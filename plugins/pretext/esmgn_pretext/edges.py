@@ -37,17 +37,22 @@ def pair_keys(edge_index: Tensor) -> Tensor:
     return (high << 32) | low
 
 
-def draw_from_each(draws: Draws, ptr: Tensor, num_samples: int) -> Tensor:
-    """``num_samples`` numbers of each range ``ptr[b]:ptr[b + 1]``, drawn with replacement.
+def share_of(sizes: Tensor, rate: float | Tensor) -> Tensor:
+    """``rate`` of each of ``sizes``, rounded down, at least 1 where there is one, int64 [B]."""
+    return (rate * sizes).long().clamp(min=1).minimum(sizes)
+
+
+def draw_from_each(draws: Draws, ptr: Tensor, counts: int | Tensor) -> Tensor:
+    """Numbers of each range ``ptr[b]:ptr[b + 1]``, drawn with replacement.
 
     Args:
         draws: source of random numbers.
         ptr: int64 [B + 1].
-        num_samples: numbers for each protein; none from an empty range.
+        counts: numbers for each range, int or int64 [B] on the CPU; none from an empty range.
 
     Returns:
         int64 [S] on the device of ``ptr``, packed in the order of the proteins.
     """
     first, size = ptr[:-1].cpu(), ptr.diff().cpu()
-    counts = num_samples * (size > 0)
+    counts = counts * (size > 0)
     return (first.repeat_interleave(counts) + uniform_index(draws, counts, size)).to(ptr.device)

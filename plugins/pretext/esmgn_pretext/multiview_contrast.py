@@ -1,4 +1,4 @@
-"""Multiview contrast: two pieces of one protein are told from pieces of others."""
+"""Multiview contrast: find the second piece of a protein among pieces of others."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from collections.abc import Sequence
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.crop import random_windows, window_mask
-from esmgn_core.draws import Draws, uniform_index
+from esmgn_core.draws import Draws
 from esmgn_core.engine.gather import gather_rows
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import GraphBuilder
 from esmgn_pretext.confidence import means
+from esmgn_pretext.edges import draw_from_each, share_of
 from esmgn_pretext.heads import MLP
 from esmgn_pretext.settings import CroppedTaskSettings
+from esmgn_pretext.task import CroppedTask
 
 
-class MultiviewContrast(nn.Module):
+class MultiviewContrast(CroppedTask):
     r"""Cross-entropy of finding a protein's second view among those of other proteins.
 
     Edges are drawn on the whole protein. Either view is a random window of it with the edges inside;
@@ -50,15 +52,11 @@ class MultiviewContrast(nn.Module):
         gather: bool = False
         """In training, tell from the proteins of all processes, instead of those of a group."""
 
-    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.max_residues = settings.crop_length or None
-        self.projection = MLP(encoder_dim, encoder_dim, encoder_dim, settings.head_layers)
+    settings: Settings
 
-    def shows_whole(self, lengths: Tensor) -> Tensor:
-        """Which proteins of these lengths the encoder reads whole and as they are, bool [B]."""
-        return self.settings.shown_whole(lengths)
+    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
+        super().__init__(settings)
+        self.projection = MLP(encoder_dim, encoder_dim, encoder_dim, settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """Two views of each protein; targets ``weight`` [B] only where residues of low pLDDT count less."""
@@ -85,11 +83,9 @@ class MultiviewContrast(nn.Module):
         targets = self.settings.plddt.protein_targets(batch)
         if float(draws.shared(1)) < 0.5:
             return View(batch, graph, targets)
-        ptr = graph.edge_ptr(batch.ptr).cpu()
-        num_edges = ptr.diff()
-        counts = (self.settings.mask_rate * num_edges).long().clamp(min=1).minimum(num_edges)
-        drawn = ptr[:-1].repeat_interleave(counts) + uniform_index(draws, counts, num_edges)
-        return View(batch, without(graph, drawn.to(batch.ptr.device)), targets)
+        ptr = graph.edge_ptr(batch.ptr)
+        drawn = draw_from_each(draws, ptr, share_of(ptr.diff().cpu(), self.settings.mask_rate))
+        return View(batch, without(graph, drawn), targets)
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean cross-entropy over proteins, and how often the right protein is the nearest."""

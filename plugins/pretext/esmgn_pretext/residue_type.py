@@ -1,26 +1,27 @@
-"""Residue type prediction: masked residues are told from sequence context and structure."""
+"""Residue type prediction: masked residues from sequence context and structure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED, UNKNOWN
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
-from esmgn_core.draws import Draws, uniform_index
+from esmgn_core.draws import Draws
 from esmgn_core.graph import View
 from esmgn_core.protocols import GraphBuilder
 from esmgn_pretext.confidence import left_out, means
+from esmgn_pretext.edges import draw_from_each, share_of
 from esmgn_pretext.heads import MLP
 from esmgn_pretext.settings import CroppedTaskSettings
+from esmgn_pretext.task import MaskedTask
 
 
-class ResidueType(nn.Module):
+class ResidueType(MaskedTask):
     """Cross-entropy of the types of masked residues.
 
     In every protein max(1, floor(mask_rate * n)) residues are drawn with replacement and masked;
@@ -30,29 +31,21 @@ class ResidueType(nn.Module):
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.2.
     """
 
-    predicts_residues = True
-
     class Settings(CroppedTaskSettings):
         mask_rate: float = Field(0.15, gt=0, le=1)
         """Share of residues drawn in each protein."""
 
-    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.max_residues = settings.crop_length or None
-        self.head = MLP(encoder_dim, encoder_dim, len(AMINO_ACIDS), settings.head_layers)
+    settings: Settings
 
-    def shows_whole(self, lengths: Tensor) -> Tensor:
-        """No protein's sequence is left as it is, bool [B]."""
-        return torch.zeros_like(lengths, dtype=torch.bool)
+    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
+        super().__init__(settings)
+        self.head = MLP(encoder_dim, encoder_dim, len(AMINO_ACIDS), settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """One view with masked residues; targets ``residue`` int64 [M] and ``residue_type`` int64 [M]."""
         batch = self.settings.crop(batch, draws)
-        lengths = batch.lengths.cpu()
-        counts = (self.settings.mask_rate * lengths).long().clamp(min=1).minimum(lengths)
-        first = batch.ptr[:-1].cpu().repeat_interleave(counts)
-        residue = (first + uniform_index(draws, counts, lengths)).to(batch.ptr.device)
+        counts = share_of(batch.lengths.cpu(), self.settings.mask_rate)
+        residue = draw_from_each(draws, batch.ptr, counts)
         return (self.masked_view(batch, build_graph, residue),)
 
     def masked_view(self, batch: ProteinBatch, build_graph: GraphBuilder, residue: Tensor) -> View:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.crop import random_crop
@@ -31,10 +29,6 @@ class CroppedTaskSettings(ComponentSettings):
     def residue_graph(self, batch: ProteinBatch, build_graph: GraphBuilder) -> ResidueGraph:
         """The residue graph, without the edges of uncertain residues where they are to be dropped."""
         return self.plddt.certain_edges(batch, build_graph(batch))
-
-    def shown_whole(self, lengths: Tensor) -> Tensor:
-        """Mask bool [B] of proteins of these lengths, int64 [B], that are never cropped."""
-        return lengths <= self.crop_length if self.crop_length else torch.ones_like(lengths, dtype=torch.bool)
 
     def crop(self, batch: ProteinBatch, draws: Draws) -> ProteinBatch:
         """The batch cut to random windows. The original never drew the last possible window."""

@@ -1,22 +1,21 @@
-"""SiamDiff: the noise of one view is told from the encoding of another."""
+"""SiamDiff: predict the noise of one view from the encoding of another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from esmgn_core.batch import BACKBONE_ATOMS, Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.graph import View
 from esmgn_core.protocols import GraphBuilder
-from esmgn_pretext.denoiser import Denoiser
+from esmgn_pretext.denoiser import DenoisingTask
 from esmgn_pretext.diffusion import DiffusionSettings, Noise, noised_views, normal
 
 
-class SiamDiff(nn.Module):
+class SiamDiff(DenoisingTask):
     """Denoising of sequence and structure, each view from the representations of the other.
 
     The second view is the protein with Gaussian jitter on every atom. Both get the same noise level and
@@ -26,21 +25,11 @@ class SiamDiff(nn.Module):
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2301.12068).
     """
 
-    predicts_residues = True
-
     class Settings(DiffusionSettings):
         jitter: float = Field(0.3, ge=0)
         """Standard deviation of the jitter that makes the second view, in angstrom."""
 
-    def __init__(self, settings: Settings, *, encoder_dim: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.max_residues = settings.crop_length or None
-        self.denoiser = Denoiser(settings, encoder_dim)
-
-    def shows_whole(self, lengths: Tensor) -> Tensor:
-        """No protein's sequence is left as it is, bool [B]."""
-        return torch.zeros_like(lengths, dtype=torch.bool)
+    settings: Settings
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         """Two views; targets as of :func:`noised_views`."""
@@ -64,5 +53,4 @@ class SiamDiff(nn.Module):
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """The sum over both views, its parts, and the accuracy on masked residues."""
-        output: TaskOutput = self.denoiser(views, [encoding.residue for encoding in reversed(encodings)])
-        return output
+        return super().loss(views, encodings[::-1])
