@@ -77,7 +77,7 @@ def check_tables(tables: Mapping[str, Any], *, origin: str) -> Tables:
     Raises:
         SettingsError: which table is wrong, and where.
     """
-    known = [*Kind, *ENGINE_TABLES]
+    known = [*PARTS, *ENGINE_TABLES]
     checked: Tables = {}
     for name, table in tables.items():
         if name == REFERENCE:

@@ -167,10 +167,10 @@ class Registry:
         return matches[0]
 
     def load(self, spec: ComponentSpec) -> type:
-        """Import the class of a component; this is where torch is imported.
+        """Import the class of a component, or a structure format; this is where torch is imported.
 
         Raises:
-            PluginError: the target cannot be imported or is no class.
+            PluginError: the target cannot be imported or is not a class.
         """
         what = f"{spec.kind.long_name} '{spec.name}'"
         if spec.target == _COMBINATION:
@@ -195,9 +195,9 @@ class Registry:
                 f"cannot load {what} from {spec.target}: {type(error).__name__}: {error}",
                 "see the traceback: ESMGN_STRICT=1",
             ) from error
-        if not isinstance(loaded, type):
+        if not isinstance(loaded, type) and spec.kind is not Kind.FORMAT:
             raise PluginError(f"{what}: {spec.target} is not a class")
-        return loaded
+        return cast("type", loaded)
 
     def _combined(self, name: str, where: str) -> Named:
         """Pretext tasks trained together; the settings of their presets stand in tables of their own."""

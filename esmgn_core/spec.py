@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """A kind of component; the value is also its TOML table and, except for trackers, its flag."""
+    """A kind of component; the value is also its TOML table and flag, see :attr:`chosen_by`."""
 
     SEQ = "seq"
     STRUCT = "struct"
@@ -17,6 +17,7 @@ class Kind(StrEnum):
     DOWNSTREAM = "downstream"
     DATA = "data"
     TRACKER = "tracker"
+    FORMAT = "format"
 
     @property
     def long_name(self) -> str:
@@ -26,7 +27,9 @@ class Kind(StrEnum):
     @property
     def chosen_by(self) -> str:
         """The flag or setting that names components of the kind."""
-        return "train.trackers" if self is Kind.TRACKER else f"--{self}"
+        return {Kind.TRACKER: "train.trackers", Kind.FORMAT: "of plugins, chosen by content"}.get(
+            self, f"--{self}"
+        )
 
 
 _LONG_NAMES = {
@@ -38,10 +41,11 @@ _LONG_NAMES = {
     Kind.DOWNSTREAM: "downstream task",
     Kind.DATA: "dataset",
     Kind.TRACKER: "tracker",
+    Kind.FORMAT: "structure format",
 }
 
-PARTS = tuple(kind for kind in Kind if kind is not Kind.TRACKER)
-"""Kinds of which a run has one component at most; it may have several trackers."""
+PARTS = tuple(kind for kind in Kind if kind not in (Kind.TRACKER, Kind.FORMAT))
+"""Kinds of which a run has one component at most; it may have several trackers, and formats are of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,10 @@ class ComponentSpec:
     """One component of a plugin: its kind, its name and the class that implements it.
 
     ``target`` is ``"package.module:Class"`` and is imported only when the component is used, so
-    that listing components never imports torch. ``graph`` is for structure encoders: the graph
-    builder it is meant for, used where the run names none. ``requires`` is what to install beside the
-    plugin, such as ``esmgn[wandb]``; it is named if the class cannot be imported.
+    that listing components never imports torch. The target of a structure format is an
+    :class:`esmgn_core.io.Format`, in a module that does not import torch. ``graph`` is for structure
+    encoders: the graph builder it is meant for, used where the run names none. ``requires`` is what to
+    install beside the plugin, such as ``esmgn[wandb]``; it is named if the class cannot be imported.
 
     Raises:
         TypeError: ``kind`` is no :class:`Kind`.

@@ -12,6 +12,7 @@ import typer
 from esmgn_cli.render import block, echo, table
 from esmgn_core.errors import DataError, SettingsError, check_choice
 from esmgn_core.printable import counted, printable
+from esmgn_core.registry import discover
 
 if TYPE_CHECKING:
     from esmgn_core.store import Layout
@@ -83,6 +84,7 @@ def build(
     command goes on, and the store comes out the same.
     """
     from esmgn_cli.data_progress import BuildDisplay
+    from esmgn_core.formats import structure_formats
     from esmgn_core.io.folders import passed_over_text
     from esmgn_core.store import BuildOptions
     from esmgn_core.store import build as build_store
@@ -97,6 +99,7 @@ def build(
         topology=topology,
         chains=None if chains is None else read_chains(chains),
         append=append,
+        formats=structure_formats(discover()),
         workers=default_workers() if workers is None else workers,
         share=_share(share),
     )

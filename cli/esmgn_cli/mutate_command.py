@@ -12,6 +12,7 @@ from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import SettingsError
 from esmgn_core.printable import counted
+from esmgn_core.registry import discover
 
 if TYPE_CHECKING:
     from esmgn_core.inference.scan import Scan
@@ -56,6 +57,7 @@ def mutate(
     Examples: esmgn mutate 1abc.pdb A12G,L15V --model runs/NAME; esmgn mutate 1abc.pdb --all
     --picture scan.png -o scan.csv --seq esm2_650m.
     """
+    from esmgn_core.formats import structure_formats
     from esmgn_core.inference.heatmap import check_picture_path, draw_heatmap
     from esmgn_core.inference.scan import scan_variants
     from esmgn_core.inference.tables import check_table_path, write_table
@@ -73,7 +75,7 @@ def mutate(
         check_table_path(out)
     if picture:
         check_picture_path(picture)
-    addresses = Addresses(read_protein(file))
+    addresses = Addresses(read_protein(file, formats=structure_formats(discover())))
     notes = group_notes([(file.name, addresses.protein.notes)])
     model_options.show_notes(notes)
     variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)

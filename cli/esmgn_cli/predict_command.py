@@ -57,7 +57,9 @@ def predict(
     check_predicts(run)
     plan = plan_model(ModelName(folder=str(run)))
     others = Counter[str]()
-    inputs = find_inputs(paths, sequence_only=False, features=plan.features, passed_over=others)
+    inputs = find_inputs(
+        paths, sequence_only=False, features=plan.features, formats=plan.formats, passed_over=others
+    )
     predictor = Predictor(run, device=device)
     found: list[tuple[Protein, list[Prediction]]] = []
     refused: list[Refusal] = []

@@ -11,7 +11,7 @@ from esmgn_cli.render import block
 from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean, shown
 from esmgn_core.presets import Preset, Recipe
 from esmgn_core.registry import COMBINE, Registry, discover
-from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.spec import PARTS, ComponentSpec, Kind
 
 
 def show(
@@ -64,7 +64,7 @@ def _reference(registry: Registry) -> str:
         "setting 'reference', outside of all tables: true for the original's behaviour everywhere",
         "run it: esmgn run --recipe NAME --set reference=true; what differs and why: docs/fidelity.md",
     ]
-    for kind in Kind:
+    for kind in PARTS:
         for spec, _ in registry.components(kind):
             try:
                 model = settings_class(spec, registry.load(spec))
@@ -95,6 +95,8 @@ def _implemented(registry: Registry, spec: ComponentSpec, preset: Mapping[str, A
     origin = f"component {spec.name} ({spec.target})"
     for plugin in [plugin for other, plugin in registry.components(spec.kind) if other == spec]:
         origin += f", plugin {plugin.name}, {plugin.distribution} {plugin.version}"
+    if spec.kind is Kind.FORMAT:  # without settings
+        return origin
     return f"{origin}\n{settings_text(settings_class(spec, registry.load(spec)), preset)}"
 
 

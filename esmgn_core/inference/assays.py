@@ -22,7 +22,7 @@ from pathlib import Path
 from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.inference.fasta import is_fasta, read_fasta
 from esmgn_core.inference.notation import Change, NotScored, read_variant
-from esmgn_core.io.files import STRUCTURE_SUFFIXES
+from esmgn_core.io.names import is_structure
 from esmgn_core.text import read_lines
 
 _OFFSET = re.compile(r"offset=(\d+)")
@@ -132,7 +132,7 @@ def _belongings(
     table: Path, stem: str, files: Sequence[Path], *, alone: bool
 ) -> tuple[Path | None, str | None]:
     """Structure and sequence of a table."""
-    structures = [path for path in files if _suffix(path) in STRUCTURE_SUFFIXES]
+    structures = [path for path in files if is_structure(path.name)]
     twins = {(path.parent, _stem(path)): path for path in structures}  # of .cif and .pdb the latter
     structure = _belonging(table, stem, list(twins.values()), alone=alone)
     fasta = _belonging(table, stem, [path for path in files if is_fasta(path)], alone=alone)

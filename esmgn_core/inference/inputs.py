@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from esmgn_core.inference.fasta import is_fasta, protein_of_record, read_fasta
 from esmgn_core.io import Refusal, read_protein, unique_names
 from esmgn_core.io.files import UnreadableError, bytes_of
 from esmgn_core.io.folders import nothing_found, search
+from esmgn_core.io.formats import FORMATS, Formats
 from esmgn_core.registry import suggested_encoder
 from esmgn_core.store import Store, is_store
 
@@ -29,6 +30,7 @@ class Input:
         sequence: one-letter sequence of a FASTA record; ``None`` for a structure file.
         row: number of the protein in the store ``path``; ``None`` for a file.
         features: what to compute of a structure file besides, see :func:`esmgn_core.io.read_structure`.
+        formats: the formats of structure files that are read.
         reason: why it cannot be read, where the search found that already.
     """
 
@@ -37,6 +39,7 @@ class Input:
     sequence: str | None = None
     row: int | None = None
     features: tuple[str, ...] = ()
+    formats: Formats = field(default_factory=lambda: FORMATS)
     reason: str = ""
 
     def key(self) -> str:
@@ -61,7 +64,7 @@ class Input:
         if self.row is not None:
             return replace(_store(self.path)[self.row], name=self.name)
         try:
-            return read_protein(self.path, name=self.name, features=self.features)
+            return read_protein(self.path, name=self.name, features=self.features, formats=self.formats)
         except StructureError as error:
             return Refusal(self.path, error.message.removeprefix(f"cannot read {self.path}: "))
 
@@ -71,6 +74,7 @@ def find_inputs(
     *,
     sequence_only: bool,
     features: tuple[str, ...] = (),
+    formats: Formats = FORMATS,
     passed_over: Counter[str] | None = None,
 ) -> list[Input]:
     """Everything below ``paths``, each under a name of its own.
@@ -81,6 +85,7 @@ def find_inputs(
         paths: structure files, folders searched for them, stores, FASTA files.
         sequence_only: whether sequences without structures can be embedded.
         features: of residues, which structure files are to be read with.
+        formats: the formats of structure files that are read.
         passed_over: counts the other files of folders, by ending.
 
     Raises:
@@ -95,13 +100,16 @@ def find_inputs(
             "or give structure files of these proteins (PDB or mmCIF)",
         )
     stores = [path for path in paths if path.is_dir() and is_store(path)]
-    found = search(path for path in paths if path not in fasta and path not in stores)
+    found = search((path for path in paths if path not in fasta and path not in stores), formats)
     records = [(path, *record) for path in fasta for record in read_fasta(path)]
     stored = [(path, row, name) for path in stores for row, name in enumerate(_store(path).names)]
     if not found.files and not records and not stored:
         raise nothing_found(paths, found)
-    names = unique_names([*found.files, *(item.path for item in found.refused)])
-    inputs = [Input(name, path, features=features) for name, path in zip(names, found.files, strict=False)]
+    names = unique_names([*found.files, *(item.path for item in found.refused)], formats)
+    inputs = [
+        Input(name, path, features=features, formats=formats)
+        for name, path in zip(names, found.files, strict=False)
+    ]
     inputs += [Input(name, path, sequence) for path, name, sequence in records]
     inputs += [Input(name, path, row=row) for path, row, name in stored]
     inputs += [

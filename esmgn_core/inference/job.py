@@ -134,7 +134,13 @@ def _embed_files(
 ) -> Summary:
     plan = plan_model(name)
     others = Counter[str]()
-    inputs = find_inputs(paths, sequence_only=plan.sequence_only, features=plan.features, passed_over=others)
+    inputs = find_inputs(
+        paths,
+        sequence_only=plan.sequence_only,
+        features=plan.features,
+        formats=plan.formats,
+        passed_over=others,
+    )
     model = plan.load(device=options.devices[0], precision=options.precision)
     keyed = [(item, item.key()) for item in inputs]
     about = {"fingerprint": model.fingerprint, "level": options.level}

@@ -20,10 +20,12 @@ from esmgn_core.configure import Tables, configure, parse_assignments
 from esmgn_core.engine.distributed import pick_device
 from esmgn_core.engine.encoder_folder import ENCODER_KINDS, EncoderFolder
 from esmgn_core.errors import RunError, SettingsError, StructureError
+from esmgn_core.formats import structure_formats
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, iter_structures, read_protein
 from esmgn_core.io.folders import search
+from esmgn_core.io.formats import Formats
 from esmgn_core.length import LengthPolicy
 from esmgn_core.model import JointEncoder
 from esmgn_core.protocols import GraphBuilder
@@ -73,6 +75,7 @@ class Model:
         random_parts: parts whose weights nobody trained, in words; empty for trained models.
         fingerprint: SHA-256 over weights and settings; equal for models that give equal embeddings.
         features: of residues that it takes besides, by name.
+        formats: the formats of structure files that it reads, by name.
         device: where it runs.
     """
 
@@ -90,6 +93,7 @@ class Model:
         self.folder = folder
         self.sequence_only = _sequence_only(name, folder)
         self.features = () if self.sequence_only else columns_of(blueprint.config.inputs.residue)
+        self.formats = structure_formats(registry)
         self._build_graph: GraphBuilder | None = None
         self.encoder: Any
         if self.sequence_only:
@@ -178,7 +182,7 @@ class Model:
         Raises:
             StructureError: the file cannot be read or holds no protein, or lacks what a feature is made of.
         """
-        return read_protein(path, features=self.features)
+        return read_protein(path, features=self.features, formats=self.formats)
 
     def embed(self, source: str | os.PathLike[str] | Protein) -> Embedding:
         """The embedding of a structure file, or of a protein that was read before.
@@ -199,8 +203,8 @@ class Model:
 
     def embed_many(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedding | Refusal]:
         """For each structure file, also of folders, its embedding or the reason why it has none."""
-        found = search(paths)
-        for result in iter_structures(found.files, features=self.features):
+        found = search(paths, self.formats)
+        for result in iter_structures(found.files, features=self.features, formats=self.formats):
             yield result if isinstance(result, Refusal) else self.embed(result)
         yield from found.refused
 
@@ -251,6 +255,11 @@ class ModelPlan:
     def features(self) -> tuple[str, ...]:
         """Features of residues that the model takes, see :class:`Model`."""
         return () if self.sequence_only else columns_of(self.blueprint.config.inputs.residue)
+
+    @property
+    def formats(self) -> Formats:
+        """The formats of structure files that are read, by name."""
+        return structure_formats(self.registry)
 
     def load(self, *, device: str = "auto", precision: str = "fp32") -> Model:
         """The model; its weights are downloaded if they are not on this machine.

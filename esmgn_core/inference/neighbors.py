@@ -17,7 +17,7 @@ from esmgn_core.errors import RunError, check_choice, did_you_mean
 from esmgn_core.inference.model import ModelName, plan_model
 from esmgn_core.inference.stored import ProteinTable, read_proteins
 from esmgn_core.io import read_protein
-from esmgn_core.io.files import structure_name
+from esmgn_core.io.names import structure_name
 from esmgn_core.printable import counted, printable
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ def _embedded(query: Path, table: ProteinTable, file: Path, device: str) -> Vect
         raise RunError(
             f"{file} does not say how it was made: {error}", "embed the proteins again: esmgn embed"
         ) from error
-    protein = read_protein(query, features=plan.features)
+    protein = read_protein(query, features=plan.features, formats=plan.formats)
     model = plan.load(device=device, precision=precision)
     if model.fingerprint != fingerprint:
         raise RunError(

@@ -1,33 +1,22 @@
-"""Structure files: their names, the names of their proteins, and their content, unpacked."""
+"""Structure files: opened without waiting, and their content, unpacked."""
 
 from __future__ import annotations
 
 import bz2
 import lzma
 import os
-import re
 import stat
 import zlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
 from isal import igzip, igzip_lib
 
-STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".bcif", ".pdbqt")
-"""Endings, in lower case, of the files taken from a folder; each also packed, see :data:`PACKINGS`.
-
-So are ``.pdb1``, ``.pdb2`` and so on, the assemblies of the PDB.
-"""
-
 PACKINGS = (".gz", ".bz2", ".xz")
 """Endings of packed files that are read."""
 
-_NAMED_ONLY_SUFFIXES = (".mmtf", ".fcz")
-_ENDINGS = "|".join([*map(re.escape, STRUCTURE_SUFFIXES), r"\.pdb\d{1,3}"])
-_STRUCTURE = re.compile(rf"(?i)(?:{_ENDINGS})(?:{'|'.join(map(re.escape, PACKINGS))})?\Z")
 _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _MAX_INFLATED = 1 << 29
 _MAX_RATIO = 1032  # of deflate: what is smaller by this factor needs no watching
@@ -44,11 +33,6 @@ class Refusal:
 
     path: Path
     reason: str
-
-
-def is_structure(name: str) -> bool:
-    """True if a file of a folder or archive is taken for a structure, by its ending."""
-    return _STRUCTURE.search(name) is not None
 
 
 def as_utf8(name: str) -> str:
@@ -113,48 +97,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-
-
-def structure_name(path: str | os.PathLike[str]) -> str:
-    """File name without its structure endings.
-
-    >>> structure_name(Path("models/AF-P00257-F1-model_v4.pdb.gz"))
-    'AF-P00257-F1-model_v4'
-    """
-    name = os.fspath(path).rpartition("/")[2]  # not by Path: archives have millions of members
-    inflated = unpacked_name(name)
-    stem, dot, ending = inflated.rpartition(".")
-    known = stem and dot + ending.lower() in STRUCTURE_SUFFIXES + _NAMED_ONLY_SUFFIXES
-    return as_utf8(stem if known else inflated)
-
-
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """One name per path, all different if the paths are: the file name without endings where it will do.
-
-    Files that would share it are named by their path below the folder common to all ``paths``, and if
-    that is not enough (``1a8o.pdb`` beside ``1a8o.cif``) with the endings too.
-    """
-    if not paths:
-        return []
-    places = [path.absolute() for path in paths]
-    root = Path(os.path.commonpath([place.parent for place in places]))
-    inside = [place.relative_to(root) for place in places]
-    candidates = [
-        (
-            structure_name(path),
-            as_utf8(path.with_name(structure_name(path)).as_posix()),
-            as_utf8(path.as_posix()),
-        )
-        for path in inside
-    ]
-    level = [0] * len(paths)
-    while True:
-        names = [candidate[k] for candidate, k in zip(candidates, level, strict=True)]
-        shared = {name for name, count in Counter(names).items() if count > 1}
-        raised = [min(k + (name in shared), 2) for name, k in zip(names, level, strict=True)]
-        if raised == level:
-            return names
-        level = raised
 
 
 def beginning(path: Path, size: int = 4096) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from esmgn_core.io.files import (
     PACKINGS,
     Refusal,
     beginning,
-    is_structure,
     special_kind,
     unpacked_name,
 )
-from esmgn_core.io.formats import FORMATS, Format, format_of
+from esmgn_core.io.formats import FORMATS, Formats, format_of
+from esmgn_core.io.names import is_structure
 from esmgn_core.printable import printable
 
 ATOM3D = "data.mdb"
@@ -91,7 +91,7 @@ class Found:
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def find_structures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_structures(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) -> list[Path]:
     """The structure files among ``paths`` and, recursively, inside the folders among them.
 
     A file that is named itself is taken whatever its ending; in a folder the ending decides
@@ -105,10 +105,11 @@ def find_structures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         StructureError: a path does not exist, or a folder among ``paths`` cannot be listed.
     """
     named = [Path(path) for path in paths]
-    return [path for path in search(named).files if is_structure(path.name) or path in named]
+    found = search(named, formats).files
+    return [path for path in found if path in named or is_structure(path.name, formats)]
 
 
-def search(paths: Iterable[str | os.PathLike[str]]) -> Found:
+def search(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) -> Found:
     """Like :func:`find_structures`, with an account of every other entry.
 
     Files without any ending are taken if their text begins like a structure.
@@ -122,7 +123,7 @@ def search(paths: Iterable[str | os.PathLike[str]]) -> Found:
         if not path.exists() and not path.is_symlink():
             raise StructureError(f"no such file or directory: {path}")
         try:
-            entries = list(walk(path, found.passed_over)) if path.is_dir() else [_named(path)]
+            entries = list(walk(path, found.passed_over, formats)) if path.is_dir() else [_named(path)]
         except OSError as error:
             raise StructureError(f"cannot list {error.filename}: {error.strerror}") from error
         for entry in entries:
@@ -158,7 +159,7 @@ def _needs_store(path: Path) -> str:
     return ""
 
 
-def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Entry]:
+def walk(folder: Path, passed_over: Counter[str], formats: Formats = FORMATS) -> Iterator[Entry]:
     """Entries of a folder and of all folders inside that may hold structures, or look as if they did.
 
     They are sorted within each folder. Links to folders are followed at the end, each folder once. What is
@@ -167,6 +168,7 @@ def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Entry]:
     Args:
         folder: where to search.
         passed_over: counts the other files, by ending.
+        formats: the formats that are read.
 
     Raises:
         OSError: ``folder`` cannot be listed; a folder inside is an entry with that reason.
@@ -175,7 +177,7 @@ def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Entry]:
         yield Entry(folder / ATOM3D)
         return
     real = folder.resolve()
-    search = _Search({_identity(place) for place in (real, *real.parents)}, passed_over)
+    search = _Search({_identity(place) for place in (real, *real.parents)}, passed_over, formats)
     yield from search.below(folder)
     while search.links:
         yield from search.follow(search.links.popleft())
@@ -188,12 +190,14 @@ class _Search:
     Attributes:
         above: the folder where it began, and those above.
         passed_over: see :func:`walk`.
+        formats: the formats that are read.
         visited: folders that were searched.
         links: links to folders, to be followed later.
     """
 
     above: set[tuple[int, int]]
     passed_over: Counter[str]
+    formats: Formats
     visited: set[tuple[int, int]] = field(default_factory=set)
     links: deque[Path] = field(default_factory=deque)
 
@@ -261,7 +265,7 @@ class _Search:
             return path
         elif kind:
             return Entry(path, f"{kind}, not a file")
-        elif (reason := why_not(path)) is not None:
+        elif (reason := why_not(path, self.formats)) is not None:
             return Entry(path, reason)
         else:
             self.passed_over[ending(entry.name)] += 1
@@ -280,13 +284,13 @@ def why_unreachable(path: Path, error: OSError) -> str:
     return f"cannot be opened: {error.strerror}"
 
 
-def why_not(path: Path) -> str | None:
+def why_not(path: Path, formats: Formats = FORMATS) -> str | None:
     """Empty if a file of a folder is to be read, the reason if it looks like a structure and is not read.
 
     ``None`` for any other file. The ending decides; the beginning of a file is read if its ending is of
     another kind.
     """
-    known = reason_by_ending(path.name)
+    known = reason_by_ending(path.name, formats)
     if known is not None:
         return known
     try:
@@ -295,7 +299,7 @@ def why_not(path: Path) -> str | None:
         return f"cannot be opened: {error.strerror}"
     if is_foldcomp_database(path):
         return ""
-    if kind := _begins_like(content, path.name):
+    if kind := _begins_like(content, path.name, formats):
         if "." not in path.name:  # as SCOPe names its files
             return ""
         last = printable(path.suffix)
@@ -305,22 +309,22 @@ def why_not(path: Path) -> str | None:
     return other.other_structure_format(content) or None
 
 
-def _begins_like(beginning: bytes, file_name: str, formats: Mapping[str, Format] = FORMATS) -> str:
+def _begins_like(beginning: bytes, file_name: str, formats: Formats) -> str:
     """Title of the format that the beginning of a file has; empty if it has none."""
     name = format_of(beginning, file_name, formats) or ("pdb" if has_pdb_records(beginning) else None)
     return formats[name].title if name else ""
 
 
-def reason_by_ending(name: str) -> str | None:
+def reason_by_ending(name: str, formats: Formats = FORMATS) -> str | None:
     """Empty if a file or member of an archive is to be read, the reason if its format is not read.
 
     ``None`` if its ending is that of neither.
     """
     lower = name.lower()
-    if is_structure(lower) or lower.endswith(ARCHIVES):
+    if is_structure(lower, formats) or lower.endswith(ARCHIVES):
         return ""
     stem, last = _split(lower)
-    if (packing := _OTHER_PACKINGS.get(last)) and (is_structure(stem) or stem.endswith(".tar")):
+    if (packing := _OTHER_PACKINGS.get(last)) and (is_structure(stem, formats) or stem.endswith(".tar")):
         return f"packed with {packing}"
     if packing and last in (".7z", ".rar"):
         return f"an archive packed with {packing}"

@@ -88,6 +88,10 @@ class Format:
     read: Callable[[bytes, str], ParsedFile]
 
 
+Formats = Mapping[str, Format]
+"""Name of a format, as reports and stores give it -> the format."""
+
+
 def _read_pdb(content: bytes, file_name: str) -> ParsedFile:
     text = plain_text(content)
     header = pdb_header(text)
@@ -137,15 +141,15 @@ def _read_blocks(content: bytes, file_name: str, *, is_binary: bool = False) -> 
     )
 
 
-FORMATS: Mapping[str, Format] = {
+FORMATS: Formats = {
     "pdb": Format("PDB", (".pdb", ".ent", ".pdbqt"), is_pdb, _read_pdb),
     "mmcif": Format("mmCIF", (".cif", ".mmcif"), is_mmcif, _read_mmcif),
     "bcif": Format("BinaryCIF", (".bcif",), is_bcif, _read_bcif),
 }
-"""Name, as reports and stores give it -> format."""
+"""The formats that are read without a plugin."""
 
 
-def format_of(content: bytes, file_name: str, formats: Mapping[str, Format] = FORMATS) -> str | None:
+def format_of(content: bytes, file_name: str, formats: Formats = FORMATS) -> str | None:
     """The name of the format that content, or the beginning of it, has; ``None`` if no format claims it.
 
     Formats with an ending of the file's name are asked first, so that a format can be a dialect of another.
@@ -155,9 +159,7 @@ def format_of(content: bytes, file_name: str, formats: Mapping[str, Format] = FO
     return next((name for name, known in by_ending if known.sniff(content)), None)
 
 
-def unpacked_text(
-    content: bytes, file_name: str, formats: Mapping[str, Format] = FORMATS
-) -> tuple[str, bytes]:
+def unpacked_text(content: bytes, file_name: str, formats: Formats = FORMATS) -> tuple[str, bytes]:
     """The name of the format of a file and its unpacked content. Content decides, not the file name.
 
     Raises:

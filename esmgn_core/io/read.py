@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esmgn_core.errors import StructureError
 from esmgn_core.io.annotate import annotate, feature
-from esmgn_core.io.files import Refusal, UnreadableError, bytes_of, structure_name, unique_names
-from esmgn_core.io.formats import FORMATS, Format, unpacked_text
+from esmgn_core.io.files import Refusal, UnreadableError, bytes_of
+from esmgn_core.io.formats import FORMATS, Formats, unpacked_text
+from esmgn_core.io.names import structure_name, unique_names
 from esmgn_core.io.plddt import unread_plddt_note
 from esmgn_core.io.protein import Reading, ReadReport, protein_of
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
-
-Formats = Mapping[str, Format]
 
 
 def read_protein(
@@ -62,7 +61,7 @@ def read_structure(
     """
     path = Path(path)
     try:
-        return _read(path, structure_name(path) if name is None else name, features, formats)
+        return _read(path, structure_name(path, formats) if name is None else name, features, formats)
     except UnreadableError as error:
         raise StructureError(f"cannot read {path}: {error}") from error
 
@@ -72,10 +71,10 @@ def iter_structures(
 ) -> Iterator[Protein | Refusal]:
     """For each file in turn its protein, or the reason why it has none.
 
-    Proteins are named after their files, see :func:`esmgn_core.io.files.unique_names`. ``features`` and
+    Proteins are named after their files, see :func:`esmgn_core.io.unique_names`. ``features`` and
     ``formats`` are those of :func:`read_structure`.
     """
-    for path, name in zip(paths, unique_names(paths), strict=True):
+    for path, name in zip(paths, unique_names(paths, formats), strict=True):
         try:
             yield _read(path, name, features, formats)[0]
         except UnreadableError as error:

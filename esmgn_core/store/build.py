@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from esmgn_core.errors import DataError
 from esmgn_core.io.files import as_utf8
 from esmgn_core.io.folders import passed_over_text
+from esmgn_core.io.formats import FORMATS, Formats
 from esmgn_core.store.chains import ChainList
 from esmgn_core.store.contents import record_contents
 from esmgn_core.store.filters import Filters
@@ -42,6 +43,7 @@ class BuildOptions:
         topology: structure file that names the atoms of trajectories.
         chains: chains to take; ``None`` for all of everything.
         append: add to a finished store.
+        formats: the formats that are read.
         workers: processes.
         share: ``(i, n)``: make only every n-th part, beginning with the i-th, from 1, and leave the packing
             to a last call without it.
@@ -52,6 +54,7 @@ class BuildOptions:
     topology: Path | None = None
     chains: ChainList | None = None
     append: bool = False
+    formats: Formats = field(default_factory=lambda: FORMATS)
     workers: int = 1
     share: tuple[int, int] | None = None
 
@@ -186,7 +189,13 @@ def _write_plan(
         raise DataError(f"{store} is damaged: {problem}", f"esmgn data verify {store}", FROM_COPY)
     known, names = _contents(store)
     passed_over = Counter[str]()
-    items = find_items(sources, topology=options.topology, chains=options.chains, passed_over=passed_over)
+    items = find_items(
+        sources,
+        topology=options.topology,
+        chains=options.chains,
+        passed_over=passed_over,
+        formats=options.formats,
+    )
     new: Iterator[Item] = (
         item for item in items if (as_utf8(item.source), as_utf8(item.member), item.chain) not in known
     )
@@ -240,7 +249,10 @@ def _tasks(plan: Plan, store: Path, options: BuildOptions) -> list[PartTask]:
             left_over.unlink()
     layout = read_manifest(store).layout
     first = packed_parts(store / SHARDS, plan.fingerprint)
-    return [PartTask(plan.path, part, folder, layout, plan.filters, {}) for part in plan.parts[first:]]
+    return [
+        PartTask(plan.path, part, folder, layout, plan.filters, options.formats, {})
+        for part in plan.parts[first:]
+    ]
 
 
 def _finish(plan: Plan, tasks: Sequence[PartTask], store: Path) -> None:

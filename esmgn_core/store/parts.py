@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from esmgn_core.io.annotate import annotate
 from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.formats import Formats
 from esmgn_core.store.columns import COLUMNS_SUFFIX
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.index import INDEX_SUFFIX, SCHEMA, accepted, noted, refused, write_index
@@ -31,6 +32,7 @@ class PartTask:
         folder: where the part is written.
         layout: what is kept of each protein.
         filters: which proteins are taken.
+        formats: the formats that are read.
         known_reasons: item within the part -> why it is refused without being read.
     """
 
@@ -39,6 +41,7 @@ class PartTask:
     folder: Path
     layout: Layout
     filters: Filters
+    formats: Formats
     known_reasons: Mapping[int, str]
 
     @property
@@ -68,7 +71,7 @@ def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_:
     builder = ShardBuilder(task.layout)
     rows: list[dict[str, Any]] = []
     num_refused = 0
-    with ItemReader() as reader:
+    with ItemReader(task.formats) as reader:
         for number, item in enumerate(Plan(task.plan).items(task.part)):
             progress(number, num_refused)
             digest = None

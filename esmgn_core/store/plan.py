@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from esmgn_core.errors import DataError
-from esmgn_core.io.files import as_utf8, structure_name
+from esmgn_core.io.files import as_utf8
+from esmgn_core.io.names import structure_name
 from esmgn_core.parse import parse_json
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.sources import Item

@@ -22,6 +22,7 @@ from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_residues
 from esmgn_core.io.files import UnreadableError, bytes_of, open_regular
 from esmgn_core.io.foldcomp import foldcomp_pdb
+from esmgn_core.io.formats import FORMATS, Formats
 from esmgn_core.io.origin import Origin
 from esmgn_core.io.protein import Reading, ReadReport
 from esmgn_core.io.read import read_content
@@ -36,8 +37,13 @@ _MAX_HUNG = 3
 
 @dataclass(slots=True)
 class ItemReader:
-    """Reads items; keeps the archive of the last one open. Use it in a ``with`` block."""
+    """Reads items; keeps the archive of the last one open. Use it in a ``with`` block.
 
+    Attributes:
+        formats: the formats that are read.
+    """
+
+    formats: Formats = field(default_factory=lambda: FORMATS)
     _open: ExitStack = field(default_factory=ExitStack)
     _source: str = ""
     _hung: Counter[str] = field(default_factory=Counter)
@@ -77,7 +83,7 @@ class ItemReader:
         else:
             content = self._content(item)
         digest = sha256(content).digest()
-        reading = read_content(content, (item.member or item.source).rpartition("/")[2])
+        reading = read_content(content, (item.member or item.source).rpartition("/")[2], self.formats)
         return _one_chain(reading, item.chain) if item.chain else reading, digest
 
     def _content(self, item: Item) -> bytes:

@@ -10,14 +10,7 @@ from pathlib import Path
 
 from esmgn_core.errors import DataError, StructureError
 from esmgn_core.io.atom3d import Atom3DRecords
-from esmgn_core.io.files import (
-    UnreadableError,
-    as_utf8,
-    is_structure,
-    special_kind,
-    structure_name,
-    unpacked_name,
-)
+from esmgn_core.io.files import UnreadableError, as_utf8, special_kind, unpacked_name
 from esmgn_core.io.foldcomp import foldcomp_entries, is_foldcomp
 from esmgn_core.io.folders import (
     ARCHIVES,
@@ -29,6 +22,8 @@ from esmgn_core.io.folders import (
     walk,
     why_unreachable,
 )
+from esmgn_core.io.formats import FORMATS, Formats
+from esmgn_core.io.names import is_structure, structure_name
 from esmgn_core.io.tar import Member, members
 from esmgn_core.io.trajectory import TRAJECTORY_SUFFIXES, num_frames
 from esmgn_core.store.chains import ChainList
@@ -75,6 +70,7 @@ def find_items(
     topology: Path | None = None,
     chains: ChainList | None = None,
     passed_over: Counter[str] | None = None,
+    formats: Formats = FORMATS,
 ) -> Iterator[Item]:
     """The items in the sources, in a fixed order: as given, sorted within each folder.
 
@@ -86,15 +82,25 @@ def find_items(
         topology: a structure file that names the atoms of trajectories.
         chains: chains to take, each as a protein of its own, and nothing else.
         passed_over: counts the files of folders and archives that are no structures, by ending.
+        formats: the formats that are read.
 
     Raises:
         DataError: a source does not exist, a folder cannot be listed, or a trajectory has no topology. A
             damaged file is an item with the reason.
     """
-    others = Counter[str]() if passed_over is None else passed_over
-    paths = _distinct([path for source in sources for path in _paths(source)])
-    items = (item for path in paths for item in _items(path, topology, others))
+    search = _Search(topology, Counter() if passed_over is None else passed_over, formats)
+    paths = _distinct([path for source in sources for path in _paths(source)], formats)
+    items = (item for path in paths for item in _items(path, search))
     return items if chains is None else _chosen(items, chains)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Arguments of :func:`find_items`."""
+
+    topology: Path | None
+    others: Counter[str]
+    formats: Formats
 
 
 def _chosen(items: Iterable[Item], chains: ChainList) -> Iterator[Item]:
@@ -136,18 +142,18 @@ def _paths(source: str) -> list[Path]:
     return found
 
 
-def _distinct(paths: Iterable[Path]) -> Iterator[Path]:
+def _distinct(paths: Iterable[Path], formats: Formats) -> Iterator[Path]:
     """The paths without repetitions, and without what a folder among them has found anyway."""
     distinct = dict.fromkeys(paths)
     folders = {path for path in distinct if path.is_dir()}
     for path in distinct:
         above = next((folder for folder in path.parents if folder in folders), None)
-        found = above is not None and (path in folders or is_structure(path.name))
+        found = above is not None and (path in folders or is_structure(path.name, formats))
         if above is None or not found or any(p.startswith(".") for p in path.relative_to(above).parts):
             yield path
 
 
-def _items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[Item]:
+def _items(path: Path, search: _Search) -> Iterator[Item]:
     if not path.is_dir():
         try:
             kind = special_kind(path.stat().st_mode)
@@ -157,15 +163,15 @@ def _items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[
         if kind:
             yield _refused(path, f"{kind}, not a file")
         else:
-            yield from _file_items(path, topology, others)
+            yield from _file_items(path, search)
         return
     try:
-        for entry in walk(path, others):
+        for entry in walk(path, search.others, search.formats):
             if entry.reason:
                 yield _refused(entry.path, entry.reason)
                 continue
             try:
-                yield from _file_items(entry.path, topology, others)
+                yield from _file_items(entry.path, search)
             except DataError as error:  # a file of a folder must not end the search
                 yield _refused(entry.path, "; ".join([error.message, *error.hints]))
             except OSError as error:
@@ -178,7 +184,7 @@ def _refused(path: Path, reason: str) -> Item:
     return Item("file", str(path), name=as_utf8(path.name), reason=reason)
 
 
-def _file_items(path: Path, topology: Path | None, others: Counter[str]) -> Iterator[Item]:
+def _file_items(path: Path, search: _Search) -> Iterator[Item]:
     """The items of one file; where it cannot be read on, one with the reason."""
     lower = path.name.lower()
     try:
@@ -189,16 +195,16 @@ def _file_items(path: Path, topology: Path | None, others: Counter[str]) -> Iter
             hint = f"inflate it once: gunzip {path}" if lower.endswith("gz") else "unpack it"
             yield _refused(path, f"a compressed tar has no order to read by: {hint}")
         elif lower.endswith(".tar"):
-            yield from _archive("tar", path, members, others)
+            yield from _archive("tar", path, members, search)
         elif lower.endswith(".zip"):
-            yield from _archive("zip", path, _zip, others)
+            yield from _archive("zip", path, _zip, search)
         elif is_foldcomp(path.name) or is_foldcomp_database(path):
             for member in foldcomp_entries(path):
                 yield Item("foldcomp", str(path), member, structure_name(member or path.name))
         elif lower.endswith(TRAJECTORY_SUFFIXES):
-            yield from _trajectory(path, topology)
+            yield from _trajectory(path, search.topology)
         else:
-            yield Item("file", str(path), name=structure_name(path))
+            yield Item("file", str(path), name=structure_name(path, search.formats))
     except (UnreadableError, StructureError) as error:
         yield _refused(path, str(error))
 
@@ -233,7 +239,7 @@ def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
 
 
 def _archive(
-    kind: str, path: Path, entries: Callable[[Path], Iterable[Member]], others: Counter[str]
+    kind: str, path: Path, entries: Callable[[Path], Iterable[Member]], search: _Search
 ) -> Iterator[Item]:
     """Items of an archive; a ``.cif`` with a ``.pdb`` twin is not read: PDB reads faster.
 
@@ -242,28 +248,28 @@ def _archive(
     with_pdb: set[int] = set()
     has_cif = False
     for entry in entries(path):
-        reason = entry.reason or reason_by_ending(entry.name)
+        reason = entry.reason or reason_by_ending(entry.name, search.formats)
         if not entry.reason and _has_ending(entry, ".cif"):
             has_cif = True
         elif reason is None:
-            others[ending(entry.name.rpartition("/")[2])] += 1
+            search.others[ending(entry.name.rpartition("/")[2])] += 1
         else:
             if not entry.reason and entry.name.lower().endswith(ARCHIVES):
                 reason = "an archive inside an archive: unpack it first"
             if not reason and _has_ending(entry, ".pdb"):
                 with_pdb.add(_key(entry))
-            yield _member(kind, path, entry, reason)
+            yield _member(kind, path, entry, search.formats, reason)
     for entry in entries(path) if has_cif else ():
         if not entry.reason and _has_ending(entry, ".cif"):
-            item = _member(kind, path, entry)
+            item = _member(kind, path, entry, search.formats)
             if _key(entry) in with_pdb:
                 name = entry.name.rpartition("/")[2]
                 item = replace(item, name=name, reason="its .pdb twin is read instead")
             yield item
 
 
-def _member(kind: str, path: Path, entry: Member, reason: str = "") -> Item:
-    name = structure_name(entry.name)
+def _member(kind: str, path: Path, entry: Member, formats: Formats, reason: str = "") -> Item:
+    name = structure_name(entry.name, formats)
     return Item(kind, str(path), entry.name, name, entry.offset, entry.size, reason=reason)
 
 

@@ -22,6 +22,7 @@ from esmgn_core.spec import ComponentSpec, Kind
 from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.datasets import check_dataset
 from esmgn_core.testing.downstream import check_downstream_task
+from esmgn_core.testing.formats import check_format
 from esmgn_core.testing.fusers import check_fuser
 from esmgn_core.testing.graphs import check_graph_builder
 from esmgn_core.testing.sequence import check_sequence_encoder
@@ -61,6 +62,9 @@ def check_component(kind: Kind, name: str, /, **settings: Any) -> None:
     plugin = next(plugin for found, plugin in registry.components(kind) if found == spec)
     claims = _claims(spec)
     imported_lazily(claims, plugin.module)
+    if kind is Kind.FORMAT:
+        check_format(claims, registry.load(spec))
+        return
     _check(spec, registry.load(spec), settings, claims)
 
 

@@ -11,7 +11,7 @@ import torch
 from esmgn_core.compose import resolve
 from esmgn_core.configure import configure
 from esmgn_core.registry import discover
-from esmgn_core.spec import Kind
+from esmgn_core.spec import PARTS, Kind
 from esmgn_core.store import BuildOptions, build
 from esmgn_core.testing import check_component, example_batch, example_proteins
 from esmgn_core.testing.files import write_pdb
@@ -78,7 +78,7 @@ def test_shipped_plugins_are_all_in_use():
     """A broken plugin would take its components out of this test without a word."""
     shipped = [plugin for plugin in REGISTRY.plugins if plugin.distribution == "esmgn"]
     assert [(plugin.name, plugin.problem) for plugin in shipped if plugin.problem] == []
-    assert {kind for kind, _ in COMPONENTS} == set(Kind)
+    assert {kind for kind, _ in COMPONENTS} == {*PARTS, Kind.TRACKER}
 
 
 def write_structures(folder: Path) -> Path:

@@ -158,7 +158,8 @@ def test_where_settings_were_written_is_no_part_of_the_run() -> None:
 
 def test_there_is_a_table_for_every_kind() -> None:
     assert {*RunConfig.model_fields} == {
-        *Kind,
+        *PARTS,
+        Kind.TRACKER,
         *("cache", "inputs", "length", "optim", "train"),
         *("reference", "set_above", "written_in"),
     }

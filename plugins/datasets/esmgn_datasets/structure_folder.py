@@ -10,10 +10,12 @@ from pydantic import Field, field_validator
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import SettingsError, StructureError
+from esmgn_core.formats import structure_formats
 from esmgn_core.io import Refusal, read_structures, unique_names
 from esmgn_core.io.folders import Found, nothing_found, passed_over_text, search
 from esmgn_core.io.notes import group_notes
 from esmgn_core.printable import counted
+from esmgn_core.registry import discover
 from esmgn_core.related import SHARED, split_proteins
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares, Split
@@ -63,10 +65,11 @@ class StructureFolder:
     def __init__(self, settings: Settings) -> None:
         if not settings.path:
             raise SettingsError("the dataset 'folder' has no path", "give it one: --data PATH")
-        searched = search(path.expanduser() for path in settings.path)
+        formats = structure_formats(discover())
+        searched = search((path.expanduser() for path in settings.path), formats)
         paths, self.passed_over = searched.files, passed_over_text(searched.passed_over)
-        proteins, refused = read_structures(paths, progress=sys.stderr.isatty())
-        path_of = dict(zip(unique_names(paths), paths, strict=True))
+        proteins, refused = read_structures(paths, progress=sys.stderr.isatty(), formats=formats)
+        path_of = dict(zip(unique_names(paths, formats), paths, strict=True))
         wrong_length = [
             Refusal(path_of[protein.name], reason)
             for protein in proteins

@@ -16,7 +16,7 @@ from esmgn_core.batch import Protein
 from esmgn_core.chains import chain_in, no_chain
 from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.io import Refusal, find_structures
-from esmgn_core.io.files import structure_name
+from esmgn_core.io.names import structure_name
 from esmgn_core.printable import counted
 from esmgn_core.related import SHARED, Chains, checked, divided, related, split_proteins
 from esmgn_core.settings import ComponentSettings

@@ -13,8 +13,8 @@ import pytest
 
 from esmgn_core.errors import StructureError
 from esmgn_core.io import find_structures, read_protein, read_structures
-from esmgn_core.io.files import structure_name
 from esmgn_core.io.folders import nothing_found, passed_over_text, search
+from esmgn_core.io.names import structure_name
 
 from .made_up import chain, cif, pdb
 
