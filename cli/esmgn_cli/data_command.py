@@ -188,12 +188,13 @@ def verify(store: StorePath) -> None:
     """Check every byte of a store against its checksums, and that no file is lost."""
     from esmgn_core.store import Store
     from esmgn_core.store.index import FROM_COPY
-    from esmgn_core.store.reader import is_recorded, store_problems
+    from esmgn_core.store.reader import store_problems
+    from esmgn_core.store.settings import read_manifest
 
     if problems := store_problems(store):
         raise DataError(f"{store} is damaged", *problems, FROM_COPY)
     opened = Store(store)
-    recorded = is_recorded(store)
+    recorded = read_manifest(store).contents is not None
     what = "every byte" if recorded else "every byte outside the index"
     echo(f"{counted(len(opened), 'protein')}, {what} as it was written")
     if opened.is_finished and not recorded:

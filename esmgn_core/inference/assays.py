@@ -160,8 +160,10 @@ def read_measurements(assay: Assay) -> Measurements:
     """The variants of a scan and their scores. Rows that cannot be scored are counted by reason.
 
     Raises:
-        RunError: the table cannot be read, or is not a scan.
+        RunError: the scan has a problem, its table cannot be read, or is not a scan.
     """
+    if assay.problem:
+        raise RunError(assay.problem)
     kind = _kind(assay.table)
     if kind is None:
         raise RunError(f"{assay.table} is not a scan", f"expected the columns {_EXPECTED}")
@@ -169,7 +171,10 @@ def read_measurements(assay: Assay) -> Measurements:
     found = Measurements([], [], Counter(), first)
     unread = ""
     for row in _rows(assay.table):
-        text, score = _enrichment(row) if kind == "gb1" else _row(row, _COLUMNS[kind])
+        if kind == "gb1":
+            text, score = _enrichment(row)
+        else:
+            text, score = row[_COLUMNS[kind]] or "", _number(row.get("DMS_score", row.get("score")))
         variant = read_variant(text)
         if isinstance(variant, NotScored):
             found.left_out[variant] += 1
@@ -180,10 +185,6 @@ def read_measurements(assay: Assay) -> Measurements:
             found.variants.append(variant)
             found.scores.append(score)
     return replace(found, unread=unread)
-
-
-def _row(row: Mapping[str, str | None], column: str) -> tuple[str, float]:
-    return row[column] or "", _number(row.get("DMS_score", row.get("score")))
 
 
 def _enrichment(row: Mapping[str, str | None]) -> tuple[str, float]:

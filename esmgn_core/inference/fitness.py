@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, StructureError
 from esmgn_core.inference.assays import Assay, Measurements, read_measurements
 from esmgn_core.inference.fasta import protein_of_sequence
 from esmgn_core.inference.heads import Scorer
-from esmgn_core.inference.mutations import masked_log_probabilities
+from esmgn_core.inference.mutations import gain, masked_log_probabilities
 from esmgn_core.inference.notation import Change
 from esmgn_core.inference.numbering import (
     Numbering,
@@ -67,7 +66,7 @@ def correlate(
     """Score the variants of a scan by masked marginals, added up over substitutions, and correlate."""
     left_out: Counter[str] = Counter()
     try:
-        measured = _measurements(assay)
+        measured = read_measurements(assay)
         left_out = measured.left_out.copy()
         protein, numbering = _protein(scorer, assay, measured)
     except (RunError, StructureError) as error:
@@ -84,7 +83,10 @@ def correlate(
         scorer, protein, rows, max_residues=max_residues, progress=progress
     ).tolist()
     predicted = [
-        sum(_gain(table[number[numbering.rows[_site(change)]]], change) for change in changes)
+        sum(
+            gain(table[number[numbering.rows[_site(change)]]], change.wild, change.mutant)
+            for change in changes
+        )
         for changes, _ in chosen
     ]
     scores = [score for _, score in chosen]
@@ -100,12 +102,6 @@ def correlate(
     return Correlation(assay.name, len(chosen), value, left_out, problem, notes, numbering.described)
 
 
-def _measurements(assay: Assay) -> Measurements:
-    if assay.problem:
-        raise RunError(assay.problem)
-    return read_measurements(assay)
-
-
 def _reason(changes: tuple[Change, ...], numbering: Numbering) -> str:
     """Why a variant cannot be scored; empty if it can."""
     for change in changes:
@@ -115,10 +111,6 @@ def _reason(changes: tuple[Change, ...], numbering: Numbering) -> str:
         if _site(change) not in numbering.rows:
             return NO_COORDINATES
     return ""
-
-
-def _gain(row: list[float], change: Change) -> float:
-    return row[AMINO_ACIDS.index(change.mutant)] - row[AMINO_ACIDS.index(change.wild)]
 
 
 def _site(change: Change) -> Site:

@@ -71,10 +71,22 @@ def score_variants(
     number = {row: index for index, row in enumerate(rows)}
     masked = masked_log_probabilities(scorer, protein, rows, max_residues=max_residues, progress=progress)
     unmasked = scorer.logits(ProteinBatch.from_proteins([protein])).cpu()[rows].log_softmax(1)
+    tables = masked.tolist(), unmasked.tolist()
     return [
-        Scored(variant, *(_total(table, number, variant) for table in (masked, unmasked)))
+        Scored(
+            variant,
+            *(
+                sum(gain(table[number[item.row]], item.residue.letter, item.mutant) for item in variant)
+                for table in tables
+            ),
+        )
         for variant in variants
     ]
+
+
+def gain(log_probabilities: Sequence[float], wild: str, mutant: str) -> float:
+    """Log p(mutant) - log p(wild type) at one residue, from its 20 log probabilities."""
+    return log_probabilities[AMINO_ACIDS.index(mutant)] - log_probabilities[AMINO_ACIDS.index(wild)]
 
 
 def masked_log_probabilities(
@@ -103,11 +115,3 @@ def _masked(protein: Protein, row: int) -> Protein:
     residue_type = protein.residue_type.clone()
     residue_type[row] = MASKED
     return replace(protein, residue_type=residue_type)
-
-
-def _total(table: Tensor, number: dict[int, int], variant: Variant) -> float:
-    return sum(
-        float(row[AMINO_ACIDS.index(item.mutant)] - row[AMINO_ACIDS.index(item.residue.letter)])
-        for item in variant
-        for row in [table[number[item.row]]]
-    )

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 _SHOWN = 3
 METRICS = ("cosine", "l2")
 BACKENDS = ("auto", "faiss", "torch")
-_ROWS_AT_ONCE = 65_536
 
 Vectors = NDArray[np.float32]
 
@@ -163,22 +162,14 @@ def _by_faiss(vectors: Vectors, query: Vectors, count: int, metric: str) -> list
 
 
 def _by_torch(vectors: Vectors, query: Vectors, count: int, metric: str) -> list[tuple[int, float]]:
-    target = torch.from_numpy(query)
-    scores = torch.cat(
-        [
-            _scores(torch.from_numpy(vectors[first : first + _ROWS_AT_ONCE]), target, metric)
-            for first in range(0, len(vectors), _ROWS_AT_ONCE)
-        ]
-    )
+    every, target = torch.from_numpy(vectors), torch.from_numpy(query)
+    if metric == "cosine":
+        lengths = torch.linalg.vector_norm(every, dim=1) * torch.linalg.vector_norm(target)
+        scores = every @ target / lengths.clamp_min(torch.finfo(torch.float32).tiny)
+    else:  # by differences: |a|^2 + |b|^2 - 2ab loses the digits of near neighbors
+        scores = torch.cdist(every, target[None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
     best = scores.topk(count, largest=metric == "cosine")
     return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-
-
-def _scores(block: torch.Tensor, query: torch.Tensor, metric: str) -> torch.Tensor:
-    if metric == "cosine":
-        return torch.cosine_similarity(block, query[None])
-    distances: torch.Tensor = (block - query).square().sum(1).sqrt()
-    return distances
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -76,19 +76,19 @@ def part_tensors(embeddings: Sequence[Embedding], level: str) -> dict[str, Tenso
         tensors["protein"] = torch.stack([embedding.protein for embedding in embeddings])
     if level != "protein":
         proteins = [embedding.protein_read for embedding in embeddings]
-        codes = [p.insertion_code if p.insertion_code is not None else _no_codes(len(p)) for p in proteins]
-        plddt = [p.plddt if p.plddt is not None else torch.full((len(p),), torch.nan) for p in proteins]
+        codes = [_or_full(p.insertion_code, len(p), _NO_CODE) for p in proteins]
+        plddt = [_or_full(p.plddt, len(p), torch.nan) for p in proteins]
         tensors["residue"] = torch.cat([embedding.residue for embedding in embeddings])
         tensors["residue_type"] = torch.cat([p.residue_type for p in proteins]).to(torch.uint8)
         tensors["residue_number"] = torch.cat([p.residue_index for p in proteins])
-        tensors["insertion_code"] = torch.cat(codes)
+        tensors["insertion_code"] = torch.cat(codes).to(torch.uint8)
         tensors["chain_index"] = torch.cat([p.chain_index for p in proteins])
         tensors["plddt"] = torch.cat(plddt)
     return tensors
 
 
-def _no_codes(length: int) -> Tensor:
-    return torch.full((length,), _NO_CODE, dtype=torch.uint8)
+def _or_full(values: Tensor | None, length: int, default: float) -> Tensor:
+    return torch.full((length,), default) if values is None else values
 
 
 class PartFolder:

@@ -250,15 +250,16 @@ def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         download(url, part)
+        problem = ""
         if md5 and (found := file_digest(part, "md5")) != md5:
+            problem = f"the file has the MD5 checksum {found}, expected {md5}"
+        elif size and (found_size := part.stat().st_size) != size:
+            problem = f"the file has {found_size:,} bytes, expected {size:,}"
+        elif target.name.endswith(_STRUCTURES) and (reason := _why_not_structure(part, target.name)):
+            problem = f"the server sent something else than a structure: {reason}"
+        if problem:
             part.unlink()
-            raise DownloadError(f"the file has the MD5 checksum {found}, expected {md5}")
-        if size and (found_size := part.stat().st_size) != size:
-            part.unlink()
-            raise DownloadError(f"the file has {found_size:,} bytes, expected {size:,}")
-        if target.name.endswith(_STRUCTURES) and (reason := _why_not_structure(part, target.name)):
-            part.unlink()
-            raise DownloadError(f"the server sent something else than a structure: {reason}")
+            raise DownloadError(problem)
         part.replace(target)
     except OSError as error:
         raise write_error(part, error) from error

@@ -302,15 +302,6 @@ def store_problems(path: Path) -> list[str]:
     return list(dict.fromkeys([*found, *_gaps(path)]))
 
 
-def is_recorded(path: Path) -> bool:
-    """True if ``store.json`` records the files of a store; those of esmgn 0.1.0 do not.
-
-    Raises:
-        DataError: there is no store, or its ``store.json`` is damaged.
-    """
-    return read_manifest(path).contents is not None
-
-
 def _counts(table: pa.Table, shard: Shard) -> str:
     return f"{table.column('reason').null_count} proteins, but {len(shard)} there"
 

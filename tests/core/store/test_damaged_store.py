@@ -17,7 +17,8 @@ from esmgn_core.store import BuildOptions, Store, build
 from esmgn_core.store.columns import ColumnFile
 from esmgn_core.store.contents import sample_digest
 from esmgn_core.store.merge import merge_stores
-from esmgn_core.store.reader import is_recorded, store_problems
+from esmgn_core.store.reader import store_problems
+from esmgn_core.store.settings import read_manifest
 
 RECORD = {"size": 1, "sample": "", "sha256": ""}
 DAMAGED = Path(__file__).parents[4] / "shared" / "cases" / "damaged"
@@ -149,9 +150,9 @@ def test_a_store_of_0_1_0_opens_and_loses_only_its_last_shards_unnoticed(store, 
     names = Store(store).names
     without_record(store)
     assert Store(store).names == names
-    assert (store_problems(store), is_recorded(store)) == ([], False)
+    assert (store_problems(store), read_manifest(store).contents) == ([], None)
     merge_stores([store], tmp_path / "copy")
-    assert is_recorded(tmp_path / "copy")
+    assert read_manifest(tmp_path / "copy").contents
     for suffix in ("safetensors", "parquet"):
         shard(store, 0, suffix).unlink()
     refuses(store, r"00000\.safetensors is missing")
