@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -91,15 +92,11 @@ def protein_of_record(name: str, sequence: str) -> Protein:
     lengths = torch.tensor([len(chain) for chain in chains])
     starts = lengths.cumsum(0) - lengths
     chain_index = torch.arange(len(chains)).repeat_interleave(lengths)
-    return Protein(
-        name=name,
-        residue_type=protein.residue_type,
-        backbone=protein.backbone,
-        atom_mask=protein.atom_mask,
+    return replace(
+        protein,
         residue_index=protein.residue_index - starts[chain_index],
         chain_index=chain_index,
         chains=tuple(_chain_name(number) for number in range(len(chains))),
-        notes=protein.notes,
     )
 
 

@@ -77,32 +77,25 @@ class Contents:
             raise ValueError(f"it records {len(files)} files for {contents.shards} shards, not two for each")
         return contents
 
-    def differences(self, shards: Path, *, is_building: bool) -> Iterator[str]:
-        """How the files in the folder ``shards`` differ from the record, by size and sample: quick.
+    def differences(self, shards: Path, *, is_building: bool, whole: bool = False) -> Iterator[str]:
+        """How the files in the folder ``shards`` differ from the record.
 
         Args:
             shards: the folder.
             is_building: True if a build may have added shards that are not recorded yet.
+            whole: read all of every file; size and sample are quick.
         """
         found = {file.name for file in shards.glob("*") if file.suffix in (COLUMNS_SUFFIX, INDEX_SUFFIX)}
         for name, record in self.files.items():
+            file = shards / name
             if name not in found:
-                yield f"{shards / name} is missing"
-                continue
-            size = (shards / name).stat().st_size
-            if size != record.size:
-                yield f"{shards / name} has {size:,} bytes, expected {record.size:,}"
-            elif sample_digest(shards / name) != record.sample:
-                yield f"{shards / name}: the bytes are not those that were written"
+                yield f"{file} is missing"
+            elif (size := file.stat().st_size) != record.size:
+                yield f"{file} has {size:,} bytes, expected {record.size:,}"
+            elif sample_digest(file) != record.sample or (whole and file_sha256(file) != record.sha256):
+                yield f"{file}: the bytes are not those that were written"
         for name in () if is_building else sorted(found - self.files.keys()):
             yield f"{shards / name} does not belong to the store"
-
-    def changed(self, shards: Path) -> Iterator[str]:
-        """Files in the folder ``shards`` whose size is right and whose bytes are not: reads all of them."""
-        for name, record in self.files.items():
-            file = shards / name
-            if file.is_file() and file.stat().st_size == record.size and file_sha256(file) != record.sha256:
-                yield f"{file}: the bytes are not those that were written"
 
 
 def record_contents(shards: Path, known: Contents | None = None) -> Contents:

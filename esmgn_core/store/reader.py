@@ -284,8 +284,7 @@ def store_problems(path: Path) -> list[str]:
     """
     manifest, found = read_manifest(path), []
     if manifest.contents is not None:
-        found += _differences(path, manifest)
-        found += manifest.contents.changed(path / SHARDS)
+        found += _differences(path, manifest, whole=True)
     for file in shard_files(path / SHARDS):
         index = file.with_suffix(INDEX_SUFFIX)
         if not index.is_file():
@@ -317,11 +316,11 @@ def _gaps(path: Path) -> list[str]:
     return [f"{path / SHARDS / f'{number:05d}{COLUMNS_SUFFIX}'} is missing" for number in lost]
 
 
-def _differences(path: Path, manifest: Manifest) -> list[str]:
+def _differences(path: Path, manifest: Manifest, *, whole: bool = False) -> list[str]:
     if manifest.contents is None:
         return _gaps(path)
     is_building = (path / BUILDING / PLAN).exists()
-    return list(manifest.contents.differences(path / SHARDS, is_building=is_building))
+    return list(manifest.contents.differences(path / SHARDS, is_building=is_building, whole=whole))
 
 
 @contextmanager
