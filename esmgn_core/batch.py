@@ -272,12 +272,12 @@ class TaskOutput:
     loss: Tensor
     num_samples: float
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, WeightedOutput] = field(default_factory=dict)
     num_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class WeightedOutput:
     """One task of a combined one: what its loss is multiplied by in the sum, and what it returned."""
 
     weight: float

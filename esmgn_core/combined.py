@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, create_model
 from torch import Tensor, nn
 
-from esmgn_core.batch import Encoding, Part, ProteinBatch, TaskOutput
+from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput, WeightedOutput
 from esmgn_core.compose import build_component
 from esmgn_core.configure import settings_class
 from esmgn_core.draws import Draws
@@ -71,10 +71,10 @@ class Combined(nn.Module):
         total = torch.stack([part.weight * part.output.loss for part in parts.values()]).sum()
         return TaskOutput(total, num_samples=len(views[0].batch), parts=parts)
 
-    def _part(self, name: str, views: Sequence[View], encodings: Sequence[Encoding]) -> Part:
+    def _part(self, name: str, views: Sequence[View], encodings: Sequence[Encoding]) -> WeightedOutput:
         own = [pair for pair in zip(views, encodings, strict=True) if pair[0].part == name]
         output = self.tasks[name].loss([view for view, _ in own], [encoding for _, encoding in own])
-        return Part(getattr(self.settings.weights, name), output)
+        return WeightedOutput(getattr(self.settings.weights, name), output)
 
 
 def combination(classes: Mapping[str, tuple[ComponentSpec, type]]) -> type[Combined]:

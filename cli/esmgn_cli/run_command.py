@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from esmgn_core.errors import SettingsError
 from esmgn_core.registry import Registry, discover
 
 if TYPE_CHECKING:
-    from esmgn_core.configure import Tables
+    from esmgn_core.engine.session import Outcome
     from esmgn_core.settings import RunConfig
 
 
@@ -83,7 +84,9 @@ def run(
         }
         _refuse_with_resume(config, given)
         if not _elsewhere(gpus, processes, slurm=slurm, out=resume):
-            _resume(registry, resume, changes)
+            from esmgn_core.engine.session import resume_run
+
+            _train(registry, lambda: resume_run(registry, resume, changes=changes))
         return
     # A job of a cluster may find its data where this machine does not.
     found = None if slurm and data is not None and not Path(data).exists() else data
@@ -96,7 +99,10 @@ def run(
         check_counts(gpus, processes)
         _print_checked(registry, composed)
     elif not _elsewhere(gpus, processes, slurm=slurm, out=out):
-        _start(registry, composed, out, init)
+        from esmgn_core.engine.session import start_run
+
+        name = composed.data.name
+        _train(registry, lambda: start_run(registry, composed, out=out, init=init), name)
 
 
 def run_help() -> str:
@@ -143,19 +149,10 @@ def _print_checked(registry: Registry, config: RunConfig) -> None:
     block(tomli_w.dumps(resolved.model_dump(mode="json", exclude_none=True)))
 
 
-def _start(registry: Registry, config: RunConfig, out: Path | None, init: Path | None) -> None:
+def _train(registry: Registry, run: Callable[[], Outcome], dataset: str = "") -> None:
     from esmgn_cli.progress import finish, progress_shown
-    from esmgn_core.engine.session import start_run
 
-    with progress_shown(registry, composition.made_up(config.data.name)):
-        outcome = start_run(registry, config, out=out, init=init)
-    finish(outcome, made_up=config.data.name == "sample")
-
-
-def _resume(registry: Registry, folder: Path, changes: Tables) -> None:
-    from esmgn_cli.progress import finish, progress_shown
-    from esmgn_core.engine.session import resume_run
-
-    with progress_shown(registry):
-        outcome = resume_run(registry, folder, changes=changes)
-    finish(outcome)
+    made_up = composition.made_up(dataset)
+    with progress_shown(registry, made_up):
+        outcome = run()
+    finish(outcome, made_up=bool(made_up))

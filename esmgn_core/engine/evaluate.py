@@ -18,7 +18,7 @@ from esmgn_core.engine.distributed import World
 from esmgn_core.engine.held_out import Evaluation, EvaluationPass
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.shortage import shortages_of
-from esmgn_core.engine.state import Progress, load_best
+from esmgn_core.engine.state import RunProgress, load_best
 from esmgn_core.engine.step import MetricAverager
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import write_atomically, written_atomically
@@ -169,7 +169,7 @@ def score_with_intervals(
     return report
 
 
-def report_run(run: RunFolder, evaluation: Evaluation, task: DownstreamTask, progress: Progress) -> Report:
+def report_run(run: RunFolder, evaluation: Evaluation, task: DownstreamTask, progress: RunProgress) -> Report:
     """Score the validation proteins and every test set, and write ``results.json`` and ``predictions.npz``.
 
     The weights are those of the best validation, unless ``train.test_epoch`` is ``last``.

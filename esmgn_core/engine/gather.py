@@ -9,26 +9,26 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-class Gathered(NamedTuple):
+class GatheredRows(NamedTuple):
     """Rows of all processes end to end, and the first of them that this process gave."""
 
     rows: Tensor
     first: int
 
 
-def gather_rows(rows: Tensor) -> Gathered:
+def gather_rows(rows: Tensor) -> GatheredRows:
     """The rows [n, D] of every process; processes may differ in n.
 
     Where the losses of all processes are added up, each row gets its gradient from all of them. A
     process alone gets its own rows back. Every process must call it equally often.
     """
     if not (dist.is_available() and dist.is_initialized()):
-        return Gathered(rows, 0)
+        return GatheredRows(rows, 0)
     counts = [rows.new_zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, rows.new_full((1,), len(rows), dtype=torch.int64))
     sizes = [int(count) for count in counts]
     gathered: Tensor = _GatherRows.apply(rows, sizes)  # type: ignore[no-untyped-call]  # torch
-    return Gathered(gathered, sum(sizes[: dist.get_rank()]))
+    return GatheredRows(gathered, sum(sizes[: dist.get_rank()]))
 
 
 class _GatherRows(torch.autograd.Function):

@@ -76,7 +76,7 @@ class Learner:
             self._average.update()
 
     def validated(self, value: float) -> None:
-        """Take in the result of a pass over the held-out proteins, for the learning rate."""
+        """Take in the result of a validation, for the learning rate."""
         self._rate.validated(value)
 
     @contextmanager

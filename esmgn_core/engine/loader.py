@@ -50,27 +50,25 @@ class Schedule(ABC):
         group_size: neighbours that stay together.
         settings: the run's ``[train]`` table.
         world_size: number of processes.
+
+    Attributes:
+        world_size: see above.
         steps_per_epoch: global batches in an epoch, as many as the processes can share at most.
+        num_steps: those of the whole run.
 
     Raises:
         RunError: fewer proteins than processes.
     """
 
     def __init__(
-        self,
-        indices: Sequence[int],
-        *,
-        group_size: int,
-        settings: TrainTable,
-        world_size: int,
-        steps_per_epoch: int,
+        self, indices: Sequence[int], *, group_size: int, settings: TrainTable, world_size: int
     ) -> None:
         self._groups = torch.as_tensor(indices).view(-1, group_size)
-        self._seed = settings.seed
+        self._settings = settings
         self.world_size = world_size
         self._epoch: tuple[int, Sequence[Tensor]] | None = None
         # Every process needs a protein in every step.
-        self.steps_per_epoch = min(steps_per_epoch, len(self._groups) // world_size)
+        self.steps_per_epoch = min(self._batches(), len(self._groups) // world_size)
         if self.steps_per_epoch == 0:
             proteins, processes = (
                 counted(len(indices), "training protein"),
@@ -108,6 +106,10 @@ class Schedule(ABC):
         return found
 
     @abstractmethod
+    def _batches(self) -> int:
+        """Global batches in an epoch."""
+
+    @abstractmethod
     def _cut(self, order: Tensor) -> Sequence[Tensor]:
         """The order of the groups in an epoch, int64 [G], cut into the groups of its steps."""
 
@@ -118,30 +120,21 @@ class Schedule(ABC):
     def _chosen(self, step: int) -> Tensor:
         epoch = self.epoch(step)
         if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(_mixed(self._seed, epoch))
+            generator = torch.Generator().manual_seed(_mixed(self._settings.seed, epoch))
             self._epoch = epoch, self._cut(torch.randperm(len(self._groups), generator=generator))
         return self._epoch[1][step % self.steps_per_epoch]
 
 
 class ProteinSchedule(Schedule):
-    """Batches of ``proteins_per_batch x accumulate x processes`` proteins at most.
+    """Batches of ``proteins_per_batch x accumulate x processes`` proteins at most."""
 
-    Args:
-        indices, group_size, settings, world_size: as for :class:`Schedule`.
-    """
+    @property
+    def _per_pass(self) -> int:
+        return max(1, self._settings.proteins_per_batch // self._groups.shape[1])
 
-    def __init__(
-        self, indices: Sequence[int], *, group_size: int, settings: TrainTable, world_size: int
-    ) -> None:
-        self._per_pass = max(1, settings.proteins_per_batch // group_size)
-        num_groups = len(indices) // group_size
-        super().__init__(
-            indices,
-            group_size=group_size,
-            settings=settings,
-            world_size=world_size,
-            steps_per_epoch=-(-num_groups // (self._per_pass * settings.accumulate * world_size)),
-        )
+    def _batches(self) -> int:
+        per_step = self._per_pass * self._settings.accumulate * self.world_size
+        return math.ceil(len(self._groups) / per_step)
 
     def _cut(self, order: Tensor) -> Sequence[Tensor]:
         return order.tensor_split(self.steps_per_epoch)
@@ -149,7 +142,7 @@ class ProteinSchedule(Schedule):
     def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
         shares = torch.arange(len(chosen)).tensor_split(self.world_size)
         per_pass = max(1, self._per_pass // pieces)
-        num_passes = min(-(-len(shares[0]) // per_pass), len(shares[-1]))
+        num_passes = min(math.ceil(len(shares[0]) / per_pass), len(shares[-1]))
         return shares[rank].tensor_split(num_passes)
 
 
@@ -187,14 +180,11 @@ class ResidueSchedule(Schedule):
                 f"allow more: --set train.residues_per_batch={longest}",
                 "or leave long proteins out, or crop them, in the settings of the data or the task",
             )
-        per_step = _FILL * self._budget * settings.accumulate * world_size
-        super().__init__(
-            indices,
-            group_size=group_size,
-            settings=settings,
-            world_size=world_size,
-            steps_per_epoch=math.ceil(int(self._sizes.sum()) / per_step),
-        )
+        super().__init__(indices, group_size=group_size, settings=settings, world_size=world_size)
+
+    def _batches(self) -> int:
+        per_step = _FILL * self._budget * self._settings.accumulate * self.world_size
+        return math.ceil(int(self._sizes.sum()) / per_step)
 
     def _cut(self, order: Tensor) -> Sequence[Tensor]:
         sizes = self._sizes[order].double()

@@ -109,7 +109,7 @@ class LearningRate:
         return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
     def validated(self, value: float) -> None:
-        """Take in the result of a pass over the held-out proteins."""
+        """Take in the result of a validation."""
         if self._settings.schedule == "plateau":
             self._plateau.take(value)
 

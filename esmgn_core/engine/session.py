@@ -24,7 +24,7 @@ from esmgn_core.engine.provenance import RunRecord, changes_since
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.sharding import is_sharded
 from esmgn_core.engine.shortage import ShortageError
-from esmgn_core.engine.state import Checkpoints, Progress
+from esmgn_core.engine.state import Checkpoints, RunProgress
 from esmgn_core.engine.trackers import TrackerPlan, Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
@@ -46,7 +46,7 @@ class Outcome:
     """
 
     run: RunFolder
-    progress: Progress
+    progress: RunProgress
     num_steps: int
     signal: int
     is_main: bool
@@ -168,7 +168,7 @@ def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trai
     blueprint, (dataset, schedule, learner, weights, cached) = plan.blueprint, built
     train = blueprint.config.train
     checkpoints = Checkpoints(run, learner, world, train.keep_every)
-    progress, damaged = checkpoints.load() if plan.resumed else (Progress(), "")
+    progress, damaged = checkpoints.load() if plan.resumed else (RunProgress(), "")
     record = RunRecord.of(blueprint, plan.registry, dataset, world, weights) if world.is_main else None
     remarks = [*plan.remarks, *filter(None, [damaged]), *(_changes(plan, record) if record else [])]
     if progress.step > schedule.num_steps:

@@ -41,14 +41,14 @@ _STATE = "state.pt"
 
 
 @dataclass(slots=True)
-class Progress:
+class RunProgress:
     """How far a run is.
 
     Attributes:
         step: optimiser steps taken.
         best_step: step of the best encoder, 0 if none was written yet.
-        best_value: what chose it, lower is better: its held-out loss, its training loss where nothing is
-            held out, or minus the deciding score of a downstream task.
+        best_value: what chose it, lower is better: its validation loss, its training loss without
+            validation proteins, or minus the deciding score of a downstream task.
         pieces: how finely passes are cut, for want of memory.
     """
 
@@ -159,7 +159,7 @@ class Checkpoints:
     world: World
     keep_every: int | None = None
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: RunProgress) -> None:
         """Make ``last/`` anew.
 
         Raises:
@@ -178,7 +178,7 @@ class Checkpoints:
                 put_in_place(self.run)
                 self._keep(progress.step, self.run.last)
 
-    def _write(self, folder: Path, progress: Progress, *, sharded: bool) -> None:
+    def _write(self, folder: Path, progress: RunProgress, *, sharded: bool) -> None:
         step = self.learner.step
         state = {"progress": asdict(progress), "learner": self.learner.state_dict()}
         if not sharded:
@@ -189,7 +189,7 @@ class Checkpoints:
             state["averages"] = self.learner.averages()
         torch.save(state, folder / _STATE)
 
-    def load(self) -> tuple[Progress, str]:
+    def load(self) -> tuple[RunProgress, str]:
         """Put the learner back where the last whole checkpoint left it.
 
         Returns:
@@ -214,7 +214,7 @@ class Checkpoints:
             load_shards(folder / _SHARDS, self.learner, left_out=self._in_file(), begun=begun)
         else:
             self._read(folder, state)
-        progress = Progress(**state["progress"])
+        progress = RunProgress(**state["progress"])
         if self.world.is_main:  # the run may have been killed between writing and keeping it
             with write_errors(self.run.kept):
                 self._keep(progress.step, folder)

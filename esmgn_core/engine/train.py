@@ -25,7 +25,7 @@ from esmgn_core.engine.reader import Reader
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.shortage import MicrobatchSplit, ShortageError
-from esmgn_core.engine.state import Checkpoints, Progress, save_best
+from esmgn_core.engine.state import Checkpoints, RunProgress, save_best
 from esmgn_core.engine.step import MetricAverager, MicrobatchRunner
 from esmgn_core.errors import EsmgnError, RunError, WriteError, without_exits
 from esmgn_core.machine.files import write_atomically
@@ -58,7 +58,7 @@ class Trainer:
     train: TrainTable
     checkpoints: Checkpoints
     observers: Observers
-    progress: Progress
+    progress: RunProgress
     report: Report = field(default_factory=dict)
     run: RunFolder = field(init=False)
     world: World = field(init=False)
@@ -256,7 +256,7 @@ class Trainer:
     def _validate(self, train_means: Mapping[str, float]) -> dict[str, float]:
         """Means and scores over the validation proteins; keeps the model if it is the best so far.
 
-        The deciding score of a downstream task says which is best, else the loss; without held-out
+        The deciding score of a downstream task says which is best, else the loss; without validation
         proteins the loss of the training step. A value that is not finite is never the best; if no
         validation gives a finite one, the weights of the last step are kept.
         """
