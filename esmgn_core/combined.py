@@ -15,7 +15,7 @@ from esmgn_core.compose import build_component
 from esmgn_core.configure import settings_class
 from esmgn_core.draws import Draws
 from esmgn_core.graph import View
-from esmgn_core.protocols import GraphBuilder, PretextTask
+from esmgn_core.protocols import Crops, GraphBuilder, PretextTask, ShowsWhole
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import ComponentSpec
 
@@ -46,15 +46,14 @@ class Combined(nn.Module):
     @property
     def max_residues(self) -> int | None:
         """Most residues of one protein that a view of any part shows to the encoder."""
-        most = [getattr(task, "max_residues", None) or 0 for task in self.tasks.values()]
+        most = [(task.max_residues if isinstance(task, Crops) else None) or 0 for task in self.tasks.values()]
         return max(most) if all(most) else None
 
     def shows_whole(self, lengths: Tensor) -> Tensor:
         """Which proteins of these lengths the encoder reads whole and as they are for some part, bool [B]."""
         found = torch.zeros_like(lengths, dtype=torch.bool)
         for task in self.tasks.values():
-            shows_whole = getattr(task, "shows_whole", None)
-            found |= shows_whole(lengths) if shows_whole else torch.ones_like(found)
+            found |= task.shows_whole(lengths) if isinstance(task, ShowsWhole) else torch.ones_like(found)
         return found
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

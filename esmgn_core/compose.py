@@ -13,7 +13,15 @@ from torch import nn
 from esmgn_core.configure import component_settings
 from esmgn_core.errors import PluginError, SettingsError
 from esmgn_core.model import JointEncoder, TrainStep
-from esmgn_core.protocols import DownstreamTask, GraphBuilder, LabelledDataset, PretextTask, ProteinDataset
+from esmgn_core.protocols import (
+    DownstreamTask,
+    GraphBuilder,
+    HasResidueFeatures,
+    LabelledDataset,
+    PretextTask,
+    ProteinDataset,
+    SizesStructureInput,
+)
 from esmgn_core.registry import Registry
 from esmgn_core.residue_inputs import check_features, inputs_dim
 from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
@@ -71,12 +79,11 @@ class Blueprint:
     def _structure_input_dim(self, sequence_dim: int) -> int:
         # Asked of the class: the fuser itself is built last, from the widths of both encoders.
         spec, fuser, _ = self.parts[Kind.FUSE]
-        ask: Callable[[int], int] | None = getattr(fuser, "structure_input_dim", None)
-        if ask is None:
+        if not isinstance(fuser, SizesStructureInput):
             raise PluginError(
                 f"{_what(spec)} lacks: structure_input_dim", "the contracts stand in esmgn_core.protocols"
             )
-        return ask(sequence_dim)
+        return fuser.structure_input_dim(sequence_dim)
 
     def graph(self) -> GraphBuilder:
         """Build the graph builder."""
@@ -124,7 +131,8 @@ class Blueprint:
             DataError: its proteins lack a feature that the structure encoder takes.
         """
         dataset: ProteinDataset = self.build(Kind.DATA)
-        check_features(self.config.inputs.residue, getattr(dataset, "residue_features", ()))
+        there = dataset.residue_features if isinstance(dataset, HasResidueFeatures) else ()
+        check_features(self.config.inputs.residue, there)
         return dataset
 
     def step(self, dataset: ProteinDataset | None, *, precision: torch.dtype | None = None) -> TrainStep:

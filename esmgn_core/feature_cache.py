@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.errors import WriteError
 from esmgn_core.machine.files import cache_dir, write_atomically, write_errors, write_failure
-from esmgn_core.protocols import SequenceEncoder
+from esmgn_core.protocols import HasSettings, SequenceEncoder
 from esmgn_core.settings import CacheTable, ComponentSettings
 from esmgn_core.wrapper import EncoderWrapper
 
@@ -70,7 +70,7 @@ class FeatureCache:
             reading: how long sequences are read, where that changes the outputs.
         """
         dtype = DTYPES[settings.features]
-        own = getattr(encoder, "settings", None)
+        own = encoder.settings if isinstance(encoder, HasSettings) else None
         about = {
             "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
             "settings": own.model_dump(mode="json") if isinstance(own, ComponentSettings) else None,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.errors import RunError
-from esmgn_core.protocols import LanguageModel, SequenceEncoder
+from esmgn_core.protocols import LanguageModel, SequenceEncoder, readout_of
 from esmgn_core.settings import LengthTable
 from esmgn_core.wrapper import EncoderWrapper
 
@@ -130,15 +130,11 @@ class Windowed(EncoderWrapper):
             return whole
         encoding: Encoding = self._encoder(_gathered(batch, windows))
         residue = _averaged(encoding.residue, windows, batch)
-        pooled = Encoding.from_residues(residue, batch, self._readout()).protein
+        pooled = Encoding.from_residues(residue, batch, readout_of(self._encoder)).protein
         count = torch.bincount(windows.protein, minlength=len(batch))
         first = count.cumsum(0) - count
         protein = torch.where((count == 1).unsqueeze(1), encoding.protein[first], pooled)
         return Encoding(residue, protein)
-
-    def _readout(self) -> Any:
-        readout = getattr(getattr(self._encoder, "settings", None), "readout", "mean")
-        return readout if readout in ("sum", "mean") else "mean"
 
     def _windows(self, batch: ProteinBatch) -> _Windows | None:
         """The windows, or ``None`` if no sequence is too long."""

@@ -21,6 +21,7 @@ from esmgn_core.protocols import (
     PretextTask,
     SequenceEncoder,
     StructureEncoder,
+    joins_chains,
 )
 from esmgn_core.residue_inputs import WithInputs
 from esmgn_core.settings import CacheTable, LengthTable
@@ -57,7 +58,7 @@ class JointEncoder(nn.Module):
         residue_features: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.length = LengthPolicy(length, joins_chains=getattr(sequence, "joins_chains", False))
+        self.length = LengthPolicy(length, joins_chains=joins_chains(sequence))
         self.sequence = sequence
         self.structure = structure
         self.fuser = fuser

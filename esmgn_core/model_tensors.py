@@ -12,6 +12,7 @@ from torch import Tensor
 
 from esmgn_core.errors import WeightsError
 from esmgn_core.model import JointEncoder
+from esmgn_core.protocols import weights_sha256
 
 SEQUENCE = "sequence."
 """Prefix of the sequence encoder's tensors."""
@@ -49,7 +50,7 @@ def fill_encoder(encoder: JointEncoder, tensors: Mapping[str, Tensor], *, origin
     """
     expected = encoder.state_dict()
     given = any(name.startswith(SEQUENCE) for name in tensors)
-    from_file = getattr(encoder.sequence, "weights_sha256", None) is not None
+    from_file = weights_sha256(encoder.sequence) is not None
     if from_file and not given:
         expected = {name: tensor for name, tensor in expected.items() if not name.startswith(SEQUENCE)}
     problems = [f"missing: {name}" for name in expected.keys() - tensors.keys()]

@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, runti
 
 from torch import Tensor
 
-from esmgn_core.batch import Encoding, Protein, ProteinBatch, TaskOutput
+from esmgn_core.batch import Encoding, Protein, ProteinBatch, Readout, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.settings import ComponentSettings
+from esmgn_core.spec import Kind
 from esmgn_core.splits import Split
 
 Output = Literal["multilabel", "classes", "values"]
@@ -31,15 +32,49 @@ class Component(Protocol):
 
 
 class SequenceEncoder(Component, Protocol):
-    """Built with ``(settings)``. Reads residue types and chains only.
-
-    One that reads all chains of a protein as one sequence has an attribute ``joins_chains = True``.
-    """
+    """Built with ``(settings)``. Reads residue types and chains only."""
 
     output_dim: int
 
     def __call__(self, batch: ProteinBatch) -> Encoding:
         """Residue representations [N, output_dim] and protein representations [B, output_dim]."""
+
+
+@runtime_checkable
+class JoinsChains(Protocol):
+    """A sequence encoder that may read all chains of a protein as one sequence. Optional."""
+
+    joins_chains: bool
+
+
+@runtime_checkable
+class HasWeightsFile(Protocol):
+    """A sequence encoder that may have its weights from a file. Optional."""
+
+    weights_sha256: str | None
+    """SHA-256 of the file, ``None`` for random weights."""
+
+
+@runtime_checkable
+class Recomputes(Protocol):
+    """A module of an encoder that can compute its blocks again in the backward pass. Optional."""
+
+    recompute: bool
+    """Set to True by ``train.activation_checkpointing``."""
+
+
+@runtime_checkable
+class HasSettings(Protocol):
+    """An encoder that keeps its settings. Optional: ``[cache]`` and ``[length]`` read them."""
+
+    settings: ComponentSettings
+
+
+@runtime_checkable
+class HasReadout(Protocol):
+    """Settings of an encoder that pools residues to a protein in a way that can be set. Optional."""
+
+    readout: str
 
 
 @runtime_checkable
@@ -124,6 +159,14 @@ class StructureEncoder(Component, Protocol):
         """Encode ``features`` [N, input_dim] on the residue graph."""
 
 
+@runtime_checkable
+class SizesStructureInput(Protocol):
+    """The member of a fuser's class that is needed before the fuser is built."""
+
+    def structure_input_dim(self, sequence_dim: int) -> int:
+        """Width of the features the fuser feeds to the structure encoder."""
+
+
 class Fuser(Component, Protocol):
     """Built with ``(settings, *, sequence_dim, structure_dim)``; wires both encoders together."""
 
@@ -144,11 +187,7 @@ class Fuser(Component, Protocol):
 
 
 class GraphBuilder(Component, Protocol):
-    """Built with ``(settings)``; draws the edges of a batch.
-
-    A builder that draws some edges faster than all may have a method ``edges_into(batch, residues)``:
-    the same graph without the edges that end elsewhere than at these residues, bool [N].
-    """
+    """Built with ``(settings)``; draws the edges of a batch."""
 
     num_relations: int
 
@@ -156,15 +195,16 @@ class GraphBuilder(Component, Protocol):
         """The residue graph of the batch."""
 
 
+@runtime_checkable
+class DrawsEdgesInto(Protocol):
+    """A graph builder that draws some edges faster than all. Optional: it is for speed."""
+
+    def edges_into(self, batch: ProteinBatch, residues: Tensor) -> ResidueGraph:
+        """The graph of the batch without the edges that end elsewhere than at ``residues``, bool [N]."""
+
+
 class PretextTask(Component, Protocol):
     """Built with ``(settings, *, encoder_dim)``; owns its prediction heads.
-
-    A task that crops may have an attribute ``max_residues``: the most residues of one protein that
-    a view shows to the encoder, ``None`` for no limit. Batches measured in residues count these.
-
-    A task may have a method ``shows_whole(lengths)``: a mask bool [B] of the proteins of these lengths,
-    int64 [B], whose sequence its views leave whole and unmasked, so that a frozen sequence encoder's
-    output can be kept (table ``[cache]``). It tells beforehand what will be kept, not what is.
 
     A task that predicts from representations of single residues declares it by a class attribute
     ``predicts_residues = True``, one that asks about edges it hides by ``removes_edges = True``.
@@ -178,6 +218,25 @@ class PretextTask(Component, Protocol):
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Compare predictions from the encodings, one per view, with the targets of the views."""
+
+
+@runtime_checkable
+class Crops(Protocol):
+    """A task that may crop proteins. Optional: batches measured in residues count what is left."""
+
+    max_residues: int | None
+    """Most residues of one protein that a view shows to the encoder, ``None`` for no limit."""
+
+
+@runtime_checkable
+class ShowsWhole(Protocol):
+    """A task that knows which sequences its views leave whole. Optional: for the table ``[cache]``."""
+
+    def shows_whole(self, lengths: Tensor) -> Tensor:
+        """Mask bool [B] of the proteins of these lengths, int64 [B], whose sequence is whole and unmasked.
+
+        Used only to estimate the size of the cache.
+        """
 
 
 @runtime_checkable
@@ -260,17 +319,6 @@ class Tracker(Component, Protocol):
 class ProteinDataset(Component, Protocol):
     """Built with ``(settings)``.
 
-    A dataset that reads files may have an attribute ``refused``, a sequence of
-    :class:`esmgn_core.io.Refusal`: the files left out, each with its reason; and an attribute ``notes``, a
-    sequence of lines for the user on what was dropped, divided or guessed in the files that were read
-    (:func:`esmgn_core.io.notes.group_notes`). One
-    that knows the lengths of its proteins without reading them may have an attribute ``lengths``, a
-    sequence of ``len(dataset)`` integers; ``train.residues_per_batch`` needs it. One whose proteins all
-    have further features names them in an attribute ``residue_features``; ``inputs.residue`` needs
-    it. One that reads
-    many proteins faster than one by one may have a method ``batch(indices)``, which gives what
-    :meth:`ProteinBatch.from_proteins` would make of them.
-
     Proteins may be read by several threads at a time. One that cannot be read when it is asked for
     raises an :class:`~esmgn_core.errors.EsmgnError`, ``OSError`` or ``ValueError``: it is recorded
     and left out.
@@ -290,6 +338,60 @@ class ProteinDataset(Component, Protocol):
 
 
 @runtime_checkable
+class Refuses(Protocol):
+    """A dataset that reads files and may leave some out. Optional."""
+
+    refused: Sequence[Any]
+    """The files left out, each an :class:`esmgn_core.io.Refusal` with its reason."""
+
+
+@runtime_checkable
+class PassesOver(Protocol):
+    """A dataset of folders in which other files may be. Optional."""
+
+    passed_over: str
+    """A line that counts the files of other kinds, empty if there are none."""
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """A dataset with lines for the user. Optional."""
+
+    notes: Sequence[str]
+    """What was dropped, divided or guessed in the files that were read, see :mod:`esmgn_core.io.notes`."""
+
+
+@runtime_checkable
+class KnowsLengths(Protocol):
+    """A dataset that knows the lengths of its proteins without reading them. Optional.
+
+    ``train.residues_per_batch`` needs it.
+    """
+
+    lengths: Sequence[int]
+    """Residues of each protein."""
+
+
+@runtime_checkable
+class HasResidueFeatures(Protocol):
+    """A dataset whose proteins all have further features of residues. Optional.
+
+    ``inputs.residue`` needs it.
+    """
+
+    residue_features: Sequence[str]
+    """Names of the features."""
+
+
+@runtime_checkable
+class ReadsBatches(Protocol):
+    """A dataset that reads many proteins faster than one by one. Optional: it is for speed."""
+
+    def batch(self, indices: Sequence[int]) -> ProteinBatch:
+        """The batch that :meth:`ProteinBatch.from_proteins` would make of these proteins."""
+
+
+@runtime_checkable
 class LabelledDataset(Protocol):
     """A dataset whose proteins carry labels [L]; what a downstream task needs besides the rest.
 
@@ -306,3 +408,64 @@ class LabelledDataset(Protocol):
 
     def labels(self, indices: Sequence[int]) -> Tensor:
         """Labels float32 [len(indices), L] of these proteins."""
+
+
+_OPTIONAL: Mapping[Kind, tuple[type, ...]] = {
+    Kind.SEQ: (
+        *(JoinsChains, HasWeightsFile, HasSettings, LanguageModel, Verifiable),
+        *(PublishedSizes, PublishedNames, PublishedFile),
+    ),
+    Kind.STRUCT: (HasSettings, PublishedSizes, PublishedNames),
+    Kind.FUSE: (HasSettings, PublishedSizes, PublishedNames),
+    Kind.GRAPH: (DrawsEdgesInto,),
+    Kind.PRETEXT: (Crops, ShowsWhole),
+    Kind.DOWNSTREAM: (Crops, ShowsWhole, DeclaresOutput, Resampled),
+    Kind.DATA: (
+        Refuses,
+        PassesOver,
+        HasNotes,
+        KnowsLengths,
+        HasResidueFeatures,
+        ReadsBatches,
+        LabelledDataset,
+    ),
+    Kind.TRACKER: (),
+}
+
+
+def optional_members(kind: Kind) -> tuple[str, ...]:
+    """Names of the members that components of a kind may have besides those of their contract."""
+    names = [name for protocol in _OPTIONAL[kind] for name in (*protocol.__annotations__, *vars(protocol))]
+    return tuple(dict.fromkeys(name for name in names if not name.startswith("_")))
+
+
+def joins_chains(encoder: object) -> bool:
+    """True if a sequence encoder reads all chains of a protein as one sequence."""
+    return isinstance(encoder, JoinsChains) and encoder.joins_chains
+
+
+def weights_sha256(encoder: object) -> str | None:
+    """SHA-256 of the file that a sequence encoder has its weights from, ``None`` if not from a file."""
+    return encoder.weights_sha256 if isinstance(encoder, HasWeightsFile) else None
+
+
+def readout_of(encoder: object) -> Readout:
+    """How an encoder pools residues: ``"mean"`` unless its setting ``readout`` is ``"sum"``."""
+    settings = encoder.settings if isinstance(encoder, HasSettings) else None
+    pools = isinstance(settings, HasReadout) and settings.readout == "sum"
+    return "sum" if pools else "mean"
+
+
+def lengths_of(dataset: object) -> Sequence[int] | None:
+    """Residues of each protein of a dataset, ``None`` where that is unknown without reading them."""
+    return dataset.lengths if isinstance(dataset, KnowsLengths) else None
+
+
+def refused_by(dataset: object) -> Sequence[Any]:
+    """The files that a dataset left out, each with its reason."""
+    return dataset.refused if isinstance(dataset, Refuses) else ()
+
+
+def notes_of(dataset: object) -> Sequence[str]:
+    """Lines for the user on the files that a dataset read."""
+    return dataset.notes if isinstance(dataset, HasNotes) else ()

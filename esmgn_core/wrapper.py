@@ -1,28 +1,36 @@
-"""Encoders around other encoders."""
+"""What encoders that stand around another encoder share."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from esmgn_core.protocols import optional_members
 from esmgn_core.settings import ComponentSettings
+from esmgn_core.spec import Kind
 
 
 class EncoderWrapper:
-    """An encoder that changes how another one is called; every other member is that of the inner one.
+    """A sequence encoder around another one, which answers for everything that the wrapper does not define.
+
+    Members of the optional protocols become attributes of the wrapper: from Python 3.12 on, ``isinstance``
+    with a protocol does not see what ``__getattr__`` forwards.
 
     Args:
         encoder: the inner encoder.
     """
 
     def __init__(self, encoder: Any) -> None:
-        self.output_dim: int = encoder.output_dim
         self._encoder = encoder
+        self.output_dim: int = encoder.output_dim
+        for name in optional_members(Kind.SEQ):
+            if hasattr(encoder, name) and not hasattr(type(self), name):
+                setattr(self, name, getattr(encoder, name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
 
     @property
     def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - as in the contract
-        """Settings of the inner encoder."""
+        """Settings of the sequence encoder."""
         settings: type[ComponentSettings] = self._encoder.Settings
         return settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from esmgn_core.errors import RunError
+from esmgn_core.protocols import Recomputes
 
 
 def repeated_blocks(module: nn.Module) -> list[nn.Module]:
@@ -22,11 +23,11 @@ def recompute_activations(encoder: nn.Module) -> None:
     Raises:
         RunError: no part can: none has an attribute ``recompute``.
     """
-    able = [child for child in encoder.modules() if hasattr(child, "recompute")]
+    able = [child for child in encoder.modules() if isinstance(child, Recomputes)]
     if not able:
         raise RunError(
             "neither encoder can compute blocks again (train.activation_checkpointing)",
             "esm2 can; for others leave it out",
         )
     for child in able:
-        child.recompute = True  # type: ignore[assignment]  # not a parameter
+        child.recompute = True

@@ -16,7 +16,7 @@ from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.sharding import shard
 from esmgn_core.errors import SettingsError
 from esmgn_core.model import TrainStep
-from esmgn_core.protocols import LabelledDataset, ProteinDataset
+from esmgn_core.protocols import LabelledDataset, ProteinDataset, ShowsWhole, lengths_of, weights_sha256
 from esmgn_core.registry import Registry
 from esmgn_core.settings import CacheTable
 
@@ -61,7 +61,7 @@ def build_run(
         init.fill(step.encoder, registry)
     # Features are cached by the weights that the encoder starts from, without adapters or shards.
     cached = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else ""
-    weights = getattr(step.encoder.sequence, "weights_sha256", None)
+    weights = weights_sha256(step.encoder.sequence)
     if config.optim.lora_rank:
         add_adapters(step.encoder, config.optim)
     if config.train.strategy == "fsdp":
@@ -109,9 +109,9 @@ def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDatase
         SettingsError: the encoder is trained, or the task leaves no sequence whole.
     """
     cache = step.encoder.keep_features(settings, precision=step.precision)
-    lengths = torch.as_tensor(getattr(dataset, "lengths", ()), dtype=torch.int64)
-    shows_whole = getattr(step.task, "shows_whole", None)
-    whole = lengths[shows_whole(lengths)] if shows_whole else lengths
+    known = lengths_of(dataset)
+    lengths = torch.as_tensor(() if known is None else known, dtype=torch.int64)
+    whole = lengths[step.task.shows_whole(lengths)] if isinstance(step.task, ShowsWhole) else lengths
     if len(lengths) and not len(whole):
         raise SettingsError(
             "cache.features has nothing to keep: the task crops or masks the sequence of every protein",

@@ -23,7 +23,7 @@ from esmgn_core.engine.trial import Trial
 from esmgn_core.errors import EsmgnError, RunError, WeightsError, shown
 from esmgn_core.model import JointEncoder, TrainStep
 from esmgn_core.printable import counted
-from esmgn_core.protocols import ProteinDataset
+from esmgn_core.protocols import ProteinDataset, notes_of, refused_by
 from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind
@@ -231,14 +231,14 @@ def _dataset(blueprint: Blueprint, found: Checkup) -> ProteinDataset | None:
 def _data(dataset: ProteinDataset | None, made_up: str) -> str:
     if dataset is None:
         return ""
-    num_refused = len(getattr(dataset, "refused", ()))
+    num_refused = len(refused_by(dataset))
     sizes = [
         counted(len(dataset.split("train")), "training protein"),
         counted(len(dataset.split("valid")), "validation protein"),
     ]
     sizes += [f"{counted(num_refused, 'file')} left out"] * bool(num_refused)
     text = f"data: {', '.join(sizes)}{made_up and f'; {made_up}'}"
-    return "\n  note: ".join([text, *getattr(dataset, "notes", ())])
+    return "\n  note: ".join([text, *notes_of(dataset)])
 
 
 def _memory(trial: Trial, machine: Machine, found: Checkup) -> str:

@@ -14,6 +14,7 @@ from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import WeightsError
 from esmgn_core.model import JointEncoder
 from esmgn_core.model_tensors import fill_encoder, load_weights
+from esmgn_core.protocols import weights_sha256
 from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind
@@ -66,7 +67,7 @@ class EncoderFolder:
             return tensors
         spec, component, settings = component_settings(registry, Kind.SEQ, self.run_config(registry))
         sequence = build_component(spec, component, settings)
-        self._check_recorded(getattr(sequence, "weights_sha256", None))
+        self._check_recorded(weights_sha256(sequence))
         return {f"sequence.{name}": tensor for name, tensor in _state(sequence).items()} | tensors
 
     def fill(self, encoder: JointEncoder, registry: Registry) -> None:

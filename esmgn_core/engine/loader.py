@@ -15,7 +15,7 @@ from esmgn_core.draws import Draws, SeededDraws
 from esmgn_core.errors import RunError
 from esmgn_core.model import TrainStep
 from esmgn_core.printable import counted
-from esmgn_core.protocols import ProteinDataset
+from esmgn_core.protocols import Crops, ProteinDataset, lengths_of
 from esmgn_core.settings import TrainTable
 
 
@@ -258,8 +258,7 @@ def build_schedule(
 
 def max_residues(step: TrainStep) -> int | None:
     """Residues of one protein that the task of ``step`` shows to the encoder at most, if it crops."""
-    most: int | None = getattr(step.task, "max_residues", None)
-    return most
+    return step.task.max_residues if isinstance(step.task, Crops) else None
 
 
 def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tensor:
@@ -268,7 +267,7 @@ def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tenso
     Raises:
         RunError: the dataset does not know the lengths of its proteins.
     """
-    lengths = getattr(dataset, "lengths", None)
+    lengths = lengths_of(dataset)
     if lengths is None:
         raise RunError(
             "this dataset does not know the lengths of its proteins (train.residues_per_batch)",

@@ -24,7 +24,7 @@ from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.loader import MicroBatch, Schedule, encoded_lengths, max_residues
 from esmgn_core.engine.reader import Reader
 from esmgn_core.model import TrainStep
-from esmgn_core.protocols import ProteinDataset
+from esmgn_core.protocols import ProteinDataset, lengths_of
 
 _GB = 1e9
 _WORKSPACE = 3
@@ -158,7 +158,7 @@ def largest_pass(step: TrainStep, dataset: ProteinDataset, schedule: Schedule) -
         for rank in range(schedule.world_size)
         for part in schedule.micro_batches(number, rank)
     ]
-    if getattr(dataset, "lengths", None) is None:
+    if lengths_of(dataset) is None:
         indices = max(parts, key=len)
         mean = sum(min(len(dataset[i]), most or 2**62) for i in indices[:4]) / len(indices[:4])
         return int(mean * len(indices))

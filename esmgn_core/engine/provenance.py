@@ -25,7 +25,7 @@ from esmgn_core.errors import shown
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.parse import read_record
 from esmgn_core.printable import counted
-from esmgn_core.protocols import LabelledDataset, ProteinDataset
+from esmgn_core.protocols import LabelledDataset, PassesOver, ProteinDataset, lengths_of, refused_by
 from esmgn_core.registry import Registry
 from esmgn_core.settings import ComponentTable, RunConfig
 from esmgn_core.spec import Kind
@@ -106,7 +106,7 @@ class RunRecord:
         environment = {**self.environment, "started_from": started_from}
         write_atomically(run.environment, json.dumps(environment, indent=2) + "\n")
         run.write_config(self.config, started_from)
-        refused = getattr(self.dataset, "refused", ())
+        refused = refused_by(self.dataset)
         run.write_refused(refused)
         if isinstance(self.dataset, LabelledDataset) and self.blueprint.is_downstream:
             run.write_labels(self.blueprint.parts[Kind.DOWNSTREAM][0].name, self.dataset.label_names)
@@ -114,8 +114,8 @@ class RunRecord:
         training = counted(data["num_train"], "training protein")
         validation = counted(data["num_valid"], "validation protein")
         run.log(f"{training}, {validation}, {counted(len(refused), 'file')} refused")
-        if passed_over := getattr(self.dataset, "passed_over", ""):
-            run.log(passed_over)
+        if isinstance(self.dataset, PassesOver) and self.dataset.passed_over:
+            run.log(self.dataset.passed_over)
 
 
 def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:
@@ -154,7 +154,7 @@ def data_fingerprint(dataset: ProteinDataset) -> dict[str, Any]:
     number = len(dataset)
     rows = np.unique(np.linspace(0, number - 1, min(number, _SAMPLED)).astype(np.int64)).tolist()
     sample = [_read(dataset, row) for row in rows]
-    lengths = getattr(dataset, "lengths", None)
+    lengths = lengths_of(dataset)
     found = {
         "num_proteins": number,
         "num_train": len(splits[0]),

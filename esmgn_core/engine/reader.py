@@ -12,7 +12,7 @@ from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.loader import MicroBatch
 from esmgn_core.engine.shortage import ShortageError, is_shortage
 from esmgn_core.errors import EsmgnError, RunError
-from esmgn_core.protocols import ProteinDataset
+from esmgn_core.protocols import ProteinDataset, ReadsBatches
 
 _AHEAD = 2
 """Batches that each thread may be ahead."""
@@ -92,9 +92,9 @@ class Reader:
 
     def _read(self, part: MicroBatch) -> _Read:
         """The groups of ``part`` that can be read as a whole; the next readable one if none can."""
-        if (read_at_once := getattr(self.dataset, "batch", None)) is not None:
+        if isinstance(self.dataset, ReadsBatches):
             with suppress(*_UNREADABLE):  # then one by one: the others can be read
-                return part, read_at_once(part.indices), {}
+                return part, self.dataset.batch(part.indices), {}
         size = self.dataset.group_size
         kept: list[int] = []
         proteins: list[Protein] = []

@@ -28,6 +28,7 @@ from esmgn_core.engine.state import Checkpoints, RunProgress
 from esmgn_core.engine.trackers import TrackerPlan, Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
+from esmgn_core.protocols import notes_of
 from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
 
@@ -187,7 +188,7 @@ def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trai
         begun = "resumed at" if plan.resumed else "started, from"
         run.log(f"{begun} step {progress.step} of {schedule.num_steps}")
     observers = Observers(plan.registry.manager.hook, run, world.is_main, Trackers(plan.trackers, run))
-    for text in (*remarks, *getattr(dataset, "notes", ())):
+    for text in (*remarks, *notes_of(dataset)):
         observers.notice(text)
     trainer = Trainer(dataset, schedule, train, checkpoints, observers, progress)
     if world.is_main and progress.step < schedule.num_steps:

@@ -34,6 +34,7 @@ from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.machine.files import write_errors, written_atomically
 from esmgn_core.model import JointEncoder, TrainStep
 from esmgn_core.model_tensors import SEQUENCE, fill_encoder, load_weights, write_tensors
+from esmgn_core.protocols import weights_sha256
 
 _MODEL = "model.safetensors"
 _SHARDS = "shards"
@@ -86,7 +87,7 @@ def _separate(encoder: JointEncoder, state: Mapping[str, Tensor]) -> dict[str, T
 
 
 def _in_weights_file(encoder: JointEncoder) -> bool:
-    return encoder.sequence_frozen and getattr(encoder.sequence, "weights_sha256", None) is not None
+    return encoder.sequence_frozen and weights_sha256(encoder.sequence) is not None
 
 
 def load_best(run: RunFolder, step: TrainStep) -> None:

@@ -14,7 +14,7 @@ from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.inference.task import fill_task, run_blueprint
-from esmgn_core.protocols import LanguageModel, ResidueTypeHead
+from esmgn_core.protocols import LanguageModel, ResidueTypeHead, weights_sha256
 from esmgn_core.registry import Registry, discover, suggested_encoder
 from esmgn_core.spec import Kind
 
@@ -95,7 +95,7 @@ def _with_its_head(model: Model) -> tuple[LanguageModel, bool]:
         whole = build_component(spec, component, settings.model_copy(update={_LM_HEAD: True}))
     except WeightsError as error:
         raise _no_head(model.name, error.message) from error
-    if model.folder and getattr(whole, "weights_sha256", None) is None:
+    if model.folder and weights_sha256(whole) is None:
         raise _no_head(model.name, "its sequence encoder started from random weights, without such a head")
     state, published = model.sequence.state_dict(), whole.state_dict()
     changed = any(not torch.equal(tensor.cpu(), published[name]) for name, tensor in state.items())

@@ -28,7 +28,7 @@ from esmgn_core.io.folders import search
 from esmgn_core.io.formats import Formats
 from esmgn_core.length import LengthPolicy
 from esmgn_core.model import JointEncoder
-from esmgn_core.protocols import GraphBuilder
+from esmgn_core.protocols import GraphBuilder, joins_chains, weights_sha256
 from esmgn_core.registry import Registry, discover, suggested_composition, suggested_encoder
 from esmgn_core.residue_inputs import columns_of
 from esmgn_core.spec import Kind
@@ -110,8 +110,7 @@ class Model:
             self.encoder = joint
             self._build_graph = blueprint.graph()
         self.sequence = sequence
-        joins_chains = getattr(sequence, "joins_chains", False)
-        self.length = LengthPolicy(blueprint.config.length, joins_chains=joins_chains)
+        self.length = LengthPolicy(blueprint.config.length, joins_chains=joins_chains(sequence))
         self.output_dim = int(self.encoder.output_dim)
         self.random_parts = (
             () if folder else _random_parts(sequence, None if self.sequence_only else self.encoder)
@@ -221,7 +220,7 @@ class Model:
             "inputs": config.get("inputs"),
             "length": config.get("length"),
             "folder": folder.sha256() if folder else None,
-            "sequence": getattr(self.sequence, "weights_sha256", None),
+            "sequence": weights_sha256(self.sequence),
             "seed": self.blueprint.config.train.seed if self.random_parts else None,
             "precision": precision,
             **({"features": config["cache"]["features"]} if config["cache"]["features"] != "off" else {}),
@@ -338,7 +337,7 @@ def _fill_sequence(sequence: nn.Module, folder: EncoderFolder, registry: Registr
 
 
 def _random_parts(sequence: nn.Module, joint: JointEncoder | None) -> tuple[str, ...]:
-    from_file = getattr(sequence, "weights_sha256", None) is not None
+    from_file = weights_sha256(sequence) is not None
     parts = {} if from_file else {"sequence encoder": sequence}
     if joint:
         parts |= {name: joint.get_submodule(part) for name, part in _PARTS.items()}

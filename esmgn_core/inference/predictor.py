@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esmgn_core.batch import Encoding, Protein, ProteinBatch, Readout
+from esmgn_core.batch import Encoding, Protein, ProteinBatch
 from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import EsmgnError, RunError, did_you_mean
@@ -19,9 +19,10 @@ from esmgn_core.inference.inputs import Input
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.inference.task import check_single, fill_task, group_size, output_of, run_blueprint
 from esmgn_core.io import Refusal
-from esmgn_core.protocols import DownstreamTask
+from esmgn_core.protocols import DownstreamTask, readout_of
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
+from esmgn_core.wrapper import EncoderWrapper
 
 CONFIDENT, UNSURE = 70.0, 50.0
 """pLDDT above which a backbone is trusted, and below which it is no structure (Jumper et al. 2021)."""
@@ -176,14 +177,12 @@ class Predictor:
         return share.sum(1).detach().cpu()
 
 
-class _Read:
+class _Read(EncoderWrapper):
     """A sequence encoding that was made before, with the residues as the variable."""
 
     def __init__(self, encoder: Any, encoding: Encoding, residue: Tensor, batch: ProteinBatch) -> None:
-        self.output_dim = encoder.output_dim
-        self.Settings = encoder.Settings
-        readout: Readout = getattr(encoder.settings, "readout", "mean")
-        change = Encoding.from_residues(residue - residue.detach(), batch, readout).protein
+        super().__init__(encoder)
+        change = Encoding.from_residues(residue - residue.detach(), batch, readout_of(encoder)).protein
         self._encoding = Encoding(residue, encoding.protein.float().detach() + change)
 
     def __call__(self, batch: ProteinBatch) -> Encoding:  # noqa: ARG002 - in place of a sequence encoder

@@ -25,6 +25,7 @@ from esmgn_core.testing.downstream import check_downstream_task
 from esmgn_core.testing.formats import check_format
 from esmgn_core.testing.fusers import check_fuser
 from esmgn_core.testing.graphs import check_graph_builder
+from esmgn_core.testing.names import check_names
 from esmgn_core.testing.sequence import check_sequence_encoder
 from esmgn_core.testing.structure import check_structure_encoder
 from esmgn_core.testing.tasks import check_pretext_task
@@ -85,10 +86,14 @@ def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims:
         _check_settings_class(claims, model)
         settings = validated(model, values, what=claims.about, see=f"esmgn show {spec.name}")
         _settings_survive_toml(claims, settings)
+
+        def build(**context: Any) -> Any:
+            instance = build_component(spec, component, settings, **context)
+            check_names(claims, spec.kind, instance)
+            return instance
+
         with torch.random.fork_rng(devices=[]), _one_thread():
-            _CHECKS[spec.kind](
-                claims, component, lambda **context: build_component(spec, component, settings, **context)
-            )
+            _CHECKS[spec.kind](claims, component, build)
     except PluginError as error:
         raise AssertionError(str(error)) from error
 

@@ -14,7 +14,7 @@ from esmgn_core.crop import random_windows, window_mask
 from esmgn_core.draws import Draws
 from esmgn_core.engine.gather import gather_rows
 from esmgn_core.graph import ResidueGraph, View
-from esmgn_core.protocols import GraphBuilder
+from esmgn_core.protocols import DrawsEdgesInto, GraphBuilder
 from esmgn_pretext.confidence import means
 from esmgn_pretext.edges import draw_from_each, share_of
 from esmgn_pretext.heads import MLP
@@ -65,8 +65,10 @@ class MultiviewContrast(CroppedTask):
             graph = self.settings.residue_graph(batch, build_graph)
             return self._view(batch, graph, draws), self._view(batch, graph, draws)
         # Neighbours are ranked in the whole protein, but only those of the windows' residues are needed.
-        ask = getattr(build_graph, "edges_into", None)
-        graph = build_graph(batch) if ask is None else ask(batch, windows[0] | windows[1])
+        if isinstance(build_graph, DrawsEdgesInto):
+            graph = build_graph.edges_into(batch, windows[0] | windows[1])
+        else:
+            graph = build_graph(batch)
         graph = self.settings.plddt.certain_edges(batch, graph)
         first, second = (self._view(batch.select(w), graph.select(w), draws) for w in windows)
         return first, second

@@ -1,0 +1,39 @@
+"""Claims about the names of a component's attributes."""
+
+from __future__ import annotations
+
+import difflib
+
+from torch import nn
+
+from esmgn_core.protocols import HasReadout, HasSettings, optional_members
+from esmgn_core.spec import Kind
+from esmgn_core.testing.claims import Claims
+
+_NEAR = 0.85
+_DECLARED = ("resolves_residues", "reads_graph", "predicts_residues", "removes_edges")
+"""Declarations of classes, see :mod:`esmgn_core.engine.advice`."""
+
+
+def check_names(claims: Claims, kind: Kind, component: object) -> None:
+    """No public attribute or setting is nearly called like an optional member, which would be ignored."""
+    names = {name for name in dir(component) if not name.startswith("_")} - {*dir(nn.Module)}
+    _check(claims, "attribute", names, (*optional_members(kind), *_DECLARED))
+    if isinstance(component, HasSettings):
+        fields = getattr(type(component.settings), "model_fields", {})
+        _check(claims, "setting", {*fields}, tuple(HasReadout.__annotations__))
+
+
+def _check(claims: Claims, what: str, names: set[str], members: tuple[str, ...]) -> None:
+    plain = {_plain(member): member for member in members}
+    for name in sorted(names - {"Settings", *members}):
+        near = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=_NEAR)
+        claims.hold(
+            not near,
+            f"the {what} '{name}' is not part of the contract; "
+            f"call it '{plain[near[0]] if near else ''}' if that is meant, else use another name",
+        )
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
