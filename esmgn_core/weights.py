@@ -288,6 +288,20 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def state_dict(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dict in the content of a file.
+
+    Training checkpoints keep it under ``model`` or ``state_dict``. The prefixes that DDP and
+    ``torch.compile`` put before all names are removed.
+    """
+    nested = [content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)]
+    state = {str(name): value for name, value in (nested[0] if nested else content).items()}
+    for wrapper in ("module.", "_orig_mod.", "module."):  # either may be around the other
+        if all(name.startswith(wrapper) for name in state):
+            state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
+
+
 def count_blocks(tensors: Mapping[str, Tensor], group: str) -> int:
     """Number of blocks of a module list: distinct numbers in names such as ``layers.0.weight``.
 

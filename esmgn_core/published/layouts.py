@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,16 @@ from torch import Tensor, nn
 
 from esmgn_core.compose import Blueprint
 from esmgn_core.configure import Tables, check_tables, component_settings, configure
-from esmgn_core.errors import PluginError, SettingsError, UnknownComponentError, WeightsError, did_you_mean
+from esmgn_core.errors import PluginError, SettingsError, WeightsError, did_you_mean
 from esmgn_core.presets import PublishedLayout
 from esmgn_core.protocols import PublishedFile, PublishedNames, PublishedSizes
 from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind
+from esmgn_core.weights import state_dict
 
 MODULES = {Kind.SEQ: "sequence", Kind.STRUCT: "structure", Kind.FUSE: "fuser"}
 """Name of the submodule of a joint encoder, by kind of component."""
-
-_SHOWN = 20
 
 
 def encoder_blueprint(registry: Registry, config: RunConfig) -> Blueprint:
@@ -204,66 +203,38 @@ def fit(
         WeightsError: there are too few tensors to find the sizes of the model.
         UnknownComponentError: no plugin provides its components.
     """
-    found = []
+    found, problems = [], []
     for tables in choices(layout):
         blueprint = encoder_blueprint(registry, configure(registry, [tables]))
         state = _unpacked(layout, blueprint, content)
-        sized = _sized(layout, tables, blueprint, state)
-        if sized is not None:
-            try:
-                blueprint = encoder_blueprint(registry, configure(registry, [sized]))
-            except SettingsError:
-                continue  # sizes that no model has: the file is damaged
-            model = PublishedModel.built(layout, sized, blueprint)
-            found.append((len(model.differences(state)), model, state))
+        try:
+            sized = _sized(layout, tables, blueprint, state)
+            blueprint = encoder_blueprint(registry, configure(registry, [sized]))
+        except (SettingsError, WeightsError) as error:  # sizes that no model has: the file is damaged
+            problems.append(error)
+            continue
+        model = PublishedModel.built(layout, sized, blueprint)
+        found.append((len(model.differences(state)), model, state))
     if not found:
-        raise WeightsError("too few tensors to find the sizes of its components")
+        raise WeightsError(problems[0].message)
     _, model, state = min(found, key=lambda fitted: fitted[0])
     return model, state
 
 
-def detect(registry: Registry, content: Mapping[str, Any]) -> tuple[PublishedModel, dict[str, Any]] | None:
-    """The model and layout that differ least from a file; ``None`` if no layout has a tensor in common."""
-    found = []
-    for layout in registry.catalogue.layouts.values():
-        try:
-            model, state = fit(registry, layout, content)
-        except (WeightsError, UnknownComponentError):
-            continue
-        if model.expected().keys() & state.keys():
-            found.append((len(model.differences(state)), model, state))
-    return min(found, key=lambda fitted: fitted[0])[1:] if found else None
+def _sized(layout: PublishedLayout, tables: Tables, blueprint: Blueprint, state: Mapping[str, Any]) -> Tables:
+    """The tables with the sizes that the components find in the tensors.
 
-
-def state_dict(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict of a file; training checkpoints keep it under ``model``."""
-    nested = content.get("model")
-    return {str(name): value for name, value in (nested if isinstance(nested, Mapping) else content).items()}
-
-
-def cut(lines: Sequence[str]) -> list[str]:
-    """At most 20 differences of a kind, and the number of further ones."""
-    shown = []
-    for what, group in itertools.groupby(lines, key=lambda line: line.partition(":")[0]):
-        of_kind = list(group)
-        shown += of_kind[:_SHOWN]
-        more = len(of_kind) - _SHOWN
-        shown += [f"{what}: {more} more"] * (more > 0)
-    return shown
-
-
-def _sized(
-    layout: PublishedLayout, tables: Tables, blueprint: Blueprint, state: Mapping[str, Any]
-) -> Tables | None:
-    """The tables with the sizes that the components find in the tensors."""
+    Raises:
+        WeightsError: there are too few of them.
+    """
     sized = dict(tables)
     for kind, tensors in split(layout, state).items():
-        component = blueprint.parts[kind][1]
+        spec, component, _ = blueprint.parts[kind]
         if isinstance(component, PublishedSizes):
             tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
             settings = component.published_settings(tensors)
             if settings is None:
-                return None
+                raise WeightsError(f"too few tensors of the {kind.long_name} '{spec.name}' to find its sizes")
             sized[kind] = {**tables[kind], **settings}
     return sized
 

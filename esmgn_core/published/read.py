@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from esmgn_core.errors import WeightsError
+from esmgn_core.errors import UnknownComponentError, WeightsError
 from esmgn_core.presets import PublishedLayout
-from esmgn_core.published.layouts import PublishedModel, cut, detect, fit, state_dict
+from esmgn_core.published.layouts import PublishedModel, fit
 from esmgn_core.registry import Registry
-from esmgn_core.weights import load_file
+from esmgn_core.weights import load_file, state_dict
+
+_SHOWN = 20
 
 
 class Content(NamedTuple):
@@ -41,15 +44,41 @@ def read_published(registry: Registry, path: Path, layout: PublishedLayout | Non
         UnknownComponentError: no plugin provides the components of the layout.
     """
     content = load_file(path)
-    found = fit_named(registry, path, layout, content) if layout else detect(registry, content)
-    if found is None:
-        raise WeightsError(
-            f"{path} is not a published file of weights that is known here",
-            f"its first names: {', '.join(list(state_dict(content))[:3]) or 'none'}",
-            f"known layouts: {', '.join(registry.catalogue.layouts)}",
-        )
+    found = fit_named(registry, path, layout, content) if layout else detect(registry, path, content)
     check(*found, path)
     return Content(*found)
+
+
+def detect(
+    registry: Registry, path: Path, content: Mapping[str, Any]
+) -> tuple[PublishedModel, dict[str, Any]]:
+    """The model, of all layouts, that differs least from a file, and the file's tensors by published name.
+
+    Raises:
+        WeightsError: no layout has a tensor in common with the file, or too few to find the sizes.
+    """
+    names, layouts = list(state_dict(content)), registry.catalogue.layouts
+    found, partial = [], []
+    for layout in layouts.values():
+        try:
+            model, state = fit_named(registry, path, layout, content)
+        except UnknownComponentError:
+            continue
+        except WeightsError as error:
+            prefixes = tuple(filter(None, layout.parts.values()))
+            partial += [error] * any(name.startswith(prefixes) for name in names)
+            continue
+        if model.expected().keys() & state.keys():
+            found.append((len(model.differences(state)), model, state))
+    if found:
+        return min(found, key=lambda fitted: fitted[0])[1:]
+    if partial:
+        raise partial[0]
+    raise WeightsError(
+        f"{path} is not a published file of weights that is known here",
+        f"its first names: {', '.join(names[:3]) or 'none'}",
+        f"known layouts: {', '.join(layouts)}",
+    )
 
 
 def fit_named(
@@ -72,6 +101,17 @@ def check(model: PublishedModel, state: Mapping[str, Any], path: Path) -> None:
     Raises:
         WeightsError: with a line for each difference, 20 of a kind at most.
     """
-    if lines := cut(model.differences(state)):
+    if lines := _cut(model.differences(state)):
         what = f"{len(lines)} difference{'s' * (len(lines) > 1)}"
         raise WeightsError(f"{path} does not have the layout {model.layout.name}: {what}", *lines)
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    """At most 20 differences of a kind, and the number of further ones."""
+    shown = []
+    for what, group in itertools.groupby(lines, key=lambda line: line.partition(":")[0]):
+        of_kind = list(group)
+        shown += of_kind[:_SHOWN]
+        more = len(of_kind) - _SHOWN
+        shown += [f"{what}: {more} more"] * (more > 0)
+    return shown

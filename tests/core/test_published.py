@@ -23,8 +23,8 @@ from esmgn_core.errors import EsmgnError, RunError, WeightsError, WriteError
 from esmgn_core.model import JointEncoder
 from esmgn_core.presets import PublishedLayout
 from esmgn_core.published.convert import EXTRAS, export_folder, import_file
-from esmgn_core.published.layouts import PublishedModel, choices, detect, encoder_blueprint
-from esmgn_core.published.read import read_published
+from esmgn_core.published.layouts import PublishedModel, choices, encoder_blueprint
+from esmgn_core.published.read import detect, read_published
 from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 
@@ -167,8 +167,7 @@ def test_the_rule_gives_the_names_and_shapes_of_gearnet_edge() -> None:
 )
 def test_layout_and_sizes_are_read_off_names_and_shapes(make: Callable[[], PublishedModel]) -> None:
     original = make()
-    found = detect(discover(), original.expected())
-    assert found is not None
+    found = detect(discover(), Path("file.pt"), original.expected())
     assert found[0].layout == original.layout
     assert sizes(found[0]) == sizes(original)
     assert found[0].differences(original.expected()) == []
@@ -422,6 +421,31 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         "  its first names: weight\n"
         "  known layouts: esm_gearnet, gearnet, gearnet_edge, fair_esm"
     )
+
+
+@pytest.mark.parametrize(
+    ("kept", "what"), [("sequence", "structure encoder 'gearnet'"), ("structure", "sequence encoder 'esm2'")]
+)
+def test_half_of_a_file_is_refused_with_what_it_lacks(kept: str, what: str, tmp_path: Path) -> None:
+    state = {name: value for name, value in recorded_state("series").items() if name.startswith(kept)}
+    assert refusal(state, tmp_path) == (
+        f"DIR/bad.pth does not have the layout esm_gearnet: too few tensors of the {what} to find its sizes"
+    )
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_ddp_and_compilation_are_removed(wrapper: str, tmp_path: Path) -> None:
+    state = {wrapper + name: tensor for name, tensor in recorded_state("series").items()}
+    file = saved(tmp_path / "wrapped.pth", {"state_dict": state, "epoch": 3})
+    assert_same(import_file(discover(), file, tmp_path / "imported").state, recorded_state("series"))
+
+
+def test_the_number_of_heads_is_found_without_rotary_frequencies(tmp_path: Path) -> None:
+    state = {name: value for name, value in recorded_state("series").items() if "inv_freq" not in name}
+    prefix = "sequence_model.model.layers"
+    assert refusal(state, tmp_path).splitlines()[1:] == [
+        f"  missing: {prefix}.{number}.self_attn.rot_emb.inv_freq [2]" for number in range(2)
+    ]
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

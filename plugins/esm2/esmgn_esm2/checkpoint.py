@@ -13,7 +13,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.errors import WeightsError
-from esmgn_core.weights import load_file
+from esmgn_core.weights import load_file, state_dict
 from esmgn_esm2.model import Transformer, rotary_frequencies
 from esmgn_esm2.tokens import token_table
 
@@ -50,9 +50,7 @@ def read_weights(path: Path) -> Weights:
         WeightsError: the file cannot be read.
     """
     content = load_file(path)
-    nested = isinstance(content.get("model"), Mapping)
-    arguments = _arguments(content) if nested else {}
-    return Weights(path, _sequence_encoder(content["model"] if nested else content), arguments)
+    return Weights(path, _sequence_encoder(state_dict(content)), _arguments(content))
 
 
 def fill(model: Transformer, weights: Weights, size: Size) -> None:
@@ -88,7 +86,7 @@ def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sequence_encoder(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict without prefixes, contact head and other parts of a joint encoder."""
-    stripped = {_PREFIX.sub("", str(name)): value for name, value in state.items()}
+    stripped = {_PREFIX.sub("", name): value for name, value in state.items()}
     return {name: value for name, value in stripped.items() if not name.startswith(_NOT_NEEDED)}
 
 

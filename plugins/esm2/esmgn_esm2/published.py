@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esmgn_core.weights import common_length, count_blocks
+from esmgn_core.weights import common_length, count_blocks, state_dict
 from esmgn_esm2.language_head import LanguageHead
 from esmgn_esm2.model import rotary_frequencies
 
@@ -19,7 +19,7 @@ _OWN = "model."
 _FREQUENCIES = ".self_attn.rot_emb.inv_freq"
 _DECODER = "lm_head.weight"
 _PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?")
-_HEADS_UNLESS_KNOWN = 20
+_USUAL_HEADS = 20
 
 
 class PublishedESM2(nn.Module):
@@ -34,8 +34,11 @@ class PublishedESM2(nn.Module):
         embed_dim = common_length(tensors, r"(layers\.\d+\.\w+_layer_norm|emb_layer_norm_after)\.weight")
         if not num_layers or not embed_dim:
             return None
-        half_head = common_length(tensors, r"layers\.\d+" + re.escape(_FREQUENCIES))
-        heads = embed_dim // (2 * half_head) if half_head else _HEADS_UNLESS_KNOWN
+        half_head = common_length(tensors, r"layers\.\d+" + re.escape(_FREQUENCIES)) or embed_dim
+        # Without rotary frequencies nothing but the contact head depends on the number of heads.
+        contacts = tensors.get("contact_head.regression.weight", torch.empty(1, 0)).shape[-1]
+        stated = (embed_dim // (2 * half_head), contacts // num_layers, _USUAL_HEADS)
+        heads = next((heads for heads in stated if heads and embed_dim % (2 * heads) == 0), 1)
         return {"num_layers": num_layers, "embed_dim": embed_dim, "attention_heads": heads}
 
     def from_published(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -72,10 +75,8 @@ class PublishedESM2(nn.Module):
     @classmethod
     def unpack_published(cls, content: Mapping[str, Any]) -> dict[str, Any]:
         """The state dict of a file of fair-esm, or of a file with the same names, in float32."""
-        nested = content.get("model")
-        state = nested if isinstance(nested, Mapping) else content
         # The largest models may be stored in half precision.
-        return {_PREFIX.sub("", str(name)): _single(value) for name, value in state.items()}
+        return {_PREFIX.sub("", name): _single(value) for name, value in state_dict(content).items()}
 
     def pack_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         """The content of a file of fair-esm."""

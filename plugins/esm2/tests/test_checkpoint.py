@@ -48,7 +48,9 @@ def test_representations_equal_those_of_the_model_that_wrote_the_file(fair_esm_f
     assert (found - expected).abs().max() < 1e-6 * expected.abs().max()
 
 
-@pytest.mark.parametrize("prefix", ["", "encoder.sentence_encoder."])
+@pytest.mark.parametrize(
+    "prefix", ["", "encoder.sentence_encoder.", "module.", "_orig_mod.encoder.sentence_encoder."]
+)
 def test_safetensors_with_the_same_names_load(fair_esm_file, tmp_path, prefix):
     model, _ = fair_esm_file(**SIZE)
     path = tmp_path / "weights.safetensors"
