@@ -7,7 +7,6 @@ cache is ``ESMGN_CACHE``, else ``$XDG_CACHE_HOME/esmgn``, else ``~/.cache/esmgn`
 
 import argparse
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -28,14 +27,13 @@ from torch import Tensor
 from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import WeightsError, WriteError
 from esmgn_core.machine.files import cache_dir as cache_dir
+from esmgn_core.machine.files import file_digest, write_atomically, write_failure
 from esmgn_core.machine.files import file_sha256 as file_sha256
-from esmgn_core.machine.files import write_atomically, write_failure
 from esmgn_core.parse import parse_json
 from esmgn_core.settings import ComponentSettings
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 1 << 20
 _ZIP_MAGIC = b"PK\x03\x04"
 
 
@@ -230,18 +228,13 @@ def _remember(path: Path, digests: Digests) -> None:
         write_atomically(record, json.dumps(_identity(path) | digests._asdict()))
 
 
+def _digests(path: Path) -> Digests:
+    return Digests(file_digest(path, "md5"), file_digest(path, "sha256"))
+
+
 def _identity(path: Path) -> dict[str, Any]:
     stat = path.stat()
     return {"path": str(path.resolve()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
-def _digests(path: Path) -> Digests:
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            md5.update(chunk)
-            sha256.update(chunk)
-    return Digests(md5.hexdigest(), sha256.hexdigest())
 
 
 def _weights_dir() -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import DataError
+from esmgn_core.machine.child import cause_of_death
 from esmgn_core.machine.files import is_full, write_failure
 from esmgn_core.store.parts import PartTask, build_part
 
@@ -177,20 +178,15 @@ class _Team:
         number = int(worker.counters[_ITEM])
         known = dict(worker.task.known_reasons)
         if number < worker.task.part.size:
-            known[number] = f"the process that read it died ({_cause(worker.process.exitcode)})"
+            known[number] = f"the process that read it died ({cause_of_death(worker.process.exitcode)})"
         elif _WRITING in known:
             what = f"the process that writes part {worker.task.part.number} died twice"
-            raise DataError(f"{what} ({_cause(worker.process.exitcode)})", "try fewer processes: --workers 1")
+            raise DataError(
+                f"{what} ({cause_of_death(worker.process.exitcode)})", "try fewer processes: --workers 1"
+            )
         else:
             known[_WRITING] = "died while the part was written"
         self._waiting.appendleft(replace(worker.task, known_reasons=known))
-
-
-def _cause(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        return f"{name}, as when the memory runs out" if name == "SIGKILL" else name
-    return f"exit status {exit_code}"
 
 
 def _work(connection: Connection, counters: Any) -> None:
