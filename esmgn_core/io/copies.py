@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.residues import ResidueClass, classify
+from esmgn_core.io.table import changes
 
 DROPPED = -1
 """Chain of an atom that is not read: the second of two alternates without labels."""
@@ -176,9 +177,7 @@ class _Copy:
 
 def _residues(atoms: Atoms, rows: NDArray[np.int64]) -> list[_Residue]:
     """The appearances of residues in the atoms of one chain name, in file order."""
-    columns = (atoms.part[rows], atoms.number[rows], atoms.residue[rows])
-    starts = np.ones(len(rows), dtype=np.bool_)
-    starts[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    starts = changes(atoms.part[rows], atoms.number[rows], atoms.residue[rows])
     runs = np.split(rows, np.flatnonzero(starts)[1:])
     return [_residue(atoms, own) for run in runs for own in _without_repeats(atoms, run)]
 

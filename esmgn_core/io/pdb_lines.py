@@ -6,7 +6,7 @@ column 21, or chains share a name, each chain gets a code of two characters of i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,28 +145,24 @@ def divided_text(text: bytes, lines: AtomLines) -> DividedText | None:
 
 
 def _atoms(text: bytes, lines: AtomLines) -> tuple[Atoms, FourLetters]:
-    name = np.char.strip(lines.field(slice(12, 16)))
     coordinates = lines.text[lines.start[:, None] + np.arange(30, 54)].reshape(-1, 8)
-    position = np.ascontiguousarray(coordinates).view("S8")[:, 0].astype(np.float64).reshape(-1, 3)
-    part = _terminated(text, lines.start)
-    number = lines.field(slice(22, 27))
-    residue, above, chain = (
-        lines.field(columns) for columns in (slice(17, 20), slice(20, 21), slice(21, 22))
+    above = lines.field(slice(20, 21))
+    atoms = Atoms(
+        chain=lines.field(slice(21, 22)),
+        part=_terminated(text, lines.start),
+        segment=np.char.strip(lines.field(_SEGMENT)),
+        number=lines.field(slice(22, 27)),
+        residue=lines.field(slice(17, 20)),
+        name=np.char.strip(lines.field(slice(12, 16))),
+        altloc=np.char.strip(lines.field(slice(16, 17))),
+        position=np.ascontiguousarray(coordinates).view("S8")[:, 0].astype(np.float64).reshape(-1, 3),
+        is_hetatm=lines.text[lines.start] == ord("H"),
     )
-    four = find_four_letters(residue, above, chain, part, number, name, position)
+    four = find_four_letters(atoms, above)
     fourth = np.where(four.is_four, above, np.bytes_(b""))
     before = np.where(four.is_four, np.bytes_(b""), above)
-    return Atoms(
-        chain=np.char.strip(np.char.add(before, chain)),
-        part=part,
-        segment=np.char.strip(lines.field(_SEGMENT)),
-        number=number,
-        residue=np.char.strip(np.char.add(residue, fourth)),
-        name=name,
-        altloc=np.char.strip(lines.field(slice(16, 17))),
-        position=position,
-        is_hetatm=lines.text[lines.start] == ord("H"),
-    ), four
+    chain = np.char.strip(np.char.add(before, atoms.chain))
+    return replace(atoms, chain=chain, residue=np.char.strip(np.char.add(atoms.residue, fourth))), four
 
 
 def _terminated(text: bytes, start: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -164,10 +164,10 @@ def residue_table(structure: gemmi.Structure) -> ResidueTable:
     names, altloc = _names(flat.residue_names)[first_model], flat.altlocs[first_model]
 
     # A component is what gemmi calls a residue: one number and one name.
-    is_start = _changes(chain, number, icode, names)
+    is_start = changes(chain, number, icode, names)
     starts = np.flatnonzero(is_start)
     component = np.cumsum(is_start) - 1
-    joined = _alternatives(_changes(chain[starts], number[starts], icode[starts]), altloc, starts)
+    joined = _alternatives(changes(chain[starts], number[starts], icode[starts]), altloc, starts)
     residue = np.cumsum(~joined) - 1
 
     residue_class, residue_type = _classify(names[starts], _parents(structure))
@@ -229,7 +229,7 @@ def _names(column: object) -> NDArray[np.int64]:
     return np.ascontiguousarray(column).view(np.int64)[:, 0]
 
 
-def _changes(*columns: NDArray[np.generic]) -> NDArray[np.bool_]:
+def changes(*columns: NDArray[np.generic]) -> NDArray[np.bool_]:
     """True at each row that differs from the one before in any column, and at the first row."""
     changed = np.ones(len(columns[0]), dtype=np.bool_)
     changed[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
