@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from esmgn_core.alphabet import AMINO_ACIDS, UNKNOWN
 from esmgn_core.batch import CA, Protein, ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.pairs import close_pairs
+from esmgn_core.neighbors import find_neighbors
 from esmgn_core.settings import ComponentSettings
 
 _CA_CA = 3.8
@@ -117,7 +117,5 @@ class ExampleGraph(nn.Module):
         protein, chain = batch.protein_index, batch.chain_index
         joined = (protein[1:] == protein[:-1]) & (chain[1:] == chain[:-1])
         bonded = torch.stack([row[:-1], row[1:]])[:, joined]
-        pairs = close_pairs(batch, _RADIUS)
-        edges = [row.expand(2, -1), bonded, bonded.flip(0), pairs.edges(pairs.apart(2))]
-        relation = torch.cat([row.new_full((pairs.shape[1],), r) for r, pairs in enumerate(edges)])
-        return ResidueGraph.from_edges(torch.cat(edges, dim=1), relation, self.num_relations)
+        close = find_neighbors(batch, _RADIUS, min_separation=2).close
+        return ResidueGraph.from_relations([row.expand(2, -1), bonded, bonded.flip(0), close])

@@ -22,6 +22,13 @@ def test_edges_are_sorted_by_target_relation_and_source() -> None:
     assert triples(graph()) == [(0, 0, 0), (1, 1, 0), (2, 1, 0), (0, 1, 1), (3, 2, 1)]
 
 
+def test_relations_in_any_order_are_joined() -> None:
+    parts = [EDGES[:, number == RELATION] for number in range(3)]
+    joined = ResidueGraph.from_relations(parts)
+    assert triples(joined) == triples(graph())
+    assert joined.num_relations == 3
+
+
 def test_edges_of_each_protein_are_neighbours() -> None:
     assert graph().edge_ptr(torch.tensor([0, 1, 4])).tolist() == [0, 1, 5]
 

@@ -104,10 +104,11 @@ def test_blocks_do_not_change_the_edges_of_a_long_protein(
 ) -> None:
     walk = torch.randn(length, 3, generator=torch.Generator().manual_seed(1)).cumsum(0)
     whole = draw(protein(walk), protein(helix(12)))
-    monkeypatch.setattr("esmgn_core.dense._MAX_DISTANCES", 512)
+    monkeypatch.setattr("esmgn_core.neighbors._MAX_CENTERS", 200)
+    monkeypatch.setattr("esmgn_core.neighbors._MAX_DISTANCES", 512)
+    monkeypatch.setattr("esmgn_core.neighbors._MIN_CENTERS", 16)
     assert edge_set(draw(protein(walk), protein(helix(12)))) == edge_set(whole)
-    monkeypatch.setattr("esmgn_core.dense.LONG", -1)
-    monkeypatch.setattr("esmgn_core.tiles._MAX_DISTANCES", {"cpu": 512})
+    monkeypatch.setattr("esmgn_core.neighbors._LONG", 0)
     assert edge_set(draw(protein(walk), protein(helix(12)))) == edge_set(whole)
 
 

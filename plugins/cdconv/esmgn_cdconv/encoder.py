@@ -30,7 +30,8 @@ class CDConv(nn.Module):
     The residue graph it is given is **ignored**: the levels draw their own graphs from coordinates,
     with no cap on neighbours. So edges that a pretext task removes stay visible here; coordinates it
     changes do arrive. Offsets along the sequence are differences of residue numbers as in the file,
-    whatever the chain.
+    whatever the chain. The search for neighbors runs on the CPU, about 3 microseconds a residue for all
+    levels; on a GPU each level waits for it.
 
     Training needs a second point on the last level for its batch normalisation: a batch of one
     protein with at most eight residues is refused by torch.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from esmgn_cdconv.level import Level
-from esmgn_core.pairs import close_pairs
+from esmgn_core.neighbors import find_neighbors
 
 NUM_GEOMETRY_FEATURES = 7
 
@@ -43,7 +43,7 @@ class Neighborhood:
     @classmethod
     @torch.no_grad()
     def of(cls, level: Level, *, radius: float, max_offset: int) -> Self:
-        r"""Points of one protein closer than ``radius`` angstrom, without a cap.
+        r"""Points of one protein closer than ``radius`` angstrom, without a cap; searched on the CPU.
 
         With distance d and offset :math:`\Delta` of residue numbers, source less target, clamped to
         -m ... m, m = ``max_offset``:
@@ -72,8 +72,7 @@ def _edges(level: Level, radius: float) -> Tensor:
     """Source and target of all edges, int64 [2, E]."""
     points = level.points
     loops = torch.arange(points.num_residues, device=points.ptr.device).expand(2, -1)
-    pairs = close_pairs(points, radius)
-    return torch.cat([loops, pairs.edges(pairs.apart())], dim=1)
+    return torch.cat([loops, find_neighbors(points, radius).close], dim=1)
 
 
 def _geometry(level: Level, source: Tensor, target: Tensor) -> Tensor:

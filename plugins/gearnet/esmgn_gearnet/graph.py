@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.pairs import close_pairs, is_dense
+from esmgn_core.neighbors import find_neighbors
 from esmgn_core.settings import ComponentSettings
-from esmgn_gearnet.graph_on_cpu import drawn_on_cpu
 
 
 class RelationalGraph(nn.Module):
@@ -46,29 +45,27 @@ class RelationalGraph(nn.Module):
         self.settings = settings
         self.num_relations = 2 * settings.max_offset + 3
 
-    @torch.no_grad()
     def forward(self, batch: ProteinBatch) -> ResidueGraph:
         """The residue graph of the batch, on the batch's device."""
-        settings = self.settings
-        if is_dense(batch):
-            return drawn_on_cpu(batch, settings)
-        edges = _sequential(batch, settings.max_offset)
-        pairs = close_pairs(batch, settings.radius, num_nearest=settings.num_neighbors)
-        close = pairs.within(settings.radius, max_neighbors=settings.max_radius_neighbors or None)
-        near = pairs.rank() <= settings.num_neighbors
-        apart = pairs.apart(settings.min_separation)
-        edges += [pairs.edges(close & apart), pairs.edges(near & apart)]
-        relation = torch.cat(
-            [batch.ptr.new_full((part.shape[1],), number) for number, part in enumerate(edges)]
-        )
-        return ResidueGraph.from_edges(torch.cat(edges, dim=1), relation, self.num_relations)
+        return self._graph(batch, _sequential(batch, self.settings.max_offset))
 
     def edges_into(self, batch: ProteinBatch, residues: Tensor) -> ResidueGraph:
         """The edges of the graph that end at some residues, bool [N]."""
-        if is_dense(batch):
-            return drawn_on_cpu(batch, self.settings, residues)
-        graph: ResidueGraph = self(batch)
-        return graph.keep_edges(residues[graph.edge_index[1]])
+        sequential = _sequential(batch, self.settings.max_offset)
+        return self._graph(batch, [edges[:, residues[edges[1]]] for edges in sequential], residues)
+
+    def _graph(self, batch: ProteinBatch, edges: list[Tensor], into: Tensor | None = None) -> ResidueGraph:
+        """Sequential edges, and those by distance."""
+        settings = self.settings
+        close, nearest = find_neighbors(
+            batch,
+            settings.radius,
+            num_nearest=settings.num_neighbors,
+            max_neighbors=settings.max_radius_neighbors,
+            min_separation=settings.min_separation,
+            into=into,
+        )
+        return ResidueGraph.from_relations([*edges, close, nearest])
 
 
 def _sequential(batch: ProteinBatch, max_offset: int) -> list[Tensor]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.pairs import close_pairs
+from esmgn_core.neighbors import find_neighbors
 from esmgn_core.settings import ComponentSettings
 
 
@@ -43,15 +43,16 @@ class RadiusGraph(nn.Module):
         super().__init__()
         self.settings = settings
 
-    @torch.no_grad()
     def forward(self, batch: ProteinBatch) -> ResidueGraph:
         """The residue graph of the batch, on the batch's device."""
         settings = self.settings
-        edges = [batch.ptr.new_empty(2, 0)]
+        edges = find_neighbors(
+            batch,
+            settings.radius,
+            max_neighbors=settings.max_neighbors,
+            min_separation=settings.min_separation,
+        ).close
         if settings.self_loops:
-            edges.append(torch.arange(batch.num_residues, device=batch.ptr.device).expand(2, -1))
-        pairs = close_pairs(batch, settings.radius)
-        close = pairs.within(settings.radius, max_neighbors=settings.max_neighbors or None)
-        edges.append(pairs.edges(close & pairs.apart(settings.min_separation)))
-        edge_index = torch.cat(edges, dim=1)
-        return ResidueGraph.from_edges(edge_index, torch.zeros_like(edge_index[0]), self.num_relations)
+            loops = torch.arange(batch.num_residues, device=batch.ptr.device).expand(2, -1)
+            edges = torch.cat([loops, edges], dim=1)
+        return ResidueGraph.from_relations([edges])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.pairs import close_pairs
+from esmgn_core.neighbors import find_neighbors
 from esmgn_core.testing import example_proteins
 from esmgn_gvp.encoder import GVPGNN
 
@@ -52,9 +52,7 @@ def radius_graph():
     """Draws the graph of the study's GVP runs."""
 
     def draw(batch: ProteinBatch) -> ResidueGraph:
-        pairs = close_pairs(batch, 10.0)
-        edge_index = pairs.edges(pairs.within(10.0, max_neighbors=32) & pairs.apart())
-        return ResidueGraph.from_edges(edge_index, torch.zeros_like(edge_index[0]), 1)
+        return ResidueGraph.from_relations([find_neighbors(batch, 10.0, max_neighbors=32).close])
 
     return draw
 

@@ -1,13 +1,12 @@
-"""The relational graph has the same edges, in the same order, whichever way it is drawn."""
+"""The relational graph has the same edges, in the same order, however many are searched for at a time."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from esmgn_core import dense
+from esmgn_core import neighbors
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_gearnet import graph_on_cpu
 from esmgn_gearnet.graph import RelationalGraph
 
 
@@ -36,27 +35,26 @@ def batch_of(*lengths: int) -> ProteinBatch:
         {"radius": 200.0, "max_radius_neighbors": 60},
     ],
 )
-def test_integers_and_tensors_draw_alike(settings: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_draw_the_edges_of_the_whole(
+    settings: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = batch_of(0, 90, 1, 2, 0, 61, 12, 200, 0)
     draw = RelationalGraph(RelationalGraph.Settings.model_validate(settings))
-    monkeypatch.setattr(graph_on_cpu, "_PART", 50)
-    drawn = draw(batch)
-    monkeypatch.setattr(dense, "LONG", -1)
     expected = draw(batch)
+    monkeypatch.setattr(neighbors, "_MAX_CENTERS", 50)
+    monkeypatch.setattr(neighbors, "_LONG", 100)
+    monkeypatch.setattr(neighbors, "_MIN_CENTERS", 20)
+    drawn = draw(batch)
     assert torch.equal(drawn.edge_index, expected.edge_index)
     assert torch.equal(drawn.relation, expected.relation)
-    assert drawn.num_relations == expected.num_relations
+    assert drawn.num_relations == expected.num_relations == draw.num_relations
     assert set(drawn.relation.tolist()) == set(range(draw.num_relations))
 
 
-@pytest.mark.parametrize("long", [dense.LONG, -1])
-def test_the_edges_into_some_residues_are_those_of_the_whole_graph(
-    long: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_edges_into_some_residues_are_those_of_the_whole_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of residues of each protein, at least one protein without any."""
     batch = batch_of(0, 90, 1, 2, 61, 12, 200)
-    monkeypatch.setattr(graph_on_cpu, "_PART", 50)
-    monkeypatch.setattr(dense, "LONG", long)
+    monkeypatch.setattr(neighbors, "_MAX_CENTERS", 50)
     draw = RelationalGraph(RelationalGraph.Settings())
     place = torch.arange(batch.num_residues) - batch.ptr[batch.protein_index]
     residues = (place >= 20) & (place < 45)
