@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from esmgn_core.parse import parse_json
+from safetensors import SafetensorError, safe_open
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -28,8 +27,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 COLUMNS_SUFFIX = ".safetensors"
-_METADATA = "__metadata__"
-_MAX_HEADER = 100_000_000
 _LARGE = 1 << 25  # bytes, from which hashing them takes a thread of its own
 
 Array = NDArray[Any]
@@ -53,9 +50,10 @@ def write_columns(
         OSError: the file cannot be written; it is left as it is then.
     """
     forms = {name: forms.get(name) or _form(pieces) for name, pieces in columns.items()}
-    # Wide types first: then every column starts at a multiple of its own size.
-    order = sorted(forms, key=lambda name: -forms[name][0].itemsize)
-    header: dict[str, Any] = {_METADATA: dict(metadata)}
+    # Wide types first: then every column starts at a multiple of its own size. By name, so that the bytes do
+    # not depend on the order in which a reader lists columns.
+    order = sorted(forms, key=lambda name: (-forms[name][0].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
     size = 0
     for name in order:
         dtype, shape = forms[name]
@@ -109,20 +107,22 @@ class ColumnFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        try:
+            with safe_open(path, "np") as file:  # validates the whole header
+                self.metadata: dict[str, str] = dict(file.metadata() or {})
+                slices = {name: file.get_slice(name) for name in file.offset_keys()}
+                forms = {name: (_DTYPES[s.get_dtype()], tuple(s.get_shape())) for name, s in slices.items()}
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"not a file of columns, cut off or damaged: {error}") from error
         with path.open("rb") as file:
-            self._size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(self._size - 8, _MAX_HEADER):
-                raise ValueError("not a file of columns, or cut off")
-            self.metadata, forms, end = _parsed(parse_json(file.read(length)))
-            if self._size != 8 + length + end:
-                raise ValueError(f"cut off or damaged: {self._size} bytes, expected {8 + length + end}")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._size = len(self._map)
+        start = self._size - sum(dtype.itemsize * math.prod(shape) for dtype, shape in forms.values())
         view: Any = self._map
-        self.columns: dict[str, Array] = {
-            name: np.ndarray(shape, dtype, view, 8 + length + start)
-            for name, (dtype, shape, start) in forms.items()
-        }
+        self.columns: dict[str, Array] = {}
+        for name, (dtype, shape) in forms.items():
+            self.columns[name] = np.ndarray(shape, dtype, view, start)
+            start += self.columns[name].nbytes
 
     def check_size(self) -> None:
         """Make sure that the file was not cut off since it was opened; a few microseconds.
@@ -134,35 +134,3 @@ class ColumnFile:
         """
         if (size := self._map.size()) < self._size:
             raise ValueError(f"cut off while in use: {size} bytes, expected {self._size}")
-
-
-_Form = tuple[np.dtype[Any], tuple[int, ...], int]
-"""Type, shape and first byte of a column."""
-
-
-def _parsed(header: Any) -> tuple[dict[str, str], dict[str, _Form], int]:
-    """Metadata, forms and last byte that a header declares.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    try:
-        metadata = header.pop(_METADATA, {})
-        forms: dict[str, _Form] = {}
-        spans = []
-        for name, item in header.items():
-            dtype, shape, (start, end) = _DTYPES[item["dtype"]], item["shape"], item["data_offsets"]
-            if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
-                raise ValueError(f"the form of column '{name}' is damaged")
-            if end - start != dtype.itemsize * math.prod(shape):
-                raise ValueError(f"the size of column '{name}' is damaged")
-            forms[name] = dtype, tuple(shape), start
-            spans.append((start, end))
-        if not all(isinstance(text, str) for text in metadata.values()):
-            raise ValueError("the metadata are damaged")
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"the header is damaged ({type(error).__name__}: {error})") from error
-    ends = [0, *(end for _, end in sorted(spans))]
-    if [start for start, _ in sorted(spans)] != ends[:-1]:
-        raise ValueError("the columns do not lie end to end: the header is damaged")
-    return metadata, forms, ends[-1]
