@@ -234,7 +234,7 @@ def _layout(name: str, values: dict[str, Any], file: Path, where: str) -> Publis
     if not parts or not parts.keys() <= run.keys():
         raise SettingsError(
             f"registry {file}: [{where}] needs parts, and a table in run for each of them",
-            'such as: parts = { struct = "" }, run = { seq = "onehot", struct = "gearnet" }',
+            'such as: parts = { struct = "" }, run = { struct = "NAME" }',
         )
     optional = values.get("optional", [])
     if not isinstance(optional, list) or not all(isinstance(beginning, str) for beginning in optional):

@@ -8,6 +8,7 @@ program imports core only.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from esmgn_core.registry import discover
+from esmgn_core.spec import Kind
 
 ROOT = Path(__file__).parents[1]
 LIGHT = {
@@ -130,6 +134,24 @@ def test_the_tree_has_the_expected_packages() -> None:
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) == "esmgn_core"))
 def test_core_imports_no_plugin_and_no_program(module: str) -> None:
     assert offences(module, {"esmgn_core.*"}) == []
+
+
+WORDS = {"multilabel", "residue_type", "tensorboard"}
+"""Names of components that core needs for itself: an output of tasks, a field of proteins, a folder."""
+NAMED = (Kind.SEQ, Kind.STRUCT, Kind.FUSE, Kind.GRAPH, Kind.PRETEXT, Kind.DOWNSTREAM, Kind.TRACKER)
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) == "esmgn_core"))
+def test_core_names_no_component(module: str) -> None:
+    """In texts of its code; docstrings may have examples."""
+    names = {name for kind in NAMED for name in discover().names(kind)} - WORDS
+    pattern = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, names))})(?!\w)")
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    texts = {id(node): node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            texts.pop(id(node.value), None)
+    assert [text for text in texts.values() if isinstance(text, str) and pattern.search(text)] == []
 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) in PLUGINS))

@@ -27,7 +27,7 @@ def recompute_activations(encoder: nn.Module) -> None:
     if not able:
         raise RunError(
             "neither encoder can compute blocks again (train.activation_checkpointing)",
-            "esm2 can; for others leave it out",
+            "leave it out, or choose an encoder with an attribute recompute",
         )
     for child in able:
         child.recompute = True
