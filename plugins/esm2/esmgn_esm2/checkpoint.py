@@ -25,7 +25,7 @@ _SHOWN = 6
 
 
 class Size(NamedTuple):
-    """What tells the published models apart; ``None`` where a file does not say."""
+    """Size of a model; ``None`` where a file does not show it."""
 
     num_layers: int | None
     embed_dim: int | None
@@ -108,7 +108,7 @@ def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) ->
     if _is_float(decoder) and _is_float(embedding):
         rows = token_table("X")[: len(AMINO_ACIDS)]  # of other tokens nothing is asked
         if not torch.equal(decoder[rows], embedding[rows]):
-            raise WeightsError(f"weights in {path}: {_HEAD}weight is not the embedding, this is no ESM-2")
+            raise WeightsError(f"weights in {path}: {_HEAD}weight is not the embedding, this is not ESM-2")
 
 
 def _head_beside(path: Path) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _check_assumptions(
 ) -> None:
     """Refuse variants whose numbers this model would get wrong without a sign of it."""
     if not arguments.get("token_dropout", True) and model.token_dropout:
-        raise WeightsError(f"weights in {path} were trained without token dropout: this is no ESM-2")
+        raise WeightsError(f"weights in {path} were trained without token dropout: this is not ESM-2")
     expected = rotary_frequencies(model.head_dim)
     for name, found in frequencies.items():
         # Wide enough for frequencies that were stored in half precision.

@@ -78,7 +78,7 @@ class ESM2(PublishedESM2):
                 raise ValueError("embed_dim / attention_heads must be an even number")
             for layer in self.layers:
                 if not -self.num_layers - 1 <= layer <= self.num_layers:
-                    raise ValueError(f"layers: there is no block {layer} of {self.num_layers}")
+                    raise ValueError(f"layers: block {layer} does not exist, num_layers is {self.num_layers}")
             return self
 
         @property
@@ -150,7 +150,7 @@ class ESM2(PublishedESM2):
 
     @classmethod
     def verify(cls, settings: Settings, recorded: Path) -> Verification:
-        """Whether weights give the recorded outputs; see :func:`esmgn_esm2.golden.compare`."""
+        """Compare the outputs of weights with recorded ones; see :func:`esmgn_esm2.golden.compare`."""
         if has_logits(recorded):
             settings = settings.model_copy(update={"lm_head": True})
         agreement = compare(cls(settings), recorded)
@@ -184,8 +184,8 @@ class ESM2(PublishedESM2):
         """Logits of the 20 amino acids at each residue, from the language-model head.
 
         Args:
-            batch: N residues packed from B proteins; a masked residue (type ``MASKED``) is asked for
-                without being told.
+            batch: N residues packed from B proteins; a masked residue (type ``MASKED``) is predicted
+                from the others.
 
         Returns:
             float [N, 20], in the order of :data:`esmgn_core.alphabet.AMINO_ACIDS`.

@@ -106,6 +106,6 @@ def _check_architecture(weights: Weights) -> None:
         )
     if _POSITIONS not in weights.state:
         raise WeightsError(
-            f"weights in {weights.path} have no learned positions: this is no ESM-1b or ESM-1v",
+            f"weights in {weights.path} have no learned positions: this is not ESM-1b or ESM-1v",
             "for ESM-2, take the sequence encoder esm2",
         )

@@ -91,7 +91,7 @@ class Transformer(nn.Module):
             hidden = layer(hidden, rotary, tokens.pack)
 
     def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:
-        """What tells attention the positions of tokens; ``None`` if the embedding tells them."""
+        """Rotary angles of the tokens; ``None`` if the embedding holds the positions."""
         return rotary_angles(tokens.position, self.head_dim, dtype)
 
     def _embed(self, tokens: PackedTokens) -> Tensor:

@@ -19,7 +19,7 @@ from esmgn_pretext.task import MaskedTask
 
 
 class Denoiser(nn.Module):
-    r"""Heads that tell the noise of a view from residue representations, and their loss.
+    r"""Heads that predict the noise of a view from residue representations, and their loss.
 
     .. math::
         \ell = \frac{2}{|\mathrm{views}|} \sum_\mathrm{views} \gamma\,

@@ -137,7 +137,7 @@ def noised_views(
 
 
 def noised_view(batch: ProteinBatch, graph: ResidueGraph, sigma: Tensor, noise: Tensor) -> View:
-    r"""The view whose residues are moved, and what tells where they came from.
+    r"""The view whose residues are moved, with the scores of its edges as targets.
 
     Every edge has a score :math:`s_e = (d_e - \tilde d_e) / \sigma`, the change of its length back to the
     true one. Scores become vectors of the residues, with unit vectors u from target to source:

@@ -32,7 +32,7 @@ class MultiviewContrast(CroppedTask):
     .. math::
         \ell = -\frac1n \sum_a \log \frac{\exp(\cos(x_a, y_a) / \tau)}{\sum_b \exp(\cos(x_a, y_b) / \tau)}
 
-    A protein without others to be told from has loss 0.
+    A protein that is alone in its group has loss 0.
 
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.1.
     """
@@ -45,12 +45,12 @@ class MultiviewContrast(CroppedTask):
         temperature: float = Field(0.07, gt=0)
         """What cosines are divided by."""
         group_size: int = Field(48, ge=0)
-        """Proteins told from one another: more of them in one pass are cut into groups of at most this
-        many, of equal size. 0 for no bound."""
+        """Most proteins that are compared with one another: the proteins of a pass are divided into equal
+        groups. 0 for one group."""
         symmetric: bool = False
         """Also find the first view of a protein by its second, and take the mean of both losses."""
         gather: bool = False
-        """In training, tell from the proteins of all processes, instead of those of a group."""
+        """In training, compare with the proteins of all processes instead of those of a group."""
 
     settings: Settings
 

@@ -65,6 +65,6 @@ def _check_folder(folder: Path) -> None:
 def _check_config(source: Path | str, config: Any) -> None:
     if config.model_type != "bert" or config.vocab_size != len(VOCABULARY):
         raise WeightsError(
-            f"the model in {source} is no ProtBERT: {config.model_type} with {config.vocab_size} tokens, "
+            f"the model in {source} is not ProtBERT: {config.model_type} with {config.vocab_size} tokens, "
             f"expected bert with {len(VOCABULARY)}"
         )

@@ -89,7 +89,7 @@ class GAT(ConvEncoder):
         version: Literal[1, 2] = 2
         """2 for GATv2, whose ranking of the neighbours depends on the residue; 1 for the original."""
         use_relations: bool = True
-        """Whether attention knows the relations of an edge."""
+        """Give attention the relations of an edge."""
 
     settings: Settings
 

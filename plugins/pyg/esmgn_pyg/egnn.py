@@ -35,9 +35,9 @@ class EGNN(LayerEncoder):
         hidden_dim: int = Field(256, ge=1)
         """Width of messages and of every layer."""
         move_atoms: bool = True
-        """Whether layers move the CA atoms; else all of them see the distances of the protein."""
+        """Let layers move the CA atoms; else all layers read the distances of the protein."""
         gated: bool = False
-        """Whether each message is weighted by a gate of its own, as in section 3.3 of the paper."""
+        """Weight each message by a learned gate, as in section 3.3 of the paper."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
         super().__init__(settings, input_dim=input_dim)
