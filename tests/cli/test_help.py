@@ -106,7 +106,7 @@ def test_a_users_mistake_is_one_message_and_status_2(esmgn: Esmgn) -> None:
     assert err == (
         "error: unknown kind 'structs'\n"
         "  did you mean: struct?\n"
-        "  available: seq, struct, fuse, graph, pretext, downstream, data, tracker, recipe\n"
+        "  available: seq, struct, fuse, graph, pretext, downstream, data, tracker, format, recipe\n"
     )
 
 
