@@ -13,11 +13,12 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import gemmi
 from isal import igzip
 
-from esmgn_core.io import Refusal, find_structures, iter_structures, read_protein
+from esmgn_core.io import Refusal, find_structures, formats, iter_structures, read_protein
 
 STRUCTURES = Path(__file__).parents[2] / "shared" / "data" / "structures"
 
@@ -42,6 +43,9 @@ def speed(files: list[Path], repeats: int) -> None:
     print(f"{len(files)} files, {residues} residues, one process, medians of {repeats} runs")
     few = files[:: max(1, len(files) // 8)]  # mdtraj takes long
     ours = report("esmgn.read_protein", read_protein, files, repeats)
+    with mock.patch.multiple(formats, read_by_stride=no_columns, read_aligned_mmcif=no_columns):
+        by_gemmi = report("esmgn, all by gemmi", read_protein, files, repeats)
+    print(f"{'':24} fixed columns / gemmi {ours / by_gemmi:5.2f}")
     parsed = report("gemmi, parsing alone", parse_with_gemmi, files, repeats)
     print(f"{'':24} esmgn / gemmi {ours / parsed:5.2f}")
     try:
@@ -52,6 +56,10 @@ def speed(files: list[Path], repeats: int) -> None:
     ours = report(f"esmgn, {len(few)} of the files", read_protein, few, repeats)
     theirs = report(f"mdtraj, {len(few)} of the files", lambda path: mdtraj.load(str(path)), few, 1)
     print(f"{'':24} esmgn / mdtraj {ours / theirs:4.1f}")
+
+
+def no_columns(*_: bytes) -> None:
+    """In the place of the readers of fixed columns, which leave other text to gemmi."""
 
 
 def parse_with_gemmi(path: Path) -> gemmi.Structure:

@@ -15,9 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
-from esmgn_core.io.digits import Fields, Words, are_numbers, word
+from esmgn_core.io.fixed_columns import (
+    Fields,
+    Words,
+    are_numbers,
+    backbone_atoms,
+    first_atoms,
+    joined,
+    residue_types,
+    whole_chain,
+    word,
+)
 from esmgn_core.io.table import ResidueTable
-from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, joined, residue_types, whole_chain
 
 _ITEMS = re.compile(rb"\nloop_ *\n((?:_atom_site\.\w+ *\n)+)(?=ATOM )")
 _CONSTANT = (

@@ -13,9 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.alphabet import BACKBONE_ATOMS, CA
-from esmgn_core.io.digits import Fields, Words, are_numbers, word
+from esmgn_core.io.fixed_columns import (
+    Fields,
+    Words,
+    are_numbers,
+    backbone_atoms,
+    first_atoms,
+    joined,
+    residue_types,
+    whole_chain,
+    word,
+)
 from esmgn_core.io.table import NO_CODE, ResidueTable
-from esmgn_core.io.whole_chain import backbone_atoms, first_atoms, joined, residue_types, whole_chain
 
 _WIDTH = 81  # characters of a line, its end among them
 _ATOM_NAMES = np.array([word(f" {name:<3}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint32)

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.io.files import UnreadableError
+from esmgn_core.io.polymer import MAX_CA_CA, MAX_PEPTIDE_BOND
 from esmgn_core.io.residues import ResidueClass, classify
 from esmgn_core.io.table import changes
 
 DROPPED = -1
 """Chain of an atom that is not read: the second of two alternates without labels."""
 
-_PEPTIDE = (1.0, 2.0)  # C-N in angstrom
-_TRACE = (2.7, 4.2)  # CA-CA in angstrom
+_PEPTIDE = (1.0, MAX_PEPTIDE_BOND)  # C-N in angstrom
+_TRACE = (2.7, MAX_CA_CA)  # CA-CA in angstrom
 _ONE_PLACE = 2.5  # angstrom; CA atoms of different residues are never so close
 _FEW = 0.1  # share of such residues that two chains side by side may have in a poor model
 _WRAP = 9000  # residue numbers that fall by more began anew

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmgn_core.io.copies import Atoms
+from esmgn_core.io.polymer import MAX_CA_CA, MAX_PEPTIDE_BOND
 from esmgn_core.io.residues import STANDARD_NAMES, UNKNOWN_LETTER, ResidueClass, classify, name_of_letter
 from esmgn_core.io.table import changes
 
 _LETTERS = 4
-_MAX_BOND = 2.0  # C-N in angstrom
-_MAX_TRACE = 4.2  # CA-CA in angstrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def _joined(runs: list[NDArray[np.int64]], above: NDArray[np.bytes_], atoms: Ato
 
 
 def _are_bonded(before: NDArray[np.int64], after: NDArray[np.int64], atoms: Atoms) -> bool:
-    for first, second, reach in ((b"C", b"N", _MAX_BOND), (b"CA", b"CA", _MAX_TRACE)):
+    for first, second, reach in ((b"C", b"N", MAX_PEPTIDE_BOND), (b"CA", b"CA", MAX_CA_CA)):
         here, there = before[atoms.name[before] == first], after[atoms.name[after] == second]
         if len(here) and len(there):
             return bool(np.linalg.norm(atoms.position[here[0]] - atoms.position[there[0]]) < reach)
