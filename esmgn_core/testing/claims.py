@@ -30,6 +30,16 @@ class Claims:
         if not condition:
             raise AssertionError(f"{self.about}: {otherwise}")
 
+    def count(self, name: str, value: object) -> None:
+        """A value is a positive integer."""
+        fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        self.hold(fits, f"{name} is {value!r}, expected a positive integer")
+
+    def close(self, what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+        """Values agree to ``tolerance`` of the largest expected one; ``what`` would change them."""
+        difference = relative_difference(found, expected)
+        self.hold(difference <= tolerance, f"{what} by {difference:.1e} of their size")
+
     def check(self, checks: Iterable[Callable[[Value], None]], subject: Value) -> None:
         """Run checks in turn. An error of the component itself carries the claim that was at stake."""
         for check in checks:
@@ -85,11 +95,6 @@ def _same(one: object, other: object) -> bool:
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
     return type(one) is type(other) and bool(one == other or (one != one and other != other))
-
-
-def is_count(value: object) -> bool:
-    """Whether a value is a positive integer."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def relative_difference(found: Tensor, expected: Tensor) -> float:

@@ -13,7 +13,7 @@ from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import CA, Protein, ProteinBatch
 from esmgn_core.protocols import LabelledDataset
 from esmgn_core.splits import Split
-from esmgn_core.testing.claims import Claims, differences, is_count, snapshot
+from esmgn_core.testing.claims import Claims, differences, snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,7 @@ def _size(subject: DatasetSubject) -> None:
     """There are proteins, in whole groups."""
     dataset = subject.dataset
     subject.claims.hold(len(dataset) > 0, "holds no protein")
-    subject.claims.hold(
-        is_count(dataset.group_size), f"group_size is {dataset.group_size!r}, expected a positive integer"
-    )
+    subject.claims.count("group_size", dataset.group_size)
     subject.claims.hold(len(dataset) % dataset.group_size == 0, "its last group of proteins is incomplete")
 
 

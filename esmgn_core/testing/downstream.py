@@ -13,7 +13,7 @@ from torch import Tensor
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.protocols import OUTPUTS, DeclaresOutput
-from esmgn_core.testing.claims import Claims, is_count, relative_difference
+from esmgn_core.testing.claims import Claims, relative_difference
 from esmgn_core.testing.examples import example_proteins
 from esmgn_core.testing.stand_ins import ExampleStructureEncoder
 from esmgn_core.testing.tasks import TASK_CHECKS, TaskSubject, encode, example_encoder
@@ -57,7 +57,7 @@ def check_downstream_task(claims: Claims, component: type, build: Callable[..., 
 
     task = new()
     claims.hold(isinstance(task.metric, str), f"metric is {task.metric!r}, expected the name of a score")
-    claims.hold(is_count(task.group_size), f"group_size is {task.group_size!r}, expected a positive integer")
+    claims.count("group_size", task.group_size)
     claims.hold(
         task.label_dim in (1, _NUM_TARGETS), f"label_dim is {task.label_dim!r}, expected num_targets or 1"
     )

@@ -16,9 +16,7 @@ from esmgn_core.testing.claims import (
     Claims,
     differences,
     gradients_reach_parameters,
-    is_count,
     nudge,
-    relative_difference,
     snapshot,
     state_dict_carries_over,
 )
@@ -40,7 +38,7 @@ class EncoderSubject:
     """
 
     claims: Claims
-    build: Callable[[], Any]
+    build: Callable[..., Any]
     encode: Callable[[Any, ProteinBatch, ResidueGraph], Encoding]
 
     def trained(self) -> Any:
@@ -92,7 +90,7 @@ def _shapes(subject: EncoderSubject) -> None:
     """Residue [N, output_dim] and protein [B, output_dim] representations, float32 and finite."""
     claims, module = subject.claims, subject.trained()
     width = module.output_dim
-    claims.hold(is_count(width), f"output_dim is {width!r}, expected a positive integer")
+    claims.count("output_dim", width)
     encoding = subject.encoding(module, example_proteins())
     check_encoding(claims, encoding, example_batch(), int(width))
     for name, tensor in (("residue", encoding.residue), ("protein", encoding.protein)):
@@ -134,12 +132,8 @@ def _packing(subject: EncoderSubject) -> None:
         check_encoding(subject.claims, alone, ProteinBatch.from_proteins([protein]), module.output_dim)
         pairs = (("residue", residue, alone.residue), ("protein", packed.protein[number], alone.protein[0]))
         for name, found, expected in pairs:
-            difference = relative_difference(found, expected)
-            subject.claims.hold(
-                difference <= _PACKING_TOLERANCE,
-                f"packing changes the {name} representations of protein '{protein.name}' "
-                f"by {difference:.1e} of their size",
-            )
+            what = f"packing changes the {name} representations of protein '{protein.name}'"
+            subject.claims.close(what, found, expected, _PACKING_TOLERANCE)
 
 
 def _order(subject: EncoderSubject) -> None:
@@ -147,12 +141,9 @@ def _order(subject: EncoderSubject) -> None:
     module, proteins = subject.trained(), example_proteins()
     straight, turned = subject.encoding(module, proteins), subject.encoding(module, proteins[::-1])
     residue = torch.cat(_by_protein(turned, proteins[::-1])[::-1])
-    pairs = ((residue, straight.residue), (turned.protein.flip(0), straight.protein))
-    difference = max(relative_difference(found, expected) for found, expected in pairs)
-    subject.claims.hold(
-        difference <= _PACKING_TOLERANCE,
-        f"the order of proteins in the batch changes representations by {difference:.1e} of their size",
-    )
+    for found, expected in ((residue, straight.residue), (turned.protein.flip(0), straight.protein)):
+        what = "the order of proteins in the batch changes representations"
+        subject.claims.close(what, found, expected, _PACKING_TOLERANCE)
 
 
 def _by_protein(encoding: Encoding, proteins: list[Protein]) -> list[Tensor]:
@@ -211,11 +202,8 @@ def _bfloat16(subject: EncoderSubject) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = subject.encoding(module, example_proteins())
     for name in ("residue", "protein"):
-        difference = relative_difference(getattr(found, name).float(), getattr(expected, name))
-        subject.claims.hold(
-            difference <= _BF16_TOLERANCE,
-            f"bfloat16 autocast changes the {name} representations by {difference:.1e} of their size",
-        )
+        what = f"bfloat16 autocast changes the {name} representations"
+        subject.claims.close(what, getattr(found, name).float(), getattr(expected, name), _BF16_TOLERANCE)
 
 
 def _other_device(subject: EncoderSubject) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from esmgn_core.model import JointEncoder
-from esmgn_core.testing.claims import Claims, is_count
+from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder
 from esmgn_core.testing.stand_ins import ExampleSequenceEncoder, ExampleStructureEncoder
 
@@ -19,10 +19,7 @@ def check_fuser(claims: Claims, component: type, build: Callable[..., Any]) -> N
     sequence_dim, structure_dim = ExampleSequenceEncoder.output_dim, ExampleStructureEncoder.output_dim
     build(sequence_dim=sequence_dim, structure_dim=structure_dim)
     input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
-    claims.hold(
-        is_count(input_dim),
-        f"structure_input_dim({sequence_dim}) is {input_dim!r}, expected a positive integer",
-    )
+    claims.count(f"structure_input_dim({sequence_dim})", input_dim)
 
     def joint() -> JointEncoder:
         fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)

@@ -11,7 +11,7 @@ import torch
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import DrawsEdgesInto
-from esmgn_core.testing.claims import Claims, differences, is_count, snapshot, state_dict_carries_over
+from esmgn_core.testing.claims import Claims, differences, snapshot, state_dict_carries_over
 from esmgn_core.testing.examples import example_batch, example_proteins
 from esmgn_core.testing.simulated import keeps_to_its_device, moved_to_cuda
 from esmgn_core.testing.structure import moved_batches
@@ -82,9 +82,7 @@ def _valid(subject: GraphSubject) -> None:
     """Edges are well formed, sorted, and inside proteins; relations are in range."""
     builder = subject.build()
     num_relations = builder.num_relations
-    subject.claims.hold(
-        is_count(num_relations), f"num_relations is {num_relations!r}, expected a positive integer"
-    )
+    subject.claims.count("num_relations", num_relations)
     batch = example_batch()
     graph = builder(batch)
     check_graph(subject.claims, graph, batch, int(num_relations))

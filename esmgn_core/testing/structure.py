@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.testing.claims import Claims, relative_difference
+from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder, check_encoding
 from esmgn_core.testing.examples import ExampleGraph, example_batch
 
@@ -28,7 +28,7 @@ def check_structure_encoder(claims: Claims, _component: type, build: Callable[..
     )
     check_encoder(subject)
     claims.check((_features_untouched, _gradient_reaches_features, _rigid_motion, _no_edges), subject)
-    claims.check((_half_precision,), _AnyWidth(claims, build))
+    claims.check((_half_precision,), EncoderSubject(claims, build, subject.encode))
 
 
 def _features(batch: ProteinBatch, input_dim: int = _INPUT_DIM) -> Tensor:
@@ -64,11 +64,8 @@ def _rigid_motion(subject: EncoderSubject) -> None:
     expected = subject.encode(module, batch, ExampleGraph()(batch))
     for motion, moved in moved_batches(batch).items():
         found = subject.encode(module, moved, ExampleGraph()(moved))
-        difference = relative_difference(found.residue, expected.residue)
-        subject.claims.hold(
-            difference <= _MOTION_TOLERANCE,
-            f"{motion} the proteins changes representations by {difference:.1e} of their size",
-        )
+        what = f"{motion} the proteins changes representations"
+        subject.claims.close(what, found.residue, expected.residue, _MOTION_TOLERANCE)
 
 
 def moved_batches(batch: ProteinBatch) -> dict[str, ProteinBatch]:
@@ -98,14 +95,7 @@ def _no_edges(subject: EncoderSubject) -> None:
     check_encoding(subject.claims, subject.encode(module, batch, empty), batch, module.output_dim)
 
 
-class _AnyWidth(NamedTuple):
-    """A structure encoder of any input width."""
-
-    claims: Claims
-    build: Callable[..., Any]
-
-
-def _half_precision(subject: _AnyWidth) -> None:
+def _half_precision(subject: EncoderSubject) -> None:
     """A training step runs in bfloat16 and float16, also where the input is as wide as its own layers."""
     batch = example_batch()
     graph = ExampleGraph()(batch)
