@@ -20,7 +20,7 @@ from pathlib import Path
 
 PRODUCT = ("esmgn_core", "plugins", "cli")
 PUBLIC_ROOMS = ("io", "store", "metrics", "testing")
-TEMPLATES = {".html", ".css", ".js", ".j2"}
+TEMPLATES = {".html", ".css", ".js", ".j2", ".svg"}
 PHRASES = re.compile(r"\b(told|tells|stands in|in words)\b|\bis no ", re.IGNORECASE)
 PROSE = (*PRODUCT, "docs", "tests", "README.md", "CONTRIBUTING.md")
 TARGET = re.compile(r"^(esmgn_\w+(?:\.\w+)+)(?::\w+)?$")

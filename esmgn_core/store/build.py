@@ -91,7 +91,7 @@ def build(
         sources: see :func:`esmgn_core.store.sources.find_items`; empty to resume.
         store: folder of the store.
         options: how.
-        progress: told the number of items planned, and how far the build is, a few times a second.
+        progress: called a few times a second with the number of items planned and the state of the build.
         executor: makes parts elsewhere; processes of this machine by default.
 
     Raises:
@@ -114,7 +114,7 @@ def build(
             def report(state: Progress) -> None:
                 progress(plan.num_items, Progress(done + state.items, state.refused))
 
-            run = executor or (lambda todo, told: run_parts(todo, options.workers, told))
+            run = executor or (lambda todo, call: run_parts(todo, options.workers, call))
             run(waiting, report)
             missing = sum(not task.file.exists() for task in tasks)
             if not missing and options.share is None:
