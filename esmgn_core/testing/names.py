@@ -11,14 +11,14 @@ from esmgn_core.spec import Kind
 from esmgn_core.testing.claims import Claims
 
 _NEAR = 0.85
-_DECLARED = ("resolves_residues", "reads_graph", "predicts_residues", "removes_edges")
-"""Declarations of classes, see :mod:`esmgn_core.engine.advice`."""
+_FURTHER = ("recompute", "resolves_residues", "reads_graph", "predicts_residues", "removes_edges")
+"""Members of modules inside an encoder, and declarations of classes (:mod:`esmgn_core.engine.advice`)."""
 
 
 def check_names(claims: Claims, kind: Kind, component: object) -> None:
     """No public attribute or setting is nearly called like an optional member, which would be ignored."""
     names = {name for name in dir(component) if not name.startswith("_")} - {*dir(nn.Module)}
-    _check(claims, "attribute", names, (*optional_members(kind), *_DECLARED))
+    _check(claims, "attribute", names, (*optional_members(kind), *_FURTHER))
     if isinstance(component, HasSettings):
         fields = getattr(type(component.settings), "model_fields", {})
         _check(claims, "setting", {*fields}, tuple(HasReadout.__annotations__))

@@ -30,6 +30,7 @@ def named(component: type, **attributes: Any) -> type:
     ("kind", "component", "message"),
     [
         (Kind.SEQ, named(HealthySequence, join_chains=True), "attribute 'join_chains'.*'joins_chains'"),
+        (Kind.SEQ, named(HealthySequence, recomputes=True), "attribute 'recomputes'.*'recompute'"),
         (Kind.SEQ, named(HealthySequence, weight_sha256="0"), "attribute 'weight_sha256'.*'weights_sha256'"),
         (Kind.DOWNSTREAM, named(Downstream, max_residue=9), "attribute 'max_residue'.*'max_residues'"),
         (Kind.DOWNSTREAM, named(Downstream, outputs="values"), "attribute 'outputs'.*'output'"),
