@@ -165,16 +165,35 @@ def _new_folder(plan: _Plan, world: World) -> RunFolder:
 
 
 def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trainer:
-    """The trainer at the step where it begins, with everything recorded and the user warned."""
-    blueprint, (dataset, schedule, learner, weights, cached) = plan.blueprint, built
-    train = blueprint.config.train
-    checkpoints = Checkpoints(run, learner, world, train.keep_every)
+    """The trainer at the step where it begins, with the start recorded and the user warned."""
+    blueprint, train = plan.blueprint, plan.blueprint.config.train
+    checkpoints = Checkpoints(run, built.learner, world, train.keep_every)
     progress, damaged = checkpoints.load() if plan.resumed else (RunProgress(), "")
-    record = RunRecord.of(blueprint, plan.registry, dataset, world, weights) if world.is_main else None
-    remarks = [*plan.remarks, *filter(None, [damaged]), *(_changes(plan, record) if record else [])]
-    if progress.step > schedule.num_steps:
+    remarks = _record(plan, built, run, world, progress, [*plan.remarks, *filter(None, [damaged])])
+    observers = Observers(plan.registry.manager.hook, run, world.is_main, Trackers(plan.trackers, run))
+    for text in (*remarks, *notes_of(built.dataset)):
+        observers.notice(text)
+    trainer = Trainer(built.dataset, built.schedule, train, checkpoints, observers, progress)
+    if world.is_main and progress.step < built.schedule.num_steps:
+        _warn(blueprint, trainer)
+    return trainer
+
+
+def _record(
+    plan: _Plan, built: BuiltRun, run: RunFolder, world: World, progress: RunProgress, remarks: list[str]
+) -> list[str]:
+    """Compare this start with the last one, and record it; returns all remarks for the user.
+
+    Raises:
+        RunError: the checkpoint is from beyond the end of the schedule.
+    """
+    num_steps, record = built.schedule.num_steps, None
+    if world.is_main:
+        record = RunRecord.of(plan.blueprint, plan.registry, built.dataset, world, built.weights_sha256)
+        remarks = [*remarks, *_changes(plan, record)]
+    if progress.step > num_steps:
         raise RunError(
-            f"cannot resume {run.path} at step {progress.step}: the run now has {schedule.num_steps} steps",
+            f"cannot resume {run.path} at step {progress.step}: the run now has {num_steps} steps",
             *remarks,
             "restore its data and settings, or train longer: --set train.epochs=N",
         )
@@ -182,18 +201,12 @@ def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trai
         record.write(run, plan.init.described() if plan.init else run.started_from())
         if plan.init:
             run.log(f"encoder from {plan.init.model}, sha256 {plan.init.sha256()}")
-        if cached:
-            run.log(cached)
+        if built.cached:
+            run.log(built.cached)
         run.drop_metrics_after(progress.step)
         begun = "resumed at" if plan.resumed else "started, from"
-        run.log(f"{begun} step {progress.step} of {schedule.num_steps}")
-    observers = Observers(plan.registry.manager.hook, run, world.is_main, Trackers(plan.trackers, run))
-    for text in (*remarks, *notes_of(dataset)):
-        observers.notice(text)
-    trainer = Trainer(dataset, schedule, train, checkpoints, observers, progress)
-    if world.is_main and progress.step < schedule.num_steps:
-        _warn(blueprint, trainer)
-    return trainer
+        run.log(f"{begun} step {progress.step} of {num_steps}")
+    return remarks
 
 
 def _changes(plan: _Plan, record: RunRecord) -> list[str]:
