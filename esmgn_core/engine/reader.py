@@ -100,38 +100,37 @@ class Reader:
         proteins: list[Protein] = []
         unreadable: dict[int, str] = {}
         for first in range(0, len(part.indices), size):
-            if group := self._group(part.indices[first : first + size], unreadable):
+            group, reasons = self._group(part.indices[first : first + size])
+            unreadable |= reasons
+            if group:
                 kept += range(first, first + size)
                 proteins += group
         if proteins:
             indices = tuple(part.indices[place] for place in kept)
         else:  # every process needs a protein in every pass
             kept = [*range(size)]
-            indices, proteins = self._next_readable(part.indices[0], unreadable)
+            indices, proteins = self._next_readable(part.indices[0], list(unreadable.values())[-1])
         part = replace(part, indices=indices, positions=tuple(part.positions[place] for place in kept))
         return part, ProteinBatch.from_proteins(proteins), unreadable
 
-    def _group(self, indices: tuple[int, ...], unreadable: dict[int, str]) -> list[Protein]:
-        """The proteins of a group; none, and the reason in ``unreadable``, if one cannot be read."""
+    def _group(self, indices: tuple[int, ...]) -> tuple[list[Protein], dict[int, str]]:
+        """The proteins of a group, or none and the reason if one of them cannot be read."""
         group = []
         for index in indices:
             try:
                 group.append(self.dataset[index])
             except _UNREADABLE as error:
-                unreadable[index] = " ".join(str(error).split()) or type(error).__name__
-                return []
-        return group
+                return [], {index: " ".join(str(error).split()) or type(error).__name__}
+        return group, {}
 
-    def _next_readable(self, index: int, unreadable: dict[int, str]) -> tuple[tuple[int, ...], list[Protein]]:
+    def _next_readable(self, index: int, reason: str) -> tuple[tuple[int, ...], list[Protein]]:
         """The next group of training proteins that can be read."""
         indices, size = list(self.dataset.split("train")), self.dataset.group_size
         start = indices.index(index) if index in indices else 0
         for step in range(size, len(indices), size):
             first = (start + step) % len(indices)
             candidates = tuple(indices[first : first + size])
-            if group := self._group(candidates, {}):
+            group, _ = self._group(candidates)
+            if group:
                 return candidates, group
-        raise RunError(
-            "not one training protein can be read any more",
-            f"the last reason: {list(unreadable.values())[-1]}",
-        )
+        raise RunError("not one training protein can be read any more", f"the last reason: {reason}")

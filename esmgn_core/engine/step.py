@@ -94,13 +94,12 @@ class MicrobatchRunner:
         """Put the model into training mode."""
         self._wrapped.train()
 
-    def run(self, batch: ProteinBatch, draws: Draws, means: MetricAverager, *, last: bool) -> None:
-        """Take one forward and backward pass.
+    def run(self, batch: ProteinBatch, draws: Draws, *, last: bool) -> TaskOutput:
+        """Take one forward and backward pass; returns the output of the task.
 
         Args:
             batch: proteins of this process.
             draws: their random streams.
-            means: take in what the task returns.
             last: whether it is the last pass of its step, after which processes add up their gradients.
 
         Raises:
@@ -109,7 +108,7 @@ class MicrobatchRunner:
         with shortages_of(batch), self._synchronised(last=last):
             output: TaskOutput = self._wrapped(batch.to(self._world.device), draws)
             self._learner.backward(self._summed(output))
-        means.add(output)
+        return output
 
     def _summed(self, output: TaskOutput) -> Tensor:
         """The sum over predictions of this process.

@@ -231,7 +231,7 @@ class Trainer:
             names += batch.names
             num_residues += batch.num_residues
             began = time.thread_time()
-            self._runner.run(batch, part.draws(self.train.seed, number), means, last=last)
+            means.add(self._runner.run(batch, part.draws(self.train.seed, number), last=last))
             working += time.thread_time() - began
         interruption.check_time()
         sums = interruption.votes()
