@@ -95,12 +95,12 @@ class LengthPolicy:
 
 
 class _Windows(NamedTuple):
-    """Windows of the sequences of a batch, as proteins of a batch of their own."""
+    """Windows of the sequences of a batch."""
 
+    batch: ProteinBatch
+    """M residues of W windows, each as a protein."""
     row: Tensor
-    """int64 [M], the residue of the batch that each residue of the windows is."""
-    ptr: Tensor
-    """int64 [W + 1], first residue of each window."""
+    """int64 [M], the residue of the whole batch that each residue of the windows is."""
     protein: Tensor
     """int64 [W], the protein each window is of."""
 
@@ -128,7 +128,7 @@ class Windowed(EncoderWrapper):
         if windows is None:
             whole: Encoding = self._encoder(batch)
             return whole
-        encoding: Encoding = self._encoder(_gathered(batch, windows))
+        encoding: Encoding = self._encoder(windows.batch)
         residue = _averaged(encoding.residue, windows, batch)
         pooled = Encoding.from_residues(residue, batch, readout_of(self._encoder)).protein
         count = torch.bincount(windows.protein, minlength=len(batch))
@@ -155,9 +155,11 @@ class Windowed(EncoderWrapper):
             spans += parts
             protein += [number] * len(parts)
         device = ptr.device
-        row = torch.cat([torch.arange(first, end) for first, end in spans])
+        row = torch.cat([torch.arange(first, end) for first, end in spans]).to(device)
         sizes = torch.tensor([0, *(end - first for first, end in spans)])
-        return _Windows(row.to(device), sizes.cumsum(0).to(device), torch.tensor(protein, device=device))
+        names = tuple(batch.names[number] for number in protein)
+        windows = batch.take(row, sizes.cumsum(0).to(device)).replace(names=names, labels=None)
+        return _Windows(windows, row, torch.tensor(protein, device=device))
 
 
 class WindowedLanguageModel(Windowed):
@@ -169,7 +171,7 @@ class WindowedLanguageModel(Windowed):
         if windows is None:
             whole: Tensor = self._encoder.residue_logits(batch)
             return whole
-        logits: Tensor = self._encoder.residue_logits(_gathered(batch, windows))
+        logits: Tensor = self._encoder.residue_logits(windows.batch)
         return _averaged(logits, windows, batch)
 
 
@@ -187,11 +189,6 @@ def windows_of(first: int, end: int, size: int, overlap: int) -> list[tuple[int,
         return [(first, end)]
     starts = [*range(first, end - size, size - overlap), end - size]
     return [(start, start + size) for start in starts]
-
-
-def _gathered(batch: ProteinBatch, windows: _Windows) -> ProteinBatch:
-    names = tuple(batch.names[number] for number in windows.protein.tolist())
-    return batch.take(windows.row, windows.ptr).replace(names=names, labels=None)
 
 
 def _averaged(values: Tensor, windows: _Windows, batch: ProteinBatch) -> Tensor:

@@ -22,6 +22,7 @@ class Learner:
     Attributes:
         step: encoder, task and graph builder, on the device of the run.
         optimizer: over every trained parameter.
+        rate: its learning rates, which the results of validations may change.
 
     Args:
         step: see above.
@@ -37,7 +38,7 @@ class Learner:
         self.step = step
         self._clip_norm = settings.clip_norm
         self.optimizer = build_optimizer(step, settings)
-        self._rate = LearningRate(
+        self.rate = LearningRate(
             self.optimizer, settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch
         )
         self._average = Average(step, settings.ema_decay) if settings.ema_decay else None
@@ -46,7 +47,7 @@ class Learner:
     def start(self, number: int) -> float:
         """Begin step ``number``, from 0, without gradients; returns its learning rate."""
         self.optimizer.zero_grad(set_to_none=True)
-        return self._rate.set(number)
+        return self.rate.set(number)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss`` to those of the step."""
@@ -75,10 +76,6 @@ class Learner:
         if self._average:
             self._average.update()
 
-    def validated(self, value: float) -> None:
-        """Take in the result of a validation, for the learning rate."""
-        self._rate.validated(value)
-
     @contextmanager
     def evaluating(self) -> Iterator[TrainStep]:
         """``step`` with averaged weights where they are kept, in evaluation mode and without gradients."""
@@ -89,14 +86,14 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs besides the weights, averages and the optimiser's state: plain values."""
         return {
-            "rate": self._rate.state_dict(),
+            "rate": self.rate.state_dict(),
             "scaler": self._scaler.state_dict(),
             "average": self._average.num_updates if self._average else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`, with averages that are the weights as they are now."""
-        self._rate.load_state_dict(state["rate"])
+        self.rate.load_state_dict(state["rate"])
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         if self._average:

@@ -277,7 +277,7 @@ class Trainer:
                 self._save_best(step, selection, value)
             elif not math.isfinite(value):
                 self._undefined(step, selection)
-        self.learner.validated(deciding)
+        self.learner.rate.validated(deciding)
         return logged
 
     def _undefined(self, step: TrainStep, selection: Selection) -> None:

@@ -266,7 +266,7 @@ def test_the_rate_falls_once_validations_do_not_improve() -> None:
     rates = []
     for number, value in enumerate((2.0, 1.0, 3.0, 0.5)):
         rates.append(learner.start(number))
-        learner.validated(value)
+        learner.rate.validated(value)
     rates.append(learner.start(4))
     assert rates == pytest.approx([0.001, 0.001, 0.001, 0.00025, 0.00025])
 
