@@ -113,7 +113,7 @@ def check_run(
     found.tried(lambda: _device(config, machine))
     found.tried(lambda: _trackers(registry, config))
     found.tried(lambda: _weights(blueprint))
-    dataset = found.tried(lambda: _dataset(blueprint, found), lambda data: _data(data, made_up))
+    dataset = found.tried(lambda: _dataset(blueprint, found), lambda _: "")
     step, planned = None, blueprint.with_random_weights()
     if blueprint.is_downstream and dataset is None:  # its heads would have the width of the labels
         found.tried(lambda: _on_meta(planned.encoder), lambda made: _model(made, made))
@@ -121,6 +121,8 @@ def check_run(
         step = found.tried(
             lambda: _on_meta(lambda: planned.step(dataset)), lambda made: _model(made, made.encoder)
         )
+    if dataset is not None:
+        found.fine.append(_data(dataset, made_up))
     found.warnings += component_warnings(blueprint)
     if step is not None and dataset is not None:
         _check_passes(blueprint, step, dataset, machine, found)
@@ -228,9 +230,7 @@ def _dataset(blueprint: Blueprint, found: Checkup) -> ProteinDataset | None:
     return None
 
 
-def _data(dataset: ProteinDataset | None, made_up: str) -> str:
-    if dataset is None:
-        return ""
+def _data(dataset: ProteinDataset, made_up: str) -> str:
     num_refused = len(refused_by(dataset))
     sizes = [
         counted(len(dataset.split("train")), "training protein"),
