@@ -429,13 +429,14 @@ _OPTIONAL: Mapping[Kind, tuple[type, ...]] = {
         ReadsBatches,
         LabelledDataset,
     ),
-    Kind.TRACKER: (),
 }
 
 
 def optional_members(kind: Kind) -> tuple[str, ...]:
     """Names of the members that components of a kind may have besides those of their contract."""
-    names = [name for protocol in _OPTIONAL[kind] for name in (*protocol.__annotations__, *vars(protocol))]
+    names = [
+        name for protocol in _OPTIONAL.get(kind, ()) for name in (*protocol.__annotations__, *vars(protocol))
+    ]
     return tuple(dict.fromkeys(name for name in names if not name.startswith("_")))
 
 
