@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from typing import NoReturn
 
 _INTERRUPTED = 128 + signal.SIGINT
 
@@ -33,8 +34,8 @@ class _PrintableFormatter(logging.Formatter):
 
 def _run(*, starting: bool) -> None:
     from esmgn_cli.app import build_app
-    from esmgn_cli.render import echo
     from esmgn_core.errors import EsmgnError
+    from esmgn_core.registry import strict
 
     try:
         app = build_app()
@@ -42,10 +43,21 @@ def _run(*, starting: bool) -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         app()
     except EsmgnError as error:
-        rank = os.environ.get("RANK", "0")
-        prefix = "error" if rank == "0" else f"error (process {rank})"
-        echo(f"{prefix}: {error.message}", *(f"  {hint}" for hint in error.hints), err=True)
-        sys.exit(2)
+        _fail(error.message, *error.hints)
+    except OSError as error:
+        # A path that the user gave cannot be looked up: its name is too long, or a folder may not be entered.
+        if error.filename is None or strict():
+            raise
+        _fail(f"cannot use {error.filename}: {error.strerror}", "for the traceback: ESMGN_STRICT=1")
+
+
+def _fail(message: str, *hints: str) -> NoReturn:
+    from esmgn_cli.render import echo
+
+    rank = os.environ.get("RANK", "0")
+    prefix = "error" if rank == "0" else f"error (process {rank})"
+    echo(f"{prefix}: {message}", *(f"  {hint}" for hint in hints), err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -112,3 +112,29 @@ def test_a_query_is_read_before_the_model_of_the_file(esmgn: Esmgn, folder: Path
         (tmp_path / "bad.pdb").write_text("")
         assert "cannot read bad.pdb" in esmgn("neighbours", "bad.pdb", "--in", out).err
         assert "structures" in esmgn("neighbours", "structures", "--in", out).err
+
+
+LONG = "x" * 300
+EMBEDDED = Path(__file__).parents[1] / "fixtures" / "esmgn-0.1.0" / "embedded.npz"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed", LONG, "--seq", "esm2_tiny", "--out", "x.npz"),
+        ("run", "--data", LONG, "--dry-run"),
+        ("run", "--init", LONG, "--dry-run"),
+        ("run", LONG),
+        ("predict", LONG, "x.pdb"),
+        ("neighbours", LONG, "--in", EMBEDDED),
+        ("report", LONG),
+        ("runs", "--in", LONG),
+        ("evaluate", "proteingym", LONG, "--seq", "esm2_tiny"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_path_that_is_too_long_is_an_error(arguments: tuple[object, ...], esmgn: Esmgn) -> None:
+    done = esmgn(*arguments)
+    assert done.status == 2
+    assert "File name too long" in done.err
+    assert "Traceback" not in done.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -160,7 +161,7 @@ class Table(LabelledProteins):
         self, rows: Sequence[Row], files: Sequence[Sequence[Path]], labels: TableLabels, mistakes: Mistakes
     ) -> Gathered:
         settings = self._settings
-        found = dict(read_files(sorted({path for paths in files for path in paths if path.is_file()})))
+        found = dict(read_files(sorted({path for paths in files for path in paths if _is_file(path)})))
         gathered, groups = Gathered(notes=list(labels.notes)), []
         named: dict[str, Row] = {}
         for row, paths, values in zip(rows, files, labels.values, strict=True):
@@ -229,7 +230,8 @@ class Table(LabelledProteins):
         settings = self._settings
         proteins, taken = [], ""
         for path in paths:
-            reason = "there is no such file" if path.suffix or not path.is_dir() else "no file is named"
+            is_folder = not path.suffix and os.path.isdir(path)  # noqa: PTH112 - as in _is_file
+            reason = "no file is named" if is_folder else "there is no such file"
             protein = found.get(path, Refusal(path, f"{reason} (row {row.number})"))
             if isinstance(protein, Protein) and settings.chain_column:
                 protein = _chain(protein, row[settings.chain_column], path)
@@ -279,10 +281,15 @@ def _split_name(cell: str) -> str:
 def _file(folder: Path, name: str) -> Path:
     """A file as named, else the structure file of this name without ending."""
     path = folder / name
-    if path.is_file() or not path.parent.is_dir():
+    if _is_file(path) or not path.parent.is_dir():
         return path
     near = [found for found in path.parent.glob(f"{glob.escape(path.name)}.*") if find_structures([found])]
     return near[0] if near else path
+
+
+def _is_file(path: Path) -> bool:
+    """True if the path is a file; False also for a cell that is too long for a path."""
+    return os.path.isfile(path)  # noqa: PTH113 - ``Path.is_file`` raises for such a path
 
 
 def _chain(protein: Protein, cell: str, path: Path) -> Protein | Refusal:

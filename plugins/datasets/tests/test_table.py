@@ -410,3 +410,8 @@ def test_given_splits_that_divide_relatives_are_noted(folder):
 def test_labels_name_each_column_once(folder):
     with pytest.raises(SettingsError, match="each once"):
         build(write(folder, "file,x,split\nlong,1,train\n"), labels=["x", "x"], **REGRESSION)
+
+
+def test_a_cell_too_long_for_a_path_is_refused(folder):
+    dataset = build(write(folder, f"file,label,split\nlong,a,train\n{'x' * 300},a,train\n"))
+    assert [item.reason for item in dataset.refused] == ["there is no such file (row 3)"]
