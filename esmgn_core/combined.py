@@ -11,12 +11,11 @@ from pydantic import Field, create_model
 from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput, WeightedOutput
-from esmgn_core.compose import build_component
-from esmgn_core.configure import settings_class
+from esmgn_core.components import build_component
 from esmgn_core.draws import Draws
 from esmgn_core.graph import View
 from esmgn_core.protocols import Crops, GraphBuilder, PretextTask, ShowsWhole
-from esmgn_core.settings import ComponentSettings
+from esmgn_core.settings import ComponentSettings, settings_class
 from esmgn_core.spec import ComponentSpec
 
 _WEIGHTS = "weights"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
+from esmgn_core.components import build_component
 from esmgn_core.configure import component_settings
 from esmgn_core.errors import PluginError, SettingsError
 from esmgn_core.model import JointEncoder, TrainStep
@@ -26,17 +24,6 @@ from esmgn_core.registry import Registry
 from esmgn_core.residue_inputs import check_features, inputs_dim
 from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
 from esmgn_core.spec import ComponentSpec, Kind
-
-_NEEDED: dict[Kind, tuple[str, ...]] = {
-    Kind.SEQ: ("output_dim", "__call__"),
-    Kind.STRUCT: ("output_dim", "__call__"),
-    Kind.FUSE: ("output_dim", "structure_input_dim", "__call__"),
-    Kind.GRAPH: ("num_relations", "__call__"),
-    Kind.PRETEXT: ("views", "loss"),
-    Kind.DOWNSTREAM: ("views", "loss", "prepare", "predict", "score", "metric", "group_size", "label_dim"),
-    Kind.DATA: ("group_size", "__len__", "__getitem__", "split"),
-    Kind.TRACKER: ("log", "close"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +68,7 @@ class Blueprint:
         spec, fuser, _ = self.parts[Kind.FUSE]
         if not isinstance(fuser, SizesStructureInput):
             raise PluginError(
-                f"{_what(spec)} lacks: structure_input_dim", "the contracts stand in esmgn_core.protocols"
+                f"{spec} lacks: structure_input_dim", "the contracts stand in esmgn_core.protocols"
             )
         return fuser.structure_input_dim(sequence_dim)
 
@@ -182,39 +169,6 @@ def resolve(registry: Registry, config: RunConfig) -> Blueprint:
     return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in config.kinds})
 
 
-def build_component(spec: ComponentSpec, component: type, settings: ComponentSettings, **context: Any) -> Any:
-    """Build one component and check it against the contract of its kind.
-
-    Raises:
-        PluginError: naming what the class does not accept or what its instance lacks.
-    """
-    what = _what(spec)
-    _check_signature(what, component, settings, context)
-    instance = component(settings, **context)
-    missing = [name for name in _NEEDED[spec.kind] if not hasattr(instance, name)]
-    if spec.kind not in (Kind.DATA, Kind.TRACKER) and not isinstance(instance, nn.Module):
-        missing.insert(0, "torch.nn.Module as a base class")
-    if missing:
-        raise PluginError(
-            f"{what} lacks: {', '.join(missing)}", "the contracts stand in esmgn_core.protocols"
-        )
-    return instance
-
-
 def _labels(group_size: int, label_dim: int) -> str:
     numbers = f"{label_dim} number{'s' if label_dim > 1 else ''}"
     return f"a label of {numbers} for each {'pair' if group_size == 2 else 'protein'}"
-
-
-def _what(spec: ComponentSpec) -> str:
-    return f"{spec.kind.long_name} '{spec.name}' ({spec.target})"
-
-
-def _check_signature(
-    what: str, component: Callable[..., Any], settings: object, context: dict[str, Any]
-) -> None:
-    try:
-        inspect.signature(component).bind(settings, **context)
-    except TypeError as error:
-        accepted = ", ".join(["settings", *(f"{name}=" for name in context)])
-        raise PluginError(f"{what} cannot be built with ({accepted}): {error}") from None

@@ -13,7 +13,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
+from esmgn_core.errors import SettingsError, did_you_mean, shown
 from esmgn_core.manifest import STORE_MANIFEST
 from esmgn_core.parse import parse_toml
 from esmgn_core.registry import Registry
@@ -25,6 +25,7 @@ from esmgn_core.settings import (
     OptimTable,
     RunConfig,
     TrainTable,
+    settings_class,
     validated,
 )
 from esmgn_core.spec import PARTS, ComponentSpec, Kind
@@ -356,19 +357,3 @@ def component_settings(registry: Registry, kind: Kind, config: RunConfig) -> tup
         see=f"esmgn show {spec.name}",
     )
     return spec, component, settings
-
-
-def settings_class(spec: ComponentSpec, component: type) -> type[ComponentSettings]:
-    """The nested ``Settings`` of a component.
-
-    Raises:
-        PluginError: it has none, one that is not a :class:`ComponentSettings`, or one with a field
-            that the run file needs for itself.
-    """
-    what = f"{spec.kind.long_name} '{spec.name}' ({spec.target})"
-    settings = getattr(component, "Settings", None)
-    if not (isinstance(settings, type) and issubclass(settings, ComponentSettings)):
-        raise PluginError(f"{what} has no nested class Settings(ComponentSettings)")
-    if taken := {"name", "component"} & settings.model_fields.keys():
-        raise PluginError(f"{what} has a setting '{taken.pop()}'; the run file needs this name itself")
-    return settings

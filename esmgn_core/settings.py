@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard, TypeVar, 
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from esmgn_core.errors import SettingsError, did_you_mean, shown
-from esmgn_core.spec import PARTS, Kind
+from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
+from esmgn_core.spec import PARTS, ComponentSpec, Kind
 
 Model = TypeVar("Model", bound=BaseModel)
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -353,3 +353,18 @@ def _in_tables(model: type[BaseModel], name: str) -> tuple[str, ...]:
 def is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
     """Whether a setting of this type is a table of its own."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def settings_class(spec: ComponentSpec, component: type) -> type[ComponentSettings]:
+    """The nested ``Settings`` of a component.
+
+    Raises:
+        PluginError: it has none, one that is not a :class:`ComponentSettings`, or one with a field
+            that the run file needs for itself.
+    """
+    settings = getattr(component, "Settings", None)
+    if not (isinstance(settings, type) and issubclass(settings, ComponentSettings)):
+        raise PluginError(f"{spec} has no nested class Settings(ComponentSettings)")
+    if taken := {"name", "component"} & settings.model_fields.keys():
+        raise PluginError(f"{spec} has a setting '{taken.pop()}'; the run file needs this name itself")
+    return settings

@@ -78,3 +78,7 @@ class ComponentSpec:
             raise ValueError(
                 f"target of component '{self.name}' must be 'package.module:Class', got {self.target!r}"
             )
+
+    def __str__(self) -> str:
+        """Kind, name and target, for messages."""
+        return f"{self.kind.long_name} '{self.name}' ({self.target})"

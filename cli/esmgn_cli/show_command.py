@@ -58,7 +58,8 @@ def _descriptions(registry: Registry, name: str) -> Iterator[str]:
 
 def _reference(registry: Registry) -> str:
     """What ``reference = true`` sets in every component and table."""
-    from esmgn_core.configure import ENGINE_TABLES, settings_class
+    from esmgn_core.configure import ENGINE_TABLES
+    from esmgn_core.settings import settings_class
 
     lines = [
         "setting 'reference', outside of all tables: true for the original's behaviour everywhere",
@@ -90,7 +91,7 @@ def _component(registry: Registry, spec: ComponentSpec) -> str:
 
 def _implemented(registry: Registry, spec: ComponentSpec, preset: Mapping[str, Any]) -> str:
     from esmgn_cli.settings_text import settings_text
-    from esmgn_core.configure import settings_class
+    from esmgn_core.settings import settings_class
 
     origin = f"component {spec.name} ({spec.target})"
     for plugin in [plugin for other, plugin in registry.components(spec.kind) if other == spec]:

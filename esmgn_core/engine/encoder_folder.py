@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from esmgn_core.compose import build_component
+from esmgn_core.components import build_component
 from esmgn_core.configure import Tables, component_settings, configure, read_run_file
 from esmgn_core.engine.provenance import encoder_changes
 from esmgn_core.engine.run_folder import RunFolder

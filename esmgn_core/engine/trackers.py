@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from esmgn_core.compose import build_component
-from esmgn_core.configure import merged, settings_class
+from esmgn_core.components import build_component
+from esmgn_core.configure import merged
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import UnknownComponentError
 from esmgn_core.parse import parse_toml
 from esmgn_core.protocols import Tracker
 from esmgn_core.registry import Named, Registry
-from esmgn_core.settings import ComponentSettings, RunConfig, validated
+from esmgn_core.settings import ComponentSettings, RunConfig, settings_class, validated
 from esmgn_core.spec import ComponentSpec, Kind
 
 CAPACITY = 10_000

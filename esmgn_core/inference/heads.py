@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.compose import build_component
+from esmgn_core.components import build_component
 from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.inference.model import Model, ModelName, load_model

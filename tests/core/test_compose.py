@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from esmgn_core.compose import Blueprint, build_component, resolve
+from esmgn_core.components import build_component
+from esmgn_core.compose import Blueprint, resolve
 from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.errors import PluginError
 from esmgn_core.registry import discover

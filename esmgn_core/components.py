@@ -1,0 +1,52 @@
+"""One component built and checked against the contract of its kind."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from esmgn_core.errors import PluginError
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.spec import ComponentSpec, Kind
+
+_NEEDED: dict[Kind, tuple[str, ...]] = {
+    Kind.SEQ: ("output_dim", "__call__"),
+    Kind.STRUCT: ("output_dim", "__call__"),
+    Kind.FUSE: ("output_dim", "structure_input_dim", "__call__"),
+    Kind.GRAPH: ("num_relations", "__call__"),
+    Kind.PRETEXT: ("views", "loss"),
+    Kind.DOWNSTREAM: ("views", "loss", "prepare", "predict", "score", "metric", "group_size", "label_dim"),
+    Kind.DATA: ("group_size", "__len__", "__getitem__", "split"),
+    Kind.TRACKER: ("log", "close"),
+}
+
+
+def build_component(spec: ComponentSpec, component: type, settings: ComponentSettings, **context: Any) -> Any:
+    """Build one component and check it against the contract of its kind.
+
+    Raises:
+        PluginError: naming what the class does not accept or what its instance lacks.
+    """
+    _check_signature(spec, component, settings, context)
+    instance = component(settings, **context)
+    missing = [name for name in _NEEDED[spec.kind] if not hasattr(instance, name)]
+    if spec.kind not in (Kind.DATA, Kind.TRACKER) and not isinstance(instance, nn.Module):
+        missing.insert(0, "torch.nn.Module as a base class")
+    if missing:
+        raise PluginError(
+            f"{spec} lacks: {', '.join(missing)}", "the contracts stand in esmgn_core.protocols"
+        )
+    return instance
+
+
+def _check_signature(
+    spec: ComponentSpec, component: Callable[..., Any], settings: object, context: dict[str, Any]
+) -> None:
+    try:
+        inspect.signature(component).bind(settings, **context)
+    except TypeError as error:
+        accepted = ", ".join(["settings", *(f"{name}=" for name in context)])
+        raise PluginError(f"{spec} cannot be built with ({accepted}): {error}") from None
