@@ -18,14 +18,14 @@ from pathlib import Path
 
 from esmgn_core import hookimpl
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import configure, data_tables, parse_assignments
-from esmgn_core.engine.loader import ResidueSchedule, build_schedule, encoded_lengths
 from esmgn_core.engine.optimizer import build_optimizer
+from esmgn_core.engine.schedule import ResidueSchedule, build_schedule, encoded_lengths
 from esmgn_core.engine.session import start_run
-from esmgn_core.model import TrainStep
+from esmgn_core.host.configure import configure, data_tables, parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import Blueprint, resolve
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.protocols import ProteinDataset
-from esmgn_core.registry import discover
 from esmgn_core.settings import RunConfig
 
 SETTINGS = (

@@ -28,11 +28,11 @@ from torch import Tensor
 
 from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure, parse_assignments
-from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import Predictions, score_with_intervals
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import resolve
+from esmgn_core.model.encoder_folder import EncoderFolder
 from esmgn_datasets.table import Table
 from esmgn_downstream.multilabel import Multilabel
 

@@ -30,8 +30,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.io.write import pdb_text
+from esmgn_core.run_folder import RunFolder
 from esmgn_datasets.sample import Sample
 
 GLOBAL_BATCH = 8

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch, TaskOutput
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import configure, data_tables
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.step import MetricAverager
 from esmgn_core.graph import ResidueGraph, View
-from esmgn_core.model import TrainStep
+from esmgn_core.host.configure import configure, data_tables
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import Blueprint, resolve
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.protocols import GraphBuilder
-from esmgn_core.registry import discover
 
 MEASURES = {
     "residue_type": ("accuracy",),

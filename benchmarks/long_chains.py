@@ -27,9 +27,9 @@ from made_up import chain, protein
 from torch import Tensor
 
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import resolve
 from esmgn_core.spec import Kind
 
 FUSED = ("gearnet", "gvp")

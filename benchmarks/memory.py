@@ -16,14 +16,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.draws import SeededDraws
-from esmgn_core.engine.blocks import recompute_activations
-from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.memory import parameter_memory
+from esmgn_core.engine.schedule import build_schedule, max_residues
 from esmgn_core.engine.trial import Trial
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.model.blocks import recompute_activations
+from esmgn_core.model.compose import Blueprint, resolve
 
 _GB = 1e9
 

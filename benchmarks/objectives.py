@@ -29,7 +29,7 @@ from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.crop import window_mask
 from esmgn_core.draws import Draws, SeededDraws
 from esmgn_core.graph import ResidueGraph, View
-from esmgn_core.model import JointEncoder, TrainStep
+from esmgn_core.model.joint import JointEncoder, TrainStep
 from esmgn_core.protocols import GraphBuilder
 from esmgn_datasets.sample import Sample
 from esmgn_esm2.encoder import ESM2

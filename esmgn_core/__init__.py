@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from esmgn_core.errors import EsmgnError
-from esmgn_core.hooks import hookimpl
+from esmgn_core.host.hooks import hookimpl
 from esmgn_core.spec import ComponentSpec, Kind
 from esmgn_core.version import __version__
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from esmgn_core.errors import PluginError
+from esmgn_core.host.registry import Registry
 from esmgn_core.io.formats import FORMATS, Format, Formats
-from esmgn_core.registry import Registry
 from esmgn_core.spec import Kind
 
 

@@ -304,7 +304,7 @@ class Resampled(Protocol):
 class Tracker(Component, Protocol):
     """Built with ``(settings, *, run, config)``; gets the metrics of a run.
 
-    ``run`` is the :class:`~esmgn_core.engine.run_folder.RunFolder`, ``config`` the tables of its
+    ``run`` is the :class:`~esmgn_core.run_folder.RunFolder`, ``config`` the tables of its
     ``config.toml``. A resumed run builds its trackers again; ``run.name_for_trackers()`` is then the same.
     All calls are made in one thread of the tracker's own: it may raise anything and take any time.
     """
@@ -392,7 +392,7 @@ class ReadsBatches(Protocol):
 
 
 @runtime_checkable
-class LabelledDataset(Protocol):
+class LabeledDataset(Protocol):
     """A dataset whose proteins carry labels [L]; what a downstream task needs besides the rest.
 
     All proteins of a group carry the group's labels. Where names have the form ``GROUP/NAME``, proteins
@@ -427,7 +427,7 @@ _OPTIONAL: Mapping[Kind, tuple[type, ...]] = {
         KnowsLengths,
         HasResidueFeatures,
         ReadsBatches,
-        LabelledDataset,
+        LabeledDataset,
     ),
 }
 

@@ -24,12 +24,12 @@ from pydantic import Field, model_validator
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
-from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import WeightsError, WriteError
+from esmgn_core.machine.download import DownloadError, download, offline
 from esmgn_core.machine.files import cache_dir as cache_dir
 from esmgn_core.machine.files import file_digest, write_atomically, write_failure
 from esmgn_core.machine.files import file_sha256 as file_sha256
-from esmgn_core.parse import parse_json
+from esmgn_core.machine.parse import parse_json
 from esmgn_core.settings import ComponentSettings
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ import pytest
 
 from esmgn_core import hookimpl
 from esmgn_core.batch import BACKBONE_ATOMS, Protein
+from esmgn_core.host.registry import discover
 from esmgn_core.inference.embedding import residues_of
-from esmgn_core.registry import discover
 from esmgn_core.spec import ComponentSpec, Kind
 
 
@@ -90,7 +90,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def bare_host(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> PluginHost:
     """An installation without any plugin, not even the shipped ones."""
     host = PluginHost(clean_environment, tmp_path)
-    clean_environment.setattr("esmgn_core.registry.entry_points", host.entry_points)
+    clean_environment.setattr("esmgn_core.host.registry.entry_points", host.entry_points)
     return host
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ LIGHT = {
         )
     ),
 }
-MIDDLE = {"esmgn_core.configure", "esmgn_core.settings"}
+MIDDLE = {"esmgn_core.host.configure", "esmgn_core.settings"}
 LIBRARIES = {"light": {"pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
 ON_REQUEST = {
     "esmgn_core": {"esmgn_core.inference.model"},

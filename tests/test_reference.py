@@ -13,12 +13,12 @@ import pytest
 import typer
 
 from esmgn_cli.app import build_app
-from esmgn_core.configure import ENGINE_TABLES, check_tables
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import shown
-from esmgn_core.hooks import HookSpecs
-from esmgn_core.presets import read_registry
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import ENGINE_TABLES, check_tables
+from esmgn_core.host.hooks import HookSpecs
+from esmgn_core.host.presets import read_registry
+from esmgn_core.host.registry import discover
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 from esmgn_core.store import Layout
 
@@ -28,7 +28,7 @@ HOOKS = [function for name, function in vars(HookSpecs).items() if name.startswi
 COMMANDS = [
     "run",
     "embed",
-    "neighbours",
+    "neighbors",
     "mutate",
     "predict",
     "check",

@@ -52,7 +52,7 @@ def viewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         files = tmp_path / "viewer.js", tmp_path / "viewer.css"
         for file in files:
             file.write_text("/* a viewer */")
-        monkeypatch.setattr("esmgn_core.inference.page.viewer_files", lambda: files)
+        monkeypatch.setattr("esmgn_core.inference.predict.page.viewer_files", lambda: files)
 
 
 @pytest.mark.usefixtures("viewer")

@@ -15,7 +15,7 @@ from esmgn_cli import (
     evaluate_command,
     list_command,
     mutate_command,
-    neighbours_command,
+    neighbors_command,
     plugins_command,
     predict_command,
     run_command,
@@ -24,7 +24,7 @@ from esmgn_cli import (
     weights_command,
 )
 from esmgn_cli.render import echo
-from esmgn_core.registry import Registry, discover, strict
+from esmgn_core.host.registry import Registry, discover, strict
 from esmgn_core.version import __version__
 
 
@@ -34,7 +34,7 @@ def build_app() -> typer.Typer:
     app = _new_app()
     app.command("run", help=run_command.run_help())(run_command.run)
     app.command("embed")(embed_command.embed)
-    app.command("neighbours")(neighbours_command.neighbours)
+    app.command("neighbors")(neighbors_command.neighbors)
     app.command("mutate")(mutate_command.mutate)
     app.command("predict")(predict_command.predict)
     app.command("check")(check_command.check)

@@ -11,7 +11,7 @@ from esmgn_cli import composition
 from esmgn_cli.launch import check_counts
 from esmgn_cli.render import block
 from esmgn_core.errors import EsmgnError
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 
 
 def check(
@@ -42,8 +42,8 @@ def check(
     Examples: esmgn check run.toml; esmgn check --recipe residue_type --data MY_STRUCTURES --gpus 4
     --slurm.
     """
-    from esmgn_core.configure import parse_assignments
     from esmgn_core.engine.check import Machine, check_run
+    from esmgn_core.host.configure import parse_assignments
 
     registry = discover()
     names = {

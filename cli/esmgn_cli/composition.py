@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_core.errors import SettingsError
-from esmgn_core.registry import Registry
+from esmgn_core.host.registry import Registry
 
 if TYPE_CHECKING:
-    from esmgn_core.configure import Tables
+    from esmgn_core.host.configure import Tables
     from esmgn_core.settings import RunConfig
 
 _SAMPLE = "sample"
@@ -73,11 +73,11 @@ def compose_run(
         The configuration, and the error of a recipe that would train on made-up proteins because nobody
         named data.
     """
-    from esmgn_core.configure import check_tables, configure, data_tables, read_run_file
+    from esmgn_core.host.configure import check_tables, configure, data_tables, read_run_file
 
     layers: dict[str, Tables] = {}
     if init is not None:
-        from esmgn_core.engine.encoder_folder import EncoderFolder
+        from esmgn_core.model.encoder_folder import EncoderFolder
 
         layers[f"--init {init}"] = EncoderFolder(init).tables()
     if recipe is not None:

@@ -11,8 +11,8 @@ import typer
 
 from esmgn_cli.render import block, echo, table
 from esmgn_core.errors import DataError, SettingsError, check_choice
+from esmgn_core.host.registry import discover
 from esmgn_core.printable import counted, printable
-from esmgn_core.registry import discover
 
 if TYPE_CHECKING:
     from esmgn_core.store import Layout

@@ -13,7 +13,7 @@ from esmgn_cli.render import echo
 from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
-    from esmgn_core.inference.job import Options, Summary
+    from esmgn_core.inference.embed.job import Options, Summary
 
 
 def embed(
@@ -59,8 +59,8 @@ def embed(
     Examples: esmgn embed structures/ -o out.parquet --model runs/NAME; esmgn embed structures/ -o
     out.h5 --level protein --seq esm2_650m.
     """
-    from esmgn_core.inference.files import format_of
-    from esmgn_core.inference.job import Options, all_devices, embed_files, parts_folder
+    from esmgn_core.inference.embed.files import format_of
+    from esmgn_core.inference.embed.job import Options, all_devices, embed_files, parts_folder
 
     name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
     options = Options(
@@ -82,8 +82,8 @@ def embed(
 
 
 def _print(summary: Summary, out: Path, options: Options) -> None:
-    from esmgn_core.inference.files import residue_file
-    from esmgn_core.inference.job import refused_file
+    from esmgn_core.inference.embed.files import residue_file
+    from esmgn_core.inference.embed.job import refused_file
 
     model_options.warn_of_random(summary.random_parts)
     model_options.show_notes(summary.notes)
@@ -99,4 +99,4 @@ def _print(summary: Summary, out: Path, options: Options) -> None:
     if options.file_format == "parquet" and options.level == "both":
         echo(f"written: {residue_file(out)}")
     if options.level != "residue":
-        echo(f"search it: esmgn neighbours QUERY --in {shlex.quote(str(out))}")
+        echo(f"search it: esmgn neighbors QUERY --in {shlex.quote(str(out))}")

@@ -13,7 +13,7 @@ from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
 
 if TYPE_CHECKING:
-    from esmgn_core.inference.fitness import Correlation
+    from esmgn_core.inference.mutate.fitness import Correlation
 
 
 def proteingym(
@@ -38,9 +38,9 @@ def proteingym(
     FOLDER with the columns mutant and DMS_score, or hgvs_pro and score. Structure and sequence are beside it.
     Rows that are not substitutions (wild type, stop codons, deletions) are left out and counted.
     """
-    from esmgn_core.inference.assays import find_assays
-    from esmgn_core.inference.fitness import correlate
-    from esmgn_core.inference.heads import load_scorer
+    from esmgn_core.inference.mutate.assays import find_assays
+    from esmgn_core.inference.mutate.fitness import correlate
+    from esmgn_core.inference.mutate.scorer import load_scorer
     from esmgn_core.inference.tables import check_table_path, write_table
     from esmgn_core.io.notes import group_notes
 

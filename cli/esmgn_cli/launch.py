@@ -16,7 +16,7 @@ from typing import Any
 
 from esmgn_cli.render import echo
 from esmgn_core.errors import RunError, SettingsError
-from esmgn_core.parse import read_record
+from esmgn_core.machine.parse import read_record
 
 _REPORT = "ESMGN_LAUNCH_REPORT"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

@@ -8,8 +8,8 @@ import typer
 
 from esmgn_cli.render import block, line_width, table
 from esmgn_core.errors import UnknownComponentError, did_you_mean
-from esmgn_core.presets import RECIPE
-from esmgn_core.registry import Registry, discover
+from esmgn_core.host.presets import RECIPE
+from esmgn_core.host.registry import Registry, discover
 from esmgn_core.spec import ComponentSpec, Kind
 
 KINDS = (*Kind, RECIPE)

@@ -11,11 +11,11 @@ import typer
 from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import SettingsError
+from esmgn_core.host.registry import discover
 from esmgn_core.printable import counted
-from esmgn_core.registry import discover
 
 if TYPE_CHECKING:
-    from esmgn_core.inference.scan import Scan
+    from esmgn_core.inference.mutate.scan import Scan
 
 _SHOWN = 20
 
@@ -58,10 +58,10 @@ def mutate(
     --picture scan.png -o scan.csv --seq esm2_650m.
     """
     from esmgn_core.formats import structure_formats
-    from esmgn_core.inference.heatmap import check_picture_path, draw_heatmap
-    from esmgn_core.inference.scan import scan_variants
+    from esmgn_core.inference.mutate.heatmap import check_picture_path, draw_heatmap
+    from esmgn_core.inference.mutate.scan import scan_variants
+    from esmgn_core.inference.mutate.variants import Addresses, parse_list
     from esmgn_core.inference.tables import check_table_path, write_table
-    from esmgn_core.inference.variants import Addresses, parse_list
     from esmgn_core.io import read_protein
     from esmgn_core.io.notes import group_notes
 

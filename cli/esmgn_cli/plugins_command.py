@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from esmgn_cli.render import block, echo, line_width, table
-from esmgn_core.registry import Plugin, discover
+from esmgn_core.host.registry import Plugin, discover
 
 
 def plugins() -> None:

@@ -15,8 +15,8 @@ from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
-    from esmgn_core.inference.page import Shown
-    from esmgn_core.inference.predictor import Prediction, Predictor
+    from esmgn_core.inference.predict.page import Shown
+    from esmgn_core.inference.predict.predictor import Prediction, Predictor
     from esmgn_core.io import Refusal
 
 
@@ -46,8 +46,8 @@ def predict(
     """
     from esmgn_core.inference.inputs import find_inputs
     from esmgn_core.inference.model import ModelName, plan_model
-    from esmgn_core.inference.page import write_page
-    from esmgn_core.inference.predictor import Predictor, check_predicts, find_run, predict_files
+    from esmgn_core.inference.predict.page import write_page
+    from esmgn_core.inference.predict.predictor import Predictor, check_predicts, find_run, predict_files
     from esmgn_core.inference.tables import write_table
     from esmgn_core.io.folders import passed_over_text
     from esmgn_core.io.notes import group_notes
@@ -104,7 +104,7 @@ def _print_left_out(refused: Sequence[Refusal], passed_over: str) -> None:
 
 def _check_files(out: Path | None, page: Path | None) -> None:
     from esmgn_core.inference.outputs import check_writable
-    from esmgn_core.inference.page import viewer_files
+    from esmgn_core.inference.predict.page import viewer_files
     from esmgn_core.inference.tables import check_table_path
 
     if out:
@@ -115,7 +115,7 @@ def _check_files(out: Path | None, page: Path | None) -> None:
 
 
 def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Prediction]) -> Shown:
-    from esmgn_core.inference.page import Shown
+    from esmgn_core.inference.predict.page import Shown
 
     first = predictions[0].label
     importance = predictor.importance(protein, predictor.labels.index(first))

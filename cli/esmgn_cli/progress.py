@@ -32,13 +32,13 @@ from esmgn_cli.runs_command import selected, sparkline
 from esmgn_core import hookimpl
 from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.interruption import exit_status
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.run_summary import MACHINE_VALUES
+from esmgn_core.engine.runs import MACHINE_VALUES
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import Outcome
+from esmgn_core.host.registry import Registry, suggested_composition
 from esmgn_core.machine.gpu import has_gpu
 from esmgn_core.printable import counted, printable
-from esmgn_core.registry import Registry, suggested_composition
+from esmgn_core.run_folder import RunFolder
 
 _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8

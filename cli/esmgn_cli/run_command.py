@@ -13,7 +13,7 @@ from esmgn_cli import composition
 from esmgn_cli.launch import check_counts, run_processes, sbatch_file
 from esmgn_cli.render import block
 from esmgn_core.errors import SettingsError
-from esmgn_core.registry import Registry, discover
+from esmgn_core.host.registry import Registry, discover
 
 if TYPE_CHECKING:
     from esmgn_core.engine.session import Outcome
@@ -59,7 +59,7 @@ def run(
     Examples: esmgn run --recipe quickstart; esmgn run --seq esm2_650m --struct gearnet --fuse
     serial --data MY_STRUCTURES; esmgn run --resume runs/NAME.
     """
-    from esmgn_core.configure import merged, parse_assignments
+    from esmgn_core.host.configure import merged, parse_assignments
 
     registry = discover()
     names = {
@@ -143,7 +143,7 @@ def _refuse_with_resume(config: Path | None, given: dict[str, object]) -> None:
 def _print_checked(registry: Registry, config: RunConfig) -> None:
     import tomli_w
 
-    from esmgn_core.compose import resolve
+    from esmgn_core.model.compose import resolve
 
     resolved = resolve(registry, config).resolved()
     block(tomli_w.dumps(resolved.model_dump(mode="json", exclude_none=True)))

@@ -27,7 +27,7 @@ def runs(
     """List runs, the newest first: steps, the value that selected the best encoder, state, components."""
     if context.invoked_subcommand:
         return
-    from esmgn_core.engine.run_summary import find_runs
+    from esmgn_core.engine.runs import find_runs
 
     found, problems = find_runs(folder)
     for problem in problems:
@@ -49,7 +49,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Show what two runs were set to differently, and their curves."""
-    from esmgn_core.engine.run_summary import MACHINE_VALUES, RunSummary, differences
+    from esmgn_core.engine.runs import MACHINE_VALUES, RunSummary, differences
 
     one, other = RunSummary.of(first), RunSummary.of(second)
     for problem in (*one.problems, *other.problems):
@@ -84,7 +84,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one page about a run, with its curves, that opens without a network."""
-    from esmgn_core.engine.run_summary import RunSummary
+    from esmgn_core.engine.runs import RunSummary
     from esmgn_core.machine.files import write_atomically
     from esmgn_core.pages.run import run_page
 

@@ -9,8 +9,8 @@ import typer
 
 from esmgn_cli.render import block
 from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean, shown
-from esmgn_core.presets import Preset, Recipe
-from esmgn_core.registry import COMBINE, Registry, discover
+from esmgn_core.host.presets import Preset, Recipe
+from esmgn_core.host.registry import COMBINE, Registry, discover
 from esmgn_core.spec import PARTS, ComponentSpec, Kind
 
 
@@ -23,7 +23,7 @@ def show(
     ],
 ) -> None:
     """Show what a name stands for, and its settings."""
-    from esmgn_core.configure import ENGINE_TABLES, REFERENCE
+    from esmgn_core.host.configure import ENGINE_TABLES, REFERENCE
 
     registry = discover()
     parts = list(_descriptions(registry, name))
@@ -38,7 +38,7 @@ def show(
 
 def _descriptions(registry: Registry, name: str) -> Iterator[str]:
     from esmgn_cli.settings_text import settings_text
-    from esmgn_core.configure import ENGINE_TABLES, REFERENCE
+    from esmgn_core.host.configure import ENGINE_TABLES, REFERENCE
 
     for kind in Kind:
         if preset := registry.catalogue.presets.get((kind, name)):
@@ -58,7 +58,7 @@ def _descriptions(registry: Registry, name: str) -> Iterator[str]:
 
 def _reference(registry: Registry) -> str:
     """What ``reference = true`` sets in every component and table."""
-    from esmgn_core.configure import ENGINE_TABLES
+    from esmgn_core.host.configure import ENGINE_TABLES
     from esmgn_core.settings import settings_class
 
     lines = [

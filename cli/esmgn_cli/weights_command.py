@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli.render import block, echo, line_width, table
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 
 if TYPE_CHECKING:
-    from esmgn_core.presets import PublishedLayout
+    from esmgn_core.host.presets import PublishedLayout
 
 _LAYOUT_HELP = "Layout of the file, such as esm_gearnet or fair_esm; found if not given."
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from esmgn_core.compose import Blueprint
-from esmgn_core.engine.loader import Schedule
-from esmgn_core.model import TrainStep
+from esmgn_core.engine.schedule import Schedule
+from esmgn_core.model.compose import Blueprint
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.settings import TrainTable
 from esmgn_core.spec import Kind
 

@@ -6,18 +6,19 @@ from typing import NamedTuple
 
 import torch
 
-from esmgn_core.compose import Blueprint
-from esmgn_core.engine.blocks import recompute_activations, repeated_blocks
-from esmgn_core.engine.distributed import World, autocast_dtype, synchronise_batch_norm
-from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.engine.distributed import World, synchronize_batch_norm
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import Schedule, build_schedule, max_residues
 from esmgn_core.engine.lora import add_adapters
+from esmgn_core.engine.schedule import Schedule, build_schedule, max_residues
 from esmgn_core.engine.sharding import shard
 from esmgn_core.errors import SettingsError
-from esmgn_core.model import TrainStep
-from esmgn_core.protocols import LabelledDataset, ProteinDataset, ShowsWhole, lengths_of, weights_sha256
-from esmgn_core.registry import Registry
+from esmgn_core.host.registry import Registry
+from esmgn_core.machine.device import autocast_dtype
+from esmgn_core.model.blocks import recompute_activations, repeated_blocks
+from esmgn_core.model.compose import Blueprint
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.joint import TrainStep
+from esmgn_core.protocols import LabeledDataset, ProteinDataset, ShowsWhole, lengths_of, weights_sha256
 from esmgn_core.settings import CacheTable
 
 
@@ -89,11 +90,11 @@ def _check_before_download(blueprint: Blueprint, dataset: ProteinDataset) -> Non
 def _train_step(blueprint: Blueprint, dataset: ProteinDataset, world: World) -> TrainStep:
     train = blueprint.config.train
     step = blueprint.step(dataset, precision=autocast_dtype(train.precision, world.device))
-    if step.downstream and isinstance(dataset, LabelledDataset):
+    if step.downstream and isinstance(dataset, LabeledDataset):
         step.downstream.prepare(dataset.labels(dataset.split("train")[:: dataset.group_size]))
     step.to(world.device)
     if world.size > 1 and train.sync_batch_norm:
-        synchronise_batch_norm(step)
+        synchronize_batch_norm(step)
     if train.activation_checkpointing:
         recompute_activations(step.encoder)
     if train.compile:

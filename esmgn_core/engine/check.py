@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.download import no_connections, offline
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
-from esmgn_core.engine.distributed import autocast_dtype, pick_device
-from esmgn_core.engine.loader import build_schedule, max_residues
 from esmgn_core.engine.memory import MemoryEstimate, free_memory_of
+from esmgn_core.engine.schedule import build_schedule, max_residues
 from esmgn_core.engine.trackers import resolve_trackers
 from esmgn_core.engine.trial import Trial
 from esmgn_core.errors import EsmgnError, RunError, WeightsError, shown
-from esmgn_core.model import JointEncoder, TrainStep
+from esmgn_core.host.registry import Registry
+from esmgn_core.machine.device import autocast_dtype, pick_device
+from esmgn_core.machine.download import no_connections, offline
+from esmgn_core.model.compose import Blueprint, resolve
+from esmgn_core.model.joint import JointEncoder, TrainStep
 from esmgn_core.printable import counted
 from esmgn_core.protocols import ProteinDataset, notes_of, refused_by
-from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind
 from esmgn_core.weights import locate
@@ -99,7 +99,7 @@ def check_run(
 
     Args:
         registry: all components.
-        config: from :func:`esmgn_core.configure.configure`.
+        config: from :func:`esmgn_core.host.configure.configure`.
         machine: where it is to run.
         folder: where its run folder will be.
         made_up: what to say of the data if they are made up.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.parallel import DistributedDataParallel
 
-from esmgn_core.errors import RunError
+from esmgn_core.machine.device import pick_device
 from esmgn_core.readout import ProteinReadout
 
 Value = TypeVar("Value")
@@ -93,36 +93,6 @@ def lost_contact(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and gloo)
 
 
-def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
-    """The device for a name from the settings.
-
-    Raises:
-        RunError: unknown device, or one that does not exist here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RunError(
-            f"unknown device '{name}' (train.device)", "expected auto, cpu, cuda or cuda:N"
-        ) from error
-    if device.type == "cuda":
-        index = device.index if device.index is not None else (local_rank or 0)
-        if index >= torch.cuda.device_count():
-            found = torch.cuda.device_count()
-            raise RunError(
-                f"device cuda:{index} (train.device) is not available: {found} CUDA devices here",
-                "use --set train.device=cpu, or start no more processes than there are GPUs",
-            )
-        return torch.device("cuda", index)
-    if device.type != "cpu":
-        raise RunError(
-            f"device '{name}' (train.device) is not supported", "expected auto, cpu, cuda or cuda:N"
-        )
-    return device
-
-
 class _SumOverProcesses(torch.autograd.Function):
     """Sum over processes; its gradient is the sum of the processes' gradients."""
 
@@ -173,7 +143,7 @@ class SyncedBatchNorm(nn.BatchNorm1d):
         self.running_var.lerp_(variance, momentum)
 
 
-def synchronise_batch_norm(module: nn.Module) -> None:
+def synchronize_batch_norm(module: nn.Module) -> None:
     """Turn every ``BatchNorm1d`` of a module into a :class:`SyncedBatchNorm`, in place.
 
     Parameters, buffers and their names stay the same.
@@ -198,45 +168,3 @@ def data_parallel(step: nn.Module) -> DistributedDataParallel:
         # Newer versions of torch have another name for it, which does not mean the same.
         simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(step, broadcast_buffers=False, find_unused_parameters=some_unread)
-
-
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Type that autocast uses under a name from the settings; ``None`` for float32 throughout.
-
-    Raises:
-        RunError: the device does not have it.
-    """
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise RunError("this CUDA device has no bf16 (train.precision)", "use --set train.precision=fp16")
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-
-
-@contextmanager
-def numerics(device: torch.device, *, precision: str = "auto") -> Iterator[None]:
-    """Numerics of a run inside the block.
-
-    On the CPU operations whose threads would add up in any order take a repeatable one, so that a
-    run repeats bit for bit. On CUDA devices, where that would cost speed, float32 matrix products
-    use TF32, unless ``precision`` is ``fp32``.
-    """
-    if device.type == "cuda":
-        matmul = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(matmul)
-        return
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = torch.utils.deterministic
-    fill = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(mode=before, warn_only=warn_only)
-        memory.fill_uninitialized_memory = fill

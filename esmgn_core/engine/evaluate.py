@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esmgn_core.batch import TaskOutput
+from esmgn_core.engine.checkpoint import RunProgress, load_best
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.held_out import Evaluation, EvaluationPass
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.shortage import shortages_of
-from esmgn_core.engine.state import RunProgress, load_best
+from esmgn_core.engine.microbatch import shortages_of
 from esmgn_core.engine.step import MetricAverager
+from esmgn_core.engine.validate import Evaluation, EvaluationPass
 from esmgn_core.errors import RunError
 from esmgn_core.machine.files import write_atomically, written_atomically
 from esmgn_core.metrics import interval, resamples
-from esmgn_core.model import TrainStep
-from esmgn_core.protocols import DownstreamTask, LabelledDataset, ProteinDataset, Resampled
+from esmgn_core.model.joint import TrainStep
+from esmgn_core.protocols import DownstreamTask, LabeledDataset, ProteinDataset, Resampled
+from esmgn_core.run_folder import RunFolder
 
 MIN_GROUPS = 20
 """Groups of predictions, which are proteins or targets, below which there are no bootstrap intervals."""
@@ -203,7 +203,7 @@ def report_run(run: RunFolder, evaluation: Evaluation, task: DownstreamTask, pro
 def evaluation_sets(dataset: ProteinDataset) -> dict[str, Sequence[int]]:
     """Proteins that a downstream run is judged by: ``valid`` and the dataset's test sets, where not empty."""
     sets = {"valid": dataset.split("valid")}
-    if isinstance(dataset, LabelledDataset):
+    if isinstance(dataset, LabeledDataset):
         sets |= dataset.test_sets
     return {name: indices for name, indices in sets.items() if len(indices)}
 

@@ -12,7 +12,7 @@ from torch.amp import GradScaler
 from torch.distributed.tensor import DTensor
 
 from esmgn_core.engine.optimizer import Average, LearningRate, build_optimizer
-from esmgn_core.model import TrainStep
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.settings import OptimTable
 
 

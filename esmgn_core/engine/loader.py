@@ -1,291 +1,136 @@
-"""Which proteins are in which batch of which step: a pure function of the settings."""
+"""Reading and packing proteins ahead of the step that needs them."""
 
 from __future__ import annotations
 
-import heapq
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
+from esmgn_core.batch import Protein, ProteinBatch
+from esmgn_core.engine.microbatch import ShortageError, is_shortage
+from esmgn_core.engine.schedule import MicroBatch
+from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.protocols import ProteinDataset, ReadsBatches
 
-from esmgn_core.draws import Draws, SeededDraws
-from esmgn_core.errors import RunError
-from esmgn_core.model import TrainStep
-from esmgn_core.printable import counted
-from esmgn_core.protocols import Crops, ProteinDataset, lengths_of
-from esmgn_core.settings import TrainTable
+_AHEAD = 2
+"""Batches that each thread may be ahead."""
+_UNREADABLE = (EsmgnError, OSError, ValueError)
 
-
-@dataclass(frozen=True, slots=True)
-class MicroBatch:
-    """Proteins of one forward pass of one process.
-
-    Attributes:
-        indices: proteins in the dataset.
-        positions: their positions in the global batch, which name their random streams.
-        last: True for the last pass of its step.
-    """
-
-    indices: tuple[int, ...]
-    positions: tuple[int, ...]
-    last: bool = True
-
-    def draws(self, seed: int, step: int) -> Draws:
-        """Random streams of these proteins in one step."""
-        return SeededDraws(seed, step, self.positions)
+_Read = tuple[MicroBatch, ProteinBatch, dict[int, str]]
+"""The proteins of a pass that could be read, them packed, and why others could not, by index."""
 
 
-class Schedule(ABC):
-    """Order of the training proteins.
+@dataclass(slots=True)
+class Reader:
+    """Reads proteins of a dataset in threads, and gives them in the order they were asked for.
 
-    Every epoch is a new permutation of all proteins, cut into global batches of equal size. Groups
-    of neighbouring proteins stay together. Nothing is kept between steps, so that any step of any
-    run can be repeated, and which proteins a step takes does not depend on how they are shared out.
-
-    Args:
-        indices: proteins of the training split.
-        group_size: neighbours that stay together.
-        settings: the run's ``[train]`` table.
-        world_size: number of processes.
+    Threads, not processes: proteins are gathered by NumPy and torch, which let other threads run;
+    nothing is copied between processes, and no process can die.
 
     Attributes:
-        world_size: see above.
-        steps_per_epoch: global batches in an epoch, as many as the processes can share at most.
-        num_steps: those of the whole run.
-
-    Raises:
-        RunError: fewer proteins than processes.
+        dataset: what is read; its ``__getitem__`` may be called by several threads at a time.
+        num_threads: 0 to read when the next batch is asked for.
+        on_unreadable: called once for each protein that could not be read, with its index and the reason.
+        on_failure: called when a thread failed; its batch is then read by the caller.
     """
 
-    def __init__(
-        self, indices: Sequence[int], *, group_size: int, settings: TrainTable, world_size: int
-    ) -> None:
-        self._groups = torch.as_tensor(indices).view(-1, group_size)
-        self._settings = settings
-        self.world_size = world_size
-        self._epoch: tuple[int, Sequence[Tensor]] | None = None
-        # Every process needs a protein in every step.
-        self.steps_per_epoch = min(self._batches(), len(self._groups) // world_size)
-        if self.steps_per_epoch == 0:
-            proteins, processes = (
-                counted(len(indices), "training protein"),
-                counted(world_size, "process", "processes"),
-            )
-            raise RunError(f"{proteins} cannot be shared by {processes}")
-        planned = settings.epochs * self.steps_per_epoch
-        self.num_steps = min(planned, settings.max_steps or planned)
+    dataset: ProteinDataset
+    num_threads: int
+    on_unreadable: Callable[[int, str], None]
+    on_failure: Callable[[str], None]
+    _known: set[int] = field(default_factory=set)
 
-    def epoch(self, step: int) -> int:
-        """The epoch, from 0, that step ``step``, from 0, belongs to."""
-        return step // self.steps_per_epoch
+    def read(self, parts: Iterable[MicroBatch]) -> Iterator[tuple[MicroBatch, ProteinBatch]]:
+        """The passes ``parts``, without proteins that could not be read.
 
-    def ends_epoch(self, step: int) -> bool:
-        """Whether ``step`` is the last of its epoch."""
-        return (step + 1) % self.steps_per_epoch == 0
-
-    def micro_batches(self, step: int, rank: int, pieces: int = 1) -> list[MicroBatch]:
-        """What process ``rank`` runs in ``step``; every process gets equally many.
-
-        Args:
-            step: number of the step, from 0.
-            rank: the process.
-            pieces: passes are cut to the ``pieces``-th part of their size, for want of memory.
+        Raises:
+            RunError: not one training protein can be read any more.
+            ShortageError: there is not enough memory to read them.
         """
-        chosen, group_size = self._chosen(step), self._groups.shape[1]
-        passes = self._passes(chosen, rank, pieces)
-        found = []
-        for number, part in enumerate(passes, 1):
-            positions = (part.unsqueeze(1) * group_size + torch.arange(group_size)).flatten()
-            indices = self._groups[chosen[part]].flatten()
-            found.append(
-                MicroBatch(tuple(indices.tolist()), tuple(positions.tolist()), last=number == len(passes))
-            )
-        return found
+        if not self.num_threads:
+            for part in parts:
+                yield self._reported(self._load(part))
+            return
+        waiting: deque[tuple[MicroBatch, Future[_Read]]] = deque()
+        pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="esmgn-reader")
+        try:
+            for part in parts:
+                waiting.append((part, pool.submit(self._load, part)))
+                if len(waiting) > _AHEAD * self.num_threads:
+                    yield self._result(*waiting.popleft())
+            while waiting:
+                yield self._result(*waiting.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    @abstractmethod
-    def _batches(self) -> int:
-        """Global batches in an epoch."""
+    def _result(self, part: MicroBatch, future: Future[_Read]) -> tuple[MicroBatch, ProteinBatch]:
+        failure = future.exception()
+        if failure is None or isinstance(failure, RunError | ShortageError):
+            return self._reported(future.result())
+        self.on_failure(f"reading ahead failed: {type(failure).__name__}: {failure}; read again")
+        return self._reported(self._load(part))
 
-    @abstractmethod
-    def _cut(self, order: Tensor) -> Sequence[Tensor]:
-        """The order of the groups in an epoch, int64 [G], cut into the groups of its steps."""
+    def _reported(self, read: _Read) -> tuple[MicroBatch, ProteinBatch]:
+        # By the thread that trains: observers need not be safe for threads.
+        part, batch, unreadable = read
+        for index, reason in unreadable.items():
+            if index not in self._known:
+                self._known.add(index)
+                self.on_unreadable(index, reason)
+        return part, batch
 
-    @abstractmethod
-    def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
-        """Positions in ``chosen``, the groups of a step, of each pass of process ``rank``."""
+    def _load(self, part: MicroBatch) -> _Read:
+        try:
+            return self._read(part)
+        except (MemoryError, RuntimeError) as error:
+            if not is_shortage(error):
+                raise
+            names = [f"protein {index}" for index in part.indices]
+            raise ShortageError(names, 0, str(error)) from None
 
-    def _chosen(self, step: int) -> Tensor:
-        epoch = self.epoch(step)
-        if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(_mixed(self._settings.seed, epoch))
-            self._epoch = epoch, self._cut(torch.randperm(len(self._groups), generator=generator))
-        return self._epoch[1][step % self.steps_per_epoch]
+    def _read(self, part: MicroBatch) -> _Read:
+        """The groups of ``part`` that can be read as a whole; the next readable one if none can."""
+        if isinstance(self.dataset, ReadsBatches):
+            with suppress(*_UNREADABLE):  # then one by one: the others can be read
+                return part, self.dataset.batch(part.indices), {}
+        size = self.dataset.group_size
+        kept: list[int] = []
+        proteins: list[Protein] = []
+        unreadable: dict[int, str] = {}
+        for first in range(0, len(part.indices), size):
+            group, reasons = self._group(part.indices[first : first + size])
+            unreadable |= reasons
+            if group:
+                kept += range(first, first + size)
+                proteins += group
+        if proteins:
+            indices = tuple(part.indices[place] for place in kept)
+        else:  # every process needs a protein in every pass
+            kept = [*range(size)]
+            indices, proteins = self._next_readable(part.indices[0], list(unreadable.values())[-1])
+        part = replace(part, indices=indices, positions=tuple(part.positions[place] for place in kept))
+        return part, ProteinBatch.from_proteins(proteins), unreadable
 
+    def _group(self, indices: tuple[int, ...]) -> tuple[list[Protein], dict[int, str]]:
+        """The proteins of a group, or none and the reason if one of them cannot be read."""
+        group = []
+        for index in indices:
+            try:
+                group.append(self.dataset[index])
+            except _UNREADABLE as error:
+                return [], {index: " ".join(str(error).split()) or type(error).__name__}
+        return group, {}
 
-class ProteinSchedule(Schedule):
-    """Batches of ``proteins_per_batch x accumulate x processes`` proteins at most."""
-
-    @property
-    def _per_pass(self) -> int:
-        return max(1, self._settings.proteins_per_batch // self._groups.shape[1])
-
-    def _batches(self) -> int:
-        per_step = self._per_pass * self._settings.accumulate * self.world_size
-        return math.ceil(len(self._groups) / per_step)
-
-    def _cut(self, order: Tensor) -> Sequence[Tensor]:
-        return order.tensor_split(self.steps_per_epoch)
-
-    def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
-        shares = torch.arange(len(chosen)).tensor_split(self.world_size)
-        per_pass = max(1, self._per_pass // pieces)
-        num_passes = min(math.ceil(len(shares[0]) / per_pass), len(shares[-1]))
-        return shares[rank].tensor_split(num_passes)
-
-
-class ResidueSchedule(Schedule):
-    """Batches of about ``residues_per_batch x accumulate x processes`` residues.
-
-    No pass has more than ``residues_per_batch`` residues. The proteins of a step are dealt out by
-    length, the longest first, each to the pass with the fewest residues so far: passes of a step
-    are equally large, and every process gets short and long proteins alike.
-
-    Args:
-        indices, group_size, settings, world_size: as for :class:`Schedule`.
-        lengths: residues that the encoder sees of each protein in ``indices``, int64 [len(indices)].
-
-    Raises:
-        RunError: a protein does not fit into a pass.
-    """
-
-    def __init__(
-        self,
-        indices: Sequence[int],
-        lengths: Tensor,
-        *,
-        group_size: int,
-        settings: TrainTable,
-        world_size: int,
-    ) -> None:
-        self._sizes = lengths.view(-1, group_size).sum(1)
-        self._budget = settings.residues_per_batch or 0
-        longest = int(self._sizes.max()) if len(self._sizes) else 0
-        if longest > self._budget:
-            raise RunError(
-                f"a training protein{' group' * (group_size > 1)} has {longest} residues, more than "
-                f"train.residues_per_batch = {self._budget}",
-                f"allow more: --set train.residues_per_batch={longest}",
-                "or leave long proteins out, or crop them, in the settings of the data or the task",
-            )
-        super().__init__(indices, group_size=group_size, settings=settings, world_size=world_size)
-
-    def _batches(self) -> int:
-        per_step = _FILL * self._budget * self._settings.accumulate * self.world_size
-        return math.ceil(int(self._sizes.sum()) / per_step)
-
-    def _cut(self, order: Tensor) -> Sequence[Tensor]:
-        sizes = self._sizes[order].double()
-        middles = sizes.cumsum(0) - sizes / 2
-        borders = torch.arange(1, self.steps_per_epoch) * (sizes.sum() / self.steps_per_epoch)
-        parts = order.tensor_split(torch.searchsorted(middles, borders))
-        # A few very long proteins may leave a step with too few for all processes.
-        if min(map(len, parts)) < self.world_size:
-            return order.tensor_split(self.steps_per_epoch)
-        return parts
-
-    def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
-        sizes, budget = self._sizes[chosen], self._budget // pieces
-        most = len(chosen) // self.world_size
-        num_passes = min(most, math.ceil(int(sizes.sum()) / (budget * self.world_size)))
-        while True:
-            bins = _dealt(sizes, num_passes * self.world_size)
-            if num_passes == most or max(size for size, _ in bins) <= budget:
-                break
-            num_passes += 1
-        # Those of one pass are neighbours in size, so that no process waits long for another.
-        bins.sort(key=lambda item: (-item[0], item[1]))
-        return [torch.tensor(members) for _, members in bins[rank :: self.world_size]]
-
-
-_FILL = 0.98
-"""How full batches are planned, which leaves room to deal proteins out evenly."""
-
-
-def _dealt(sizes: Tensor, num_bins: int) -> list[tuple[int, list[int]]]:
-    """Positions in ``sizes`` dealt into bins of about equal total size: each bin's total and members."""
-    order = torch.sort(sizes, descending=True, stable=True).indices.tolist()
-    heap = [(0, number) for number in range(num_bins)]
-    members: list[list[int]] = [[] for _ in range(num_bins)]
-    values = sizes.tolist()
-    for position in order:
-        total, number = heap[0]
-        members[number].append(position)
-        # Empty bins first, also where proteins without residues are dealt.
-        heapq.heapreplace(heap, (total + max(values[position], 1), number))
-    return [(sum(values[p] for p in positions), sorted(positions)) for positions in members]
-
-
-def build_schedule(
-    dataset: ProteinDataset, settings: TrainTable, *, world_size: int, most_residues: int | None = None
-) -> Schedule:
-    """The order in which a run takes the training proteins of a dataset.
-
-    Args:
-        dataset: all proteins.
-        settings: the run's ``[train]`` table.
-        world_size: number of processes.
-        most_residues: residues of one protein that the task shows to the encoder at most.
-
-    Raises:
-        RunError: see :class:`ProteinSchedule` and :class:`ResidueSchedule`.
-    """
-    indices = dataset.split("train")
-    if settings.residues_per_batch is None:
-        return ProteinSchedule(
-            indices, group_size=dataset.group_size, settings=settings, world_size=world_size
-        )
-    return ResidueSchedule(
-        indices,
-        encoded_lengths(dataset, most_residues)[torch.as_tensor(indices)],
-        group_size=dataset.group_size,
-        settings=settings,
-        world_size=world_size,
-    )
-
-
-def max_residues(step: TrainStep) -> int | None:
-    """Residues of one protein that the task of ``step`` shows to the encoder at most, if it crops."""
-    return step.task.max_residues if isinstance(step.task, Crops) else None
-
-
-def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tensor:
-    """Residues of each protein that the encoder sees at most, int64 [len(dataset)].
-
-    Raises:
-        RunError: the dataset does not know the lengths of its proteins.
-    """
-    lengths = lengths_of(dataset)
-    if lengths is None:
-        raise RunError(
-            "this dataset does not know the lengths of its proteins (train.residues_per_batch)",
-            "use train.proteins_per_batch instead",
-        )
-    found = torch.as_tensor(lengths, dtype=torch.int64)
-    return found if most_residues is None else found.clamp(max=most_residues)
-
-
-def _mixed(seed: int, number: int) -> int:
-    """One 63-bit seed from two numbers."""
-    return (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + 1) % 2**63
-
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed torch's own generators (dropout) for one step of one process: of the CPU and of its GPU."""
-    number = _mixed(_mixed(seed, step), rank)
-    # Not torch.manual_seed: without a GPU it notes the whole call stack for one that may come.
-    torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
-        torch.cuda.manual_seed(number)
+    def _next_readable(self, index: int, reason: str) -> tuple[tuple[int, ...], list[Protein]]:
+        """The next group of training proteins that can be read."""
+        indices, size = list(self.dataset.split("train")), self.dataset.group_size
+        start = indices.index(index) if index in indices else 0
+        for step in range(size, len(indices), size):
+            first = (start + step) % len(indices)
+            candidates = tuple(indices[first : first + size])
+            group, _ = self._group(candidates)
+            if group:
+                return candidates, group
+        raise RunError("not one training protein can be read any more", f"the last reason: {reason}")

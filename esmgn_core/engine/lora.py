@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from esmgn_core.engine.blocks import repeated_blocks
 from esmgn_core.errors import RunError, SettingsError
-from esmgn_core.model import JointEncoder
+from esmgn_core.model.blocks import repeated_blocks
+from esmgn_core.model.joint import JointEncoder
 from esmgn_core.settings import OptimTable
 
 _ADAPTER = "default"

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.draws import SeededDraws
-from esmgn_core.engine.loader import MicroBatch, Schedule, encoded_lengths, max_residues
-from esmgn_core.engine.reader import Reader
-from esmgn_core.model import TrainStep
+from esmgn_core.engine.loader import Reader
+from esmgn_core.engine.schedule import MicroBatch, Schedule, encoded_lengths, max_residues
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.protocols import ProteinDataset, lengths_of
 
 _GB = 1e9

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.trackers import Trackers
+from esmgn_core.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)

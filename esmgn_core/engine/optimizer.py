@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from esmgn_core.engine.blocks import repeated_blocks
-from esmgn_core.model import TrainStep
+from esmgn_core.model.blocks import repeated_blocks
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.settings import OptimTable
 
 Group = dict[str, object]

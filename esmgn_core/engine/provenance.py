@@ -18,22 +18,21 @@ import numpy as np
 import torch
 
 from esmgn_core.batch import Protein
-from esmgn_core.compose import Blueprint
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.errors import shown
+from esmgn_core.host.compare import compared, listed
+from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import write_atomically
-from esmgn_core.parse import read_record
+from esmgn_core.machine.parse import read_record
+from esmgn_core.model.compose import Blueprint
 from esmgn_core.printable import counted
-from esmgn_core.protocols import LabelledDataset, PassesOver, ProteinDataset, lengths_of, refused_by
-from esmgn_core.registry import Registry
+from esmgn_core.protocols import LabeledDataset, PassesOver, ProteinDataset, lengths_of, refused_by
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import ComponentTable, RunConfig
 from esmgn_core.spec import Kind
 from esmgn_core.version import __version__
 
 _SAMPLED = 64
 """Proteins that are read for the fingerprint, spread over the dataset."""
-_SHOWN = 6
 _RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
 _DIGITS = 16
 _COUNTS = {"num_proteins": "proteins", "num_train": "training proteins", "num_valid": "validation proteins"}
@@ -108,7 +107,7 @@ class RunRecord:
         run.write_config(self.config, started_from)
         refused = refused_by(self.dataset)
         run.write_refused(refused)
-        if isinstance(self.dataset, LabelledDataset) and self.blueprint.is_downstream:
+        if isinstance(self.dataset, LabeledDataset) and self.blueprint.is_downstream:
             run.write_labels(self.blueprint.parts[Kind.DOWNSTREAM][0].name, self.dataset.label_names)
         data = self.environment["data"]
         training = counted(data["num_train"], "training protein")
@@ -165,7 +164,7 @@ def data_fingerprint(dataset: ProteinDataset) -> dict[str, Any]:
     }
     if lengths is not None:
         found["lengths"] = _digest([np.asarray(lengths, dtype=np.int64).tobytes()])
-    if isinstance(dataset, LabelledDataset):
+    if isinstance(dataset, LabeledDataset):
         labels = dataset.labels(range(0, number, dataset.group_size))
         found["labels"] = _digest([labels.contiguous().numpy().tobytes()])
     return found
@@ -227,7 +226,7 @@ def _edited(run: RunFolder, recorded: object) -> Iterator[str]:
     tables, problem = run.recorded_tables()
     if not problem and (differences := compared(recorded, tables)):
         yield (
-            f"{run.config} was edited since the run started: {_listed(differences)}; "
+            f"{run.config} was edited since the run started: {listed(differences)}; "
             "the run goes on with the edited settings and is no longer one run of one configuration"
         )
 
@@ -260,7 +259,7 @@ def _other_programs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
     ]
     if differences:
         yield (
-            f"the run goes on under another environment: {_listed(differences)}; "
+            f"the run goes on under another environment: {listed(differences)}; "
             "results agree with an uninterrupted run to rounding, not bit for bit"
         )
 
@@ -273,47 +272,3 @@ def _programs(record: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(item, dict) and {"name", "version"} <= item.keys():
             found[f"plugin {item['name']}"] = item["version"]
     return found | {"device": record.get("device"), "processes": record.get("num_processes")}
-
-
-def encoder_changes(trained: Tables, now: Tables) -> str:
-    """Settings that an encoder was trained with and that differ now; empty if there are none.
-
-    Args:
-        trained: tables of the folder the encoder comes from.
-        now: tables of the run that starts from it.
-    """
-    given = {name: now[name] for name in trained if name in now}
-    differences = [item for item in compared(trained, given) if item[0].split(".")[1] not in _OF_WEIGHTS]
-    return _listed(differences) if differences else ""
-
-
-_OF_WEIGHTS = {"name", "weights", "checkpoint", "trainable", "dropout", "gradient_checkpointing"}
-"""Settings that say where weights come from or how they are trained, not what an encoder computes."""
-
-
-def compared(one: Tables, other: Tables) -> list[tuple[str, Any, Any]]:
-    """Settings that differ, each with both values; ``None`` where one has no such setting."""
-    first, second = dict(flat(one)), dict(flat(other))
-    names = [*first, *(name for name in second if name not in first)]
-    return [
-        (name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)
-    ]
-
-
-def flat(tables: Tables, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings as ``table.key`` with their values."""
-    for name, value in tables.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _listed(differences: list[tuple[str, Any, Any]]) -> str:
-    texts = [f"{name} {_value(one)} -> {_value(other)}" for name, one, other in differences[:_SHOWN]]
-    more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
-    return ", ".join([*texts, *more])
-
-
-def _value(value: object) -> str:
-    return "unset" if value is None else value if isinstance(value, str) else shown(value)

@@ -7,29 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import REFERENCE, Tables, check_tables, configure
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings
 from esmgn_core.engine.build import BuiltRun, build_run
-from esmgn_core.engine.distributed import (
-    World,
-    joined_world,
-    numerics,
-)
-from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.engine.checkpoint import Checkpoints, RunProgress
+from esmgn_core.engine.distributed import World, joined_world
 from esmgn_core.engine.evaluate import Report
 from esmgn_core.engine.memory import first_estimate, free_memory_of
+from esmgn_core.engine.microbatch import ShortageError
 from esmgn_core.engine.observers import Observers
 from esmgn_core.engine.provenance import RunRecord, changes_since
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.sharding import is_sharded
-from esmgn_core.engine.shortage import ShortageError
-from esmgn_core.engine.state import Checkpoints, RunProgress
 from esmgn_core.engine.trackers import TrackerPlan, Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
+from esmgn_core.host.configure import REFERENCE, Tables, check_tables, configure
+from esmgn_core.host.registry import Registry
+from esmgn_core.machine.device import numerics
+from esmgn_core.model.compose import Blueprint, resolve
+from esmgn_core.model.encoder_folder import EncoderFolder
 from esmgn_core.protocols import notes_of
-from esmgn_core.registry import Registry
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import RunConfig
 
 
@@ -92,7 +89,7 @@ def start_run(
 
     Args:
         registry: all components.
-        config: from :func:`esmgn_core.configure.configure`.
+        config: from :func:`esmgn_core.host.configure.configure`.
         out: the run folder; ``runs/SEQ-STRUCT-FUSE-PRETEXT-N`` if not given.
         init: folder of a run or of imported weights whose encoder the run starts from.
 

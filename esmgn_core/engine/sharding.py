@@ -22,10 +22,10 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-from esmgn_core.engine.blocks import repeated_blocks
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.learner import Learner
-from esmgn_core.model import TrainStep
+from esmgn_core.model.blocks import repeated_blocks
+from esmgn_core.model.joint import TrainStep
 
 
 def shard(step: TrainStep, world: World) -> None:
@@ -42,7 +42,7 @@ def is_sharded(module: nn.Module) -> bool:
     return isinstance(module, FSDPModule)
 
 
-def synchronise_gradients(step: nn.Module, *, wanted: bool) -> None:
+def synchronize_gradients(step: nn.Module, *, wanted: bool) -> None:
     """Whether the next backward pass adds up gradients over processes, or keeps them for a later one."""
     if isinstance(step, FSDPModule):
         step.set_requires_gradient_sync(wanted)

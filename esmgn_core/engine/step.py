@@ -13,8 +13,8 @@ from esmgn_core.batch import ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.engine.distributed import World, data_parallel
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.sharding import is_sharded, synchronise_gradients
-from esmgn_core.engine.shortage import shortages_of
+from esmgn_core.engine.microbatch import shortages_of
+from esmgn_core.engine.sharding import is_sharded, synchronize_gradients
 
 
 class MetricAverager:
@@ -105,7 +105,7 @@ class MicrobatchRunner:
         Raises:
             ShortageError: it did not fit into memory.
         """
-        with shortages_of(batch), self._synchronised(last=last):
+        with shortages_of(batch), self._synchronized(last=last):
             output: TaskOutput = self._wrapped(batch.to(self._world.device), draws)
             self._learner.backward(self._summed(output))
         return output
@@ -129,8 +129,8 @@ class MicrobatchRunner:
         ]
         return torch.stack(shares).sum()
 
-    def _synchronised(self, *, last: bool) -> AbstractContextManager[None]:
-        synchronise_gradients(self._wrapped, wanted=last)
+    def _synchronized(self, *, last: bool) -> AbstractContextManager[None]:
+        synchronize_gradients(self._wrapped, wanted=last)
         if isinstance(self._wrapped, DistributedDataParallel) and not last:
             return self._wrapped.no_sync()
         return nullcontext()

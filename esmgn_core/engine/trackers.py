@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from esmgn_core.components import build_component
-from esmgn_core.configure import merged
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import UnknownComponentError
-from esmgn_core.parse import parse_toml
+from esmgn_core.host.components import build_component
+from esmgn_core.host.configure import merged
+from esmgn_core.host.registry import Named, Registry
+from esmgn_core.machine.parse import parse_toml
 from esmgn_core.protocols import Tracker
-from esmgn_core.registry import Named, Registry
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import ComponentSettings, RunConfig, settings_class, validated
 from esmgn_core.spec import ComponentSpec, Kind
 

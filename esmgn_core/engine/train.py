@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.engine.checkpoints import CheckpointError
+from esmgn_core.engine.checkpoint import Checkpoints, RunProgress, save_best
+from esmgn_core.engine.checkpoint_files import CheckpointError
 from esmgn_core.engine.distributed import World, lost_contact
 from esmgn_core.engine.evaluate import Report, evaluate, report_run
-from esmgn_core.engine.held_out import Evaluation
 from esmgn_core.engine.interruption import Interruption, received_by_any
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.loader import MicroBatch, Schedule, seed_step
+from esmgn_core.engine.loader import Reader
 from esmgn_core.engine.memory import balance, usage
+from esmgn_core.engine.microbatch import MicrobatchSplit, ShortageError
 from esmgn_core.engine.observers import Observers
-from esmgn_core.engine.reader import Reader
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.engine.schedule import MicroBatch, Schedule, seed_step
 from esmgn_core.engine.selection import Selection
-from esmgn_core.engine.shortage import MicrobatchSplit, ShortageError
-from esmgn_core.engine.state import Checkpoints, RunProgress, save_best
 from esmgn_core.engine.step import MetricAverager, MicrobatchRunner
+from esmgn_core.engine.validate import Evaluation
 from esmgn_core.errors import EsmgnError, RunError, WriteError, without_exits
 from esmgn_core.machine.files import write_atomically
-from esmgn_core.model import TrainStep
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.protocols import DownstreamTask, ProteinDataset
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import TrainTable
 
 Value = TypeVar("Value")

@@ -11,9 +11,6 @@ from typing import Any
 
 import torch
 
-from esmgn_core.compose import Blueprint
-from esmgn_core.engine.blocks import recompute_activations
-from esmgn_core.engine.loader import Schedule
 from esmgn_core.engine.lora import add_adapters
 from esmgn_core.engine.memory import (
     ActivationCost,
@@ -23,7 +20,10 @@ from esmgn_core.engine.memory import (
     parameter_memory,
     small_batches,
 )
-from esmgn_core.model import TrainStep
+from esmgn_core.engine.schedule import Schedule
+from esmgn_core.model.blocks import recompute_activations
+from esmgn_core.model.compose import Blueprint
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.protocols import ProteinDataset
 from esmgn_core.spec import Kind
 

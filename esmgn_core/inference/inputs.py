@@ -11,12 +11,12 @@ from pathlib import Path
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
+from esmgn_core.host.registry import suggested_encoder
 from esmgn_core.inference.fasta import is_fasta, protein_of_record, read_fasta
 from esmgn_core.io import Refusal, read_protein, unique_names
 from esmgn_core.io.files import UnreadableError, bytes_of
 from esmgn_core.io.folders import nothing_found, search
 from esmgn_core.io.formats import FORMATS, Formats
-from esmgn_core.registry import suggested_encoder
 from esmgn_core.store import Store, is_store
 
 

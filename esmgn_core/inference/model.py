@@ -15,22 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import Tables, configure, parse_assignments
-from esmgn_core.engine.distributed import pick_device
-from esmgn_core.engine.encoder_folder import ENCODER_KINDS, EncoderFolder
 from esmgn_core.errors import RunError, SettingsError, StructureError
 from esmgn_core.formats import structure_formats
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.host.configure import Tables, configure, parse_assignments
+from esmgn_core.host.registry import Registry, discover, suggested_composition, suggested_encoder
 from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, iter_structures, read_protein
 from esmgn_core.io.folders import search
 from esmgn_core.io.formats import Formats
-from esmgn_core.length import LengthPolicy
-from esmgn_core.model import JointEncoder
+from esmgn_core.machine.device import pick_device
+from esmgn_core.model.compose import Blueprint, resolve
+from esmgn_core.model.encoder_folder import ENCODER_KINDS, EncoderFolder
+from esmgn_core.model.inputs import columns_of
+from esmgn_core.model.joint import JointEncoder
+from esmgn_core.model.length import LengthPolicy
 from esmgn_core.protocols import GraphBuilder, joins_chains, weights_sha256
-from esmgn_core.registry import Registry, discover, suggested_composition, suggested_encoder
-from esmgn_core.residue_inputs import columns_of
 from esmgn_core.spec import Kind
 from esmgn_core.version import __version__
 

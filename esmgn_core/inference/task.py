@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import configure, read_run_file
-from esmgn_core.engine.encoder_folder import EncoderFolder
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import RunError, WeightsError
-from esmgn_core.model_tensors import load_weights
+from esmgn_core.host.configure import configure, read_run_file
+from esmgn_core.host.registry import Registry
+from esmgn_core.model.compose import Blueprint, resolve
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.tensors import load_weights
 from esmgn_core.protocols import OUTPUTS, DeclaresOutput, Output
-from esmgn_core.registry import Registry
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 
 

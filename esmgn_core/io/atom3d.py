@@ -23,7 +23,7 @@ from esmgn_core.io.mmcif import block_table, mmcif_structure
 from esmgn_core.io.notes import not_read
 from esmgn_core.io.polymer import rows_of_protein
 from esmgn_core.machine.child import ChildError, call
-from esmgn_core.parse import parse_json
+from esmgn_core.machine.parse import parse_json
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein

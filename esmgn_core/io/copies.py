@@ -156,7 +156,7 @@ class _Residue:
     name: bytes
     is_candidate: bool
     is_trusted: bool
-    is_labelled: bool
+    is_labeled: bool
     labels: frozenset[bytes]
     place: dict[bytes, Place]
     copy: int = 0
@@ -222,7 +222,7 @@ def _residue(atoms: Atoms, rows: NDArray[np.int64]) -> _Residue:
         name=residue,
         is_candidate=possible and b"CA" in place,
         is_trusted=known is ResidueClass.AMINO_ACID and not atoms.is_hetatm[first],
-        is_labelled=all(labels),
+        is_labeled=all(labels),
         labels=frozenset(labels),
         place=place,
     )
@@ -276,7 +276,7 @@ class _Divided:
 
     def _find_interleaved(self) -> bool:
         """True if residues of the copies take turns, and do not follow as whole chains."""
-        numbers = [residue.number for residue in self._candidates if not residue.is_labelled]
+        numbers = [residue.number for residue in self._candidates if not residue.is_labeled]
         repeats = len(numbers) - len(set(numbers))
         turns = sum(a == b for a, b in itertools.pairwise(numbers))
         return 2 * turns > repeats > 0
@@ -360,9 +360,9 @@ class _Divided:
             other = self.copies[number].residues.get(residue.number)
             if other is None or other.part != residue.part:
                 continue
-            if other.name != residue.name and (residue.is_labelled or other.is_labelled):
+            if other.name != residue.name and (residue.is_labeled or other.is_labeled):
                 return number
-            if residue.is_labelled and not residue.labels & other.labels:
+            if residue.is_labeled and not residue.labels & other.labels:
                 other.labels |= residue.labels
                 return number
         return None

@@ -244,9 +244,9 @@ def _alternatives(
     Two residue names under one number are alternatives if all atoms of one of them carry an altloc
     label; without labels they are two molecules that share a number.
     """
-    all_labelled = np.logical_and.reduceat(altloc != 0, starts)
+    all_labeled = np.logical_and.reduceat(altloc != 0, starts)
     joined = ~new_number
-    joined[1:] &= all_labelled[1:] | all_labelled[:-1]
+    joined[1:] &= all_labeled[1:] | all_labeled[:-1]
     return joined
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from esmgn_core.engine.run_summary import MACHINE_VALUES, RunSummary
+from esmgn_core.engine.runs import MACHINE_VALUES, RunSummary
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import shown
 from esmgn_core.pages import render

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from esmgn_core.errors import UnknownComponentError, WeightsError, did_you_mean
+from esmgn_core.host.presets import Preset, PublishedFile, PublishedLayout
+from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import cache_dir
-from esmgn_core.presets import Preset, PublishedFile, PublishedLayout
 from esmgn_core.published.layouts import layout_named
-from esmgn_core.registry import Registry
 from esmgn_core.settings import validated
 from esmgn_core.weights import Checkpoint, RemoteFile, locate
 

@@ -13,18 +13,18 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from esmgn_core.compose import Blueprint
-from esmgn_core.configure import Tables, component_settings, configure
-from esmgn_core.engine.encoder_folder import EncoderFolder
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.errors import WeightsError
+from esmgn_core.host.configure import Tables, component_settings, configure
+from esmgn_core.host.presets import PublishedLayout
+from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import write_errors, written_atomically
-from esmgn_core.model_tensors import load_weights, write_tensors
-from esmgn_core.presets import PublishedLayout
+from esmgn_core.model.compose import Blueprint
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.tensors import load_weights, write_tensors
 from esmgn_core.protocols import PublishedFile
 from esmgn_core.published.layouts import MODULES, PublishedModel, choices, encoder_blueprint, split
 from esmgn_core.published.read import Content, check, fit_named, read_published
-from esmgn_core.registry import Registry
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 from esmgn_core.weights import Checkpoint, locate, remembered_digests
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esmgn_core.compose import Blueprint
-from esmgn_core.configure import Tables, check_tables, component_settings, configure
 from esmgn_core.errors import PluginError, SettingsError, WeightsError, did_you_mean
-from esmgn_core.presets import PublishedLayout
+from esmgn_core.host.configure import Tables, check_tables, component_settings, configure
+from esmgn_core.host.presets import PublishedLayout
+from esmgn_core.host.registry import Registry
+from esmgn_core.model.compose import Blueprint
 from esmgn_core.protocols import PublishedFile, PublishedNames, PublishedSizes
-from esmgn_core.registry import Registry
 from esmgn_core.settings import RunConfig
 from esmgn_core.spec import Kind
 from esmgn_core.weights import state_dict

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from esmgn_core.errors import UnknownComponentError, WeightsError
-from esmgn_core.presets import PublishedLayout
+from esmgn_core.host.presets import PublishedLayout
+from esmgn_core.host.registry import Registry
 from esmgn_core.published.layouts import PublishedModel, fit
-from esmgn_core.registry import Registry
 from esmgn_core.weights import load_file, state_dict
 
 _SHOWN = 20

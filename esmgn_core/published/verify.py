@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from esmgn_core.configure import component_settings, configure
 from esmgn_core.errors import WeightsError
+from esmgn_core.host.configure import component_settings, configure
+from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import cache_dir
 from esmgn_core.protocols import Verifiable
 from esmgn_core.published.catalogue import NamedWeights, located
 from esmgn_core.published.convert import tables_with_weights
 from esmgn_core.published.read import read_published
-from esmgn_core.registry import Registry
 from esmgn_core.weights import remembered_digests
 
 

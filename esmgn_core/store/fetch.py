@@ -9,12 +9,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from esmgn_core.download import DownloadError, download, offline
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.io.files import UnreadableError
 from esmgn_core.io.formats import unpacked_text
+from esmgn_core.machine.download import DownloadError, download, offline
 from esmgn_core.machine.files import file_digest, locked, write_error, write_errors
-from esmgn_core.parse import parse_json
+from esmgn_core.machine.parse import parse_json
 from esmgn_core.printable import counted
 from esmgn_core.text import read_lines
 

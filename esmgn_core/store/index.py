@@ -18,7 +18,7 @@ from esmgn_core.errors import DataError
 from esmgn_core.io.files import as_utf8
 from esmgn_core.io.protein import Reading
 from esmgn_core.io.table import NO_CODE
-from esmgn_core.parse import parse_json
+from esmgn_core.machine.parse import parse_json
 from esmgn_core.store.sources import Item
 
 INDEX_SUFFIX = ".parquet"

@@ -21,7 +21,7 @@ import pyarrow as pa
 from esmgn_core.errors import DataError
 from esmgn_core.io.files import as_utf8
 from esmgn_core.io.names import structure_name
-from esmgn_core.parse import parse_json
+from esmgn_core.machine.parse import parse_json
 from esmgn_core.store.filters import Filters
 from esmgn_core.store.sources import Item
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from esmgn_core.chains import no_chain
 from esmgn_core.errors import StructureError
 from esmgn_core.io.arrays import ResidueArrays
 from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_residues
+from esmgn_core.io.chains import no_chain
 from esmgn_core.io.files import UnreadableError, bytes_of, open_regular
 from esmgn_core.io.foldcomp import foldcomp_pdb
 from esmgn_core.io.formats import FORMATS, Formats

@@ -13,8 +13,8 @@ from esmgn_core.alphabet import BACKBONE_ATOMS, CA
 from esmgn_core.errors import DataError
 from esmgn_core.io.annotate import ANNOTATIONS
 from esmgn_core.machine.files import write_atomically
-from esmgn_core.manifest import STORE_MANIFEST
-from esmgn_core.parse import parse_json
+from esmgn_core.machine.manifest import STORE_MANIFEST
+from esmgn_core.machine.parse import parse_json
 from esmgn_core.store.contents import Contents
 from esmgn_core.store.index import FROM_COPY
 

@@ -13,9 +13,9 @@ import tomli_w
 import torch
 from pydantic import ValidationError
 
-from esmgn_core.components import build_component
 from esmgn_core.errors import PluginError
-from esmgn_core.registry import discover
+from esmgn_core.host.components import build_component
+from esmgn_core.host.registry import discover
 from esmgn_core.settings import ComponentSettings, settings_class, validated
 from esmgn_core.spec import ComponentSpec, Kind
 from esmgn_core.testing.claims import Claims

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_core.protocols import LabelledDataset
+from esmgn_core.protocols import LabeledDataset
 from esmgn_core.splits import Split
 from esmgn_core.testing.claims import Claims, differences, snapshot
 
@@ -26,7 +26,7 @@ class DatasetSubject:
 
     def tests(self) -> dict[str, list[int]]:
         """Its test sets, if it has labels."""
-        sets = self.dataset.test_sets if isinstance(self.dataset, LabelledDataset) else {}
+        sets = self.dataset.test_sets if isinstance(self.dataset, LabeledDataset) else {}
         return {name: list(indices) for name, indices in sets.items()}
 
 
@@ -126,7 +126,7 @@ def _splits(subject: DatasetSubject) -> None:
 def _labels(subject: DatasetSubject) -> None:
     """Labels have a name each, are the same by protein as by the lot, and are there for every protein."""
     claims, dataset = subject.claims, subject.dataset
-    if not isinstance(dataset, LabelledDataset):
+    if not isinstance(dataset, LabeledDataset):
         return
     names = list(dataset.label_names)
     claims.hold(bool(names) and len(set(names)) == len(names), "its label names are missing or not distinct")

@@ -36,7 +36,7 @@ class DownstreamSubject(TaskSubject):
     def labels(self) -> Tensor:
         """Labels of the groups, [P, L]."""
         labels = self.batch().labels
-        assert labels is not None  # noqa: S101 - for the type checker; labelled_examples gave them
+        assert labels is not None  # noqa: S101 - for the type checker; labeled_examples gave them
         return labels[:: self.group_size]
 
     def predictions(self, task: Any, proteins: Sequence[Protein]) -> Tensor:
@@ -63,7 +63,7 @@ def check_downstream_task(claims: Claims, component: type, build: Callable[..., 
     )
     if isinstance(component, DeclaresOutput):
         _output(claims, component, task)
-    proteins = labelled_examples(task.group_size, task.label_dim)
+    proteins = labeled_examples(task.group_size, task.label_dim)
     subject = DownstreamSubject(claims, new, proteins, task.group_size)
     claims.check((*TASK_CHECKS, _predictions, _alone, _saved, _score), subject)
 
@@ -81,7 +81,7 @@ def _output(claims: Claims, component: DeclaresOutput, task: Any) -> None:
     claims.hold(own == task.group_size, f"group_size is {task.group_size}, but {own} on its class")
 
 
-def labelled_examples(group_size: int, label_dim: int) -> list[Protein]:
+def labeled_examples(group_size: int, label_dim: int) -> list[Protein]:
     """The example proteins with labels of 0 and 1; further ones of a group differ in one residue."""
     labelled = []
     for number, protein in enumerate(example_proteins()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from esmgn_core.model import JointEncoder
+from esmgn_core.model.joint import JointEncoder
 from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder
 from esmgn_core.testing.stand_ins import ExampleSequenceEncoder, ExampleStructureEncoder

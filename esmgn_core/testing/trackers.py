@@ -11,7 +11,7 @@ from typing import Any
 
 import tomli_w
 
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.testing.claims import Claims
 
 _CONFIG: dict[str, Any] = {

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import esmgn_core
-from esmgn_core.configure import parse_assignments
 from esmgn_core.engine.session import resume_run, start_run
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import parse_assignments
+from esmgn_core.host.registry import discover
 from esmgn_core.testing import example_proteins
 from esmgn_core.testing.simulated import simulated_cuda
 

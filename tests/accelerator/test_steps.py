@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import configure
 from esmgn_core.draws import SeededDraws
+from esmgn_core.host.configure import configure
+from esmgn_core.host.registry import discover
 from esmgn_core.inference.model import ModelName, load_model
-from esmgn_core.model import TrainStep
-from esmgn_core.registry import discover
+from esmgn_core.model.compose import Blueprint, resolve
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.spec import Kind
 from esmgn_core.testing import example_proteins
-from esmgn_core.testing.downstream import labelled_examples
+from esmgn_core.testing.downstream import labeled_examples
 from esmgn_core.testing.simulated import OnDevice, moved_to_cuda, simulated_cuda
 
 from ..contract.test_components import SMALL
@@ -118,7 +118,7 @@ def test_downstream_tasks(name: str) -> None:
     component = REGISTRY.load(REGISTRY.component(Kind.DOWNSTREAM, name))
     settings = component.Settings(max_length=40, test_max_length=60)
     task = component(settings, encoder_dim=encoder.output_dim, num_targets=3)
-    batch = ProteinBatch.from_proteins(labelled_examples(task.group_size, task.label_dim))
+    batch = ProteinBatch.from_proteins(labeled_examples(task.group_size, task.label_dim))
     task.prepare(batch.labels[:: task.group_size])
     step = TrainStep(encoder, task, plan.graph())
     expected = copy.deepcopy(step).eval().predict(task.eval(), batch, SeededDraws(0, 0, range(len(batch))))

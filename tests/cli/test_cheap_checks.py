@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import save_file
 from torch import zeros
 
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.run_folder import RunFolder
 
 from .conftest import Esmgn
 
@@ -30,7 +30,7 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object, **__: object) -> None:
         raise AssertionError("connected before everything else was checked")
 
-    monkeypatch.setattr("esmgn_core.download.urlopen", connect)
+    monkeypatch.setattr("esmgn_core.machine.download.urlopen", connect)
 
 
 def frozen_run(path: Path) -> RunFolder:
@@ -99,7 +99,7 @@ def test_nothing_is_downloaded_for_a_command_that_cannot_work(
 
 def test_a_query_is_read_before_the_model_of_the_file(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
     """The file of embeddings names a model whose weights are gone."""
-    from esmgn_core.inference import neighbors
+    from esmgn_core.inference.embed import search as neighbors
 
     out = tmp_path / "out.npz"
     tiny = ("--seq", "esm2_tiny", "--devices", "cpu")
@@ -110,8 +110,8 @@ def test_a_query_is_read_before_the_model_of_the_file(esmgn: Esmgn, folder: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbors, "read_proteins", lambda _: patched)
         (tmp_path / "bad.pdb").write_text("")
-        assert "cannot read bad.pdb" in esmgn("neighbours", "bad.pdb", "--in", out).err
-        assert "structures" in esmgn("neighbours", "structures", "--in", out).err
+        assert "cannot read bad.pdb" in esmgn("neighbors", "bad.pdb", "--in", out).err
+        assert "structures" in esmgn("neighbors", "structures", "--in", out).err
 
 
 LONG = "x" * 300
@@ -126,7 +126,7 @@ EMBEDDED = Path(__file__).parents[1] / "fixtures" / "esmgn-0.1.0" / "embedded.np
         ("run", "--init", LONG, "--dry-run"),
         ("run", LONG),
         ("predict", LONG, "x.pdb"),
-        ("neighbours", LONG, "--in", EMBEDDED),
+        ("neighbors", LONG, "--in", EMBEDDED),
         ("report", LONG),
         ("runs", "--in", LONG),
         ("evaluate", "proteingym", LONG, "--seq", "esm2_tiny"),

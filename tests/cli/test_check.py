@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 
 from .conftest import Esmgn
 
@@ -23,7 +23,7 @@ def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ESMGN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("esmgn_core.download.urlopen", lambda *_, **__: pytest.fail("connected"))
+    monkeypatch.setattr("esmgn_core.machine.download.urlopen", lambda *_, **__: pytest.fail("connected"))
 
 
 def line(text: str, name: str) -> str:

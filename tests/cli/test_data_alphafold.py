@@ -13,7 +13,7 @@ from esmgn_core.io.write import pdb_text
 from esmgn_core.store import Store
 from esmgn_core.testing import example_proteins
 
-from ..core.store.conftest import tar
+from ..store.conftest import tar
 from .conftest import Esmgn
 
 MODELS = Path(__file__).parents[3] / "shared" / "data" / "structures" / "afdb"

@@ -14,8 +14,8 @@ import pytest
 
 import esmgn_core
 from esmgn_core.batch import Protein
+from esmgn_core.inference.embed.job import parts_folder
 from esmgn_core.inference.embedding import Embedding
-from esmgn_core.inference.job import parts_folder
 from esmgn_core.inference.model import Model
 
 from ..conftest import pdb_text
@@ -38,7 +38,7 @@ def test_a_folder_is_embedded_and_what_was_written_is_said(
     assert lines[1:] == [
         f"1 left out, each with its reason: {out}.refused.tsv",
         f"written: {out}",
-        f"search it: esmgn neighbours QUERY --in {out}",
+        f"search it: esmgn neighbors QUERY --in {out}",
     ]
     again = esmgn("embed", folder, "-o", out, *MODEL, "--devices", "cpu")
     assert "7 of them were there before" in again.out

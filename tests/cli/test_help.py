@@ -55,7 +55,7 @@ def test_the_commands(esmgn: Esmgn) -> None:
     assert [line.split()[0] for line in listed] == [
         "run",
         "embed",
-        "neighbours",
+        "neighbors",
         "mutate",
         "predict",
         "check",

@@ -12,11 +12,11 @@ from esmgn_cli.__main__ import _PrintableFormatter
 from esmgn_cli.model_options import bar
 from esmgn_cli.progress import ProgressDisplay, _print_report
 from esmgn_cli.render import block, console, echo, table
-from esmgn_core.download import _progress
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.io import Refusal
 from esmgn_core.io.write import pdb_text
+from esmgn_core.machine.download import _progress
 from esmgn_core.printable import printable
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.testing import example_proteins
 
 from .conftest import Esmgn

@@ -27,7 +27,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["esmgn_cli.app", "typer", "esmgn_esm2", "esmgn_core.registry"])
+@pytest.mark.parametrize("module", ["esmgn_cli.app", "typer", "esmgn_esm2", "esmgn_core.host.registry"])
 def test_ctrl_c_while_the_program_starts_ends_it_without_a_traceback(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", START.format(module=module)], capture_output=True, text=True, check=False

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from esmgn_cli import launch
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.run_folder import RunFolder
 
 from .conftest import Esmgn
 

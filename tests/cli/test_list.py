@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 
 from ..conftest import PluginHost

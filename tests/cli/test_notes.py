@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..core.structure_io.made_up import chain, pdb
+from ..io.made_up import chain, pdb
 from .conftest import Esmgn
 
 TWENTY = ("MET", "LYS", "HIS", "LEU", "ALA", "GLU", "ASP", "CYS", "LYS", "SER", "GLY", "GLY")

@@ -14,13 +14,13 @@ from esmgn_core import ComponentSpec, Kind
 from esmgn_core.batch import Protein
 from esmgn_core.errors import PluginError, StructureError
 from esmgn_core.formats import structure_formats
+from esmgn_core.host.registry import discover
+from esmgn_core.inference.embed.job import Options, embed_files
 from esmgn_core.inference.inputs import find_inputs
-from esmgn_core.inference.job import Options, embed_files
 from esmgn_core.inference.model import load_model, plan_model
 from esmgn_core.io import FORMATS, find_structures, read_protein, read_structure
 from esmgn_core.io.folders import search
 from esmgn_core.io.write import pdb_text
-from esmgn_core.registry import discover
 from esmgn_core.store import Store
 from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.formats import check_format

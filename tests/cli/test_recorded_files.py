@@ -68,7 +68,7 @@ def test_a_finished_run_predicts(old: Path, esmgn: Esmgn) -> None:
 
 @pytest.mark.usefixtures("old")
 def test_an_embedding_file_is_searched(esmgn: Esmgn) -> None:
-    done = esmgn("neighbours", "pair", "--in", "embedded.npz")
+    done = esmgn("neighbors", "pair", "--in", "embedded.npz")
     assert done.status == 0, done.err
     assert "two_chains" in done.out
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.pages.chart import Line, line_chart
+from esmgn_core.run_folder import RunFolder
 
 from .conftest import Esmgn
 

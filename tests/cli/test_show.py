@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from esmgn_cli.settings_text import settings_text
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 from esmgn_core.settings import (
     CacheTable,
     ComponentSettings,

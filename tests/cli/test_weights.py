@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.presets import read_registry, shipped_registry
+from esmgn_core.host.presets import read_registry, shipped_registry
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.weights import RemoteFile
 from esmgn_esm2.encoder import ESM2
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import resolve
 from esmgn_core.spec import PARTS, Kind
 from esmgn_core.store import BuildOptions, build
 from esmgn_core.testing import check_component, example_batch, example_proteins

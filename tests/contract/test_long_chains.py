@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_core.compose import Blueprint, resolve
-from esmgn_core.configure import configure
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import Blueprint, resolve
 from esmgn_core.spec import Kind
 
 REGISTRY = discover()

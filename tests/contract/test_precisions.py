@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure
-from esmgn_core.engine.loader import MicroBatch
-from esmgn_core.model import TrainStep
+from esmgn_core.engine.schedule import MicroBatch
+from esmgn_core.host.configure import configure
+from esmgn_core.model.compose import resolve
+from esmgn_core.model.joint import TrainStep
 from esmgn_core.spec import Kind
 from esmgn_core.testing import example_batch
 from esmgn_gearnet.normalize import normalized

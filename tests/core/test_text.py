@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from esmgn_core.configure import data_tables, read_run_file
 from esmgn_core.errors import DataError, RunError, SettingsError, StructureError
-from esmgn_core.inference.assays import find_assays, read_measurements
+from esmgn_core.host.configure import data_tables, read_run_file
+from esmgn_core.host.presets import read_registry
+from esmgn_core.host.registry import discover
 from esmgn_core.inference.fasta import read_fasta
+from esmgn_core.inference.mutate.assays import find_assays, read_measurements
 from esmgn_core.inference.outputs import check_writable
-from esmgn_core.presets import read_registry
-from esmgn_core.registry import discover
 from esmgn_core.store.chains import read_chains
 from esmgn_core.store.fetch import _entries
 from esmgn_core.store.splits import read_clusters, read_splits

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.session import Outcome, start_run
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover
 from esmgn_core.settings import RunConfig
 
 SMALL = (

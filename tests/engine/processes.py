@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from esmgn_core.engine.session import resume_run, start_run
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 
 from .conftest import small_config
 
@@ -69,7 +69,7 @@ def run_alone(job: Job) -> None:
     if job.before:
         job.before()
     if job.resume:
-        from esmgn_core.configure import parse_assignments
+        from esmgn_core.host.configure import parse_assignments
 
         resume_run(discover(), job.out, changes=parse_assignments(job.changes))
     else:

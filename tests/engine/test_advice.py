@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.advice import batch_norm_warning, component_warnings, fewest_proteins
-from esmgn_core.engine.loader import ProteinSchedule
-from esmgn_core.registry import discover
+from esmgn_core.engine.schedule import ProteinSchedule
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import resolve
 from esmgn_core.settings import TrainTable
 
 from .conftest import Start, small_config

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.engine.distributed import SyncedBatchNorm, pick_device, synchronise_batch_norm
+from esmgn_core.engine.distributed import SyncedBatchNorm, synchronize_batch_norm
 from esmgn_core.errors import RunError
+from esmgn_core.machine.device import pick_device
 from esmgn_core.testing import ExampleGraph, example_proteins
 from esmgn_gearnet.encoder import GearNet
 
@@ -61,11 +62,11 @@ def encode(encoder: GearNet, proteins: Sequence[Protein]) -> dict[str, Tensor]:
 def _process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     encoder = gearnet()
-    synchronise_batch_norm(encoder)
+    synchronize_batch_norm(encoder)
     own = example_proteins()[:2] if rank == 0 else example_proteins()[2:]
     torch.save(encode(encoder, own), Path(folder) / f"gearnet-{rank}.pt")
     module = nn.Sequential(nn.BatchNorm1d(WIDTH))
-    synchronise_batch_norm(module)
+    synchronize_batch_norm(module)
     parts = [tensor.split(ROWS)[rank] for tensor in inputs()]
     torch.save(normalise(module[0], *parts), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
@@ -115,7 +116,7 @@ def test_conversion_keeps_names_and_leaves_evaluation_alone() -> None:
     plain = nn.Sequential(nn.BatchNorm1d(WIDTH), nn.ReLU())
     state = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
     expected = plain.eval()(inputs()[0])
-    synchronise_batch_norm(plain)
+    synchronize_batch_norm(plain)
     assert isinstance(plain[0], SyncedBatchNorm)
     assert plain.state_dict().keys() == state.keys()
     assert torch.equal(plain(inputs()[0]), expected)

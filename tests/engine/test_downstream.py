@@ -15,21 +15,21 @@ from numpy.testing import assert_allclose
 from safetensors.torch import load_file
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure, parse_assignments, read_run_file
 from esmgn_core.draws import SeededDraws
 from esmgn_core.engine.distributed import World
-from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.evaluate import Predictions, predict_proteins, score_with_intervals
-from esmgn_core.engine.held_out import EvaluationPass
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.run_summary import RunSummary
+from esmgn_core.engine.runs import RunSummary
 from esmgn_core.engine.session import Outcome, resume_run, start_run
+from esmgn_core.engine.validate import EvaluationPass
 from esmgn_core.errors import SettingsError
-from esmgn_core.feature_cache import CachedEncoder
+from esmgn_core.host.configure import configure, parse_assignments, read_run_file
+from esmgn_core.host.registry import discover
 from esmgn_core.metrics import f_max, spearman
-from esmgn_core.model import JointEncoder, TrainStep
-from esmgn_core.registry import discover
+from esmgn_core.model.compose import resolve
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.feature_cache import CachedEncoder
+from esmgn_core.model.joint import JointEncoder, TrainStep
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 from esmgn_core.testing import example_proteins
 from esmgn_core.testing.files import write_pdb

@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from esmgn_core.compose import resolve
-from esmgn_core.engine.encoder_folder import EncoderFolder
+from esmgn_core.engine.checkpoint import encoder_tensors
 from esmgn_core.engine.session import resume_run
-from esmgn_core.engine.state import encoder_tensors
 from esmgn_core.errors import WeightsError
-from esmgn_core.model import JointEncoder
-from esmgn_core.model_tensors import write_tensors
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import resolve
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.joint import JointEncoder
+from esmgn_core.model.tensors import write_tensors
 from esmgn_core.published.convert import export_folder, import_file
-from esmgn_core.registry import discover
 
 from .conftest import Start, small_config
 

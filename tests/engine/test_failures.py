@@ -12,14 +12,14 @@ import torch
 
 from esmgn_core import hookimpl
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.engine import checkpoints as checkpoints_module
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.run_summary import RunSummary, find_runs
+from esmgn_core.engine import checkpoint_files as checkpoints_module
+from esmgn_core.engine.microbatch import is_shortage
+from esmgn_core.engine.runs import RunSummary, find_runs
 from esmgn_core.engine.session import resume_run
-from esmgn_core.engine.shortage import is_shortage
 from esmgn_core.errors import PluginError
-from esmgn_core.model import TrainStep
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
+from esmgn_core.model.joint import TrainStep
+from esmgn_core.run_folder import RunFolder
 from esmgn_datasets.sample import Sample
 
 from .conftest import Start

@@ -12,10 +12,10 @@ import pytest
 from safetensors.torch import load_file
 
 from esmgn_core import hookimpl
-from esmgn_core.configure import parse_assignments
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import resume_run
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.run_folder import RunFolder
 
 from .conftest import Start
 from .processes import Job, start_together

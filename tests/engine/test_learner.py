@@ -9,16 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure
-from esmgn_core.engine.distributed import autocast_dtype, numerics
 from esmgn_core.engine.learner import Learner
 from esmgn_core.engine.lora import add_adapters, merged
 from esmgn_core.engine.optimizer import Average, build_optimizer
 from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import RunError, SettingsError
-from esmgn_core.model import TrainStep
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure
+from esmgn_core.host.registry import discover
+from esmgn_core.machine.device import autocast_dtype, numerics
+from esmgn_core.model.compose import resolve
+from esmgn_core.model.joint import TrainStep
 
 from .conftest import Start, small_config
 from .test_run import losses, same_tensors

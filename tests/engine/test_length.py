@@ -6,9 +6,9 @@ import tomllib
 
 import pytest
 
-from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.errors import RunError
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
+from esmgn_core.model.encoder_folder import EncoderFolder
 
 from .conftest import Start
 

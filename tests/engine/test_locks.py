@@ -11,7 +11,7 @@ import pytest
 from esmgn_core import hookimpl
 from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import RunError
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 
 from .conftest import Start
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.compose import resolve
 from esmgn_core.engine.memory import activation_cost, parameter_memory
-from esmgn_core.model import TrainStep
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import resolve
+from esmgn_core.model.joint import TrainStep
 
 from .conftest import Start, small_config
 

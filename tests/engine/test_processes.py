@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from esmgn_core.configure import parse_assignments
 from esmgn_core.engine import train as train_module
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import resume_run
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 
 from .processes import Job, run_alone, run_together

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from esmgn_core.configure import parse_assignments
-from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.provenance import data_fingerprint
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import RunError
+from esmgn_core.host.configure import parse_assignments
+from esmgn_core.host.registry import discover
 from esmgn_core.io.write import pdb_text
-from esmgn_core.registry import discover
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.run_folder import RunFolder
 from esmgn_datasets.sample import Sample
 from esmgn_datasets.table import Table
 

@@ -16,15 +16,15 @@ import torch
 from safetensors.torch import load_file
 
 from esmgn_core import hookimpl
-from esmgn_core.configure import configure, read_run_file
 from esmgn_core.engine import train as train_module
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.run_summary import RunSummary
+from esmgn_core.engine.runs import RunSummary
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import resume_run, start_run
 from esmgn_core.engine.step import MetricAverager
 from esmgn_core.errors import RunError, SettingsError, WeightsError
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure, read_run_file
+from esmgn_core.host.registry import discover
+from esmgn_core.run_folder import RunFolder
 
 from .conftest import Start, small_config
 

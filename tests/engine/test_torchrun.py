@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.run_folder import RunFolder
 
 from .conftest import SMALL
 
@@ -50,7 +50,7 @@ def test_a_signal_to_all_processes_saves_and_the_run_can_go_on_in_one(tmp_path: 
     saved = len(metrics.read_metrics())
     assert (folder / "last" / "state.pt").exists(), errors[-3000:]
     from esmgn_core.engine.session import resume_run
-    from esmgn_core.registry import discover
+    from esmgn_core.host.registry import discover
 
     resumed = resume_run(
         discover(), folder, changes={"train": {"max_steps": saved + 2, "proteins_per_batch": 4}}

@@ -9,9 +9,9 @@ import pytest
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
+from esmgn_core.inference.embed.job import Options, embed_files, refused_file
 from esmgn_core.inference.fasta import is_fasta, protein_of_record, read_fasta
 from esmgn_core.inference.inputs import find_inputs
-from esmgn_core.inference.job import Options, embed_files, refused_file
 from esmgn_core.io import Refusal
 
 from .conftest import SEQUENCE

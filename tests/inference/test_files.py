@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from esmgn_core.errors import RunError
-from esmgn_core.inference.files import FORMATS, format_of, residue_file
-from esmgn_core.inference.job import Options, embed_files
-from esmgn_core.inference.stored import read_metadata, read_proteins
+from esmgn_core.inference.embed.files import FORMATS, format_of, residue_file
+from esmgn_core.inference.embed.job import Options, embed_files
+from esmgn_core.inference.embed.stored import read_metadata, read_proteins
 
 from .conftest import SMALL
 

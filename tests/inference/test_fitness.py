@@ -14,12 +14,12 @@ import torch
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import RunError
-from esmgn_core.inference.assays import Assay, find_assays, read_measurements
 from esmgn_core.inference.fasta import protein_of_sequence
-from esmgn_core.inference.fitness import correlate
-from esmgn_core.inference.heads import Scorer, load_scorer
-from esmgn_core.inference.notation import NotScored, read_variant
-from esmgn_core.inference.numbering import align
+from esmgn_core.inference.mutate.assays import Assay, find_assays, read_measurements
+from esmgn_core.inference.mutate.fitness import correlate
+from esmgn_core.inference.mutate.notation import NotScored, read_variant
+from esmgn_core.inference.mutate.numbering import align
+from esmgn_core.inference.mutate.scorer import Scorer, load_scorer
 from esmgn_core.io import read_protein
 
 from ..conftest import pdb_text

@@ -15,13 +15,13 @@ import pytest
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import EsmgnError, RunError, SettingsError, StructureError, WriteError
-from esmgn_core.inference import assemble, job
-from esmgn_core.inference.assemble import Assembled
-from esmgn_core.inference.job import Options, Summary, embed_files, refused_file
+from esmgn_core.host.registry import suggested_encoder
+from esmgn_core.inference.embed import assemble, job
+from esmgn_core.inference.embed.assemble import Assembled
+from esmgn_core.inference.embed.job import Options, Summary, embed_files, refused_file
+from esmgn_core.inference.embed.stored import read_proteins
 from esmgn_core.inference.model import Model, load_model
-from esmgn_core.inference.stored import read_proteins
 from esmgn_core.io import find_structures
-from esmgn_core.registry import suggested_encoder
 from esmgn_core.store import BuildOptions, build
 
 from ..conftest import pdb_text

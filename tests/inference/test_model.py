@@ -13,16 +13,16 @@ import torch
 
 import esmgn_core
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.engine.encoder_folder import EncoderFolder
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import EsmgnError, SettingsError, StructureError
-from esmgn_core.feature_cache import CachedEncoder
+from esmgn_core.host.registry import discover, suggested_encoder
 from esmgn_core.inference.batching import embed_all, plan
 from esmgn_core.inference.embedding import Residue
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.io import Refusal
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.feature_cache import CachedEncoder
 from esmgn_core.published.convert import import_file
-from esmgn_core.registry import discover, suggested_encoder
 from esmgn_core.spec import Kind
 
 from ..contract.test_components import SMALL as SMALL_SETTINGS

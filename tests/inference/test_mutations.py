@@ -14,25 +14,25 @@ from safetensors.torch import load_file
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.configure import configure, parse_assignments
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError, SettingsError
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover, suggested_encoder
 from esmgn_core.inference.fasta import protein_of_sequence
-from esmgn_core.inference.heads import Scorer, load_scorer
-from esmgn_core.inference.heatmap import draw_heatmap
 from esmgn_core.inference.inputs import find_inputs
 from esmgn_core.inference.model import ModelName, load_model
-from esmgn_core.inference.mutations import described, score_variants
-from esmgn_core.inference.paired import mutated, score_pairs
-from esmgn_core.inference.predictor import Predictor, predict_files
-from esmgn_core.inference.scan import scan_variants
+from esmgn_core.inference.mutate.heatmap import draw_heatmap
+from esmgn_core.inference.mutate.paired import mutated, score_pairs
+from esmgn_core.inference.mutate.scan import scan_variants
+from esmgn_core.inference.mutate.score import described, score_variants
+from esmgn_core.inference.mutate.scorer import Scorer, load_scorer
+from esmgn_core.inference.mutate.variants import Addresses, MutationError, parse_list
+from esmgn_core.inference.predict.predictor import Predictor, predict_files
 from esmgn_core.inference.tables import write_table
 from esmgn_core.inference.task import group_size
-from esmgn_core.inference.variants import Addresses, MutationError, parse_list
 from esmgn_core.io import read_protein
 from esmgn_core.published.convert import import_file
-from esmgn_core.registry import discover, suggested_encoder
+from esmgn_core.run_folder import RunFolder
 
 from ..conftest import pdb_text
 from ..engine.conftest import SMALL as SMALL_RUN

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from esmgn_core.errors import EsmgnError, RunError
-from esmgn_core.inference.files import write_embeddings
-from esmgn_core.inference.job import Options, embed_files
-from esmgn_core.inference.neighbors import nearest, neighbors_of
-from esmgn_core.inference.stored import read_metadata, read_proteins
+from esmgn_core.inference.embed.files import write_embeddings
+from esmgn_core.inference.embed.job import Options, embed_files
+from esmgn_core.inference.embed.search import nearest, neighbors_of
+from esmgn_core.inference.embed.stored import read_metadata, read_proteins
 
 from .conftest import SMALL
 
@@ -184,7 +184,7 @@ def test_metadata_of_any_form_are_an_error(file_format: str, tmp_path: Path) -> 
     assembled = made_up_content(np.eye(3, 8, dtype=np.float32), {"num_residues": np.array([5, 6, 7])})
     for metadata in ("[" * 100_000 + "]" * 100_000, "[]"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("esmgn_core.inference.files.json.dumps", dumps_first(metadata))
+            patch.setattr("esmgn_core.inference.embed.files.json.dumps", dumps_first(metadata))
             write_embeddings(assembled, path, file_format, {})
         with pytest.raises(RunError, match="cannot read"):
             read_proteins(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from esmgn_core.inference.notation import NotScored, read_change, read_variant
+from esmgn_core.inference.mutate.notation import NotScored, read_change, read_variant
 
 
 @pytest.mark.parametrize(

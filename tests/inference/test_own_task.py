@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from esmgn_core.batch import Encoding, Protein, ProteinBatch, TaskOutput
-from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine.session import start_run
 from esmgn_core.graph import View
-from esmgn_core.inference.paired import mutated
-from esmgn_core.inference.variants import Addresses
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.inference.mutate.paired import mutated
+from esmgn_core.inference.mutate.variants import Addresses
 from esmgn_core.protocols import Output
-from esmgn_core.registry import discover
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import Kind
 

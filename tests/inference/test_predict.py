@@ -12,27 +12,27 @@ import pytest
 import torch
 
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.configure import configure, parse_assignments
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import RunError, UnknownComponentError
-from esmgn_core.inference.calibration import (
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.inference.predict.calibration import (
     MIN_PROTEINS,
     MIN_THRESHOLD,
     Calibration,
     calibrated,
     fit,
 )
-from esmgn_core.inference.page import (
+from esmgn_core.inference.predict.page import (
     importance_colors,
     plddt_colors,
     viewer_files,
     viewer_text,
 )
-from esmgn_core.inference.predictor import Predictor, find_run, plddt_caveat
+from esmgn_core.inference.predict.predictor import Predictor, find_run, plddt_caveat
 from esmgn_core.io import read_protein
 from esmgn_core.pages.chart import PLDDT_COLORS
-from esmgn_core.registry import discover
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 
 from ..cli.conftest import Esmgn, esmgn  # noqa: F401 - a fixture
@@ -269,7 +269,7 @@ def test_few_validation_proteins_are_named_wherever_predictions_are_read(
     for name in ("viewer.js", "viewer.css"):
         (tmp_path / name).write_text("")
     files = tmp_path / "viewer.js", tmp_path / "viewer.css"
-    monkeypatch.setattr("esmgn_core.inference.page.viewer_files", lambda: files)
+    monkeypatch.setattr("esmgn_core.inference.predict.page.viewer_files", lambda: files)
     protein = protein_file(run)
     texts = {}
     for ending in ("csv", "json"):

@@ -9,8 +9,8 @@ from types import ModuleType
 import pluggy
 import pytest
 
-from esmgn_core.hooks import PROJECT as PROJECT_NAME
-from esmgn_core.hooks import HookSpecs
+from esmgn_core.host.hooks import PROJECT as PROJECT_NAME
+from esmgn_core.host.hooks import HookSpecs
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

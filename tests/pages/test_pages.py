@@ -14,16 +14,16 @@ import pytest
 import tomli_w
 import torch
 
-from esmgn_core.engine.run_folder import RunFolder
-from esmgn_core.engine.run_summary import RunSummary
-from esmgn_core.inference.heatmap import draw_heatmap
-from esmgn_core.inference.page import Shown, drawn_chains, viewer_text, write_page
-from esmgn_core.inference.predictor import Prediction
-from esmgn_core.inference.variants import Addresses
+from esmgn_core.engine.runs import RunSummary
+from esmgn_core.inference.mutate.heatmap import draw_heatmap
+from esmgn_core.inference.mutate.variants import Addresses
+from esmgn_core.inference.predict.page import Shown, drawn_chains, viewer_text, write_page
+from esmgn_core.inference.predict.predictor import Prediction
 from esmgn_core.io.write import pdb_text
 from esmgn_core.pages import Markup, render
 from esmgn_core.pages.run import run_page as run_report
 from esmgn_core.pages.store import store_page as store_report
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.store import BuildOptions, Store
 from esmgn_core.store import build as build_store
 from esmgn_core.testing import example_proteins
@@ -84,7 +84,7 @@ def predictions_page(folder: Path, *, viewer: bool = False) -> Path:
             files = folder / "viewer.js", folder / "viewer.css"
             files[0].write_text("export default { render: () => {} };")
             files[1].write_text("")
-            patch.setattr("esmgn_core.inference.page.viewer_files", lambda: files)
+            patch.setattr("esmgn_core.inference.predict.page.viewer_files", lambda: files)
         write_page(shown, page, title=NAME, notes=[NAME], warnings=[NAME])
     return page
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from esmgn_core.model import JointEncoder
+from esmgn_core.model.joint import JointEncoder
 from esmgn_esm2.encoder import ESM2
 from esmgn_fusion.cross import CrossFuser
 from esmgn_fusion.parallel import ParallelFuser

@@ -11,7 +11,7 @@ from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import TaskOutput
 from esmgn_core.crop import window_mask
 from esmgn_core.graph import ResidueGraph, View
-from esmgn_core.model import JointEncoder
+from esmgn_core.model.joint import JointEncoder
 from esmgn_gearnet.graph import RelationalGraph
 from esmgn_pretext.angle import Angle
 from esmgn_pretext.diffusion import Noise

@@ -16,7 +16,7 @@ from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_protein
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import RemoteFile
 from esmgn_datasets.archives import folder_with, unpacked
-from esmgn_datasets.labelled import Gathered, LabelledProteins
+from esmgn_datasets.labelled import Gathered, LabeledProteins
 
 PSR_ARCHIVE = RemoteFile(
     url="https://zenodo.org/records/4915648/files/PSR-split-by-year.tar.gz",
@@ -44,7 +44,7 @@ class Atom3DSettings(ComponentSettings):
     """Folder with the LMDB folders ``train``, ``val`` and ``test``; not set: the published archive."""
 
 
-class ModelQuality(LabelledProteins):
+class ModelQuality(LabeledProteins):
     """Models of proteins with their GDT-TS; proteins are called ``TARGET/MODEL``.
 
     Source: Townshend et al. 2021 (arXiv 2012.04035), task PSR.
@@ -68,7 +68,7 @@ def _model(record: Any) -> Example:
     return [protein], [float(record["scores"].get("gdt_ts", math.nan))]
 
 
-class MutationPairs(LabelledProteins):
+class MutationPairs(LabeledProteins):
     """Complexes and their mutants: 1 where the mutant binds more strongly.
 
     Pairs whose proteins differ in length are left out.

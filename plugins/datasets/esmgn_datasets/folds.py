@@ -14,7 +14,7 @@ from esmgn_core.settings import ComponentSettings
 from esmgn_core.text import read_lines
 from esmgn_core.weights import RemoteFile
 from esmgn_datasets.archives import folder_with, unpacked
-from esmgn_datasets.labelled import Gathered, LabelledProteins
+from esmgn_datasets.labelled import Gathered, LabeledProteins
 
 FOLD_ARCHIVE = RemoteFile(
     url="https://zenodo.org/records/7593591/files/fold3d.zip",
@@ -31,7 +31,7 @@ _SPLITS = {
 }
 
 
-class Folds(LabelledProteins):
+class Folds(LabeledProteins):
     """Domains with one of 1,195 folds; three test sets, of new folds' superfamilies, families and members.
 
     Source: Hermosilla et al. 2021 (arXiv 2007.06252); Hou et al. 2018 (doi 10.1093/bioinformatics/btx780).

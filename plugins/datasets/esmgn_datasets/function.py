@@ -15,7 +15,7 @@ from esmgn_core.settings import ComponentSettings
 from esmgn_core.text import read_lines
 from esmgn_core.weights import RemoteFile
 from esmgn_datasets.archives import folder_with, unpacked
-from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
+from esmgn_datasets.labelled import Gathered, LabeledProteins, read_files
 
 _RECORD = "https://zenodo.org/records/6622158/files"
 EC_ARCHIVE = RemoteFile(
@@ -101,7 +101,7 @@ def _lines(file: Path) -> list[str]:
         raise StructureError(f"cannot read {file}: {error}") from error
 
 
-class _Functions(LabelledProteins):
+class _Functions(LabeledProteins):
     """Chains of the published splits.
 
     A chain without a class of its own is kept, with a label of zeros, in training and in testing.

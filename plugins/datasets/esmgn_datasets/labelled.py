@@ -50,7 +50,7 @@ class Gathered:
             self.values.append(values)
 
 
-class LabelledProteins:
+class LabeledProteins:
     """Proteins in memory with labels.
 
     Attributes:

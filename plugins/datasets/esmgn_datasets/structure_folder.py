@@ -11,11 +11,11 @@ from pydantic import Field, field_validator
 from esmgn_core.batch import Protein
 from esmgn_core.errors import SettingsError, StructureError
 from esmgn_core.formats import structure_formats
+from esmgn_core.host.registry import discover
 from esmgn_core.io import Refusal, read_structures, unique_names
 from esmgn_core.io.folders import Found, nothing_found, passed_over_text, search
 from esmgn_core.io.notes import group_notes
 from esmgn_core.printable import counted
-from esmgn_core.registry import discover
 from esmgn_core.related import SHARED, split_proteins
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares, Split

@@ -14,23 +14,23 @@ import torch
 from pydantic import Field, field_validator
 
 from esmgn_core.batch import Protein
-from esmgn_core.chains import chain_in, no_chain
 from esmgn_core.errors import SettingsError, did_you_mean
 from esmgn_core.io import Refusal, find_structures
+from esmgn_core.io.chains import chain_in, no_chain
 from esmgn_core.io.names import structure_name
 from esmgn_core.printable import counted
 from esmgn_core.related import SHARED, Chains, checked, divided, related, split_proteins
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares
 from esmgn_datasets.cells import MISSING, Mistakes, Row, read_rows, shown
-from esmgn_datasets.labelled import Gathered, LabelledProteins, read_files
+from esmgn_datasets.labelled import Gathered, LabeledProteins, read_files
 from esmgn_datasets.table_labels import TableLabels
 
 _SPLITS = {"val": "valid", "validation": "valid"}
 _SPLIT_COLUMN = "split"
 
 
-class Table(LabelledProteins):
+class Table(LabeledProteins):
     """Proteins and labels as a table says: a line for each protein, or pair of proteins.
 
     The first line names the columns; commas or tabs separate them. Files that cannot be read are left

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from esmgn_core.errors import RunError, WeightsError
-from esmgn_core.length import LengthPolicy
-from esmgn_core.presets import shipped_registry
+from esmgn_core.host.presets import shipped_registry
+from esmgn_core.model.length import LengthPolicy
 from esmgn_core.settings import LengthTable
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component

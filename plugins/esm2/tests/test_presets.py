@@ -3,7 +3,7 @@ import tomllib
 import pytest
 
 import esmgn_esm2
-from esmgn_core.presets import shipped_registry
+from esmgn_core.host.presets import shipped_registry
 from esmgn_core.spec import Kind
 from esmgn_esm2.encoder import ESM2
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_core.engine.distributed import synchronise_batch_norm
+from esmgn_core.engine.distributed import synchronize_batch_norm
 from esmgn_core.graph import ResidueGraph
 from esmgn_gearnet import neighborhoods as module
 from esmgn_gearnet.conv import RelationalConv
@@ -191,7 +191,7 @@ def test_statistics_over_processes(tmp_path: Path) -> None:
     graph, batch = drawn(), batch_of_chains()
     plain = GearNet(GearNet.Settings(hidden_dim=8, num_layers=3), input_dim=8, num_relations=7)
     synced, features = copy.deepcopy(plain), torch.randn(68, 8)
-    synchronise_batch_norm(synced)
+    synchronize_batch_norm(synced)
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         found = []

@@ -12,7 +12,7 @@ from torch.nn import functional
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.crop import random_windows, window_mask
 from esmgn_core.draws import Draws
-from esmgn_core.engine.gather import gather_rows
+from esmgn_core.gather import gather_rows
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.protocols import DrawsEdgesInto, GraphBuilder
 from esmgn_pretext.confidence import means

@@ -11,7 +11,7 @@ from torch import Tensor
 from esmgn_core.batch import ProteinBatch, TaskOutput
 from esmgn_core.draws import SeededDraws
 from esmgn_core.graph import View
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 from esmgn_core.testing import example_proteins
 from esmgn_core.testing.claims import differences, snapshot

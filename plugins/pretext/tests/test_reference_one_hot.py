@@ -11,11 +11,11 @@ import torch
 from torch.nn.functional import one_hot
 
 from esmgn_core.alphabet import AMINO_ACIDS, NUM_RESIDUE_FEATURES
-from esmgn_core.compose import resolve
-from esmgn_core.configure import configure
 from esmgn_core.draws import SeededDraws
-from esmgn_core.model import SequenceOnce
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure
+from esmgn_core.host.registry import discover
+from esmgn_core.model.compose import resolve
+from esmgn_core.model.joint import SequenceOnce
 from esmgn_pretext.siamdiff import SiamDiff
 
 from .test_diffusion import TASKS, literal

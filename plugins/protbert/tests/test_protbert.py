@@ -10,8 +10,8 @@ import torch
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED, encode
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import PluginError, RunError, SettingsError, WeightsError
+from esmgn_core.host.registry import discover
 from esmgn_core.protocols import LanguageModel
-from esmgn_core.registry import discover
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component
 from esmgn_core.weights import file_sha256

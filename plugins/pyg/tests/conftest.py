@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 from esmgn_core.testing import ExampleGraph, example_batch
 

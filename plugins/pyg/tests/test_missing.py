@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from esmgn_core.errors import PluginError
-from esmgn_core.registry import discover
+from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import ComponentSettings
 
 

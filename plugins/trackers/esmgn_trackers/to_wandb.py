@@ -7,7 +7,7 @@ from typing import Any
 
 import wandb
 
-from esmgn_core.engine.run_folder import RunFolder
+from esmgn_core.run_folder import RunFolder
 from esmgn_trackers.study import StudySettings, group_of
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from esmgn_core.configure import configure, parse_assignments
 from esmgn_core.engine import trackers as engine
-from esmgn_core.engine.run_folder import RunFolder
 from esmgn_core.engine.session import resume_run, start_run
 from esmgn_core.engine.trackers import Background, TrackerPlan
 from esmgn_core.errors import PluginError, SettingsError, UnknownComponentError
-from esmgn_core.parse import parse_toml
-from esmgn_core.registry import discover
+from esmgn_core.host.configure import configure, parse_assignments
+from esmgn_core.host.registry import discover
+from esmgn_core.machine.parse import parse_toml
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import ComponentSpec, Kind
 from esmgn_core.testing import check_component

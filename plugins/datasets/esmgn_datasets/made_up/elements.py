@@ -165,8 +165,8 @@ def _longest_ideal(kind: ElementKind) -> Array:
 def _superposition(moving: Array, fixed: Array) -> Frames:
     """The rigid motion of least squares (Kabsch 1976) that lays points [..., 3] on others."""
     moving, fixed = moving.reshape(-1, 3), fixed.reshape(-1, 3)
-    from_centre, to_centre = moving.mean(axis=0), fixed.mean(axis=0)
-    left, _, right = np.linalg.svd((fixed - to_centre).T @ (moving - from_centre))
+    from_centre, to_center = moving.mean(axis=0), fixed.mean(axis=0)
+    left, _, right = np.linalg.svd((fixed - to_center).T @ (moving - from_centre))
     mirror = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
     rotation = left @ mirror @ right
-    return Frames(rotation, to_centre - rotation @ from_centre)
+    return Frames(rotation, to_center - rotation @ from_centre)

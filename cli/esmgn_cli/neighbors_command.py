@@ -1,0 +1,48 @@
+"""``esmgn neighbors``: search embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from esmgn_cli import model_options
+from esmgn_cli.render import block, echo, line_width, table
+from esmgn_core.printable import printable
+
+
+def neighbors(
+    query: Annotated[
+        str,
+        typer.Argument(help="A structure file, or the name of a protein in the file.", show_default=False),
+    ],
+    *,
+    file: Annotated[Path, typer.Option("--in", "-i", help="File made by esmgn embed.", show_default=False)],
+    count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many neighbours.")] = 10,
+    metric: Annotated[str, typer.Option(help="cosine, or l2 for the distance.")] = "cosine",
+    backend: Annotated[
+        str, typer.Option(help="faiss, torch, or auto: faiss where it is installed.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="Where the query is embedded: auto, cpu or cuda.")] = "auto",
+    tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated values.")] = False,
+) -> None:
+    """Find the proteins nearest to one.
+
+    A structure file is embedded by the model that made the embeddings. A query is left out of its own
+    neighbours.
+
+    Examples: esmgn neighbors new.pdb --in out.parquet; esmgn neighbors 1abc --in out.parquet -k 5.
+    """
+    from esmgn_core.inference.embed.search import neighbors_of
+
+    found = neighbors_of(query, file, count=count, metric=metric, backend=backend, device=device)
+    header = ("rank", "cosine" if metric == "cosine" else "distance", "protein")
+    rows = [(str(rank), f"{item.score:.4f}", item.name) for rank, item in enumerate(found.neighbors, 1)]
+    model_options.warn_of_random(found.random_parts)
+    if found.itself is not None:
+        echo(f"note: the query is in the file as '{found.itself}' and is left out", err=True)
+    if tsv:
+        echo(*("\t".join(map(printable, row)) for row in [header, *rows]))
+    else:
+        block(table([header, *rows], indent="", width=line_width()))

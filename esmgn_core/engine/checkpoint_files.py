@@ -1,0 +1,147 @@
+"""Checkpoints: written beside their place, verified, and only then put in it.
+
+A run folder has the last checkpoint and the one before. At any moment, whatever goes wrong, one of
+them is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from esmgn_core.engine.distributed import World
+from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.machine.files import file_sha256, write_failure
+from esmgn_core.machine.parse import parse_json
+from esmgn_core.run_folder import RunFolder
+
+_CHECKSUMS = "checksums.json"
+
+
+class CheckpointError(Exception):
+    """A checkpoint could not be written; those before are as they were."""
+
+
+def fresh_folder(run: RunFolder) -> Path:
+    """Where a new checkpoint is written."""
+    return run.path / ".last.new"
+
+
+def empty(folder: Path) -> None:
+    """Make an empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+
+
+def put_in_place(run: RunFolder) -> None:
+    """Make the new checkpoint ``last/``, once it is verified; the one that was there becomes ``previous/``.
+
+    Raises:
+        OSError, RunError: it is not whole.
+    """
+    fresh = fresh_folder(run)
+    seal(fresh)
+    verify(fresh)
+    if run.last.exists():
+        shutil.rmtree(run.previous, ignore_errors=True)
+        run.last.rename(run.previous)
+    fresh.rename(run.last)
+
+
+@contextmanager
+def failing_together(world: World, run: RunFolder) -> Iterator[None]:
+    """A failure to write inside the block, on any process, is one on all of them.
+
+    Raises:
+        CheckpointError: the disk is full, or does not give back what was written to it.
+    """
+    failure, cause = "", None
+    try:
+        yield
+    except (OSError, EsmgnError, RuntimeError, SafetensorError) as error:
+        # torch and safetensors report a full disk as errors of their own.
+        failure, cause = write_failure(run.path, error), error
+    if reasons := [reason for reason in world.gather(failure) if reason]:
+        if world.is_main:
+            shutil.rmtree(fresh_folder(run), ignore_errors=True)
+        raise CheckpointError(reasons[0]) from cause
+
+
+def keep(run: RunFolder, step: int, checkpoint: Path) -> None:
+    """Keep a checkpoint for good, under the number of its step; files are linked, not copied."""
+    place = run.kept / f"step-{step:07d}"
+    if place.exists():
+        return
+    fresh = run.kept / f".{place.name}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(checkpoint, fresh, copy_function=_link)
+    fresh.rename(place)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+
+
+def whole_checkpoint(run: RunFolder) -> tuple[Path, str]:
+    """The newest checkpoint that is not damaged, and what is to be said about those that are.
+
+    Raises:
+        RunError: there is none.
+    """
+    found = [folder for folder in (run.last, run.previous) if folder.is_dir()]
+    if not found:
+        raise RunError(
+            f"nothing to resume in {run.path}: no checkpoint was written yet",
+            f"start again: esmgn run {run.config} --out NEW_FOLDER",
+        )
+    problems = []
+    for folder in found:
+        try:
+            verify(folder)
+        except RunError as error:
+            problems.append(error.message)
+        else:
+            used = f"; resumed from the checkpoint before, {folder}" if problems else ""
+            return folder, "; ".join(problems) + used
+    raise RunError(f"cannot resume {run.path}: every checkpoint is damaged", *problems)
+
+
+def seal(folder: Path) -> None:
+    """Bring the files of a checkpoint to the disk, and record their checksums."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in files:
+        _flush(path)
+    sums = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    (folder / _CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+    _flush(folder / _CHECKSUMS)
+
+
+def verify(folder: Path) -> None:
+    """Read a checkpoint and compare it with its checksums.
+
+    Raises:
+        RunError: naming the first file that is missing or damaged.
+    """
+    try:
+        sums = parse_json((folder / _CHECKSUMS).read_text(encoding="utf-8"))
+        if not sums:
+            raise ValueError(f"{_CHECKSUMS} is empty")  # noqa: TRY301
+        for name, expected in sums.items():
+            if file_sha256(folder / name) != expected:
+                raise RunError(f"{folder / name} is damaged: its checksum differs")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder} is damaged: {error}") from error
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

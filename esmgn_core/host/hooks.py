@@ -1,0 +1,54 @@
+"""The whole plugin surface: one hook that declares components, one that adds commands, five observers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from esmgn_core.spec import ComponentSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import typer
+
+    from esmgn_core.run_folder import RunFolder
+
+PROJECT = "esmgn"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class HookSpecs:
+    """Every hook a plugin may implement. A plugin takes only the arguments it needs."""
+
+    @hookspec
+    def esmgn_components(self) -> list[ComponentSpec]:
+        """Declare components. Called once, at discovery; must not import torch."""
+        raise NotImplementedError
+
+    @hookspec
+    def esmgn_commands(self, app: typer.Typer) -> None:
+        """Add commands to the ``esmgn`` program. Heavy imports belong in the command's body."""
+
+    @hookspec
+    def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
+        """A run is about to take its first step (``first_step`` > 0 after a resume)."""
+
+    @hookspec
+    def esmgn_metrics_logged(self, run: RunFolder, step: int, values: Mapping[str, float]) -> None:
+        """One line was appended to ``metrics.jsonl``; ``values`` is that line without ``step``."""
+
+    @hookspec
+    def esmgn_checkpoint_saved(self, run: RunFolder, path: Path) -> None:
+        """A checkpoint was written completely and is in place."""
+
+    @hookspec
+    def esmgn_notice(self, run: RunFolder, text: str) -> None:
+        """Something happened that did not stop the run but that the user should know; also in ``log.txt``."""
+
+    @hookspec
+    def esmgn_run_finished(self, run: RunFolder, error: BaseException | None) -> None:
+        """The run ended; ``error`` is ``None`` when it reached its last step."""

@@ -1,0 +1,268 @@
+"""Names that are data: presets, recipes and published weights from the layers of ``registry.toml``.
+
+Later layers replace whole entries: shipped, then each plugin's own file, then the user's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from esmgn_core.errors import SettingsError, did_you_mean, shown
+from esmgn_core.machine.parse import parse_toml
+from esmgn_core.spec import PARTS, Kind
+from esmgn_core.text import read_text
+
+SCHEMA = 1
+RECIPE = "recipe"
+WEIGHTS = "weights"
+LAYOUT = "layout"
+DEFAULT = "default"
+WITHOUT_GPU = "seq_without_gpu"
+"""Key of ``[default]``: the sequence encoder that commands suggest on a machine without a GPU."""
+_PRESET_KEYS = ("component", "summary", "settings", "checkpoint")
+_RECIPE_KEYS = ("summary", "run")
+_FILE_KEYS = ("url", "md5", "sha256", "license", "layout", "summary")
+_LAYOUT_PARTS = (Kind.SEQ, Kind.STRUCT, Kind.FUSE)
+_DEFAULT_KEYS = (*(kind for kind in PARTS if kind is not Kind.DOWNSTREAM), WITHOUT_GPU)
+_LAYOUT_KEYS = ("summary", "parts", "run", "optional", "constants")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A component with settings and, where weights are published, where they are."""
+
+    kind: Kind
+    name: str
+    component: str
+    summary: str
+    settings: Mapping[str, Any]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A named full run: tables as in a run file."""
+
+    name: str
+    summary: str
+    run: Mapping[str, Any]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """A published file of weights that is imported before use, and where it is.
+
+    ``layout`` names what it holds; ``file`` has its ``url``, its ``license`` and, where they were
+    published, its checksums.
+    """
+
+    name: str
+    layout: str
+    summary: str
+    file: Mapping[str, str]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedLayout:
+    """What a kind of published file holds.
+
+    Attributes:
+        name: its name.
+        summary: what it is, in one line.
+        parts: prefix of the tensors of each component in the file.
+        run: tables of a run file that give the published model, without its sizes. A list of tables
+            has alternatives: the one that fits a file is taken.
+        optional: beginnings of names that a file may lack; they are not written.
+        constants: integers that every file holds under a name.
+        origin: the registry file.
+    """
+
+    name: str
+    summary: str
+    parts: Mapping[Kind, str]
+    run: Mapping[str, Any]
+    optional: tuple[str, ...]
+    constants: Mapping[str, list[int]]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Names of one layer or of several, and the plugins its owner switched off.
+
+    ``defaults`` has what a run uses for a kind that nobody names.
+    """
+
+    presets: dict[tuple[Kind, str], Preset] = field(default_factory=dict)
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    weights: dict[str, PublishedFile] = field(default_factory=dict)
+    layouts: dict[str, PublishedLayout] = field(default_factory=dict)
+    defaults: dict[str, str] = field(default_factory=dict)
+    disabled: tuple[str, ...] = ()
+
+    def under(self, upper: Catalogue) -> Catalogue:
+        """Both layers as one; entries of ``upper`` replace those of the same name."""
+        return Catalogue(
+            self.presets | upper.presets,
+            self.recipes | upper.recipes,
+            self.weights | upper.weights,
+            self.layouts | upper.layouts,
+            self.defaults | upper.defaults,
+            upper.disabled,
+        )
+
+
+def shipped_registry() -> Path:
+    """The catalogue that comes with esmgn: inside the installed package, or at the top of a checkout."""
+    core = Path(__file__).parents[1]
+    installed = core / "registry.toml"
+    return installed if installed.exists() else core.parent / "registry.toml"
+
+
+def user_registry() -> Path:
+    """The user's own catalogue; it need not exist unless ``ESMGN_REGISTRY`` names it."""
+    if named := os.environ.get("ESMGN_REGISTRY"):
+        return Path(named).expanduser()
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(config) / "esmgn" / "registry.toml"
+
+
+def read_user_registry() -> Catalogue:
+    """The user's layer, empty if there is none.
+
+    Raises:
+        SettingsError: as :func:`read_registry`, or ``ESMGN_REGISTRY`` names no file.
+    """
+    file = user_registry()
+    if not file.exists() and not os.environ.get("ESMGN_REGISTRY"):
+        return Catalogue()
+    if not file.is_file():
+        raise SettingsError(
+            f"registry file not found: {file}", "ESMGN_REGISTRY names it; unset it or make it"
+        )
+    return read_registry(file)
+
+
+def read_registry(file: Path) -> Catalogue:
+    """Read one layer.
+
+    Raises:
+        SettingsError: not TOML or an entry of the wrong shape, with file and key.
+    """
+    try:
+        tables = parse_toml(read_text(file))
+    except (OSError, ValueError) as error:  # TOMLDecodeError is a ValueError
+        raise SettingsError(f"cannot read registry {file}: {error}") from error
+    if tables.pop("schema", None) != SCHEMA:
+        raise SettingsError(f"registry {file}: expected 'schema = {SCHEMA}' at the top")
+    defaults = _defaults(tables.pop(DEFAULT, {}), file)
+    layer = Catalogue(defaults=defaults, disabled=_disabled(tables.pop("disabled", []), file))
+    for section, entries in tables.items():
+        sections = [*Kind, RECIPE, WEIGHTS, LAYOUT, DEFAULT]
+        if section not in sections:
+            raise SettingsError(
+                f"registry {file}: unknown section [{section}]",
+                *did_you_mean(section, sections),
+                f"sections: {', '.join(sections)}",
+            )
+        for name, entry in _table(entries, file, section).items():
+            where = f"{section}.{name}"
+            values = _table(entry, file, where)
+            if section == RECIPE:
+                layer.recipes[name] = _recipe(name, values, file, where)
+            elif section == WEIGHTS:
+                layer.weights[name] = _published_file(name, values, file, where)
+            elif section == LAYOUT:
+                layer.layouts[name] = _layout(name, values, file, where)
+            else:
+                layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
+    return layer
+
+
+def _defaults(value: object, file: Path) -> dict[str, str]:
+    names = _table(value, file, DEFAULT)
+    _check_keys(names, _DEFAULT_KEYS, file, DEFAULT)
+    return {key: _text(names, key, file, DEFAULT) for key in names}
+
+
+def _disabled(names: object, file: Path) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"registry {file}: 'disabled' must be a list of plugin names, got {shown(names)}")
+    return tuple(names)
+
+
+def _table(value: object, file: Path, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"registry {file}: [{where}] must be a table, got {shown(value)}")
+    return value
+
+
+def _preset(kind: Kind, name: str, values: dict[str, Any], file: Path, where: str) -> Preset:
+    _check_keys(values, _PRESET_KEYS, file, where)
+    component = _text(values, "component", file, where)
+    settings = dict(_table(values.get("settings", {}), file, f"{where}.settings"))
+    _check_reserved(settings, file, where)
+    if "checkpoint" in values:
+        settings["checkpoint"] = _table(values["checkpoint"], file, f"{where}.checkpoint")
+    return Preset(kind, name, component, _text(values, "summary", file, where), settings, str(file))
+
+
+def _recipe(name: str, values: dict[str, Any], file: Path, where: str) -> Recipe:
+    _check_keys(values, _RECIPE_KEYS, file, where)
+    run = _table(values.get("run", {}), file, f"{where}.run")
+    return Recipe(name, _text(values, "summary", file, where), run, str(file))
+
+
+def _published_file(name: str, values: dict[str, Any], file: Path, where: str) -> PublishedFile:
+    _check_keys(values, _FILE_KEYS, file, where)
+    texts = {key: _text(values, key, file, where) for key in {*values, "url", "license", "layout", "summary"}}
+    layout, summary = texts.pop("layout"), texts.pop("summary")
+    return PublishedFile(name, layout, summary, texts, str(file))
+
+
+def _layout(name: str, values: dict[str, Any], file: Path, where: str) -> PublishedLayout:
+    _check_keys(values, _LAYOUT_KEYS, file, where)
+    parts = _table(values.get("parts", {}), file, f"{where}.parts")
+    _check_keys(parts, _LAYOUT_PARTS, file, f"{where}.parts")
+    prefixes = {Kind(kind): _text(parts, kind, file, f"{where}.parts") for kind in parts}
+    run = _table(values.get("run", {}), file, f"{where}.run")
+    if not parts or not parts.keys() <= run.keys():
+        raise SettingsError(
+            f"registry {file}: [{where}] needs parts, and a table in run for each of them",
+            'such as: parts = { struct = "" }, run = { struct = "NAME" }',
+        )
+    optional = values.get("optional", [])
+    if not isinstance(optional, list) or not all(isinstance(beginning, str) for beginning in optional):
+        raise SettingsError(f"registry {file}: [{where}] optional must be a list of texts")
+    constants = _table(values.get("constants", {}), file, f"{where}.constants")
+    summary = _text(values, "summary", file, where)
+    return PublishedLayout(name, summary, prefixes, run, tuple(optional), constants, str(file))
+
+
+def _text(values: dict[str, Any], key: str, file: Path, where: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str):
+        raise SettingsError(f'registry {file}: [{where}] needs {key} = "..."')
+    return value
+
+
+def _check_keys(values: dict[str, Any], known: tuple[str, ...], file: Path, where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise SettingsError(
+                f"registry {file}: unknown key '{key}' in [{where}]",
+                *did_you_mean(key, known),
+                f"keys: {', '.join(known)}",
+            )
+
+
+def _check_reserved(settings: dict[str, Any], file: Path, where: str) -> None:
+    for key in ("name", "component"):
+        if key in settings:
+            raise SettingsError(f"registry {file}: '{key}' cannot be a setting ([{where}.settings])")

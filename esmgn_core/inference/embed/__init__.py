@@ -1,0 +1,1 @@
+"""Embedding files: written, read and searched."""

@@ -1,0 +1,1 @@
+"""Scores of mutations and their comparison with measured ones."""

@@ -1,0 +1,272 @@
+"""Deep mutational scans on disk: variants with measured scores, and the structure they belong to.
+
+Four layouts are read:
+
+- ProteinGym: ``mutant`` (``A12G:L15V``, positions from 1 in the sequence) and ``DMS_score`` or ``score``;
+- MaveDB: ``hgvs_pro`` (``p.Ala12Gly``) and ``score``;
+- nn4dms: ``variant`` (``A11G,L14V``, positions from 0) and ``score``; ``wt.fasta`` may name an offset;
+- GB1 of Olson et al. 2014: one column for each letter and number, and counts instead of scores.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import dropwhile
+from pathlib import Path
+
+from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.inference.fasta import is_fasta, read_fasta
+from esmgn_core.inference.mutate.notation import Change, NotScored, read_variant
+from esmgn_core.io.names import is_structure
+from esmgn_core.text import read_lines
+
+_OFFSET = re.compile(r"offset=(\d+)")
+_TABLES = (".csv", ".tsv")
+_REFERENCE = "DMS_substitutions.csv"
+_COLUMNS = {"proteingym": "mutant", "mavedb": "hgvs_pro", "nn4dms": "variant"}
+
+_EXPECTED = "mutant and DMS_score, or hgvs_pro and score"
+_SCAN_WORDS = {"mutant", "mutation", "mutations", "variant", "hgvs_pro", "dms_score", "fitness"}
+"""Columns, in lower case, of tables that look like scans."""
+_SPELLED = {
+    name.lower(): name
+    for name in ("mutant", "DMS_score", "score", "hgvs_pro", "variant", "DMS_id", "target_seq")
+}
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NO_SCORE = "without a score"
+
+
+@dataclass(frozen=True, slots=True)
+class Assay:
+    """A scan.
+
+    Attributes:
+        name: of its table, without endings.
+        table: its file.
+        sequence: of the wild type; ``None`` if there is no file of it.
+        structure: a file; ``None`` if there is none.
+        problem: why sequence or structure are not known; empty if they are, or there are none.
+    """
+
+    name: str
+    table: Path
+    sequence: str | None
+    structure: Path | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What a table holds.
+
+    Attributes:
+        variants: changes of each variant, numbered as in the table.
+        scores: its measured score; higher is fitter.
+        left_out: number of rows left out, by reason.
+        first: number of the first residue of the sequence by the rules of the layout.
+        unread: the first text that was not understood; empty if all were.
+    """
+
+    variants: list[tuple[Change, ...]]
+    scores: list[float]
+    left_out: Counter[str]
+    first: int = 1
+    unread: str = ""
+
+
+def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
+    """The scans below a folder, by name.
+
+    Beside a table, or of its name elsewhere below the folder, stand the sequence of the wild type
+    (FASTA, else ``target_seq`` of ProteinGym's reference file) and the structure.
+
+    Raises:
+        RunError: there is no such folder, or no scan in it.
+    """
+    if not folder.is_dir():
+        raise RunError(f"no such folder: {folder}")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    reference = reference or next((path for path in files if path.name == _REFERENCE), None)
+    kinds = {path: _kind(path) for path in files if _suffix(path) in _TABLES and path != reference}
+    tables = {path: kind for path, kind in kinds.items() if kind}
+    others = [path for path, kind in kinds.items() if not kind]
+    if not tables:
+        raise RunError(
+            f"no mutational scan in {folder}",
+            f"looked for .csv and .tsv tables with the columns {_EXPECTED}",
+            *(f"{path.name} has the columns {_listed(path)}" for path in others[:3]),
+        )
+    sequences = _reference_sequences(reference) if reference else {}
+    stems = {path: path.parent.name if kind == "gb1" else _stem(path) for path, kind in tables.items()}
+    num_named, num_beside = Counter(stems.values()), Counter(path.parent for path in tables)
+    assays = []
+    for path, stem in stems.items():
+        name = stem if num_named[stem] == 1 else str(path.relative_to(folder))
+        alone = num_beside[path.parent] == 1
+        try:
+            structure, sequence = _belongings(path, stem, files, alone=alone)
+        except EsmgnError as error:
+            assays.append(Assay(name, path, None, None, error.message))
+        else:
+            assays.append(Assay(name, path, sequence or sequences.get(stem), structure))
+    for path in others:
+        if not _SCAN_WORDS & {name.lower() for name in _columns(path)}:
+            continue
+        problem = f"not a scan: it has the columns {_listed(path)}, expected {_EXPECTED}"
+        assays.append(Assay(str(path.relative_to(folder)), path, None, None, problem))
+    return assays
+
+
+def _listed(table: Path) -> str:
+    columns = _columns(table)
+    return ", ".join(columns[:6]) + ", ..." * (len(columns) > 6) if columns else "of an empty file"
+
+
+def _belongings(
+    table: Path, stem: str, files: Sequence[Path], *, alone: bool
+) -> tuple[Path | None, str | None]:
+    """Structure and sequence of a table."""
+    structures = [path for path in files if is_structure(path.name)]
+    twins = {(path.parent, _stem(path)): path for path in structures}  # of .cif and .pdb the latter
+    structure = _belonging(table, stem, list(twins.values()), alone=alone)
+    fasta = _belonging(table, stem, [path for path in files if is_fasta(path)], alone=alone)
+    return structure, read_fasta(fasta)[0][1] if fasta else None
+
+
+def _belonging(table: Path, stem: str, files: Sequence[Path], *, alone: bool) -> Path | None:
+    """The file of a table: beside it and named like it, else beside it if alone, else named like it.
+
+    Raises:
+        RunError: several files are equally near.
+    """
+    beside = [path for path in files if path.parent == table.parent]
+    named = [path for path in files if _stem(path) == stem]
+    for found in ([path for path in beside if path in named], beside if alone else [], named):
+        if len(found) > 1:
+            listed = ", ".join(map(str, found[:4]))
+            raise RunError(f"several files may belong to {table.name}: {listed}; keep one beside the table")
+        if found:
+            return found[0]
+    return None
+
+
+def read_measurements(assay: Assay) -> Measurements:
+    """The variants of a scan and their scores. Rows that cannot be scored are counted by reason.
+
+    Raises:
+        RunError: the scan has a problem, its table cannot be read, or is not a scan.
+    """
+    if assay.problem:
+        raise RunError(assay.problem)
+    kind = _kind(assay.table)
+    if kind is None:
+        raise RunError(f"{assay.table} is not a scan", f"expected the columns {_EXPECTED}")
+    first = _offset(assay.table) if kind == "nn4dms" else 1
+    found = Measurements([], [], Counter(), first)
+    unread = ""
+    for row in _rows(assay.table):
+        if kind == "gb1":
+            text, score = _enrichment(row)
+        else:
+            text, score = row[_COLUMNS[kind]] or "", _number(row.get("DMS_score", row.get("score")))
+        variant = read_variant(text)
+        if isinstance(variant, NotScored):
+            found.left_out[variant] += 1
+            unread = unread or text * (variant is NotScored.UNREADABLE)
+        elif not math.isfinite(score):
+            found.left_out[_NO_SCORE] += 1
+        else:
+            found.variants.append(variant)
+            found.scores.append(score)
+    return replace(found, unread=unread)
+
+
+def _enrichment(row: Mapping[str, str | None]) -> tuple[str, float]:
+    """Logarithm of selected over input counts, with half a count added: Olson et al. 2014."""
+    selected, before = (_number(row[name]) for name in ("Selection Count", "Input Count"))
+    text = "".join(row[name] or "" for name in ("WT amino acid", "Position", "Mutation"))
+    return text, math.log((selected + 0.5) / (before + 0.5)) if min(selected, before) >= 0 else math.nan
+
+
+def _kind(table: Path) -> str | None:
+    """Layout of a table by its header; ``None`` for a table of something else."""
+    columns = set(_columns(table))
+    if {"WT amino acid", "Position", "Mutation", "Selection Count"} <= columns:
+        return "gb1"
+    if "variant" in columns and "score" in columns:
+        return "nn4dms"
+    if "mutant" in columns and columns & {"DMS_score", "score"}:
+        return "proteingym"
+    return "mavedb" if "hgvs_pro" in columns and "score" in columns else None
+
+
+def _columns(table: Path) -> list[str]:
+    """Names of the columns without blanks around them; those of the layouts in their usual case."""
+    header = next(csv.reader(_lines(table), delimiter=_separator(table)), [])
+    return [_SPELLED.get(name.strip().lower(), name.strip()) for name in header]
+
+
+def _rows(table: Path) -> Iterator[dict[str, str | None]]:
+    try:
+        columns = _columns(table)
+        reader = csv.DictReader(_lines(table), fieldnames=columns, delimiter=_separator(table))
+        next(reader, None)  # the header
+        yield from reader
+    except csv.Error as error:
+        raise RunError(f"cannot read {table}: {error}") from error
+
+
+def _lines(table: Path) -> Iterator[str]:
+    try:
+        # MaveDB puts comments before the header.
+        lines = dropwhile(lambda line: line.startswith("#"), read_lines(table))
+        yield from (f"{line}\n" for line in lines)
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {table}: {error}") from error
+
+
+def _reference_sequences(reference: Path) -> dict[str, str]:
+    rows = list(_rows(reference))
+    if not rows or not {"DMS_id", "target_seq"} <= rows[0].keys():
+        raise RunError(
+            f"{reference} is no reference file of ProteinGym", "expected columns DMS_id and target_seq"
+        )
+    sequences: dict[str, str] = {}
+    for row in rows:
+        name, sequence = row["DMS_id"] or "", row["target_seq"] or ""
+        if sequences.setdefault(name, sequence) != sequence:
+            raise RunError(f"{reference} has two sequences of '{name}'")
+    return sequences
+
+
+def _offset(table: Path) -> int:
+    for fasta in sorted(table.parent.glob("*.fasta")):
+        if found := _OFFSET.search(next(_lines(fasta), "")):
+            return int(found[1])
+    return 0
+
+
+def _number(text: str | None) -> float:
+    text = (text or "").strip()
+    return float(text) if _NUMBER.fullmatch(text) else math.nan
+
+
+def _separator(table: Path) -> str:
+    """What divides the columns of the header: a comma, a tab, or the semicolon of spreadsheets."""
+    header = next(_lines(table), "")
+    usual = "\t" if _suffix(table) == ".tsv" else ","
+    return max((usual, ",", "\t", ";"), key=header.count)
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _stem(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).stem

@@ -1,0 +1,1 @@
+"""Calibrated predictions of a fine-tuned run."""

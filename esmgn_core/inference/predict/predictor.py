@@ -1,0 +1,269 @@
+"""A fine-tuned run put to use: named, calibrated predictions for structures of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from esmgn_core.batch import Encoding, Protein, ProteinBatch
+from esmgn_core.errors import EsmgnError, RunError, did_you_mean
+from esmgn_core.host.registry import discover
+from esmgn_core.inference.inputs import Input
+from esmgn_core.inference.model import Model, ModelName, load_model
+from esmgn_core.inference.predict.calibration import Calibration, calibrated
+from esmgn_core.inference.task import check_single, fill_task, group_size, output_of, run_blueprint
+from esmgn_core.io import Refusal
+from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.wrapper import EncoderWrapper
+from esmgn_core.protocols import DownstreamTask, readout_of
+from esmgn_core.run_folder import RunFolder
+from esmgn_core.spec import Kind
+
+CONFIDENT, UNSURE = 70.0, 50.0
+"""pLDDT above which a backbone is trusted, and below which it is no structure (Jumper et al. 2021)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One label of one protein.
+
+    Attributes:
+        protein: its name.
+        label: the name of the class or quantity.
+        score: probability, or the value of a quantity.
+        predicted: True if the score reaches the threshold; ``None`` for a quantity, and where the validation
+            proteins cannot decide.
+        caveat: why the structure or the validation set may mislead; empty if nothing is known.
+    """
+
+    protein: str
+    label: str
+    score: float
+    predicted: bool | None
+    caveat: str
+
+    def row(self, *, decided: bool = True) -> dict[str, Any]:
+        """A row of the table; without the column ``predicted`` if nothing of the run is ``decided``."""
+        predicted = "" if self.predicted is None else ("yes" if self.predicted else "no")
+        return {
+            "protein": self.protein,
+            "label": self.label,
+            "score": round(self.score, 5),
+            **({"predicted": predicted} if decided else {}),
+            "caveat": self.caveat,
+        }
+
+
+class Predictor:
+    """The model of a fine-tuned run.
+
+    Attributes:
+        model: its encoder.
+        task: the task with its trained heads.
+        output: the meaning of the task's outputs.
+        labels: names of its outputs.
+        calibration: what turns its logits into probabilities.
+        run: the folder.
+
+    Raises:
+        RunError: the folder is not of such a run, or its task does not declare its output.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "auto") -> None:
+        registry = discover()
+        self.run = RunFolder(folder)
+        self.output = output_of(self.run, registry)
+        _, self.labels = self.run.recorded_labels()
+        self.model: Model = load_model(ModelName(folder=str(folder)), device=device, registry=registry)
+        blueprint = run_blueprint(EncoderFolder(folder), registry)
+        task: Any = blueprint.build(
+            Kind.DOWNSTREAM, encoder_dim=self.model.output_dim, num_targets=len(self.labels)
+        )
+        fill_task(task, self.run)
+        self.task: DownstreamTask = task.eval().requires_grad_(requires_grad=False).to(self.model.device)
+        self.calibration = Calibration()
+        if not self.is_number and self.task.group_size == 1:
+            self.calibration = calibrated(self.run, exclusive=self.output == "classes")
+
+    @property
+    def is_number(self) -> bool:
+        """True if the task predicts quantities, not classes."""
+        return self.output == "values"
+
+    @property
+    def decides(self) -> bool:
+        """True if there are predicted labels, not scores alone."""
+        return not self.is_number and self.task.group_size == 1 and not self.calibration.problem
+
+    @property
+    def warnings(self) -> list[str]:
+        """What limits all predictions of this run, for everybody who reads them."""
+        if self.calibration.problem:
+            return [f"scores are not calibrated and no label is predicted: {self.calibration.problem}"]
+        found = [self.calibration.warning] if self.calibration.warning else []
+        if number := len(self.calibration.unvalidated):
+            counted = "1 label is" if number == 1 else f"{number} labels are"
+            found.append(f"{counted} never predicted: no validation protein has it, or all have it")
+        return found
+
+    def row(self, prediction: Prediction) -> dict[str, Any]:
+        """A row of the table that is written: with a column ``warning`` where the run has warnings."""
+        warning = {"warning": "; ".join(self.warnings)} if self.warnings else {}
+        return {**prediction.row(decided=self.decides), **warning}
+
+    def outputs(self, protein: Protein) -> Tensor:
+        """Calibrated probabilities, or values, float32 [T]. The whole protein is read.
+
+        Raises:
+            RunError: the task predicts for groups of proteins.
+        """
+        check_single(self.run, self.task.group_size)
+        return self.scores([protein])[0]
+
+    def scores(self, proteins: Sequence[Protein]) -> Tensor:
+        """Probabilities, or values, float32 [P, T] of P groups of proteins that stand side by side."""
+        batch = ProteinBatch.from_proteins(proteins)
+        encoding = self.model.encode(batch)
+        with torch.inference_mode():
+            outputs = self.task.predict(encoding, batch.to(self.model.device)).float().cpu()
+        if self.is_number:
+            return outputs
+        return self.calibration.probabilities(outputs, exclusive=self.output == "classes")
+
+    def predict(self, protein: Protein, *, count: int) -> list[Prediction]:
+        """The ``count`` labels of highest score, and all others that are predicted, best first."""
+        scores = self.outputs(protein)
+        order = (
+            range(len(scores)) if self.is_number else scores.argsort(descending=True, stable=True).tolist()
+        )
+        caveat = plddt_caveat(protein)
+        found = []
+        for rank, index in enumerate(order):
+            score = float(scores[index])
+            predicted = self._predicted(score, rank, index)
+            if self.is_number or rank < count or predicted:
+                found.append(Prediction(protein.name, self.labels[index], score, predicted, caveat))
+        return found
+
+    def _predicted(self, score: float, rank: int, index: int) -> bool | None:
+        if not self.decides or index in self.calibration.unvalidated:
+            return None
+        if self.output == "classes":
+            return rank == 0
+        return self.calibration.threshold is not None and score >= self.calibration.threshold
+
+    def importance(self, protein: Protein, label: int) -> Tensor:
+        """Gradient x input of each residue for the logit of one label, float32 [n].
+
+        The input is the representation of the sequence encoder, which is where the residue enters
+        structure encoder and fuser; positive where it speaks for the label.
+        """
+        joint = self.model.encoder
+        batch = ProteinBatch.from_proteins([protein]).to(self.model.device)
+        with torch.no_grad():
+            sequence = joint.reader(batch)(batch)
+        residue = sequence.residue.float().detach().requires_grad_()
+        read = _Read(joint.sequence, sequence, residue, batch)
+        with torch.enable_grad():
+            encoding = joint(batch, self.model.graph(batch), read)
+            logit = self.task.predict(encoding, batch)[0, label]
+            (gradient,) = torch.autograd.grad(logit, residue)
+        share: Tensor = gradient * residue
+        return share.sum(1).detach().cpu()
+
+
+class _Read(EncoderWrapper):
+    """A sequence encoding that was made before, with the residues as the variable."""
+
+    def __init__(self, encoder: Any, encoding: Encoding, residue: Tensor, batch: ProteinBatch) -> None:
+        super().__init__(encoder)
+        change = Encoding.from_residues(residue - residue.detach(), batch, readout_of(encoder)).protein
+        self._encoding = Encoding(residue, encoding.protein.float().detach() + change)
+
+    def __call__(self, batch: ProteinBatch) -> Encoding:  # noqa: ARG002 - in place of a sequence encoder
+        return self._encoding
+
+
+def check_predicts(folder: Path) -> None:
+    """Refuse a folder that cannot predict for single proteins.
+
+    Raises:
+        RunError: see :func:`esmgn_core.inference.task.output_of`, or the task predicts for groups.
+    """
+    run, registry = RunFolder(folder), discover()
+    output_of(run, registry)
+    check_single(run, group_size(run, registry))
+
+
+def plddt_caveat(protein: Protein) -> str:
+    """What a predicted structure's own confidence says against trusting it; empty if nothing."""
+    if protein.plddt is None:
+        return ""
+    mean = float(protein.plddt.nanmean())
+    unsure = float((protein.plddt < UNSURE).float().mean())
+    said = []
+    if mean < CONFIDENT:
+        said.append(f"mean pLDDT {mean:.0f}, below {CONFIDENT:.0f}")
+    if unsure > 0.2:
+        said.append(f"{unsure:.0%} of residues below pLDDT {UNSURE:.0f}: likely disordered")
+    return "; ".join(said)
+
+
+def find_run(name: str, runs: Path = Path("runs")) -> Path:
+    """The run folder that ``name`` is, else the newest one below ``runs`` with this downstream task.
+
+    Raises:
+        RunError: there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    tasks = dict(_tasks(runs))
+    downstream = discover().names(Kind.DOWNSTREAM)
+    matching = [folder for folder, task in tasks.items() if task == name]
+    if not matching:
+        known = sorted(set(tasks.values()))
+        task = name if name in downstream else "TASK"
+        raise RunError(
+            f"no run folder and no finished task '{name}' below {runs}",
+            *(() if name in downstream else did_you_mean(name, [*known, *downstream])),
+            f"tasks there: {', '.join(known) or 'none'}",
+            f"fine-tune one: esmgn run --downstream {task} --init RUN",
+        )
+    return max(matching, key=lambda folder: RunFolder(folder).labels.stat().st_mtime)
+
+
+def _tasks(runs: Path) -> Iterator[tuple[Path, str]]:
+    registry = discover()
+    for folder in sorted(runs.glob("*")) if runs.is_dir() else []:
+        run = RunFolder(folder)
+        if run.labels.is_file() and run.task.is_file():
+            try:
+                config = run_blueprint(EncoderFolder(folder), registry).config
+            except EsmgnError:
+                continue
+            yield folder, config.task.name
+
+
+def predict_files(
+    predictor: Predictor, inputs: Sequence[Input], *, count: int
+) -> Iterator[tuple[Protein, list[Prediction]] | Refusal]:
+    """For each input its protein and predictions, or the reason why it has none.
+
+    Raises:
+        RunError: the task predicts for groups of proteins.
+    """
+    check_single(predictor.run, predictor.task.group_size)
+    for item in inputs:
+        protein = item.read()
+        if isinstance(protein, Refusal):
+            yield protein
+            continue
+        try:
+            yield protein, predictor.predict(protein, count=count)
+        except EsmgnError as error:
+            yield Refusal(item.path, error.message)

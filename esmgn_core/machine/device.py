@@ -1,0 +1,83 @@
+"""Device, precision and repeatability of computations on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from esmgn_core.errors import RunError
+
+
+def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
+    """The device for a name from the settings.
+
+    Raises:
+        RunError: unknown device, or one that does not exist here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RunError(
+            f"unknown device '{name}' (train.device)", "expected auto, cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda":
+        index = device.index if device.index is not None else (local_rank or 0)
+        if index >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
+            raise RunError(
+                f"device cuda:{index} (train.device) is not available: {found} CUDA devices here",
+                "use --set train.device=cpu, or start no more processes than there are GPUs",
+            )
+        return torch.device("cuda", index)
+    if device.type != "cpu":
+        raise RunError(
+            f"device '{name}' (train.device) is not supported", "expected auto, cpu, cuda or cuda:N"
+        )
+    return device
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Type that autocast uses under a name from the settings; ``None`` for float32 throughout.
+
+    Raises:
+        RunError: the device does not have it.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise RunError("this CUDA device has no bf16 (train.precision)", "use --set train.precision=fp16")
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+
+
+@contextmanager
+def numerics(device: torch.device, *, precision: str = "auto") -> Iterator[None]:
+    """Numerics of a run inside the block.
+
+    On the CPU operations whose threads would add up in any order take a repeatable one, so that a
+    run repeats bit for bit. On CUDA devices, where that would cost speed, float32 matrix products
+    use TF32, unless ``precision`` is ``fp32``.
+    """
+    if device.type == "cuda":
+        matmul = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(matmul)
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=before, warn_only=warn_only)
+        memory.fill_uninitialized_memory = fill

@@ -1,0 +1,1 @@
+"""The joint encoder: its parts, inputs and tensors."""

@@ -1,0 +1,174 @@
+"""From a configuration to objects: components are built, checked against their contract and joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from esmgn_core.errors import PluginError, SettingsError
+from esmgn_core.host.components import build_component
+from esmgn_core.host.configure import component_settings
+from esmgn_core.host.registry import Registry
+from esmgn_core.model.inputs import check_features, inputs_dim
+from esmgn_core.model.joint import JointEncoder, TrainStep
+from esmgn_core.protocols import (
+    DownstreamTask,
+    GraphBuilder,
+    HasResidueFeatures,
+    LabeledDataset,
+    PretextTask,
+    ProteinDataset,
+    SizesStructureInput,
+)
+from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
+from esmgn_core.spec import ComponentSpec, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A checked configuration: for every kind the class and its settings, nothing built yet."""
+
+    config: RunConfig
+    parts: dict[Kind, tuple[ComponentSpec, type, ComponentSettings]]
+
+    def build(self, kind: Kind, **context: Any) -> Any:
+        """Build the component of one kind.
+
+        Raises:
+            PluginError: it does not take ``context`` or lacks a part of its contract.
+        """
+        spec, component, settings = self.parts[kind]
+        return build_component(spec, component, settings, **context)
+
+    def encoder(self) -> JointEncoder:
+        """Build sequence encoder, structure encoder and fuser from the run's seed."""
+        torch.manual_seed(self.config.train.seed)
+        num_relations = self.build(Kind.GRAPH).num_relations
+        sequence = self.build(Kind.SEQ)
+        input_dim = self._structure_input_dim(sequence.output_dim)
+        residue_features = self.config.inputs.residue
+        structure = self.build(
+            Kind.STRUCT, input_dim=input_dim + inputs_dim(residue_features), num_relations=num_relations
+        )
+        fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
+        encoder = JointEncoder(sequence, structure, fuser, self.config.length, residue_features)
+        if self.config.optim.seq_lr_scale == 0:
+            encoder.freeze_sequence()
+        return encoder
+
+    def with_random_weights(self) -> Blueprint:
+        """The same model with a sequence encoder that reads no weights."""
+        has_weights = "weights" in type(self.parts[Kind.SEQ][2]).model_fields
+        return self.with_sequence_settings(weights="random") if has_weights else self
+
+    def _structure_input_dim(self, sequence_dim: int) -> int:
+        # Asked of the class: the fuser itself is built last, from the widths of both encoders.
+        spec, fuser, _ = self.parts[Kind.FUSE]
+        if not isinstance(fuser, SizesStructureInput):
+            raise PluginError(
+                f"{spec} lacks: structure_input_dim", "the contracts stand in esmgn_core.protocols"
+            )
+        return fuser.structure_input_dim(sequence_dim)
+
+    def graph(self) -> GraphBuilder:
+        """Build the graph builder."""
+        builder: GraphBuilder = self.build(Kind.GRAPH)
+        return builder
+
+    def task(self, encoder_dim: int) -> PretextTask:
+        """Build the pretext task with its heads."""
+        task: PretextTask = self.build(Kind.PRETEXT, encoder_dim=encoder_dim)
+        return task
+
+    @property
+    def is_downstream(self) -> bool:
+        """Whether the run's task learns from labels."""
+        return Kind.DOWNSTREAM in self.parts
+
+    def downstream_task(self, encoder_dim: int, dataset: ProteinDataset) -> DownstreamTask:
+        """Build the downstream task with its heads, for the labels of a dataset.
+
+        Raises:
+            SettingsError: the dataset has no labels, or others than the task takes.
+        """
+        name, data = self.config.task.name, self.config.data.name
+        if not isinstance(dataset, LabeledDataset):
+            raise SettingsError(
+                f"the downstream task '{name}' needs labels, and the dataset '{data}' has none",
+                "choose a labelled dataset: --data NAME; see: esmgn list data",
+            )
+        task: DownstreamTask = self.build(
+            Kind.DOWNSTREAM, encoder_dim=encoder_dim, num_targets=len(dataset.label_names)
+        )
+        found = dataset.group_size, dataset.labels(dataset.split("train")[:1]).shape[1]
+        if found != (task.group_size, task.label_dim):
+            raise SettingsError(
+                f"the dataset '{data}' does not fit the downstream task '{name}'",
+                f"'{data}' has {_labels(*found)}",
+                f"'{name}' takes {_labels(task.group_size, task.label_dim)}",
+            )
+        return task
+
+    def dataset(self) -> ProteinDataset:
+        """Build the dataset.
+
+        Raises:
+            DataError: its proteins lack a feature that the structure encoder takes.
+        """
+        dataset: ProteinDataset = self.build(Kind.DATA)
+        there = dataset.residue_features if isinstance(dataset, HasResidueFeatures) else ()
+        check_features(self.config.inputs.residue, there)
+        return dataset
+
+    def step(self, dataset: ProteinDataset | None, *, precision: torch.dtype | None = None) -> TrainStep:
+        """Build encoder, task and graph builder on torch's current default device.
+
+        Under ``torch.device("meta")`` it takes no memory, and shows that all widths fit each other.
+
+        Args:
+            dataset: the labels that a downstream task is built for; ``None`` for a pretext task.
+            precision: autocast dtype, ``None`` for float32.
+
+        Raises:
+            PluginError, SettingsError: the components do not fit each other, or the labels not the task.
+        """
+        encoder = self.encoder()
+        if self.is_downstream and dataset is not None:
+            task: PretextTask = self.downstream_task(encoder.output_dim, dataset)
+        else:
+            task = self.task(encoder.output_dim)
+        return TrainStep(encoder, task, self.graph(), precision=precision)
+
+    def with_sequence_settings(self, **changes: Any) -> Blueprint:
+        """The same run with other settings of the sequence encoder."""
+        spec, component, settings = self.parts[Kind.SEQ]
+        changed = spec, component, settings.model_copy(update=changes)
+        return Blueprint(self.config, {**self.parts, Kind.SEQ: changed})
+
+    def resolved(self) -> RunConfig:
+        """The configuration with every setting of every component written out."""
+        tables = {
+            kind.value: ComponentTable(
+                name=getattr(self.config, kind.value).name,
+                component=spec.name,
+                **settings.model_dump(mode="json", exclude_none=True),
+            )
+            for kind, (spec, _, settings) in self.parts.items()
+        }
+        return self.config.model_copy(update=tables)
+
+
+def resolve(registry: Registry, config: RunConfig) -> Blueprint:
+    """Load the classes a configuration names and check their settings.
+
+    Raises:
+        UnknownComponentError, PluginError, SettingsError: see :mod:`esmgn_core.host.configure`.
+    """
+    return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in config.kinds})
+
+
+def _labels(group_size: int, label_dim: int) -> str:
+    numbers = f"{label_dim} number{'s' if label_dim > 1 else ''}"
+    return f"a label of {numbers} for each {'pair' if group_size == 2 else 'protein'}"
