@@ -15,7 +15,9 @@ NUM_RESIDUE_FEATURES = 21
 """Width of the one-hot residue feature: 20 types and unknown; a masked residue is all zeros."""
 
 BACKBONE_ATOMS = ("N", "CA", "C", "O")
+"""Atoms of the backbone, in the order of ``Protein.backbone``."""
 CA = BACKBONE_ATOMS.index("CA")
+"""Index of the CA atom in :data:`BACKBONE_ATOMS`."""
 
 SECONDARY_STATES = "HBEGITS-"
 """States of DSSP: alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend, loop."""

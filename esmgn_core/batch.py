@@ -19,6 +19,7 @@ from esmgn_core.alphabet import MASKED, NUM_RESIDUE_FEATURES, decode
 from esmgn_core.printable import counted
 
 Readout = Literal["sum", "mean"]
+"""How residues are pooled to a protein."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,9 @@ from esmgn_core.spec import Kind
 from esmgn_core.splits import Split
 
 Output = Literal["multilabel", "classes", "values"]
+"""Meaning of the columns of a prediction, see :class:`DeclaresOutput`."""
 OUTPUTS: tuple[Output, ...] = get_args(Output)
+"""All values of :data:`Output`."""
 
 
 class Component(Protocol):

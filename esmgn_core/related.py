@@ -23,6 +23,7 @@ from esmgn_core.splits import Shares, assign
 SHARED = 0.5
 """Default share of the smaller chain's 5-mers."""
 WORD = 5
+"""Residues of a word: chains are compared by the words they share."""
 MIN_WORDS = 8
 """Chains with fewer different 5-mers, such as peptides and tags, are not compared."""
 
@@ -36,7 +37,7 @@ _ALL_PAIRS = 16
 """Of a seed in more chains than this, each chain is compared with the largest and the next 15 only."""
 _ACCESSION = re.compile(r"(?:.*[/:])?AF-([A-Z0-9]+)(?:-\d+)?-(?:F\d+|model)", re.IGNORECASE)
 
-Integers = NDArray[np.int64]
+_Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +51,8 @@ class Chains:
     """
 
     residue_type: NDArray[np.uint8]
-    ptr: Integers
-    protein: Integers
+    ptr: _Ints
+    protein: _Ints
 
     @classmethod
     def of(cls, proteins: Iterable[Any]) -> Self:
@@ -66,7 +67,7 @@ class Chains:
             first += len(chain)
         return cls(np.concatenate(types), np.array(ptr, dtype=np.int64), np.array(owners, dtype=np.int64))
 
-    def take(self, proteins: Integers) -> Self:
+    def take(self, proteins: _Ints) -> Self:
         """Chains of some proteins, int64 [K] ascending, which are numbered anew."""
         kept = np.flatnonzero(np.isin(self.protein, proteins))
         sizes = np.diff(self.ptr)[kept]
@@ -76,7 +77,7 @@ class Chains:
         return type(self)(self.residue_type[place], ptr, owners)
 
 
-def related(names: Sequence[str], keys: Sequence[Any], chains: Chains, *, shared: float = SHARED) -> Integers:
+def related(names: Sequence[str], keys: Sequence[Any], chains: Chains, *, shared: float = SHARED) -> _Ints:
     """Group of each protein, int64 [P]: numbers that are equal for related proteins.
 
     Proteins are related if they have the same key, such as a hash of the sequence; if their names are those
@@ -129,7 +130,7 @@ def divided(groups: Sequence[int], splits: Sequence[str]) -> list[tuple[int, int
     return [(places[0], other) for places in found for other in places[1:]]
 
 
-def described(splits: Sequence[str], groups: Integers, shares: Shares, shared: float) -> str:
+def described(splits: Sequence[str], groups: _Ints, shares: Shares, shared: float) -> str:
     """How proteins were split and what was compared, in a sentence for the user."""
     asked = {"train": True, "valid": shares.valid > 0, "test": shares.test > 0}
     sizes = ", ".join(f"{splits.count(name):,} {name}" for name, is_asked in asked.items() if is_asked)
@@ -175,9 +176,9 @@ class Groups:
     """
 
     def __init__(self, size: int) -> None:
-        self.number: Integers = np.arange(size)
+        self.number: _Ints = np.arange(size)
 
-    def join(self, one: Integers, other: Integers) -> None:
+    def join(self, one: _Ints, other: _Ints) -> None:
         """Join the groups of each pair."""
         number = self.number
         while len(one):
@@ -196,7 +197,7 @@ class Groups:
         self.join(*np.array(pairs, dtype=np.int64).reshape(-1, 2).T)
 
 
-def similar_chains(chains: Chains, shared: float) -> tuple[Integers, Integers]:
+def similar_chains(chains: Chains, shared: float) -> tuple[_Ints, _Ints]:
     """Pairs of chains that join all similar ones: two int64 [K].
 
     Two chains are similar if the one with more different 5-mers has at least ``shared`` of those of the
@@ -221,7 +222,7 @@ def similar_chains(chains: Chains, shared: float) -> tuple[Integers, Integers]:
     return np.concatenate([one, first[copies]]), np.concatenate([other, copies])
 
 
-def _unique(chains: Chains) -> tuple[Integers, Integers]:
+def _unique(chains: Chains) -> tuple[_Ints, _Ints]:
     """The first chain of the same sequence of each chain, and the chains that are their own."""
     places: dict[bytes, int] = {}
     data, ptr = chains.residue_type.tobytes(), chains.ptr.tolist()
@@ -242,7 +243,7 @@ def _seed_length(shared: float) -> int:
     return max(WORD, min(_SEED, math.ceil(5 / max(1 - shared, 1e-9)) - 2))
 
 
-def _words(chains: Chains, chosen: Integers, length: int) -> Iterator[tuple[Integers, Integers]]:
+def _words(chains: Chains, chosen: _Ints, length: int) -> Iterator[tuple[_Ints, _Ints]]:
     """Place among the ``chosen`` chains and number of each stretch of known residues, in chunks."""
     sizes = np.diff(chains.ptr)[chosen]
     ends = sizes.cumsum()
@@ -276,11 +277,11 @@ class _WordSets:
     """
 
     words: NDArray[np.uint32]
-    ptr: Integers
-    sizes: Integers
+    ptr: _Ints
+    sizes: _Ints
 
     @classmethod
-    def of(cls, chains: Chains, chosen: Integers) -> Self:
+    def of(cls, chains: Chains, chosen: _Ints) -> Self:
         parts, sizes = [np.zeros(0, np.uint32)], np.zeros(len(chosen), dtype=np.int64)
         for owner, number in _words(chains, chosen, WORD):
             packed = _different(owner << _WORD_BITS | number)
@@ -288,7 +289,7 @@ class _WordSets:
             sizes += np.bincount(packed >> _WORD_BITS, minlength=len(chosen))
         return cls(np.concatenate(parts), np.concatenate([[0], sizes.cumsum()]), sizes)
 
-    def similar(self, order: Integers, candidates: Integers, shared: float) -> Integers:
+    def similar(self, order: _Ints, candidates: _Ints, shared: float) -> _Ints:
         """Those of the ``candidates``, ranks [2, K] sorted by the larger in row 0, that are similar."""
         if not candidates.size:
             return candidates
@@ -311,9 +312,7 @@ class _WordSets:
         return candidates[:, np.concatenate(common) >= shared * self.sizes[places[1]] - 1e-9]
 
 
-def _candidates(
-    chains: Chains, chosen: Integers, rank: Integers, groups: Groups, length: int
-) -> Iterator[Integers]:
+def _candidates(chains: Chains, chosen: _Ints, rank: _Ints, groups: Groups, length: int) -> Iterator[_Ints]:
     """Pairs of ranks [2, K], the smaller rank first, of chains in different groups with a common seed.
 
     ``groups`` is read anew for each array of pairs, so that large families are joined by their largest
@@ -347,15 +346,15 @@ def _candidates(
             yield _pairs(member[:-distance][same], member[distance:][same], groups)
 
 
-def _pairs(one: Integers, other: Integers, groups: Groups) -> Integers:
+def _pairs(one: _Ints, other: _Ints, groups: Groups) -> _Ints:
     """The different pairs of members of different groups, sorted."""
     differ = groups.number[one] != groups.number[other]
     packed = _different(one[differ] << _RANK_BITS | other[differ])
     return np.stack([packed >> _RANK_BITS, packed & (1 << _RANK_BITS) - 1])
 
 
-def _different(values: Integers) -> Integers:
+def _different(values: _Ints) -> _Ints:
     """The different values, sorted; faster than ``np.unique``, which hashes integers."""
     values.sort()
-    found: Integers = values[np.diff(values, prepend=-1) != 0]
+    found: _Ints = values[np.diff(values, prepend=-1) != 0]
     return found

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
 from esmgn_core.spec import PARTS, ComponentSpec, Kind
 
-Model = TypeVar("Model", bound=BaseModel)
-Decay = Annotated[float, Field(ge=0, lt=1)]
+_Model = TypeVar("_Model", bound=BaseModel)
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ComponentSettings(BaseModel):
@@ -107,7 +107,7 @@ class OptimTable(ComponentSettings):
     """What ``plateau`` multiplies the rates by."""
     plateau_patience: int = Field(5, ge=0)
     """Passes without a better value that ``plateau`` waits for."""
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     """Adam's decay rates of the running averages."""
     eps: float = Field(1e-8, gt=0)
     """Adam's epsilon."""
@@ -118,7 +118,7 @@ class OptimTable(ComponentSettings):
     clip_norm: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 for no clipping."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay of a running average of the weights, which is then what is evaluated and kept as the
+    """_Decay of a running average of the weights, which is then what is evaluated and kept as the
     best encoder; 0 for none."""
 
 
@@ -267,7 +267,7 @@ class RunConfig(BaseModel):
         return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()
 
 
-def validated(model: type[Model], values: dict[str, Any], *, what: str, see: str) -> Model:
+def validated(model: type[_Model], values: dict[str, Any], *, what: str, see: str) -> _Model:
     """``model`` filled with ``values``.
 
     Args:

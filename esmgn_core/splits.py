@@ -11,6 +11,7 @@ from typing import Literal
 from esmgn_core.errors import SettingsError
 
 Split = Literal["train", "valid"]
+"""Split that a run trains on or validates with; test sets are in ``test_sets`` of a dataset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from io import BufferedReader, BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
@@ -101,7 +101,7 @@ def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
             if not text.isascii() and (read := text.translate(_SINGLE_BYTES)) != text:
                 if not warned:
                     shown = read.strip()[:80]
-                    logger.warning("%s, line %d is not UTF-8; read as Latin-1: %s", path, number, shown)
+                    _logger.warning("%s, line %d is not UTF-8; read as Latin-1: %s", path, number, shown)
                 text, warned = read, True
             if found := _CONTROL.search(text):
                 what = f"it has the character {ord(found[0]):#04x}"

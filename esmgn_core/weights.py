@@ -25,14 +25,15 @@ from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
 from esmgn_core.errors import WeightsError, WriteError
-from esmgn_core.machine.download import DownloadError, download, offline
+from esmgn_core.machine.download import DownloadError, download
+from esmgn_core.machine.download import offline as offline  # public from here
 from esmgn_core.machine.files import cache_dir as cache_dir
 from esmgn_core.machine.files import file_digest, write_atomically, write_failure
 from esmgn_core.machine.files import file_sha256 as file_sha256
 from esmgn_core.machine.parse import parse_json
 from esmgn_core.settings import ComponentSettings
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _ZIP_MAGIC = b"PK\x03\x04"
 
@@ -148,7 +149,7 @@ def _search(checkpoint: RemoteFile) -> tuple[Path | None, list[str]]:
         if difference is None:
             return path, refused
         refused.append(f"passed over {path}: {difference}")
-        logger.warning(refused[-1])
+        _logger.warning(refused[-1])
     return None, refused
 
 

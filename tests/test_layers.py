@@ -1,18 +1,21 @@
-"""Who may import whom, proved over the syntax trees.
+"""Which module may import which, checked over the syntax trees.
 
-``esmgn_core`` has three layers: light (standard library and pluggy), middle (pydantic), heavy. Core
-imports no plugin and no program; a plugin imports core and libraries, never another plugin; the
-program imports core only.
+The rooms of ``esmgn_core`` (its packages, and the modules at its root) are on floors. A room imports
+lower floors only. Some modules are light (standard library and pluggy) or middle (pydantic), so that
+commands start fast. Core imports neither plugins nor the program. A plugin imports public modules of
+core and no other plugin. The program imports core.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -28,13 +31,13 @@ LIGHT = {
         for name in (
             "alphabet",
             "errors",
-            "hooks",
+            "host.hooks",
             "machine.gpu",
-            "manifest",
-            "parse",
-            "presets",
+            "machine.manifest",
+            "machine.parse",
+            "host.presets",
             "printable",
-            "registry",
+            "host.registry",
             "spec",
             "splits",
             "text",
@@ -59,6 +62,21 @@ LATE_MODULES = {
 """Modules of the program that commands import when they need them."""
 
 
+FLOORS = (
+    {"alphabet", "draws", "errors", "metrics", "printable", "spec", "text", "version"},
+    {"batch", "machine", "settings", "splits"},
+    {"crop", "graph", "io", "neighbors", "readout", "related", "run_folder", "weights"},
+    {"attention", "gather", "protocols", "store"},
+    {"host"},
+    {"formats", "model"},
+    {"engine", "published", "testing"},
+    {"pages"},
+    {"inference"},
+)
+PRIVATE = {"machine", "host", "model", "published", "engine", "inference", "pages"}
+"""Rooms that plugins do not import. The other packages, and all modules at the root, are public."""
+
+
 class Import(NamedTuple):
     """One imported module, and whether the import waits in a function."""
 
@@ -79,6 +97,14 @@ def modules() -> dict[str, Path]:
             parts = [package, *path.relative_to(folder).with_suffix("").parts]
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
+
+
+@pytest.fixture(scope="module")
+def sizes() -> Iterator[ModuleType]:
+    """The benchmark ``sizes``, which reads all kinds of imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("sizes")
 
 
 MODULES = modules()
@@ -162,6 +188,42 @@ def test_a_plugin_imports_core_and_itself_never_another_plugin(module: str) -> N
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) == "esmgn_cli"))
 def test_the_program_imports_core_and_itself(module: str) -> None:
     assert offences(module, {"esmgn_core.*", "esmgn_cli.*"}) == []
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if top(name) in PLUGINS))
+def test_a_plugin_imports_public_modules_of_core(module: str) -> None:
+    private = [
+        found.module
+        for found in imports(MODULES[module])
+        if top(found.module) == "esmgn_core"
+        and found.module.split(".")[1:2]
+        and found.module.split(".")[1] in PRIVATE
+    ]
+    assert private == []
+
+
+def test_a_room_imports_lower_floors_only(sizes: ModuleType) -> None:
+    """Imports inside functions, those for type checkers and modules named in texts count too."""
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+    graph = sizes.import_graph(ROOT, [path for name, path in MODULES.items() if top(name) == "esmgn_core"])
+    rooms = {name.split(".")[1] for name in graph if "." in name}
+    assert floor.keys() == rooms
+    upward = [
+        f"{name} imports {other}"
+        for name, found in graph.items()
+        for other in found
+        if "." in name
+        and (
+            other == "esmgn_core"
+            or _floor(floor, other) > _floor(floor, name)
+            or (_floor(floor, other) == _floor(floor, name) and sizes.room(other) != sizes.room(name))
+        )
+    ]
+    assert upward == []
+
+
+def _floor(floors: dict[str, int], module: str) -> int:
+    return floors[module.split(".")[1]]
 
 
 @pytest.mark.parametrize("module", sorted(LIGHT))

@@ -11,7 +11,6 @@ import typer
 
 from esmgn_cli.render import block, echo, table
 from esmgn_core.errors import DataError, SettingsError, check_choice
-from esmgn_core.host.registry import discover
 from esmgn_core.printable import counted, printable
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def build(
         topology=topology,
         chains=None if chains is None else read_chains(chains),
         append=append,
-        formats=structure_formats(discover()),
+        formats=structure_formats(),
         workers=default_workers() if workers is None else workers,
         share=_share(share),
     )

@@ -11,7 +11,6 @@ import typer
 from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import SettingsError
-from esmgn_core.host.registry import discover
 from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def mutate(
         check_table_path(out)
     if picture:
         check_picture_path(picture)
-    addresses = Addresses(read_protein(file, formats=structure_formats(discover())))
+    addresses = Addresses(read_protein(file, formats=structure_formats()))
     notes = group_notes([(file.name, addresses.protein.notes)])
     model_options.show_notes(notes)
     variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)

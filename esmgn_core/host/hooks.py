@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PROJECT = "esmgn"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks the functions of a plugin that implement hooks."""
 
 
 class HookSpecs:

@@ -77,7 +77,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Found:
+class FoundFiles:
     """The result of a search.
 
     Attributes:
@@ -109,7 +109,7 @@ def find_structures(paths: Iterable[str | os.PathLike[str]], formats: Formats = 
     return [path for path in found if path in named or is_structure(path.name, formats)]
 
 
-def search(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) -> Found:
+def search(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) -> FoundFiles:
     """Like :func:`find_structures`, with an account of every other entry.
 
     Files without any ending are taken if their text begins like a structure.
@@ -117,7 +117,7 @@ def search(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) 
     Raises:
         StructureError: as :func:`find_structures`.
     """
-    found = Found()
+    found = FoundFiles()
     seen: set[Path] = set()
     for path in map(Path, paths):
         if not path.exists() and not path.is_symlink():
@@ -345,7 +345,7 @@ def _split(name: str) -> tuple[str, str]:
     return (stem, dot + last) if stem else (name, "")
 
 
-def nothing_found(paths: Iterable[Path], found: Found) -> StructureError:
+def nothing_found(paths: Iterable[Path], found: FoundFiles) -> StructureError:
     """The error of a search that found no file to read."""
     places = ", ".join(map(str, paths))
     if found.refused:

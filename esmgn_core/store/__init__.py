@@ -5,5 +5,15 @@ from __future__ import annotations
 from esmgn_core.store.build import BuildOptions, BuildReport, build
 from esmgn_core.store.reader import Store
 from esmgn_core.store.settings import Layout, is_store
+from esmgn_core.store.splits import read_splits, sequence_hashes
 
-__all__ = ["BuildOptions", "BuildReport", "Layout", "Store", "build", "is_store"]
+__all__ = [
+    "BuildOptions",
+    "BuildReport",
+    "Layout",
+    "Store",
+    "build",
+    "is_store",
+    "read_splits",
+    "sequence_hashes",
+]

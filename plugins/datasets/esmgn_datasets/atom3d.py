@@ -11,8 +11,7 @@ from typing import Any
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
-from esmgn_core.io import Refusal
-from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_protein
+from esmgn_core.io import Atom3DRecords, Refusal, atoms_to_protein
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import RemoteFile
 from esmgn_datasets.archives import folder_with, unpacked

@@ -6,10 +6,7 @@ from pathlib import Path
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
-from esmgn_core.io import Refusal
-from esmgn_core.io.atom3d import atoms_to_residues
-from esmgn_core.io.files import UnreadableError
-from esmgn_core.io.hdf5 import read_datasets
+from esmgn_core.io import Refusal, UnreadableError, atoms_to_residues, read_datasets
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.text import read_lines
 from esmgn_core.weights import RemoteFile

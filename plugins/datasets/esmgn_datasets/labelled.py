@@ -13,8 +13,7 @@ from torch import Tensor
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
-from esmgn_core.io import Refusal, iter_structures
-from esmgn_core.io.notes import group_notes
+from esmgn_core.io import Refusal, group_notes, iter_structures
 from esmgn_core.splits import Split
 
 _LARGEST = torch.finfo(torch.float32).max

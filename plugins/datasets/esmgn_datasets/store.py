@@ -11,12 +11,11 @@ from pydantic import Field
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, SettingsError
-from esmgn_core.io.notes import group_notes
+from esmgn_core.io import group_notes
 from esmgn_core.related import SHARED, described, related
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares, Split, assign
-from esmgn_core.store import Store
-from esmgn_core.store.splits import read_splits, sequence_hashes
+from esmgn_core.store import Store, read_splits, sequence_hashes
 
 _MOST_COMPARED = 100_000
 """Proteins whose 5-mers are compared when the dataset is built, which takes about a minute."""

@@ -11,10 +11,16 @@ from pydantic import Field, field_validator
 from esmgn_core.batch import Protein
 from esmgn_core.errors import SettingsError, StructureError
 from esmgn_core.formats import structure_formats
-from esmgn_core.host.registry import discover
-from esmgn_core.io import Refusal, read_structures, unique_names
-from esmgn_core.io.folders import Found, nothing_found, passed_over_text, search
-from esmgn_core.io.notes import group_notes
+from esmgn_core.io import (
+    FoundFiles,
+    Refusal,
+    group_notes,
+    nothing_found,
+    passed_over_text,
+    read_structures,
+    search,
+    unique_names,
+)
 from esmgn_core.printable import counted
 from esmgn_core.related import SHARED, split_proteins
 from esmgn_core.settings import ComponentSettings
@@ -65,7 +71,7 @@ class StructureFolder:
     def __init__(self, settings: Settings) -> None:
         if not settings.path:
             raise SettingsError("the dataset 'folder' has no path", "give it one: --data PATH")
-        formats = structure_formats(discover())
+        formats = structure_formats()
         searched = search((path.expanduser() for path in settings.path), formats)
         paths, self.passed_over = searched.files, passed_over_text(searched.passed_over)
         proteins, refused = read_structures(paths, progress=sys.stderr.isatty(), formats=formats)
@@ -109,7 +115,7 @@ def _wrong_length(length: int, settings: StructureFolder.Settings) -> str:
     return ""
 
 
-def _nothing_read(paths: Sequence[Path], refused: Sequence[Refusal], searched: Found) -> StructureError:
+def _nothing_read(paths: Sequence[Path], refused: Sequence[Refusal], searched: FoundFiles) -> StructureError:
     places = ", ".join(map(str, paths))
     if not searched.files:
         return nothing_found(paths, searched)

@@ -15,9 +15,7 @@ from pydantic import Field, field_validator
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import SettingsError, did_you_mean
-from esmgn_core.io import Refusal, find_structures
-from esmgn_core.io.chains import chain_in, no_chain
-from esmgn_core.io.names import structure_name
+from esmgn_core.io import Refusal, chain_in, find_structures, no_chain, structure_name
 from esmgn_core.printable import counted
 from esmgn_core.related import SHARED, Chains, checked, divided, related, split_proteins
 from esmgn_core.settings import ComponentSettings

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import WeightsError
-from esmgn_core.machine.download import offline
+from esmgn_core.weights import offline
 from esmgn_protbert.library import BertConfig, try_to_load_from_cache
 from esmgn_protbert.tokens import VOCABULARY
 
