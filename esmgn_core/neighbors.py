@@ -61,7 +61,7 @@ def find_neighbors(
     """Find the neighbors of residues by the distance of CA atoms.
 
     Edges may cross chains. None joins a residue with itself, or two residues at one point (closer than
-    1e-10 angstrom).
+    1e-10 angstrom). A residue with a coordinate that is not finite has no edges.
 
     Args:
         batch: N residues.
@@ -79,7 +79,7 @@ def find_neighbors(
         Edges on the device of the batch. The search itself runs on the CPU.
     """
     points = _Points.of(batch)
-    rows = np.arange(len(points.left)) if into is None else np.flatnonzero(into.cpu().numpy())
+    rows = np.flatnonzero(points.known if into is None else points.known & into.cpu().numpy())
     close, nearest = [np.empty((2, 0), np.int64)], [np.empty((2, 0), np.int64)]
     for start in range(0, len(rows), _MAX_CENTERS):
         centers = rows[start : start + _MAX_CENTERS]
@@ -151,15 +151,18 @@ class _Points(NamedTuple):
     """CA atoms of N residues.
 
     Attributes:
-        axes: float32 [3, N], coordinates in angstrom.
+        axes: float32 [3, N], coordinates in angstrom; NaN where one of the three is not finite. No
+            comparison with NaN is true, so these residues are not found.
+        known: bool [N], the residues with finite coordinates.
         left, right: float32 [N, 5] and [5, N], (-2x, |x|^2, 1) and (x, 1, |x|^2). Their product estimates
-            squared distances; x is relative to the protein's first residue.
+            squared distances; x is relative to the protein's first residue, for the precision.
         error: bound on the error of that estimate, in square angstrom.
         ptr: int64 [B + 1], first row of each protein, and N.
         length: int64 [N], residues of each residue's protein.
     """
 
     axes: _Floats
+    known: _Bools
     left: _Floats
     right: _Floats
     error: np.float32
@@ -171,13 +174,16 @@ class _Points(NamedTuple):
         """All residues of a batch."""
         axes, ptr = batch.ca.detach().float().cpu().numpy().T.copy(), batch.ptr.cpu().numpy()
         lengths = np.diff(ptr)
-        place = axes - axes.take(ptr[:-1].repeat(lengths), axis=1)
+        known = np.isfinite(axes).all(axis=0)
+        axes[:, ~known] = np.nan
+        # A first residue without coordinates must not take those of the others away.
+        place = axes - np.nan_to_num(axes.take(ptr[:-1].repeat(lengths), axis=1))
         one = np.ones_like(place[:1])
         norm = np.square(place).sum(axis=0, keepdims=True)
         left = np.concatenate([-2 * place, norm, one]).T.copy()
         right = np.concatenate([place, one, norm])
-        error = np.float32(_ROUNDING) * norm.max(initial=0)
-        return cls(axes, left, right, error, ptr, lengths.repeat(lengths))
+        error = np.float32(_ROUNDING) * norm.max(initial=0, where=known)
+        return cls(axes, known, left, right, error, ptr, lengths.repeat(lengths))
 
     def pairs(self, rows: _Ints, limit: _Floats) -> _Pairs:
         """Pairs of some residues with those closer to them than their limit.
@@ -207,14 +213,14 @@ class _Points(NamedTuple):
         """A limit for :meth:`pairs` that no residue's k + 1 nearest reach, float32 [n].
 
         It is just above the (k + 1)-th least distance among 2k + 1 residues next to it along the protein,
-        and infinite in a protein of fewer than k + 1 residues.
+        and infinite if fewer than k + 1 of these have coordinates.
         """
         protein = np.searchsorted(self.ptr, rows, side="right") - 1
         first, end = self.ptr.take(protein), self.ptr.take(protein + 1)
         start = np.maximum(np.minimum(rows - k, end - 2 * k - 1), first)
         window, end = start[:, None] + np.arange(2 * k + 1), end[:, None]
         squared = self._squared(rows[:, None], np.minimum(window, end - 1))
-        squared[window >= end] = np.inf
+        squared[(window >= end) | np.isnan(squared)] = np.inf
         limit: _Floats = np.nextafter(np.partition(squared, k, axis=1)[:, k], np.float32(np.inf))
         return limit
 

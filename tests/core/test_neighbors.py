@@ -34,11 +34,14 @@ def batch_of(*lengths: int, spacing: float = 1.7) -> ProteinBatch:
 
 @functools.cache
 def plainly(batch: ProteinBatch) -> dict[tuple[int, int], float]:
-    """Squared distance of every pair (center, neighbor) of one protein, the center itself included."""
+    """Squared distance of every pair (center, neighbor) of one protein, the center itself included.
+
+    A residue without finite coordinates has no pairs.
+    """
     ca, owner = batch.ca, batch.protein_index
     squared = (ca[:, None] - ca[None]).square()
     total = (squared[..., 0] + squared[..., 1]) + squared[..., 2]
-    rows = (owner[:, None] == owner[None]).nonzero().tolist()
+    rows = ((owner[:, None] == owner[None]) & total.isfinite()).nonzero().tolist()
     return {(i, j): float(total[i, j]) for i, j in rows}
 
 
@@ -143,6 +146,19 @@ def test_nearest_at_the_very_radius() -> None:
 
 
 @pytest.mark.usefixtures("search")
+@pytest.mark.usefixtures("search")
+@pytest.mark.parametrize("lost", [[0], [30], [70], [0, 1, 2, 69, 75], [*range(4, 70)]])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_residue_without_finite_coordinates_has_no_edges_and_changes_no_others(
+    lost: list[int], value: float
+) -> None:
+    backbone = BATCH.backbone.clone()
+    backbone[lost, CA, 1] = value
+    batch = BATCH.replace(backbone=backbone)
+    settings = {"num_nearest": 5, "max_neighbors": 8, "min_separation": 2}
+    assert found(batch, 6.0, **settings) == expected(batch, 6.0, **settings)
+
+
 def test_no_protein() -> None:
     for batch in (batch_of(0), batch_of(0, 0)):
         assert found(batch, 10.0, num_nearest=10) == ([], [])
