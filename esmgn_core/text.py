@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import gzip
 import logging
 import lzma
 import re
@@ -26,11 +25,12 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_PACKED: dict[bytes, Callable[[BufferedReader], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
+_PACKED: dict[bytes, Callable[[], Any]] = {
+    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),  # 31: with gzip's header and checksum
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\0": lzma.LZMADecompressor,
 }
+"""First bytes of a packed file -> what decompresses one stream of it."""
 _MAX_INFLATED = 1 << 30
 _MAX_LINE = 1 << 26
 """Characters of a line: devices and binary files have lines without end."""
@@ -81,8 +81,8 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     with path.open("rb") as file:
         start = file.peek(8)[:8]
-        unpack = next((unpack for magic, unpack in _PACKED.items() if start.startswith(magic)), None)
-        yield from _lines(file if unpack is None else _unpacked(unpack(file)), path)
+        new_stream = next((new for magic, new in _PACKED.items() if start.startswith(magic)), None)
+        yield from _lines(file if new_stream is None else _unpacked(file, new_stream), path)
 
 
 def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
@@ -109,11 +109,22 @@ def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
             yield text.rstrip("\x1a")  # DOS ends a file so
 
 
-def _unpacked(stream: Any) -> BufferedReader:
-    try:
-        content = stream.read(_MAX_INFLATED + 1)
-    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        raise ValueError(f"the packed stream is cut off or damaged: {error}") from error
-    if len(content) > _MAX_INFLATED:
-        raise ValueError(f"inflates to more than {_MAX_INFLATED >> 20} MiB: unpack it first")
-    return BufferedReader(BytesIO(content))
+def _unpacked(file: BufferedReader, new_stream: Callable[[], Any]) -> BufferedReader:
+    """The content of all streams of a packed file.
+
+    Not by ``BZ2File`` and ``LZMAFile``, which ignore a damaged stream after the first.
+    """
+    packed, parts, room = file.read(_MAX_INFLATED + 1), [], _MAX_INFLATED + 1
+    while packed:
+        stream = new_stream()
+        try:
+            parts.append(stream.decompress(packed, room))
+        except (zlib.error, lzma.LZMAError, OSError) as error:
+            raise ValueError(f"the packed stream is cut off or damaged: {error}") from error
+        room -= len(parts[-1])
+        if room <= 0:
+            raise ValueError(f"inflates to more than {_MAX_INFLATED >> 20} MiB: unpack it first")
+        if not stream.eof:
+            raise ValueError("the packed stream is cut off or damaged: copy or download the file again")
+        packed = stream.unused_data.lstrip(b"\0")  # zeros are padding
+    return BufferedReader(BytesIO(b"".join(parts)))

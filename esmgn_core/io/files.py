@@ -147,15 +147,14 @@ def _decompressed(
         try:
             parts.append(stream.decompress(content, room))
         except (OSError, lzma.LZMAError, MemoryError) as error:
-            if len(parts):  # what follows the last stream is padding
-                break
-            raise UnreadableError(f"the {kind} stream is damaged ({error})") from error
+            reason = f"the {kind} stream is damaged ({error}): copy or download the file again"
+            raise UnreadableError(reason) from error
         room -= len(parts[-1])
         if room <= 0:
             raise _bomb(kind, _MAX_INFLATED)
         if not stream.eof:
             raise UnreadableError(f"the {kind} stream is cut off: copy or download the file again")
-        content = stream.unused_data.lstrip(b"\0")
+        content = stream.unused_data.lstrip(b"\0")  # zeros are padding; anything else is a stream
     inflated = b"".join(parts)
     if not inflated:
         raise UnreadableError(f"the {kind} file holds zero bytes")

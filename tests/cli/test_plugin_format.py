@@ -18,6 +18,7 @@ from esmgn_core.host.registry import discover
 from esmgn_core.inference.embed.job import Options, embed_files
 from esmgn_core.inference.inputs import find_inputs
 from esmgn_core.inference.model import load_model, plan_model
+from esmgn_core.inference.mutate.assays import find_assays
 from esmgn_core.io import FORMATS, find_structures, read_protein, read_structure
 from esmgn_core.io.folders import search
 from esmgn_core.io.write import pdb_text
@@ -117,6 +118,23 @@ def test_a_folder_of_them_is_a_dataset(files: Path) -> None:
     registry = discover()
     folder: type = registry.load(registry.component(Kind.DATA, "folder"))
     assert len(folder(folder.Settings(path=[files]))) == 3  # type: ignore[attr-defined]  # any dataset
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_table_of_them_is_a_dataset(files: Path) -> None:
+    table = files / "labels.csv"
+    table.write_text("file,label,chain,split\na,x,a-A,train\nb.MADEUP.gz,y,A,valid\n")
+    registry = discover()
+    csv: type = registry.load(registry.component(Kind.DATA, "csv"))
+    dataset = csv(csv.Settings(table=table, chain_column="chain"))  # type: ignore[attr-defined]  # any dataset
+    assert (dataset.refused, len(dataset)) == ((), 2)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_structure_of_a_scan_is_found(files: Path) -> None:
+    (files / "c.pdb").unlink()
+    (files / "a.csv").write_text("mutant,DMS_score\nA1C,0.5\n")
+    assert [assay.structure for assay in find_assays(files)] == [files / "a.madeup"]
 
 
 @pytest.mark.usefixtures("plugin")

@@ -106,6 +106,18 @@ def test_line_ends_are_those_of_editors_alone(tmp_path: Path) -> None:
     assert read_text(file).count("\n") == 1
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("byte", [2, -6])
+def test_streams_are_read_one_after_another_and_none_is_lost(pack, byte: int, tmp_path: Path) -> None:
+    first, second, file = pack(b"a\n"), bytearray(pack(b"b\n")), tmp_path / "x.txt"
+    file.write_bytes(first + bytes(8) + second)
+    assert read_text(file) == "a\nb\n"
+    second[byte] ^= 0xFF
+    file.write_bytes(first + second)
+    with pytest.raises(ValueError, match="the packed stream is cut off or damaged"):
+        read_text(file)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

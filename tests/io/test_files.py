@@ -168,6 +168,17 @@ def test_gzip_members_one_after_another_are_one_file(tmp_path):
     assert read_protein(path).sequence == "MK"
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("byte", [2, -6])
+def test_a_damaged_second_stream_is_refused(tmp_path, pack, byte):
+    path = tmp_path / "a.pdb"
+    first, second = pack(TEXT[:400].encode()), bytearray(pack(TEXT[400:].encode()))
+    second[byte] ^= 0xFF
+    path.write_bytes(first + second)
+    with pytest.raises(StructureError, match=r"stream is (damaged|cut off)"):
+        read_protein(path)
+
+
 @pytest.mark.parametrize("start", ["", "# comment\n\n", "\n\n"])
 def test_mmcif_may_begin_with_comments(tmp_path, start):
     path = tmp_path / "a.pdb"

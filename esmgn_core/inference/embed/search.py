@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from esmgn_core.errors import RunError, check_choice, did_you_mean
+from esmgn_core.formats import structure_formats
 from esmgn_core.inference.embed.stored import ProteinTable, read_proteins
 from esmgn_core.inference.model import ModelName, plan_model
 from esmgn_core.io import read_protein
@@ -122,7 +123,7 @@ def _rows_named(name: str, table: ProteinTable, file: Path) -> list[int]:
 
 def _rows_of(query: Path, vector: Vectors, table: ProteinTable) -> list[int]:
     """Rows of the query: made of this very file, or of one of the same name with the same embedding."""
-    path, name = os.path.realpath(query), structure_name(query)
+    path, name = os.path.realpath(query), structure_name(query, structure_formats())
     return [
         row
         for row, (other, place) in enumerate(zip(table.names, table.paths, strict=True))

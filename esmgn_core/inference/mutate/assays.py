@@ -20,6 +20,7 @@ from itertools import dropwhile
 from pathlib import Path
 
 from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.formats import structure_formats
 from esmgn_core.inference.fasta import is_fasta, read_fasta
 from esmgn_core.inference.mutate.notation import Change, NotScored, read_variant
 from esmgn_core.io.names import is_structure
@@ -132,7 +133,8 @@ def _belongings(
     table: Path, stem: str, files: Sequence[Path], *, alone: bool
 ) -> tuple[Path | None, str | None]:
     """Structure and sequence of a table."""
-    structures = [path for path in files if is_structure(path.name)]
+    formats = structure_formats()
+    structures = [path for path in files if is_structure(path.name, formats)]
     twins = {(path.parent, _stem(path)): path for path in structures}  # of .cif and .pdb the latter
     structure = _belonging(table, stem, list(twins.values()), alone=alone)
     fasta = _belonging(table, stem, [path for path in files if is_fasta(path)], alone=alone)

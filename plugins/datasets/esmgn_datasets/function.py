@@ -10,6 +10,7 @@ from typing import Literal
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
+from esmgn_core.formats import structure_formats
 from esmgn_core.io import find_structures
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.text import read_lines
@@ -116,7 +117,7 @@ class _Functions(LabeledProteins):
         column = _CUTOFFS.index(settings.max_identity)
         gathered = Gathered()
         for split in _SPLITS:
-            files = sorted(find_structures([root / split]), key=lambda path: path.name)
+            files = sorted(find_structures([root / split], structure_formats()), key=lambda path: path.name)
             wanted = [
                 path
                 for path in files

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import StructureError
+from esmgn_core.formats import structure_formats
 from esmgn_core.io import Refusal, group_notes, iter_structures
 from esmgn_core.splits import Split
 
@@ -137,7 +138,7 @@ class LabeledProteins:
 
 def read_files(paths: Sequence[Path]) -> Iterable[tuple[Path, Protein | Refusal]]:
     """Each file with its protein or the reason why it has none; a bar is drawn on a terminal."""
-    results: Iterable[Protein | Refusal] = iter_structures(paths)
+    results: Iterable[Protein | Refusal] = iter_structures(paths, formats=structure_formats())
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track

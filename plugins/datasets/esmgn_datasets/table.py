@@ -15,7 +15,8 @@ from pydantic import Field, field_validator
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import SettingsError, did_you_mean
-from esmgn_core.io import Refusal, chain_in, find_structures, no_chain, structure_name
+from esmgn_core.formats import structure_formats
+from esmgn_core.io import Format, Refusal, chain_in, find_structures, no_chain, structure_name
 from esmgn_core.printable import counted
 from esmgn_core.related import SHARED, Chains, checked, divided, related, split_proteins
 from esmgn_core.settings import ComponentSettings
@@ -89,6 +90,7 @@ class Table(LabeledProteins):
         if settings.table is None:
             raise SettingsError("the dataset 'csv' has no table", "give it one: --set data.table=FILE")
         self._settings, self._table = settings, settings.table
+        self._formats = structure_formats()
         mistakes = Mistakes(settings.table)
         rows = self._rows(settings.table)
         self.group_size = 2 if settings.kind == "pairs" else 1
@@ -210,7 +212,7 @@ class Table(LabeledProteins):
         settings = self._settings
         folder = settings.structures or self._table.parent
         columns = [settings.file_column] + [settings.partner_column] * (settings.kind == "pairs")
-        return [_file(folder, row[column]) for column in columns]
+        return [_file(folder, row[column], self._formats) for column in columns]
 
     def _name(self, row: Row, chain: str) -> str:
         settings = self._settings
@@ -232,7 +234,8 @@ class Table(LabeledProteins):
             reason = "no file is named" if is_folder else "there is no such file"
             protein = found.get(path, Refusal(path, f"{reason} (row {row.number})"))
             if isinstance(protein, Protein) and settings.chain_column:
-                protein = _chain(protein, row[settings.chain_column], path)
+                entry = structure_name(path, self._formats)
+                protein = _chain(protein, row[settings.chain_column], path, entry)
                 taken = taken or (protein.chains[0] if isinstance(protein, Protein) else "")
             if isinstance(protein, Refusal):
                 return protein
@@ -276,13 +279,13 @@ def _split_name(cell: str) -> str:
     return name if name in ("train", "valid") or name.startswith("test") else ""
 
 
-def _file(folder: Path, name: str) -> Path:
+def _file(folder: Path, name: str, formats: Mapping[str, Format]) -> Path:
     """A file as named, else the structure file of this name without ending."""
     path = folder / name
     if _is_file(path) or not path.parent.is_dir():
         return path
-    near = [found for found in path.parent.glob(f"{glob.escape(path.name)}.*") if find_structures([found])]
-    return near[0] if near else path
+    near = path.parent.glob(f"{glob.escape(path.name)}.*")
+    return next((found for found in near if find_structures([found], formats)), path)
 
 
 def _is_file(path: Path) -> bool:
@@ -290,9 +293,9 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - ``Path.is_file`` raises for such a path
 
 
-def _chain(protein: Protein, cell: str, path: Path) -> Protein | Refusal:
-    """The chain that ``A`` or ``1ABC-A`` names."""
-    chain = chain_in(cell, protein.chains, structure_name(path))
+def _chain(protein: Protein, cell: str, path: Path, entry: str) -> Protein | Refusal:
+    """The chain ``A`` or ``1ABC-A`` of the protein in a file; ``entry`` is the file's name, ``1ABC``."""
+    chain = chain_in(cell, protein.chains, entry)
     if chain is None:
         return Refusal(path, f"it has {no_chain(cell, protein.chains)}")
     rows = (protein.chain_index == protein.chains.index(chain)).nonzero().flatten()
