@@ -222,6 +222,14 @@ def test_a_room_imports_lower_floors_only(sizes: ModuleType) -> None:
     assert upward == []
 
 
+def test_the_design_notes_show_the_floors() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    shown: dict[int, set[str]] = {}
+    for floor, rooms in re.findall(r"^\| (\d) \| ([^|]*) \|", page, re.MULTILINE):
+        shown.setdefault(int(floor) - 1, set()).update(re.findall(r"`(\w+)`", rooms))
+    assert shown == dict(enumerate(FLOORS))
+
+
 def _floor(floors: dict[str, int], module: str) -> int:
     return floors[module.split(".")[1]]
 
