@@ -27,7 +27,7 @@ def test_a_line_says_what_a_name_is_and_where_it_comes_from(esmgn: Esmgn) -> Non
     heading, *lines = esmgn("list", "seq").out.splitlines()
     assert heading == "sequence encoders (--seq)"
     rows = [re.split("  +", line.strip()) for line in lines]
-    assert ["esm2", "plugin esm2", "Protein language model ESM-2, packed without padding"] in rows
+    assert ["esm2", "plugin esm2", "Protein language model ESM-2, computed without padding"] in rows
     assert ["esm2_650m", "preset of esm2", "ESM-2, 33 layers, 1280-d, UniRef50/D"] in rows
 
 

@@ -1,4 +1,4 @@
-"""The structure encoder CDConv."""
+"""Plugin ``cdconv``: the structure encoder CDConv."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,7 +11,7 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.STRUCT,
             "cdconv",
             "esmgn_cdconv.encoder:CDConv",
-            "CDConv: continuous-discrete convolutions with pooling (Fan et al. 2023)",
+            "CDConv: continuous-discrete convolutions with sequence pooling (Fan et al. 2023)",
             graph="radius",
         ),
     ]

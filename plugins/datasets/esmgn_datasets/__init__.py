@@ -1,4 +1,4 @@
-"""Datasets: made-up proteins, folders of structure files, stores, and proteins with labels."""
+"""Plugin ``datasets``: made-up proteins, structure files, stores and labeled benchmarks."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,54 +11,54 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.DATA,
             "sample",
             "esmgn_datasets.sample:Sample",
-            "Made-up small proteins, generated on the spot: for trying out, not for science",
+            "Made-up small proteins, generated at start: for first tries, not for science",
         ),
         ComponentSpec(
             Kind.DATA,
             "folder",
             "esmgn_datasets.structure_folder:StructureFolder",
-            "Structure files (PDB, mmCIF, also gzipped) from folders and paths",
+            "Structure files (PDB, mmCIF, also compressed) from folders and paths",
         ),
         ComponentSpec(
             Kind.DATA,
             "store",
             "esmgn_datasets.store:StoreDataset",
-            "Proteins of a store, which esmgn data build makes from any number of structures",
+            "Proteins of a store built by esmgn data build, for large data sets",
         ),
         ComponentSpec(
             Kind.DATA,
             "ec",
             "esmgn_datasets.function:EnzymeCommission",
-            "Chains of the PDB with EC numbers (DeepFRI's splits)",
+            "PDB chains with EC numbers (DeepFRI splits)",
         ),
         ComponentSpec(
             Kind.DATA,
             "go",
             "esmgn_datasets.function:GeneOntology",
-            "Chains of the PDB with GO terms (DeepFRI's splits)",
+            "PDB chains with GO terms (DeepFRI splits)",
         ),
         ComponentSpec(
             Kind.DATA,
             "psr",
             "esmgn_datasets.atom3d:ModelQuality",
-            "Models of CASP targets with their GDT-TS (ATOM3D)",
+            "Models of CASP targets with their GDT-TS (ATOM3D PSR)",
         ),
         ComponentSpec(
             Kind.DATA,
             "msp",
             "esmgn_datasets.atom3d:MutationPairs",
-            "Complexes and mutants that bind more strongly or not (ATOM3D)",
+            "Complexes and their mutants, labeled by stronger binding (ATOM3D MSP)",
         ),
         ComponentSpec(
             Kind.DATA,
             "fold",
             "esmgn_datasets.folds:Folds",
-            "Domains of SCOP with their folds",
+            "SCOP domains with their folds (three test sets)",
         ),
         ComponentSpec(
             Kind.DATA,
             "csv",
             "esmgn_datasets.table:Table",
-            "A table of structure files and labels of your own",
+            "Your own table of structure files and labels",
         ),
     ]

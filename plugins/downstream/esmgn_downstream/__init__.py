@@ -1,4 +1,4 @@
-"""Downstream tasks: prediction heads that learn from labels."""
+"""Plugin ``downstream``: prediction heads trained on labels."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,24 +11,24 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.DOWNSTREAM,
             "multilabel",
             "esmgn_downstream.multilabel:Multilabel",
-            "Which of many classes a protein has, such as EC numbers or GO terms",
+            "Predict any number of classes of a protein, such as EC numbers or GO terms",
         ),
         ComponentSpec(
             Kind.DOWNSTREAM,
             "classification",
             "esmgn_downstream.classification:Classification",
-            "Which one of many classes a protein has, such as its fold",
+            "Predict one class of a protein, such as its fold",
         ),
         ComponentSpec(
             Kind.DOWNSTREAM,
             "regression",
             "esmgn_downstream.regression:Regression",
-            "Numbers that describe a protein, such as the quality of a model",
+            "Predict numbers for a protein, such as the quality of a model",
         ),
         ComponentSpec(
             Kind.DOWNSTREAM,
             "paired",
             "esmgn_downstream.paired:Paired",
-            "Yes or no for a protein and its mutant, such as stronger binding",
+            "Predict yes or no for a protein and its mutant, such as stronger binding",
         ),
     ]

@@ -1,4 +1,4 @@
-"""ESM-2, the protein language model of Lin et al. 2023, and its forerunners ESM-1b and ESM-1v."""
+"""Plugin ``esm2``: the protein language models ESM-2, ESM-1b and ESM-1v."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,12 +11,12 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.SEQ,
             "esm1",
             "esmgn_esm2.esm1:ESM1",
-            "Protein language models ESM-1b and ESM-1v, packed without padding",
+            "Protein language models ESM-1b and ESM-1v, computed without padding",
         ),
         ComponentSpec(
             Kind.SEQ,
             "esm2",
             "esmgn_esm2.encoder:ESM2",
-            "Protein language model ESM-2, packed without padding",
+            "Protein language model ESM-2, computed without padding",
         ),
     ]

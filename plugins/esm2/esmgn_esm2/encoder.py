@@ -67,7 +67,7 @@ class ESM2(PublishedESM2):
         lm_head: bool = False
         """Load the language-model head too, which says how likely each amino acid is at a residue."""
         readout: Readout = "mean"
-        """How residues are pooled into the protein representation."""
+        """Pooling of residues into a protein."""
         gradient_checkpointing: bool = False
         """Compute each block again in the backward pass instead of keeping its activations: less
         memory, about a third more time."""

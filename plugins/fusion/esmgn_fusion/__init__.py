@@ -1,4 +1,4 @@
-"""Fusions of a sequence and a structure encoder."""
+"""Plugin ``fusion``: three ways to combine a sequence and a structure encoder."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,18 +11,18 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.FUSE,
             "serial",
             "esmgn_fusion.serial:SerialFuser",
-            "Sequence representations are the structure encoder's input; both are the output",
+            "Feed sequence representations to the structure encoder; return both",
         ),
         ComponentSpec(
             Kind.FUSE,
             "parallel",
             "esmgn_fusion.parallel:ParallelFuser",
-            "Both encoders on their own, the structure encoder on residue types; both are the output",
+            "Run both encoders independently (structure on residue types); return both",
         ),
         ComponentSpec(
             Kind.FUSE,
             "cross",
             "esmgn_fusion.cross:CrossFuser",
-            "Attention over sequence and structure representations of all residues",
+            "Attend over the sequence and structure representations of all residues",
         ),
     ]

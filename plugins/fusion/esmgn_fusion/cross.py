@@ -42,7 +42,7 @@ class CrossFuser(nn.Module):
         dropout: float = Field(0.1, ge=0, lt=1)
         """Share of attention weights dropped in training."""
         readout: Readout = "sum"
-        """How residues are pooled into a protein."""
+        """Pooling of residues into a protein."""
         reference: bool = False
         """Leave the projections and the attention as they were drawn: the original's optimiser did not
         hold them."""

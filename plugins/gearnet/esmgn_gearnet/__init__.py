@@ -1,4 +1,4 @@
-"""GearNet and the relational residue graph it runs on."""
+"""Plugin ``gearnet``: three GearNet encoders and their relational residue graph."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -17,18 +17,18 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.STRUCT,
             "gearnet_edge",
             "esmgn_gearnet.edge_encoder:GearNetEdge",
-            "GearNet-Edge: GearNet with messages between edges, by the angle they form (Zhang et al. 2023)",
+            "GearNet-Edge: GearNet with messages between edges, by their angle (Zhang et al. 2023)",
         ),
         ComponentSpec(
             Kind.STRUCT,
             "gearnet_ieconv",
             "esmgn_gearnet.ieconv_encoder:GearNetIEConv",
-            "GearNet-IEConv: GearNet-Edge with a learned filter for every edge (Zhang et al. 2023)",
+            "GearNet-IEConv: GearNet-Edge with a learned filter per edge (Zhang et al. 2023)",
         ),
         ComponentSpec(
             Kind.GRAPH,
             "relational",
             "esmgn_gearnet.graph:RelationalGraph",
-            "Sequential, radius and nearest-neighbour edges: seven relations",
+            "Sequential, radius and nearest-neighbour edges (seven relations)",
         ),
     ]

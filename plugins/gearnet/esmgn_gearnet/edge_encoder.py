@@ -56,7 +56,7 @@ class GearNetEdge(PublishedGearNet):
         concat_hidden: bool = True
         """Concatenate all layers; else the last one is the output."""
         readout: Readout = "sum"
-        """How residues are pooled into a protein."""
+        """Pooling of residues into a protein."""
         unknown_residue: UnknownType = "X"
         """What a residue of unknown type counts as in the edge features: X for no type. The original
         reads it as glycine, G."""

@@ -42,7 +42,7 @@ class GearNet(PublishedGearNet):
         concat_hidden: bool = True
         """Concatenate all layers; else the last one is the output."""
         readout: Readout = "sum"
-        """How residues are pooled into a protein."""
+        """Pooling of residues into a protein."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
         super().__init__()

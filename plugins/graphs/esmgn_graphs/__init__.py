@@ -1,4 +1,4 @@
-"""Graph builders that belong to no one structure encoder."""
+"""Plugin ``graphs``: residue graphs for any structure encoder."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,6 +11,6 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.GRAPH,
             "radius",
             "esmgn_graphs.radius:RadiusGraph",
-            "CA atoms closer than a radius: one relation",
+            "Edges between CA atoms closer than a radius (one relation)",
         ),
     ]

@@ -1,4 +1,4 @@
-"""The structure encoder GVP."""
+"""Plugin ``gvp``: the structure encoder GVP."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,7 +11,7 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.STRUCT,
             "gvp",
             "esmgn_gvp.encoder:GVPGNN",
-            "GVP: scalars and vectors of geometric vector perceptrons (Jing et al. 2021)",
+            "GVP: equivariant scalar and vector features (Jing et al. 2021)",
             graph="radius",
         ),
     ]

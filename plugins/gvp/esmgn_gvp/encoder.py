@@ -58,7 +58,7 @@ class GVPGNN(nn.Module):
         """Edges up to which messages are kept for the backward pass, about 40 KB each; on larger graphs
         they are made again, which takes a third more time."""
         readout: Readout = "mean"
-        """How residues are pooled into a protein."""
+        """Pooling of residues into a protein."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:  # noqa: ARG002
         super().__init__()

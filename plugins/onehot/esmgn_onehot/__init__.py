@@ -1,4 +1,4 @@
-"""A sequence encoder without a language model: the baseline every fusion is compared with."""
+"""Plugin ``onehot``: a sequence encoder without parameters, the baseline of every fusion."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,6 +11,6 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.SEQ,
             "onehot",
             "esmgn_onehot.encoder:OneHot",
-            "One-hot residue types, nothing to train: the structure encoder on its own",
+            "One-hot residue types without parameters, to run the structure encoder alone",
         ),
     ]

@@ -10,17 +10,17 @@ from esmgn_core.settings import ComponentSettings
 
 
 class OneHot(nn.Module):
-    """The residue types themselves: 20 amino acids and unknown; zeros for a masked residue.
+    """One-hot residue types: 20 amino acids and unknown. A masked residue is all zeros.
 
-    With serial fusion and ``fuse.output = "structure"`` the run is the structure encoder alone,
-    reading the 21 features that the study gives it without a language model.
+    With serial fusion and ``fuse.output = "structure"`` the model is the structure encoder alone, on
+    the 21 features that the study uses without a language model.
 
     Shapes: residue [N, 21], protein [B, 21].
     """
 
     class Settings(ComponentSettings):
         readout: Readout = "mean"
-        """How residues are pooled into the protein representation."""
+        """Pooling of residues into a protein."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pretext tasks: self-supervised objectives on sequence and structure."""
+"""Plugin ``pretext``: self-supervised tasks on sequence and structure."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -17,7 +17,7 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.PRETEXT,
             "distance",
             "esmgn_pretext.distance:Distance",
-            "Predict the length of edges removed from the graph",
+            "Predict the CA-CA distance of edges removed from the graph",
         ),
         ComponentSpec(
             Kind.PRETEXT,
@@ -35,18 +35,18 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.PRETEXT,
             "siamdiff",
             "esmgn_pretext.siamdiff:SiamDiff",
-            "Tell the noise on sequence and structure from a second view (Zhang et al. 2023)",
+            "Predict the noise of each of two views from the other (Zhang et al. 2023)",
         ),
         ComponentSpec(
             Kind.PRETEXT,
             "diffpret",
             "esmgn_pretext.diffpret:DiffPreT",
-            "Tell the noise on sequence and structure from the noised protein itself",
+            "Predict the noise on sequence and structure from the noised protein",
         ),
         ComponentSpec(
             Kind.PRETEXT,
             "multiview_contrast",
             "esmgn_pretext.multiview_contrast:MultiviewContrast",
-            "Tell two pieces of one protein from pieces of others",
+            "Match two windows of one protein against windows of other proteins",
         ),
     ]

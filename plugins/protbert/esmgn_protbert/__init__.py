@@ -1,4 +1,4 @@
-"""ProtBERT, the protein language model of Elnaggar et al. 2021, through the extra ``transformers``."""
+"""Plugin ``protbert``: the language model ProtBERT-BFD, run by the extra ``transformers``."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -11,6 +11,6 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.SEQ,
             "protbert",
             "esmgn_protbert.encoder:ProtBERT",
-            "Protein language model ProtBERT-BFD, by transformers",
+            "Protein language model ProtBERT-BFD (needs transformers)",
         ),
     ]

@@ -55,7 +55,7 @@ class ProtBERT(nn.Module):
         lm_head: bool = False
         """Load the language-model head too, which says how likely each amino acid is at a residue."""
         readout: Readout = "mean"
-        """How residues are pooled into the protein representation."""
+        """Pooling of residues into a protein."""
 
         @model_validator(mode="after")
         def _heads_fit(self) -> Self:

@@ -1,18 +1,18 @@
-"""Structure encoders made of torch-geometric's layers."""
+"""Plugin ``pyg``: structure encoders built from torch-geometric's layers."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
 _ENCODERS = {
-    "pyg_dimenet": ("dimenet:DimeNet", "DimeNet++: messages that know distances and angles"),
-    "pyg_egnn": ("egnn:EGNN", "EGNN: messages that know relations and distances, and move the CA atoms"),
-    "pyg_gat": ("convs:GAT", "Graph attention, GATv2, that knows relations"),
-    "pyg_gcn": ("convs:GCN", "Graph convolutional network"),
-    "pyg_gin": ("convs:GIN", "Graph isomorphism network"),
-    "pyg_gps": ("gps:GPS", "GPS: messages along edges and attention over the protein"),
-    "pyg_rgcn": ("convs:RGCN", "Relational graph convolutional network"),
-    "pyg_sage": ("convs:SAGE", "GraphSAGE"),
-    "pyg_schnet": ("schnet:SchNet", "SchNet: filters that are functions of distance"),
-    "pyg_transformer": ("convs:Transformer", "Graph transformer that knows relations and distances"),
+    "pyg_dimenet": ("dimenet:DimeNet", "DimeNet++: messages from distances and angles"),
+    "pyg_egnn": ("egnn:EGNN", "EGNN: equivariant messages that also move the CA atoms"),
+    "pyg_gat": ("convs:GAT", "GATv2: graph attention with edge relations"),
+    "pyg_gcn": ("convs:GCN", "GCN: graph convolutional network"),
+    "pyg_gin": ("convs:GIN", "GIN: graph isomorphism network"),
+    "pyg_gps": ("gps:GPS", "GPS: messages along edges, and attention over the protein"),
+    "pyg_rgcn": ("convs:RGCN", "RGCN: relational graph convolutional network"),
+    "pyg_sage": ("convs:SAGE", "GraphSAGE on full neighbourhoods"),
+    "pyg_schnet": ("schnet:SchNet", "SchNet: convolutions with filters of the distance"),
+    "pyg_transformer": ("convs:Transformer", "Graph transformer with edge relations and distances"),
 }
 _READ_DISTANCES_ALONE = ("pyg_dimenet", "pyg_schnet")
 

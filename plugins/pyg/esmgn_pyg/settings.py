@@ -16,7 +16,7 @@ class EncoderSettings(ComponentSettings):
     num_layers: int = Field(6, ge=1)
     """Number of layers."""
     readout: Readout = "sum"
-    """How residues are pooled into a protein."""
+    """Pooling of residues into a protein."""
 
 
 class LayerSettings(EncoderSettings):

@@ -1,4 +1,4 @@
-"""Trackers: TensorBoard, Weights & Biases and MLflow."""
+"""Plugin ``trackers``: TensorBoard, Weights & Biases and MLflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.TRACKER,
             "tensorboard",
             "esmgn_trackers.to_tensorboard:TensorBoard",
-            "Event files in the run folder",
+            "TensorBoard event files in the run folder",
         ),
         ComponentSpec(
             Kind.TRACKER,
@@ -26,7 +26,7 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.TRACKER,
             "mlflow",
             "esmgn_trackers.to_mlflow:MLflow",
-            "An MLflow server, or files in the run folder",
+            "MLflow, on a server or in the run folder",
             requires="esmgn[mlflow]",
         ),
     ]
