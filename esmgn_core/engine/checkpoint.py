@@ -15,8 +15,8 @@ from esmgn_core.engine.checkpoint_files import (
     failing_together,
     fresh_folder,
     keep,
+    newest_intact_checkpoint,
     put_in_place,
-    whole_checkpoint,
 )
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.learner import Learner
@@ -200,8 +200,7 @@ class Checkpoints:
             RunError: there is no checkpoint, or all are damaged.
             WeightsError: its tensors do not fit the model.
         """
-        whole = whole_checkpoint(self.run) if self.world.is_main else (self.run.last, "")
-        folder, remark = self.world.from_main(whole)
+        folder, remark = self.world.on_main(lambda: newest_intact_checkpoint(self.run))
         try:
             state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         except Exception as error:
@@ -216,14 +215,14 @@ class Checkpoints:
         else:
             self._read(folder, state)
         progress = RunProgress(**state["progress"])
-        if self.world.is_main:  # the run may have been killed between writing and keeping it
-            with write_errors(self.run.kept):
-                self._keep(progress.step, folder)
+        # The run may have been killed after this checkpoint was written and before it was kept.
+        self.world.on_main(lambda: self._keep(progress.step, folder))
         return progress, remark
 
     def _keep(self, step: int, checkpoint: Path) -> None:
         if self.keep_every and step and step % self.keep_every == 0:
-            keep(self.run, step, checkpoint)
+            with write_errors(self.run.kept):
+                keep(self.run, step, checkpoint)
 
     def _read(self, folder: Path, state: Mapping[str, Any]) -> None:
         step = self.learner.step

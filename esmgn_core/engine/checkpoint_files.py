@@ -91,11 +91,11 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def whole_checkpoint(run: RunFolder) -> tuple[Path, str]:
-    """The newest checkpoint that is not damaged, and what is to be said about those that are.
+def newest_intact_checkpoint(run: RunFolder) -> tuple[Path, str]:
+    """The newest checkpoint that is not damaged, and a notice if a newer one is.
 
     Raises:
-        RunError: there is none.
+        RunError: no checkpoint was written, or all are damaged.
     """
     found = [folder for folder in (run.last, run.previous) if folder.is_dir()]
     if not found:

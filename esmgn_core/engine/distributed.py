@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from warnings import catch_warnings, filterwarnings, simplefilter
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.parallel import DistributedDataParallel
 
+from esmgn_core.errors import EsmgnError
 from esmgn_core.machine.device import pick_device
 from esmgn_core.readout import ProteinReadout
 
@@ -47,6 +48,25 @@ class World:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def on_main(self, function: Callable[[], Value]) -> Value:
+        """Call ``function`` in the main process alone; return its result on every process.
+
+        Raises:
+            EsmgnError: raised by ``function``, on every process. The others would otherwise wait for a result
+                until the process group gives up.
+        """
+        result: Value | None = None
+        failure: EsmgnError | None = None
+        if self.is_main:
+            try:
+                result = function()
+            except EsmgnError as error:
+                failure = error
+        result, failure = self.from_main((result, failure))
+        if failure:
+            raise failure
+        return cast("Value", result)
 
     def gather(self, value: Value) -> list[Value]:
         """Every process's ``value``, on every process."""

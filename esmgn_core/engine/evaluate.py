@@ -81,7 +81,7 @@ def evaluate(evaluation: Evaluation, indices: Sequence[int]) -> tuple[MetricAver
         outputs, found, _ = predict_proteins(step, task, passes, world)
         for output in outputs:
             means.add(output)
-        return means, world.from_main(score(task, found) if world.is_main else {})
+        return means, world.on_main(lambda: score(task, found))
     for _, batch, draws, counts in passes:
         with shortages_of(batch):
             output = step(batch, draws)

@@ -139,13 +139,16 @@ def _run(plan: _Plan) -> Outcome:
         without_exits(),
         ExitStack() as locks,
     ):
-        # A resumed run is locked before anything is read; a new one has a folder once it could be built.
-        if plan.resumed and world.is_main:
-            locks.enter_context(plan.resumed.locked())
+
+        def lock(run: RunFolder) -> RunFolder:
+            world.on_main(lambda: locks.enter_context(run.locked()))
+            return run
+
+        # A resumed run is locked before anything is read. A new one gets its folder last, so that a run that
+        # cannot be built leaves none behind.
+        resumed = lock(plan.resumed) if plan.resumed else None
         built = build_run(plan.blueprint, plan.registry, world, plan.init)
-        run = plan.resumed or _new_folder(plan, world)
-        if not plan.resumed and world.is_main:
-            locks.enter_context(run.locked())
+        run = resumed or lock(_new_folder(plan, world))
         trainer = _trainer(plan, built, run, world)
         signal = trainer.fit() if world.from_main(trainer.is_unfinished) else 0
         return _report(trainer, signal)
@@ -154,11 +157,7 @@ def _run(plan: _Plan) -> Outcome:
 def _new_folder(plan: _Plan, world: World) -> RunFolder:
     config = plan.blueprint.config
     name = "-".join([config.seq.name, config.struct.name, config.fuse.name, config.task.name])
-    path = RunFolder.create(plan.out, name=name).path if world.is_main else None
-    chosen = world.from_main(path)
-    if chosen is None:
-        raise RunError("the main process made no run folder")
-    return RunFolder(chosen)
+    return RunFolder(world.on_main(lambda: RunFolder.create(plan.out, name=name).path))
 
 
 def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trainer:
@@ -166,9 +165,10 @@ def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trai
     blueprint, train = plan.blueprint, plan.blueprint.config.train
     checkpoints = Checkpoints(run, built.learner, world, train.keep_every)
     progress, damaged = checkpoints.load() if plan.resumed else (RunProgress(), "")
-    remarks = _record(plan, built, run, world, progress, [*plan.remarks, *filter(None, [damaged])])
+    notices = [*plan.remarks, *filter(None, [damaged])]
+    notices = world.on_main(lambda: _record(plan, built, run, world, progress, notices))
     observers = Observers(plan.registry.manager.hook, run, world.is_main, Trackers(plan.trackers, run))
-    for text in (*remarks, *notes_of(built.dataset)):
+    for text in (*notices, *notes_of(built.dataset)):
         observers.notice(text)
     trainer = Trainer(built.dataset, built.schedule, train, checkpoints, observers, progress)
     if world.is_main and progress.step < built.schedule.num_steps:
@@ -177,33 +177,31 @@ def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trai
 
 
 def _record(
-    plan: _Plan, built: BuiltRun, run: RunFolder, world: World, progress: RunProgress, remarks: list[str]
+    plan: _Plan, built: BuiltRun, run: RunFolder, world: World, progress: RunProgress, notices: list[str]
 ) -> list[str]:
-    """Compare this start with the last one, and record it; returns all remarks for the user.
+    """Record this start in the run folder; returns the notices and the differences from the last start.
 
     Raises:
         RunError: the checkpoint is from beyond the end of the schedule.
     """
-    num_steps, record = built.schedule.num_steps, None
-    if world.is_main:
-        record = RunRecord.of(plan.blueprint, plan.registry, built.dataset, world, built.weights_sha256)
-        remarks = [*remarks, *_changes(plan, record)]
+    num_steps = built.schedule.num_steps
+    record = RunRecord.of(plan.blueprint, plan.registry, built.dataset, world, built.weights_sha256)
+    notices = [*notices, *_changes(plan, record)]
     if progress.step > num_steps:
         raise RunError(
             f"cannot resume {run.path} at step {progress.step}: the run now has {num_steps} steps",
-            *remarks,
+            *notices,
             "restore its data and settings, or train longer: --set train.epochs=N",
         )
-    if record:
-        record.write(run, plan.init.described() if plan.init else run.started_from())
-        if plan.init:
-            run.log(f"encoder from {plan.init.model}, sha256 {plan.init.sha256()}")
-        if built.cached:
-            run.log(built.cached)
-        run.drop_metrics_after(progress.step)
-        begun = "resumed at" if plan.resumed else "started, from"
-        run.log(f"{begun} step {progress.step} of {num_steps}")
-    return remarks
+    record.write(run, plan.init.described() if plan.init else run.started_from())
+    if plan.init:
+        run.log(f"encoder from {plan.init.model}, sha256 {plan.init.sha256()}")
+    if built.cached:
+        run.log(built.cached)
+    run.drop_metrics_after(progress.step)
+    begun = "resumed at" if plan.resumed else "started, from"
+    run.log(f"{begun} step {progress.step} of {num_steps}")
+    return notices
 
 
 def _changes(plan: _Plan, record: RunRecord) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 
 from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.engine.distributed import SyncedBatchNorm, synchronize_batch_norm
+from esmgn_core.engine.checkpoint import Checkpoints
+from esmgn_core.engine.distributed import SyncedBatchNorm, World, synchronize_batch_norm
+from esmgn_core.engine.learner import Learner
 from esmgn_core.errors import RunError
 from esmgn_core.machine.device import pick_device
+from esmgn_core.run_folder import RunFolder
 from esmgn_core.testing import ExampleGraph, example_proteins
 from esmgn_gearnet.encoder import GearNet
 
@@ -69,7 +73,16 @@ def _process(rank: int, folder: str) -> None:
     synchronize_batch_norm(module)
     parts = [tensor.split(ROWS)[rank] for tensor in inputs()]
     torch.save(normalise(module[0], *parts), Path(folder) / f"{rank}.pt")
+    (Path(folder) / f"resumed-{rank}.txt").write_text(resume_without_checkpoint(rank, Path(folder)))
     dist.destroy_process_group()
+
+
+def resume_without_checkpoint(rank: int, folder: Path) -> str:
+    """The error of each process when the main one finds no checkpoint."""
+    checkpoints = Checkpoints(RunFolder(folder), cast("Learner", None), World(torch.device("cpu"), rank, 2))
+    with pytest.raises(RunError) as caught:
+        checkpoints.load()
+    return str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +123,16 @@ def test_gearnet_over_two_processes_equals_one_on_all_proteins(folder: Path) -> 
     parts = [torch.load(folder / f"gearnet-{rank}.pt", weights_only=True) for rank in range(2)]
     whole = gearnet()
     assert_same(parts, encode(whole, example_proteins()), set(dict(whole.named_buffers())))
+
+
+def test_processes_fail_together_when_there_is_no_checkpoint(folder: Path) -> None:
+    """The main process looks for it; the others raise its error, hints included, instead of waiting."""
+    main, other = ((folder / f"resumed-{rank}.txt").read_text() for rank in range(2))
+    assert main == other
+    assert main.splitlines() == [
+        f"nothing to resume in {folder}: no checkpoint was written yet",
+        f"  start again: esmgn run {folder}/config.toml --out NEW_FOLDER",
+    ]
 
 
 def test_conversion_keeps_names_and_leaves_evaluation_alone() -> None:
