@@ -48,13 +48,16 @@ def test_substitutions_are_read(text: str, changes: str) -> None:
         (NotScored.DELETION, ("p.Lys2del", "p.Lys2_Gly4del", "K2del", "K2-", "delK2")),
         (NotScored.INSERTION, ("p.Lys2_Leu3insGln", "p.Lys2delinsTrpVal", "p.Lys2dup", "p.Pro2_Gly8dup")),
         (NotScored.OTHER_RESIDUE, ("A12X", "A12B", "p.Lys2Xaa", "p.Met1?", "A12Z:L15V")),
-        (NotScored.UNREADABLE, ("foo", "a12g", "12", "MKHLAEDC", "p.?", "A12G:A12V", "A12G:foo")),
+        (
+            NotScored.UNREADABLE,
+            ("foo", "a12g", "12", "MKHLAEDC", "p.?", "A12G:A12V", "A12G:foo", "K٢A", "K٢del"),
+        ),
     ],
 )
 def test_what_is_no_substitution_has_its_reason(reason: NotScored, texts: tuple[str, ...]) -> None:
     assert {text: read_variant(text) for text in texts} == dict.fromkeys(texts, reason)
 
 
-@pytest.mark.parametrize("text", ["A12", "12G", "B12G", "Foo12Gly", "A12*"])
+@pytest.mark.parametrize("text", ["A12", "12G", "B12G", "Foo12Gly", "A12*", "K٢A"])
 def test_a_single_change_has_two_of_the_amino_acids(text: str) -> None:
     assert read_change(text) is None

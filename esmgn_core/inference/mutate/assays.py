@@ -26,7 +26,7 @@ from esmgn_core.inference.mutate.notation import Change, NotScored, read_variant
 from esmgn_core.io.names import is_structure
 from esmgn_core.text import read_lines
 
-_OFFSET = re.compile(r"offset=(\d+)")
+_OFFSET = re.compile(r"offset=([0-9]+)")
 _TABLES = (".csv", ".tsv")
 _REFERENCE = "DMS_substitutions.csv"
 _COLUMNS = {"proteingym": "mutant", "mavedb": "hgvs_pro", "nn4dms": "variant"}

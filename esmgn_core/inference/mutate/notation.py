@@ -16,11 +16,11 @@ import gemmi
 from esmgn_core.alphabet import AMINO_ACIDS
 
 _LETTERS = {gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA).title(): letter for letter in AMINO_ACIDS}
-_ONE_LETTER = re.compile(r"(?P<wild>[A-Z])(?P<number>-?\d+)(?P<code>[A-Za-z]?)(?P<mutant>[A-Z])")
+_ONE_LETTER = re.compile(r"(?P<wild>[A-Z])(?P<number>-?[0-9]+)(?P<code>[A-Za-z]?)(?P<mutant>[A-Z])")
 _THREE_LETTERS = re.compile(
-    r"(?P<wild>[A-Z][a-z]{2})(?P<number>-?\d+)(?P<code>[A-Za-z]?)(?P<mutant>[A-Z][a-z]{2})"
+    r"(?P<wild>[A-Z][a-z]{2})(?P<number>-?[0-9]+)(?P<code>[A-Za-z]?)(?P<mutant>[A-Z][a-z]{2})"
 )
-_RESIDUE = r"(?:[A-Z][a-z]{2}|[A-Z])-?\d+[A-Za-z]?"
+_RESIDUE = r"(?:[A-Z][a-z]{2}|[A-Z])-?[0-9]+[A-Za-z]?"
 _RANGE = rf"{_RESIDUE}(?:_{_RESIDUE})?"
 
 _NOTHING = ("", "na", "nan", "none", "null", ".", "-")
@@ -65,7 +65,7 @@ class NotScored(StrEnum):
 
 _FORMS = (
     (NotScored.SYNONYMOUS, re.compile(rf"{_RESIDUE}=|=")),
-    (NotScored.STOP, re.compile(rf"{_RESIDUE}(?:Ter|Stop|STOP|[*_])|(?:Ter|\*)\d+\S*")),
+    (NotScored.STOP, re.compile(rf"{_RESIDUE}(?:Ter|Stop|STOP|[*_])|(?:Ter|\*)[0-9]+\S*")),
     (NotScored.FRAMESHIFT, re.compile(rf"{_RESIDUE}(?:[A-Z][a-z]{{2}}|[A-Z])?fs\S*")),
     (NotScored.INSERTION, re.compile(rf"{_RANGE}(?:del)?ins\S+|{_RANGE}dup\S*")),
     (NotScored.DELETION, re.compile(rf"{_RANGE}(?:del\S*|[-Δ∆])|(?:del|[Δ∆]){_RANGE}")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ def _read(text: str) -> tuple[Change, int] | None:
     """A mutation and the number of the copy behind ``@``, 0 without; ``None`` if it cannot be read."""
     text, at, copy = text.partition("@")
     change = read_change(text)
-    if change is None or (at and not copy.isdecimal()):
+    if change is None or (at and not re.fullmatch("[0-9]+", copy)):
         return None
     return change, int(copy or 0)
 
