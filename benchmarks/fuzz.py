@@ -36,8 +36,7 @@ import numpy as np
 
 from esmgn_core.engine.runs import find_runs
 from esmgn_core.errors import EsmgnError
-from esmgn_core.inference.embed.files import write_embeddings
-from esmgn_core.inference.embed.stored import read_metadata, read_proteins
+from esmgn_core.inference.embed.files import read_metadata, read_proteins, write_embeddings
 from esmgn_core.inference.fasta import read_fasta
 from esmgn_core.inference.mutate.assays import find_assays, read_measurements
 from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_residues

@@ -52,7 +52,10 @@ def frozen_run(path: Path) -> RunFolder:
         (("embed", "TYPO", *PUBLISHED, "-o", "x.npz"), "no such file or directory: TYPO"),
         (("embed", "TYPO", *JOINT, "-o", "x.npz"), "no such file or directory: TYPO"),
         (("embed", "empty", *JOINT, "-o", "x.npz"), "no structure files in empty"),
-        (("embed", "structures", *JOINT, "-o", "taken.npz"), "taken.npz exists and holds something else"),
+        (
+            ("embed", "structures", *JOINT, "-o", "taken.npz"),
+            "taken.npz exists and is not the result of this job",
+        ),
         (("embed", "structures", *JOINT, "-o", "a_file/x.npz"), "a_file is not a folder (--out)"),
         (("embed", "structures", "--model", "run", "--set", "struct.hidden=8", "-o", "x.npz"), "hidden"),
         (("predict", "run", "TYPO"), "no such file or directory: TYPO"),

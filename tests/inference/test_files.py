@@ -1,4 +1,4 @@
-"""Embedding files of four formats hold the same, and are readable by those who never heard of esmgn."""
+"""Embedding files of four formats hold the same data, and other libraries can read them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from esmgn_core.errors import RunError
-from esmgn_core.inference.embed.files import FORMATS, format_of, residue_file
+from esmgn_core.inference.embed.files import FORMATS, format_of, read_metadata, read_proteins, residue_file
 from esmgn_core.inference.embed.job import Options, embed_files
-from esmgn_core.inference.embed.stored import read_metadata, read_proteins
 
 from .conftest import SMALL
 
@@ -74,11 +73,11 @@ def test_a_file_of_residues_alone_is_refused_where_proteins_are_needed(folder: P
     for name in FORMATS:
         out = tmp_path / f"residues.{name}"
         embed_files(SMALL, [folder], out, Options(level="residue", file_format=name, devices=("cpu",)))
-        with pytest.raises(RunError, match="holds no embeddings of whole proteins"):
+        with pytest.raises(RunError, match="holds embeddings of residues only"):
             read_proteins(out)
 
 
-def test_other_files_are_told_apart(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", protein=np.zeros((2, 3)))
     (tmp_path / "text.h5").write_text("nothing")
     for file in tmp_path.iterdir():
@@ -98,6 +97,6 @@ def test_the_ending_or_the_flag_names_the_format(file: str, named: str | None, e
 def test_an_unknown_format_is_named() -> None:
     with pytest.raises(RunError) as caught:
         format_of(Path("out.csv"), None)
-    assert str(caught.value).splitlines()[0] == "the ending of out.csv names no format (--out)"
+    assert str(caught.value).splitlines()[0] == "out.csv has an unknown suffix (--out)"
     with pytest.raises(RunError, match="did you mean: parquet"):
         format_of(Path("out.csv"), "parket")

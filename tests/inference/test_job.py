@@ -16,10 +16,10 @@ from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import EsmgnError, RunError, SettingsError, StructureError, WriteError
 from esmgn_core.host.registry import suggested_encoder
-from esmgn_core.inference.embed import assemble, job
-from esmgn_core.inference.embed.assemble import Assembled
+from esmgn_core.inference.embed import job, parts
+from esmgn_core.inference.embed.files import read_proteins
 from esmgn_core.inference.embed.job import Options, Summary, embed_files, refused_file
-from esmgn_core.inference.embed.stored import read_proteins
+from esmgn_core.inference.embed.parts import EmbeddingColumns
 from esmgn_core.inference.model import Model, load_model
 from esmgn_core.io import find_structures
 from esmgn_core.store import BuildOptions, build
@@ -59,7 +59,7 @@ def test_a_job_that_was_interrupted_goes_on_where_it_stopped(
     folder: Path, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And gives the file of an undisturbed one, bit for bit."""
-    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 2)
+    monkeypatch.setattr(job, "_INPUTS_PER_TASK", 2)
 
     def ctrl_c(done: int, _: int) -> None:
         if done >= 4:
@@ -89,7 +89,7 @@ def test_a_file_is_written_by_one_job_at_a_time(folder: Path, tmp_path: Path) ->
 
     assert embed_files(SMALL, [folder], out, NPZ, second).num_embedded == 6
     assert re.fullmatch(
-        rf"another process writes {out} \(process \d+ on .*\)\n  wait for its end, or name another file .*",
+        rf"another process writes {out} \(process \d+ on .*\)\n  wait until it ends, or name another file .*",
         messages[0],
     )
     assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
@@ -98,7 +98,7 @@ def test_a_file_is_written_by_one_job_at_a_time(folder: Path, tmp_path: Path) ->
 def test_a_file_that_changed_meanwhile_is_computed_again(
     folder: Path, tmp_path: Path, proteins: list[Protein], counted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 1)
+    monkeypatch.setattr(job, "_INPUTS_PER_TASK", 1)
     interrupt_after(2, folder, tmp_path / "out.npz")
     (folder / "protein0.pdb").write_text(pdb_text(replace(proteins[5], name="protein0")))
     counted.clear()
@@ -119,7 +119,7 @@ def interrupt_after(number: int, folder: Path, out: Path) -> None:
 def test_a_damaged_part_is_computed_again(
     folder: Path, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 1)
+    monkeypatch.setattr(job, "_INPUTS_PER_TASK", 1)
     interrupt_after(3, folder, tmp_path / "out.npz")
     part = min((tmp_path / "out.npz.parts").glob("*.safetensors"))
     part.write_bytes(part.read_bytes()[:100])
@@ -139,13 +139,13 @@ def test_a_finished_job_is_not_done_again(folder: Path, tmp_path: Path, counted:
 def test_results_of_another_model_are_not_mixed_in(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 1)
+    monkeypatch.setattr(job, "_INPUTS_PER_TASK", 1)
     interrupt_after(2, folder, tmp_path / "out.npz")
     other = replace(SMALL, changes=(*SMALL.changes, "train.seed=1"))
     with pytest.raises(RunError, match="holds unfinished results of another model or level"):
         embed_files(other, [folder], tmp_path / "out.npz", NPZ)
     run(folder, tmp_path / "out.npz")
-    with pytest.raises(RunError, match="exists and holds something else"):
+    with pytest.raises(RunError, match="exists and is not the result of this job"):
         embed_files(other, [folder], tmp_path / "out.npz", NPZ)
     embed_files(other, [folder], tmp_path / "out.npz", replace(NPZ, overwrite=True))
     seed_one = load_model(other).embed(folder / "protein0.pdb").protein.numpy()
@@ -155,7 +155,7 @@ def test_results_of_another_model_are_not_mixed_in(
 def test_two_processes_give_the_file_of_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_INPUTS_AT_ONCE", 2)
+    monkeypatch.setattr(job, "_INPUTS_PER_TASK", 2)
     run(folder, tmp_path / "one.npz")
     run(folder, tmp_path / "two.npz", devices=("cpu", "cpu"))
     one, two = load(tmp_path / "one.npz"), load(tmp_path / "two.npz")
@@ -176,7 +176,7 @@ def test_bad_files_are_listed_and_the_others_embedded(folder: Path, tmp_path: Pa
 
 def test_a_folder_without_one_good_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.pdb").write_text("")
-    with pytest.raises(StructureError, match="not one of 1 inputs gives an embedding"):
+    with pytest.raises(StructureError, match="none of 1 inputs could be embedded"):
         run(tmp_path, tmp_path / "out.npz")
     assert not (tmp_path / "out.npz").exists()
 
@@ -219,7 +219,7 @@ def test_one_part_at_a_time_is_in_memory(
     """The memory of a job does not grow with its inputs."""
     mapped: list[int] = []
 
-    def reading(content: Assembled, path: Path, *_: object) -> None:
+    def reading(content: EmbeddingColumns, path: Path, *_: object) -> None:
         parts = path.with_name(f"{path.name}.parts")
         assert len([*parts.glob("*.safetensors")]) == 6
         for name in content.vectors:
@@ -228,7 +228,7 @@ def test_one_part_at_a_time_is_in_memory(
                 mapped.append(sum(file.startswith(str(parts)) for file in files))
 
     monkeypatch.setattr(job, "write_embeddings", reading)
-    monkeypatch.setattr(assemble, "_ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(parts, "_ROWS_PER_BLOCK", 1)
     run(folder, tmp_path / "out.npz", max_residues=1)
     assert max(mapped) == 1
 

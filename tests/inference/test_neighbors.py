@@ -11,12 +11,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from torch.profiler import ProfilerActivity, profile
 
 from esmgn_core.errors import EsmgnError, RunError
-from esmgn_core.inference.embed.files import write_embeddings
+from esmgn_core.inference.embed.files import read_metadata, read_proteins, write_embeddings
 from esmgn_core.inference.embed.job import Options, embed_files
 from esmgn_core.inference.embed.search import nearest, neighbors_of
-from esmgn_core.inference.embed.stored import read_metadata, read_proteins
 
 from .conftest import SMALL
 
@@ -45,6 +45,14 @@ def test_faiss_and_torch_give_the_neighbours_of_the_definition(backend: str, met
     found = nearest(VECTORS, QUERY, 7, metric=metric, backend=backend)
     assert [row for row, _ in found] == rows
     assert [score for _, score in found] == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_a_search_by_torch_makes_no_copy_of_the_vectors(metric: str) -> None:
+    vectors = np.zeros((200_000, 64), np.float32)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as measured:
+        nearest(vectors, vectors[0], 5, metric=metric, backend="torch")
+    assert max(event.self_cpu_memory_usage for event in measured.key_averages()) < vectors.nbytes / 8
 
 
 @pytest.fixture
@@ -110,7 +118,7 @@ def test_a_query_by_a_model_that_changed_is_refused(
     file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("esmgn_core.inference.model.__version__", "9.9")
-    with pytest.raises(RunError, match="is no longer the same: seq esm2_tiny, struct gearnet, fuse serial"):
+    with pytest.raises(RunError, match="has changed: seq esm2_tiny, struct gearnet, fuse serial"):
         neighbors_of(str(folder / "protein3.pdb"), file, device="cpu")
 
 
@@ -139,7 +147,7 @@ def embeddings(folder: Path, file_format: str) -> Path:
     return path
 
 
-class made_up_content:  # noqa: N801 - stands for an Assembled
+class made_up_content:  # noqa: N801 - replaces EmbeddingColumns
     vectors = ["protein"]  # noqa: RUF012
     residues: dict[str, np.ndarray] = {}  # noqa: RUF012
 
@@ -226,7 +234,7 @@ def test_rows_that_are_not_finite_are_left_out_and_named(
     np.savez(tmp_path / "x.npz", name=names, path=names, protein=vectors, esmgn='{"summary": {}}')
     found = neighbors_of("a", tmp_path / "x.npz", backend="torch")
     assert [neighbor.name for neighbor in found.neighbors] == ["b", "d"]
-    assert "left out 1 protein whose embeddings are not finite: odd" in caplog.text
+    assert "skipped 1 protein whose embeddings are not finite: odd" in caplog.text
     with pytest.raises(RunError, match="no such file or protein: 'odd'"):
         neighbors_of("odd", tmp_path / "x.npz", backend="torch")
     np.savez(tmp_path / "x.npz", name=names, path=names, protein=vectors * np.nan, esmgn="{}")
@@ -234,10 +242,10 @@ def test_rows_that_are_not_finite_are_left_out_and_named(
         neighbors_of("a", tmp_path / "x.npz", backend="torch")
 
 
-def test_a_file_that_does_not_say_how_it_was_made_is_an_error(tmp_path: Path, folder: Path) -> None:
+def test_a_file_without_metadata_of_a_model_is_an_error(tmp_path: Path, folder: Path) -> None:
     names = ["a", "b"]
     np.savez(tmp_path / "x.npz", name=names, path=names, protein=np.eye(2, dtype=np.float32), esmgn="{}")
-    with pytest.raises(RunError, match="does not say how it was made"):
+    with pytest.raises(RunError, match="does not describe its model"):
         neighbors_of(str(folder / "protein3.pdb"), tmp_path / "x.npz")
 
 

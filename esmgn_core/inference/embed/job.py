@@ -1,4 +1,4 @@
-"""An embedding job: many inputs, one or more devices, one file; to be interrupted and gone on with."""
+"""An embedding job: many inputs, one or more devices, one file. An interrupted job can be resumed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ import torch
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, StructureError, check_choice, without_exits
 from esmgn_core.inference.batching import embed_all
-from esmgn_core.inference.embed.assemble import Assembled
-from esmgn_core.inference.embed.files import write_embeddings
-from esmgn_core.inference.embed.parts import LEVELS, InputResult, PartFolder, ResultFile
-from esmgn_core.inference.embed.stored import read_metadata
+from esmgn_core.inference.embed.files import read_metadata, write_embeddings
+from esmgn_core.inference.embed.parts import LEVELS, EmbeddingColumns, InputResult, Part, PartFolder
 from esmgn_core.inference.fasta import is_fasta
 from esmgn_core.inference.inputs import Input, find_inputs
 from esmgn_core.inference.model import Model, ModelName, load_model, plan_model
@@ -35,7 +33,7 @@ from esmgn_core.machine.files import locked, write_atomically, write_errors
 from esmgn_core.printable import printable
 from esmgn_core.version import __version__
 
-_INPUTS_AT_ONCE = 32
+_INPUTS_PER_TASK = 32
 _BATCHES_PER_PART = 2
 
 Progress = Callable[[int, int], None]
@@ -45,15 +43,15 @@ Keyed = tuple[Input, str]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a job is done; none but ``level`` and ``precision`` changes its results.
+    """Options of a job. Only ``level`` and ``precision`` change its results.
 
     Attributes:
         level: one of :data:`esmgn_core.inference.embed.parts.LEVELS`.
         file_format: one of :data:`esmgn_core.inference.embed.files.FORMATS`.
-        max_residues: most residues in one forward pass; a longer protein passes alone.
-        devices: one process runs on each.
+        max_residues: maximum number of residues in a forward pass; a longer protein is a batch by itself.
+        devices: devices to use, with one process each.
         precision: ``fp32`` or ``bf16``.
-        overwrite: replace a file and throw away parts that another job left.
+        overwrite: replace the file, and discard the parts of an earlier job.
     """
 
     level: str = "both"
@@ -70,17 +68,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a job did.
+    """The outcome of a job.
 
     Attributes:
-        num_embedded: proteins in the file.
-        num_residues: residues of these proteins.
-        width: of the embeddings.
-        num_refused: inputs left out; ``OUT.refused.tsv`` has the reason for each.
-        num_reused: inputs whose results were there before.
+        num_embedded: number of proteins in the file.
+        num_residues: number of residues of these proteins.
+        width: width of the embeddings.
+        num_refused: number of refused inputs; ``OUT.refused.tsv`` has the reasons.
+        num_reused: number of inputs whose results an earlier job had computed.
         random_parts: see :class:`esmgn_core.inference.model.Model`.
-        notes: what was dropped, divided or guessed in the files, a line for each kind of note.
-        passed_over: a line about the files of other kinds in the folders, empty if there are none.
+        notes: what readers dropped, divided or guessed in the files, a line for each kind of note.
+        passed_over: a line about the skipped files of other kinds, empty if there are none.
     """
 
     num_embedded: int
@@ -94,17 +92,17 @@ class Summary:
 
 
 def all_devices() -> tuple[str, ...]:
-    """Every GPU of this machine, else the CPU."""
+    """All GPUs of this machine, else the CPU."""
     return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
 
 
 def refused_file(out: Path) -> Path:
-    """The table of inputs left out, beside the file ``out``."""
+    """The table of refused inputs, beside the file ``out``."""
     return out.with_name(f"{out.name}.refused.tsv")
 
 
 def parts_folder(out: Path) -> Path:
-    """The folder of unfinished results, beside the file ``out``."""
+    """The folder of intermediate results, beside the file ``out``."""
     return out.with_name(f"{out.name}.parts")
 
 
@@ -112,20 +110,20 @@ def parts_folder(out: Path) -> Path:
 def embed_files(
     name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None = None
 ) -> Summary:
-    """Embed everything below ``paths`` into the file ``out``.
+    """Embed all proteins in ``paths`` and write the file ``out``.
 
-    Results are kept in ``OUT.parts/`` until all are there. A job that was interrupted goes on with
-    them: each input is known by its name and content, the model by its weights and settings.
+    Intermediate results are in ``OUT.parts/``. An interrupted job continues with them: inputs are identified
+    by name and content, the model by weights and settings.
 
     Raises:
-        EsmgnError: no input, no such model, no protein in any input, a file in the way, or another process
-            that writes ``out``.
+        EsmgnError: there is no input, no such model or no protein, ``out`` is another file, or another
+            process writes it.
     """
     check_out(out, overwrite=options.overwrite)
     with write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     busy = f"another process writes {out}"
-    with locked(out.with_name(f".{out.name}.lock"), busy, "wait for its end, or name another file (--out)"):
+    with locked(out.with_name(f".{out.name}.lock"), busy, "wait until it ends, or name another file (--out)"):
         return _embed_files(name, paths, out, options, progress)
 
 
@@ -133,13 +131,13 @@ def _embed_files(
     name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None
 ) -> Summary:
     plan = plan_model(name)
-    others = Counter[str]()
+    passed_over = Counter[str]()
     inputs = find_inputs(
         paths,
         sequence_only=plan.sequence_only,
         features=plan.features,
         formats=plan.formats,
-        passed_over=others,
+        passed_over=passed_over,
     )
     model = plan.load(device=options.devices[0], precision=options.precision)
     keyed = [(item, item.key()) for item in inputs]
@@ -151,19 +149,19 @@ def _embed_files(
     elif out.exists():
         return _finished_before(out, digest, len(inputs))
     parts = PartFolder(folder, about)
-    there = {record.key for part in parts.parts() for record in part.records}
-    todo = [(item, key) for item, key in keyed if key not in there]
+    finished = {record.key for part in parts.parts() for record in part.records}
+    todo = [(item, key) for item, key in keyed if key not in finished]
     num_reused = len(inputs) - len(todo)
     for done in _compute(model, todo, parts, options):
         if progress:
             progress(num_reused + done, len(inputs))
-    found = parts.parts()
-    content = Assembled(found, [key for _, key in keyed], options.level)
-    num_refused = _write_refused(found, keyed, out)
+    results = parts.parts()
+    content = EmbeddingColumns(results, [key for _, key in keyed], options.level)
+    num_refused = _write_refused(results, keyed, out)
     if not content.records:
         shutil.rmtree(folder)
         raise StructureError(
-            f"not one of {len(inputs)} inputs gives an embedding", f"the reasons are in {refused_file(out)}"
+            f"none of {len(inputs)} inputs could be embedded", f"the reasons are in {refused_file(out)}"
         )
     num_residues = int(content.proteins["num_residues"].sum())
     summary = Summary(
@@ -174,7 +172,7 @@ def _embed_files(
         num_reused,
         model.random_parts,
         tuple(group_notes((_noted_name(record), record.notes) for record in content.records)),
-        passed_over_text(others),
+        passed_over_text(passed_over),
     )
     metadata = {**about, "esmgn": __version__, "model": name.record(), "job": digest}
     metadata |= {"precision": options.precision, "summary": asdict(summary)}
@@ -184,20 +182,20 @@ def _embed_files(
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse a file that cannot be written, before weights are downloaded for it.
+    """Refuse a file that cannot be written, before weights are downloaded.
 
     Raises:
-        RunError: its folder cannot be written to, or no job made the file and it is not to be replaced.
+        RunError: its folder is not writable, or it is another existing file, without ``overwrite``.
     """
     check_writable(out, flag="--out", parents=True)
     if out.exists() and not overwrite and read_metadata(out) is None:
-        raise _something_else(out)
+        raise _exists_already(out)
 
 
-def _something_else(out: Path) -> RunError:
+def _exists_already(out: Path) -> RunError:
     return RunError(
-        f"{out} exists and holds something else (--out)",
-        "it is no embedding file, or was made with another model, level or other inputs",
+        f"{out} exists and is not the result of this job (--out)",
+        "it is not an embedding file, or it was made with another model, level or other inputs",
         "name another file, or replace it: --overwrite",
     )
 
@@ -205,19 +203,19 @@ def _something_else(out: Path) -> RunError:
 def _finished_before(out: Path, digest: str, num_inputs: int) -> Summary:
     metadata = read_metadata(out) or {}
     if metadata.get("job") != digest:
-        raise _something_else(out)
+        raise _exists_already(out)
     summary = {**metadata["summary"], "num_reused": num_inputs}
     lists = {name: tuple(summary.get(name, ())) for name in ("random_parts", "notes")}
     return Summary(**{**summary, **lists})
 
 
 def _noted_name(record: InputResult) -> str:
-    """What notes call an input: its file, or the record of a file of many sequences."""
+    """The name of an input in notes: its file name, or the record in a FASTA file."""
     path = Path(record.path)
     return record.name if is_fasta(path) else path.name
 
 
-def _write_refused(parts: Sequence[ResultFile], keyed: Sequence[Keyed], out: Path) -> int:
+def _write_refused(parts: Sequence[Part], keyed: Sequence[Keyed], out: Path) -> int:
     """Write the table of refused inputs, if there are any."""
     reasons = {record.key: record.refused for part in parts for record in part.records if record.refused}
     refused = [(item, reasons[key]) for item, key in keyed if key in reasons]
@@ -233,30 +231,30 @@ def _write_refused(parts: Sequence[ResultFile], keyed: Sequence[Keyed], out: Pat
 
 
 def _compute(model: Model, todo: Sequence[Keyed], parts: PartFolder, options: Options) -> Iterator[int]:
-    """Write parts for all inputs; yields how many are done, from time to time."""
-    portions = [todo[first : first + _INPUTS_AT_ONCE] for first in range(0, len(todo), _INPUTS_AT_ONCE)]
+    """Write parts for all inputs. Yield the number of finished inputs after each group."""
+    groups = [todo[first : first + _INPUTS_PER_TASK] for first in range(0, len(todo), _INPUTS_PER_TASK)]
     done = 0
     if len(options.devices) == 1:
-        for portion in portions:
-            done += embed_portion(model, portion, parts, options)
+        for group in groups:
+            done += embed_group(model, group, parts, options)
             yield done
         return
     with _workers(model.name, options) as pool:
-        tasks = [pool.submit(_embed_in_worker, portion, parts, options) for portion in portions]
+        tasks = [pool.submit(_embed_in_worker, group, parts, options) for group in groups]
         try:
             for task in as_completed(tasks):
                 done += task.result()
                 yield done
-        except BaseException:
+        except BaseException:  # also Ctrl-C: do not wait for tasks that nobody needs
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def embed_portion(model: Model, portion: Sequence[Keyed], parts: PartFolder, options: Options) -> int:
-    """Read and embed some inputs, and write a part whenever enough residues came together."""
+def embed_group(model: Model, group: Sequence[Keyed], parts: PartFolder, options: Options) -> int:
+    """Read and embed inputs, and write a part for every few batches of residues."""
     waiting: list[tuple[Keyed, Protein | Refusal]] = []
     num_residues = 0
-    for item, key in portion:
+    for item, key in group:
         read = item.read()
         waiting.append(((item, key), read))
         num_residues += 0 if isinstance(read, Refusal) else len(read)
@@ -265,7 +263,7 @@ def embed_portion(model: Model, portion: Sequence[Keyed], parts: PartFolder, opt
             waiting, num_residues = [], 0
     if waiting:
         _write_part(model, waiting, parts, options)
-    return len(portion)
+    return len(group)
 
 
 def _write_part(
@@ -287,11 +285,11 @@ def _write_part(
 
 
 _worker_model: Model | None = None
-"""What a process of the pool keeps between its tasks."""
+"""The model of a worker process, loaded once for all its tasks."""
 
 
 def _workers(name: ModelName, options: Options) -> ProcessPoolExecutor:
-    """Processes with a model each, on a device each."""
+    """A pool with one process and one model for each device."""
     context = multiprocessing.get_context("spawn")
     devices = context.SimpleQueue()
     for device in options.devices:
@@ -304,12 +302,12 @@ def _workers(name: ModelName, options: Options) -> ProcessPoolExecutor:
 
 def _start_worker(name: ModelName, devices: Any, precision: str, num_threads: int) -> None:
     global _worker_model
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process: end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process: exit without a traceback
     torch.set_num_threads(num_threads)
     _worker_model = load_model(name, device=devices.get(), precision=precision)
 
 
-def _embed_in_worker(portion: Sequence[Keyed], parts: PartFolder, options: Options) -> int:
+def _embed_in_worker(group: Sequence[Keyed], parts: PartFolder, options: Options) -> int:
     if _worker_model is None:
-        raise RuntimeError("the process has no model")
-    return embed_portion(_worker_model, portion, parts, options)
+        raise RuntimeError("the worker has not loaded its model")
+    return embed_group(_worker_model, group, parts, options)

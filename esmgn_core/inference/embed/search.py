@@ -1,4 +1,4 @@
-"""Nearest proteins by their embeddings."""
+"""Search for the proteins with the nearest embeddings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.errors import RunError, check_choice, did_you_mean
 from esmgn_core.formats import structure_formats
-from esmgn_core.inference.embed.stored import ProteinTable, read_proteins
+from esmgn_core.inference.embed.files import ProteinTable, read_proteins
 from esmgn_core.inference.model import ModelName, plan_model
 from esmgn_core.io import read_protein
 from esmgn_core.io.names import structure_name
@@ -32,7 +32,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A protein near the query; ``score`` is the cosine of both vectors, or their distance."""
+    """A protein near the query; ``score`` is its cosine similarity or Euclidean distance."""
 
     name: str
     score: float
@@ -43,8 +43,8 @@ class Neighborhood:
     """The proteins nearest to a query.
 
     Attributes:
-        neighbors: nearest first.
-        itself: name under which the query is in the file, and is left out; ``None`` if it is not in it.
+        neighbors: nearest first, without the query itself.
+        itself: name of the query in the file; ``None`` if it is not in the file.
         random_parts: parts with random weights of the model that made the file.
     """
 
@@ -62,19 +62,19 @@ def neighbors_of(
     backend: str = "auto",
     device: str = "auto",
 ) -> Neighborhood:
-    """The proteins of an embedding file nearest to a query, nearest first; the query itself is left out.
+    """Find the proteins of an embedding file that are nearest to a query.
 
     Args:
-        query: a structure file, which is embedded by the model the file names; else the name of a
-            protein in the file.
-        file: made by ``esmgn embed``.
-        count: how many, at most.
+        query: a structure file, which is embedded with the model of ``file``, or the name of a protein in
+            ``file``.
+        file: a file written by ``esmgn embed``.
+        count: maximum number of neighbors.
         metric: ``cosine``, or ``l2`` for the Euclidean distance.
-        backend: ``faiss``, ``torch``, or ``auto`` for faiss where it is installed.
-        device: where the query is embedded.
+        backend: ``faiss``, ``torch``, or ``auto`` for faiss if it is installed.
+        device: device on which the query is embedded.
 
     Raises:
-        EsmgnError: the query is neither, the file is none, or its model is no longer the same.
+        EsmgnError: there is no such query, ``file`` is not an embedding file, or its model has changed.
     """
     check_choice("metric", metric, METRICS, "--metric")
     check_choice("backend", backend, BACKENDS, "--backend")
@@ -92,16 +92,16 @@ def neighbors_of(
 
 
 def _finite(table: ProteinTable, file: Path) -> ProteinTable:
-    """The proteins whose embeddings are finite; a warning names the others."""
+    """The proteins with finite embeddings; a warning names the others."""
     kept = np.asarray(np.isfinite(table.vectors).all(axis=1))
     if kept.all():
         return table
-    lost = [name for name, is_kept in zip(table.names, kept.tolist(), strict=True) if not is_kept]
-    shown = ", ".join(map(printable, lost[:_SHOWN])) + (", ..." if len(lost) > _SHOWN else "")
-    if len(lost) == len(table.names):
+    skipped = [name for name, is_kept in zip(table.names, kept.tolist(), strict=True) if not is_kept]
+    shown = ", ".join(map(printable, skipped[:_SHOWN])) + (", ..." if len(skipped) > _SHOWN else "")
+    if len(skipped) == len(table.names):
         raise RunError(f"no embedding in {file} is finite", "embed the proteins again: esmgn embed")
     logger.warning(
-        "%s: left out %s whose embeddings are not finite: %s", file, counted(len(lost), "protein"), shown
+        "%s: skipped %s whose embeddings are not finite: %s", file, counted(len(skipped), "protein"), shown
     )
     rows = np.flatnonzero(kept).tolist()
     names, paths = ([texts[row] for row in rows] for texts in (table.names, table.paths))
@@ -117,12 +117,14 @@ def _rows_named(name: str, table: ProteinTable, file: Path) -> list[int]:
             f"{file} holds {counted(len(table.names), 'protein')}, such as {table.names[0]}",
         )
     if len(rows) > 1:
-        raise RunError(f"{file} holds {len(rows)} proteins of the name '{name}'", "query by a structure file")
+        raise RunError(
+            f"{file} holds {len(rows)} proteins with the name '{name}'", "give a structure file as the query"
+        )
     return rows
 
 
 def _rows_of(query: Path, vector: Vectors, table: ProteinTable) -> list[int]:
-    """Rows of the query: made of this very file, or of one of the same name with the same embedding."""
+    """Rows of the query: those of the same file, or of the same name with an equal embedding."""
     path, name = os.path.realpath(query), structure_name(query, structure_formats())
     return [
         row
@@ -135,7 +137,7 @@ def _rows_of(query: Path, vector: Vectors, table: ProteinTable) -> list[int]:
 def nearest(
     vectors: Vectors, query: Vectors, count: int, *, metric: str, backend: str
 ) -> list[tuple[int, float]]:
-    """Rows of ``vectors`` [B, D] nearest to ``query`` [D] with their scores, nearest first."""
+    """Row numbers in ``vectors`` [B, D] nearest to ``query`` [D], and their scores, nearest first."""
     if backend == "auto":
         backend = "faiss" if importlib.util.find_spec("faiss") else "torch"
     count = min(count, len(vectors))
@@ -163,12 +165,12 @@ def _by_faiss(vectors: Vectors, query: Vectors, count: int, metric: str) -> list
 
 
 def _by_torch(vectors: Vectors, query: Vectors, count: int, metric: str) -> list[tuple[int, float]]:
-    every, target = torch.from_numpy(vectors), torch.from_numpy(query)
+    rows, target = torch.from_numpy(vectors), torch.from_numpy(query)
     if metric == "cosine":
-        lengths = torch.linalg.vector_norm(every, dim=1) * torch.linalg.vector_norm(target)
-        scores = every @ target / lengths.clamp_min(torch.finfo(torch.float32).tiny)
-    else:  # by differences: |a|^2 + |b|^2 - 2ab loses the digits of near neighbors
-        scores = torch.cdist(every, target[None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
+        lengths = torch.linalg.vector_norm(rows, dim=1) * torch.linalg.vector_norm(target)
+        scores = rows @ target / lengths.clamp_min(torch.finfo(torch.float32).tiny)
+    else:  # from differences: |a|^2 + |b|^2 - 2ab loses the digits of near neighbors
+        scores = torch.cdist(rows, target[None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
     best = scores.topk(count, largest=metric == "cosine")
     return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
@@ -186,14 +188,15 @@ def _embedded(query: Path, table: ProteinTable, file: Path, device: str) -> Vect
         plan = plan_model(ModelName.from_record(name))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunError(
-            f"{file} does not say how it was made: {error}", "embed the proteins again: esmgn embed"
+            f"{file} does not describe its model: {error}", "embed the proteins again: esmgn embed"
         ) from error
     protein = read_protein(query, features=plan.features, formats=plan.formats)
     model = plan.load(device=device, precision=precision)
     if model.fingerprint != fingerprint:
         raise RunError(
-            f"the model of {file} is no longer the same: {model.name}",
-            "its weights, settings or version changed; embed the proteins again: esmgn embed",
+            f"the model of {file} has changed: {model.name}",
+            "its weights, its settings or the version of esmgn are different",
+            "embed the proteins again: esmgn embed",
         )
     vector: Vectors = model.embed(protein).protein.numpy()
     if vector.shape != table.vectors.shape[1:] or not np.isfinite(vector).all():
