@@ -1,4 +1,4 @@
-"""Structure files in, proteins out: ``find_structures``, then ``iter_structures`` or ``read_structures``."""
+"""Readers of structure files: ``find_structures``, then ``iter_structures`` or ``read_structures``."""
 
 from esmgn_core.io.atom3d import Atom3DRecords, atoms_to_protein, atoms_to_residues
 from esmgn_core.io.chains import chain_in, no_chain

@@ -1,7 +1,7 @@
-"""Chains as users name them, against the chains of a protein.
+"""Find the chain of a protein that a user names.
 
-Chain identifiers of a protein are unique: the copies of a chain that occurs several times in a file are
-``A-1``, ``A-2`` and so on, and ``A`` is none of them.
+The chain identifiers of a protein are unique. If a chain occurs several times in a file, its copies are
+``A-1``, ``A-2`` and so on; none of them is ``A``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 
 BLANK = "(blank)"
-"""How a blank chain identifier is shown."""
+"""Text for a blank chain identifier in messages."""
 
 
 def copies_of(chain: str, chains: Sequence[str]) -> list[str]:
-    """The copies of a chain among ``chains``.
+    """List the copies of a chain in ``chains``.
 
     >>> copies_of("A", ["A-1", "A-2", "B"])
     ['A-1', 'A-2']
@@ -23,12 +23,12 @@ def copies_of(chain: str, chains: Sequence[str]) -> list[str]:
 
 
 def listed(chains: Sequence[str]) -> str:
-    """Chain identifiers, each once, for a message."""
+    """Join chain identifiers for a message, each once."""
     return ", ".join(name or BLANK for name in dict.fromkeys(chains))
 
 
 def no_chain(text: str, chains: Sequence[str]) -> str:
-    """Why ``text`` names no chain, or several, of a protein; for a message that begins with the protein.
+    """Explain why ``text`` does not name exactly one chain; completes a message such as "it has ...".
 
     >>> no_chain("1ABC-A", ["A-1", "A-2", "B"])
     'chain A 2 times: name A-1 or A-2'
@@ -44,13 +44,13 @@ def no_chain(text: str, chains: Sequence[str]) -> str:
 
 
 def chain_in(text: str, chains: Sequence[str], entry: str = "") -> str | None:
-    """The one chain of a protein that ``A``, ``1ABC-A`` or ``1ABC_A`` names; ``None`` if it is not one.
+    """Return the one chain that ``A``, ``1ABC-A`` or ``1ABC_A`` names; ``None`` for no chain or several.
 
     Args:
-        text: what a user wrote.
-        chains: of the protein.
-        entry: name of the protein's file, which may stand before the chain. Chain identifiers hold hyphens
-            too, so that ``1ABC-A-1`` is chain A-1 of 1ABC or chain 1 of 1ABC-A.
+        text: the user's text.
+        chains: chain identifiers of the protein.
+        entry: name of the protein's file, which may precede the chain. It resolves ambiguity: identifiers
+            contain hyphens too, so ``1ABC-A-1`` is chain A-1 of 1ABC or chain 1 of 1ABC-A.
 
     >>> chain_in("1ABC-A-1", ["A-1", "A-2"])
     'A-1'
@@ -63,5 +63,5 @@ def chain_in(text: str, chains: Sequence[str], entry: str = "") -> str | None:
 
 
 def _ends(text: str) -> list[str]:
-    """What follows each hyphen and underscore."""
+    """Return the text after each hyphen and underscore."""
     return [text[match.end() :] for match in re.finditer("[-_]", text)]

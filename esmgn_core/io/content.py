@@ -1,4 +1,4 @@
-"""What the bytes of a file hold: PDB, mmCIF or BinaryCIF, or something that is not read, with the reason."""
+"""Recognise PDB, mmCIF and BinaryCIF by content, and explain why other content is not read."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ _OTHER_CONTENT = {
     rb"\A7z\xbc\xaf": "a 7z archive: unpack it first",
     rb"\ARar!": "a RAR archive: unpack it first",
     rb"(?s)\A.{257}ustar": "a tar archive: unpack it first",
-    rb"\A(?:%PDF|\x89PNG|\xff\xd8\xff|GIF8)": "an image or a PDF document, no structure",
+    rb"\A(?:%PDF|\x89PNG|\xff\xd8\xff|GIF8)": "an image or a PDF document, not a structure",
     b"[" + _NOT_TEXT + b"]": "binary data, neither PDB nor mmCIF text",
     rb"(?i)\A\s*<(?:!doctype\s+html|html)": "an HTML page, as a failed download leaves: download it again",
     _PDBML: PDBML,
     rb"\A\s*<": "XML, neither PDB nor mmCIF text: get the entry as mmCIF (.cif)",
     rb"\A\s*\{\s*\"data_": MMJSON,
     rb"\A\s*[\[{]\s*[\"\[\]{}\d-]": f"JSON, {_CONFIDENCES}",
-    rb"\A\s*>": "FASTA, sequences without coordinates: call it .fasta, and a sequence encoder alone reads it",
+    rb"\A\s*>": "FASTA, sequences without coordinates: rename it to .fasta and use a sequence encoder alone",
     rb"(?m)^@<TRIPOS>": MOL2,
     rb"(?m)^M  (?:END|V30)|\bV[23]000\s*$": SDF,
     rb"\A[^\n]*\n\s*\d+\s*\n[ \d]{5}\w{2,5}\s+\S+?\s*\d+\s+-?\d+\.\d+\s": GRO,
     rb"\A\s*\d+\s*\n[^\n]*\n\s*[A-Z][a-z]?(?:\s+-?\d+\.\d+){3}": XYZ,
 }
-"""What the beginning of a file says that it is, where it is no structure text, and what to do."""
+"""Pattern at the beginning of other files -> what they are, and what to do."""
 
 _PDB_RECORDS = (*_PDB_START, b"HETATM", b"TITLE     ", b"CRYST1 ", b"COMPND    ", b"EXPDTA    ")
 _ATOM_RECORD = re.compile(rb"(?m)^(?:ATOM  |HETATM)[^\n]{24}(?: *-?\d+\.\d{3}){3}")
@@ -65,40 +65,40 @@ _ASCII_ONLY = bytes(range(128)) + b"x" * 128
 
 
 def is_pdb(content: bytes) -> bool:
-    """True if the first record is one of those that most PDB files begin with."""
+    """True if the first record is a usual first record of PDB files."""
     return content.startswith(_PDB_START)
 
 
 def is_mmcif(content: bytes) -> bool:
-    """True if the text begins with a data block, after comments."""
+    """True if the text begins with comments, if any, and a data block."""
     return _MMCIF.match(content) is not None
 
 
 def is_bcif(content: bytes) -> bool:
-    """True for the MessagePack of BinaryCIF."""
+    """True if the content is a MessagePack map with the key ``dataBlocks``."""
     return _BCIF.match(content) is not None
 
 
 def has_pdb_records(content: bytes) -> bool:
-    """True if the beginning of a file has records of PDB text, in any case; wider than :func:`is_pdb`."""
+    """True if the beginning of a file has PDB records in any letter case (wider than :func:`is_pdb`)."""
     content = content.upper()
     return content.startswith(_PDB_RECORDS) or _ATOM_RECORD.search(content) is not None
 
 
 def plain_text(content: bytes) -> bytes:
-    """Structure text as the parsers take it: ASCII, with lines that end with a newline."""
-    if not content.isascii():  # names and comments; gemmi refuses some of them
+    """Return ASCII text whose lines end with a newline, as the parsers require."""
+    if not content.isascii():  # in names and comments; gemmi rejects some of these bytes
         content = content.translate(_ASCII_ONLY)
-    if b"\n" not in content[:4096]:  # lines ended by CR alone
+    if b"\n" not in content[:4096]:  # line ends are CR alone
         content = content.replace(b"\r", b"\n")
     return content
 
 
 def refuse_other_content(content: bytes) -> None:
-    """Raise for content that cannot be PDB or mmCIF text.
+    """Raise if the content cannot be PDB or mmCIF text.
 
     Raises:
-        UnreadableError: what the content is, and what to do.
+        UnreadableError: names the kind of content, and what to do.
     """
     if content.isspace():
         raise UnreadableError("the file holds only white space")
@@ -108,15 +108,15 @@ def refuse_other_content(content: bytes) -> None:
 
 
 def refuse_pqr(text: bytes, file_name: str, first_atom: int = 0) -> None:
-    """Raise for PQR text, whose charges and radii are where PDB has occupancies and B-factors.
+    """Raise for PQR text, which has charges and radii in place of occupancies and B-factors.
 
     Args:
         text: the file.
         file_name: its name.
-        first_atom: a place before the first atom and after the header, which takes long to search.
+        first_atom: offset to search from; skips the header, whose search is slow.
 
     Raises:
-        UnreadableError: the file is called ``.pqr``, or its first atoms end with a charge and a radius.
+        UnreadableError: the name ends with ``.pqr``, or the first atoms end with a charge and a radius.
     """
     if unpacked_name(file_name).lower().endswith(".pqr") or _is_pqr(text, first_atom):
         raise UnreadableError(PQR)
@@ -125,7 +125,8 @@ def refuse_pqr(text: bytes, file_name: str, first_atom: int = 0) -> None:
 def _is_pqr(text: bytes, first_atom: int) -> bool:
     charges = set()
     for line in islice(_ATOM_LINE.finditer(text, first_atom), _PQR_LINES):
-        # Of PDB, the last field is an element, or the one before has two decimals and is never negative.
+        # In PDB text the last field is an element, or the one before is an occupancy: never negative, two
+        # decimals.
         if len(fields := line[0].split()[-5:]) < 5:
             return False
         *place, charge, radius = fields
@@ -138,7 +139,7 @@ def _is_pqr(text: bytes, first_atom: int) -> bool:
 
 
 def other_structure_format(content: bytes) -> str:
-    """Why a file that begins so is not read, if it holds a structure in another format."""
+    """Explain why a structure in another format with this beginning is not read; else empty."""
     for pattern, reason in _OTHER_CONTENT.items():
         if reason in (MMTF, MMJSON, PDBML, MOL2, SDF, GRO) and re.search(pattern, content):
             return reason

@@ -1,4 +1,4 @@
-"""Structure files: opened without waiting, and their content, unpacked."""
+"""Open structure files without blocking, and decompress their content."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from pathlib import Path
 from isal import igzip, igzip_lib
 
 PACKINGS = (".gz", ".bz2", ".xz")
-"""Endings of packed files that are read."""
+"""Endings of compressed files that are read."""
 
 _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _MAX_INFLATED = 1 << 29
-_MAX_RATIO = 1032  # of deflate: what is smaller by this factor needs no watching
-_MAX_XZ_MEMORY = 1 << 28  # bytes a stream may ask for; xz -9 needs 65 MiB
+_MAX_RATIO = 1032  # the highest compression ratio of deflate, so that small files cannot inflate too far
+_MAX_XZ_MEMORY = 1 << 28  # bytes that a stream may request; xz -9 needs 65 MiB
 
 
 class UnreadableError(Exception):
-    """Why a file gives no protein; whoever knows the file adds its name."""
+    """The reason why a file cannot be read as a protein, without its name; the caller adds the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A file that was left out, and why."""
+    """A file that was not read, and the reason."""
 
     path: Path
     reason: str
 
 
 def as_utf8(name: str) -> str:
-    r"""A file name as it can be stored: each byte that is not UTF-8 is written as its escape.
+    r"""Return a file name as valid UTF-8: each byte that is not UTF-8 becomes its escape.
 
     >>> print(as_utf8("caf\udce9.pdb"))
     caf\xe9.pdb
@@ -45,13 +45,13 @@ def as_utf8(name: str) -> str:
 
 
 def unpacked_name(name: str) -> str:
-    """A file name without ``.gz``, ``.bz2`` or ``.xz``."""
+    """Return a file name without ``.gz``, ``.bz2`` or ``.xz``."""
     ending = name[name.rfind(".") :] if "." in name else ""
     return name[: -len(ending)] if ending.lower() in PACKINGS else name
 
 
 def bytes_of(path: Path) -> bytes:
-    """The content of a regular file.
+    """Read the content of a regular file.
 
     Raises:
         UnreadableError: it cannot be opened, or is a folder, a pipe, a socket or a device, which could block.
@@ -64,19 +64,21 @@ def bytes_of(path: Path) -> bytes:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file to read; never waits, also if a pipe has taken the place of the file just now.
+    """Open a regular file for reading without blocking, even if a pipe has just replaced the file.
 
     Raises:
         UnreadableError: it is a folder, a pipe, a socket or a device, which could block.
         OSError: it cannot be opened.
     """
-    _refuse_special(path.stat().st_mode)  # a socket cannot be opened, and opening some devices acts on them
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Checked before opening, since opening some devices has effects, and after, since the file may have
+    # been replaced in between.
+    _refuse_special(path.stat().st_mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _refuse_special(os.fstat(number).st_mode)
-        return os.fdopen(number, "rb")
+        _refuse_special(os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
     except BaseException:
-        os.close(number)
+        os.close(descriptor)
         raise
 
 
@@ -86,7 +88,7 @@ def _refuse_special(mode: int) -> None:
 
 
 def special_kind(mode: int) -> str:
-    """What a file of this mode is, if it is not a regular one: ``a named pipe``; empty if it is."""
+    """Name the kind of a file that is not regular, such as ``a named pipe``; empty for a regular file."""
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "a special file")
 
 
@@ -100,14 +102,14 @@ _KINDS = {
 
 
 def beginning(path: Path, size: int = 4096) -> bytes:
-    """The first bytes of a file, of what is packed in it if it is packed.
+    """Read the first bytes of a file, decompressed if it is compressed.
 
     Raises:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         content = file.read(size)
-        if content.startswith(_BZIP2):  # which is packed in blocks of up to 900 kB
+        if content.startswith(_BZIP2):  # nothing comes out before a whole block, of up to 900 kB
             content += file.read(1 << 20)
     try:
         if content.startswith(_GZIP):
@@ -122,10 +124,10 @@ def beginning(path: Path, size: int = 4096) -> bytes:
 
 
 def unpacked(content: bytes) -> bytes:
-    """The bytes of a file without gzip, bzip2 or xz around them; at most 512 MiB.
+    """Decompress content packed with gzip, bzip2 or xz, up to 512 MiB; return other content unchanged.
 
     Raises:
-        UnreadableError: the stream is damaged or cut off, holds nothing or too much.
+        UnreadableError: a stream is damaged, cut off, empty or too large.
     """
     if content.startswith(_GZIP):
         return inflate(content)
@@ -139,7 +141,7 @@ def unpacked(content: bytes) -> bytes:
 def _decompressed(
     content: bytes, kind: str, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
 ) -> bytes:
-    """The streams of a bzip2 or xz file, which follow one another."""
+    """Decompress all streams of a bzip2 or xz file."""
     parts: list[bytes] = []
     room = _MAX_INFLATED + 1
     while content:
@@ -166,14 +168,14 @@ def _bomb(kind: str, max_bytes: int) -> UnreadableError:
 
 
 def inflate(content: bytes, max_bytes: int | None = None) -> bytes:
-    """Inflated content of a gzip file.
+    """Decompress a gzip file.
 
     Args:
-        content: the packed bytes.
-        max_bytes: largest inflated size; 512 MiB by default, far more than any structure file.
+        content: the compressed bytes.
+        max_bytes: largest decompressed size; 512 MiB by default, far more than any structure file.
 
     Raises:
-        UnreadableError: the stream is cut off or damaged, holds nothing, or inflates to more.
+        UnreadableError: the stream is cut off, damaged, empty or too large.
     """
     max_bytes = _MAX_INFLATED if max_bytes is None else max_bytes
     try:
@@ -190,7 +192,10 @@ def inflate(content: bytes, max_bytes: int | None = None) -> bytes:
 
 
 def _inflate_small(content: bytes, max_bytes: int) -> bytes | None:
-    """The only member of a gzip file, into one buffer of the size its end declares; ``None`` otherwise."""
+    """Decompress a gzip file of one member into one buffer of its declared size; ``None`` if not possible.
+
+    This is faster than by :func:`_inflate_watched`. The last four bytes of a member are its size.
+    """
     stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
     declared = int.from_bytes(content[-4:], "little")
     if declared > max_bytes:
@@ -203,6 +208,7 @@ def _inflate_small(content: bytes, max_bytes: int) -> bytes | None:
 
 
 def _inflate_watched(content: bytes, max_bytes: int) -> bytes:
+    """Decompress any gzip file, and stop once it exceeds the limit."""
     with igzip.GzipFile(fileobj=BytesIO(content)) as stream:  # type: ignore[no-untyped-call]
         inflated: bytes = stream.read(max_bytes + 1)
     if len(inflated) > max_bytes:

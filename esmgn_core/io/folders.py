@@ -1,4 +1,4 @@
-"""Search folders for structure files, with an account of every entry."""
+"""Search folders for structure files, and report every entry that is not one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from esmgn_core.io.names import is_structure
 from esmgn_core.printable import printable
 
 ATOM3D = "data.mdb"
-"""The file that makes a folder an ATOM3D data set."""
+"""The file that marks a folder as an ATOM3D data set."""
 
 PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 ARCHIVES = (".tar", ".zip", *PACKED_TAR, ".fcz")
-"""Endings of what holds structures but is not structure text; stores are built from it."""
+"""Endings of archives, from which stores are built."""
 
 _OTHER_PACKINGS = {
     ".zst": "zstd: unpack it first (unzstd)",
@@ -57,10 +57,10 @@ _OTHER_FORMATS = {
     ".maegz": f"Maestro format {_BINARY}",
     **dict.fromkeys((".xtc", ".trr", ".dcd", ".binpos", ".lh5"), _TRAJECTORY),
 }
-"""Endings of structure formats that are not read, with the reason and what to do."""
+"""Ending of a structure format that is not read -> why, and what to do."""
 
 _SHOWN = 3  # reasons in an error
-_BUILD = "a store holds what is in it: esmgn data build"
+_BUILD = "build a store from it: esmgn data build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Entry:
     """One entry of a folder.
 
     Attributes:
-        path: where it is.
-        reason: why it is not read; empty if it is to be read.
+        path: path of the entry.
+        reason: why it is not read; empty if it is read.
     """
 
     path: Path
@@ -82,8 +82,8 @@ class FoundFiles:
 
     Attributes:
         files: structure files.
-        refused: what looks like a structure and cannot be read, and broken entries, with the reasons.
-        passed_over: other files, counted by ending.
+        refused: entries that look like structures and cannot be read, and broken entries, with the reasons.
+        passed_over: number of other files, by ending.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -92,17 +92,17 @@ class FoundFiles:
 
 
 def find_structures(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) -> list[Path]:
-    """The structure files among ``paths`` and, recursively, inside the folders among them.
+    """List the structure files in ``paths``; folders are searched recursively.
 
-    A file that is named itself is taken whatever its ending; in a folder the ending decides
-    (``.pdb .pdb1 .ent .cif .mmcif .bcif .pdbqt``, each also with ``.gz``, ``.bz2`` or ``.xz``), and hidden
-    files are passed over.
+    A file in ``paths`` is taken whatever its ending. A file in a folder is taken by its ending
+    (``.pdb .pdb1 .ent .cif .mmcif .bcif .pdbqt``, each also with ``.gz``, ``.bz2`` or ``.xz``). Hidden files
+    are ignored.
 
     Returns:
-        Paths in the order of ``paths``, sorted within each folder, every file once.
+        Each file once, in the order of ``paths``, sorted within each folder.
 
     Raises:
-        StructureError: a path does not exist, or a folder among ``paths`` cannot be listed.
+        StructureError: a path does not exist, or a folder in ``paths`` cannot be listed.
     """
     named = [Path(path) for path in paths]
     found = search(named, formats).files
@@ -110,12 +110,12 @@ def find_structures(paths: Iterable[str | os.PathLike[str]], formats: Formats = 
 
 
 def search(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) -> FoundFiles:
-    """Like :func:`find_structures`, with an account of every other entry.
+    """Like :func:`find_structures`, but also report every other entry.
 
-    Files without any ending are taken if their text begins like a structure.
+    Files without an ending are taken if their text begins like a structure.
 
     Raises:
-        StructureError: as :func:`find_structures`.
+        StructureError: a path does not exist, or a folder in ``paths`` cannot be listed.
     """
     found = FoundFiles()
     seen: set[Path] = set()
@@ -123,7 +123,7 @@ def search(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) 
         if not path.exists() and not path.is_symlink():
             raise StructureError(f"no such file or directory: {path}")
         try:
-            entries = list(walk(path, found.passed_over, formats)) if path.is_dir() else [_named(path)]
+            entries = list(walk(path, found.passed_over, formats)) if path.is_dir() else [_named_entry(path)]
         except OSError as error:
             raise StructureError(f"cannot list {error.filename}: {error.strerror}") from error
         for entry in entries:
@@ -137,21 +137,22 @@ def search(paths: Iterable[str | os.PathLike[str]], formats: Formats = FORMATS) 
     return found
 
 
-def _named(path: Path) -> Entry:
-    """A file that is named itself; a shell may have found a broken link."""
+def _named_entry(path: Path) -> Entry:
+    """An entry for a file in ``paths``, which may be a broken link that a shell's glob matched."""
     try:
         path.stat()
     except OSError as error:
-        return Entry(path, why_unreachable(path, error))
+        return Entry(path, unreachable_reason(path, error))
     return Entry(path)
 
 
 def is_foldcomp_database(path: Path) -> bool:
-    """True if the index of a Foldcomp database is beside the file."""
+    """True if the file has an index, as Foldcomp databases do."""
     return path.with_name(f"{path.name}.index").is_file()
 
 
 def _needs_store(path: Path) -> str:
+    """The reason why a file is read by building a store only; empty if it is read directly."""
     if path.name == ATOM3D:
         return f"an ATOM3D data set; {_BUILD} {printable(path.parent)}"
     if path.name.lower().endswith(ARCHIVES) or is_foldcomp_database(path):
@@ -160,24 +161,24 @@ def _needs_store(path: Path) -> str:
 
 
 def walk(folder: Path, passed_over: Counter[str], formats: Formats = FORMATS) -> Iterator[Entry]:
-    """Entries of a folder and of all folders inside that may hold structures, or look as if they did.
+    """Yield the entries of a folder and its subfolders that are structures or look like them.
 
-    They are sorted within each folder. Links to folders are followed at the end, each folder once. What is
-    hidden is left out, and a folder with an ATOM3D data set is its one file.
+    Entries are sorted within each folder. Links to folders are followed last, each folder once. Hidden
+    entries are ignored. A folder with an ATOM3D data set yields only the file of the data set.
 
     Args:
-        folder: where to search.
-        passed_over: counts the other files, by ending.
-        formats: the formats that are read.
+        folder: folder to search.
+        passed_over: is updated with the number of other files, by ending.
+        formats: the formats to read.
 
     Raises:
-        OSError: ``folder`` cannot be listed; a folder inside is an entry with that reason.
+        OSError: ``folder`` cannot be listed. A subfolder that cannot be listed is an entry with the reason.
     """
     if (folder / ATOM3D).is_file():
         yield Entry(folder / ATOM3D)
         return
     real = folder.resolve()
-    search = _Search({_identity(place) for place in (real, *real.parents)}, passed_over, formats)
+    search = _Search({_identity(parent) for parent in (real, *real.parents)}, passed_over, formats)
     yield from search.below(folder)
     while search.links:
         yield from search.follow(search.links.popleft())
@@ -185,14 +186,14 @@ def walk(folder: Path, passed_over: Counter[str], formats: Formats = FORMATS) ->
 
 @dataclass(slots=True)
 class _Search:
-    """A walk through folders.
+    """The state of a walk through folders. Folders are identified by device and inode.
 
     Attributes:
-        above: the folder where it began, and those above.
+        above: the folder where the walk began, and its parents.
         passed_over: see :func:`walk`.
-        formats: the formats that are read.
+        formats: the formats to read.
         visited: folders that were searched.
-        links: links to folders, to be followed later.
+        links: links to folders that are still to be followed.
     """
 
     above: set[tuple[int, int]]
@@ -202,7 +203,7 @@ class _Search:
     links: deque[Path] = field(default_factory=deque)
 
     def below(self, folder: Path) -> Iterator[Entry]:
-        """Entries of a folder and of those inside, which may be deeper than the stack of Python.
+        """Yield the entries of a folder and its subfolders; not recursive, as folders may be very deep.
 
         Raises:
             OSError: ``folder`` cannot be listed.
@@ -216,7 +217,7 @@ class _Search:
                 yield listed
             else:
                 try:
-                    if _identity(listed) in self.visited:  # a link came before
+                    if _identity(listed) in self.visited:  # reached by a link before
                         continue
                     if (listed / ATOM3D).is_file():
                         yield Entry(listed / ATOM3D)
@@ -226,7 +227,7 @@ class _Search:
                     yield Entry(listed, f"the folder cannot be listed: {error.strerror}")
 
     def follow(self, link: Path) -> Iterator[Entry]:
-        """Entries below a link to a folder, unless that was searched or is above."""
+        """Yield the entries below a link to a folder, unless the folder was searched or contains the link."""
         try:
             identity = _identity(link)
             if identity not in self.visited and identity not in self.above:
@@ -235,37 +236,35 @@ class _Search:
         except OSError as error:
             yield Entry(link, f"the folder cannot be listed: {error.strerror}")
             return
-        why = (
-            "which is searched already" if identity in self.visited else "which is above the searched folder"
-        )
-        yield Entry(link, f"a link to the folder {printable(link.resolve())}, {why}")
+        where = "is searched already" if identity in self.visited else "is above the searched folder"
+        yield Entry(link, f"a link to the folder {printable(link.resolve())}, which {where}")
 
     def _listed(self, folder: Path) -> Iterator[Entry | Path]:
-        """Entries of one folder, and the folders in it."""
+        """Yield the entries of one folder, and the subfolders in it."""
         self.visited.add(_identity(folder))
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
         return (
-            judged
+            classified
             for entry in entries
-            if not entry.name.startswith(".") and (judged := self._judged(entry)) is not None
+            if not entry.name.startswith(".") and (classified := self._classify(entry)) is not None
         )
 
-    def _judged(self, entry: os.DirEntry[str]) -> Entry | Path | None:
-        """A folder, an entry with its reason, or ``None`` for a file passed over or a link kept for later."""
+    def _classify(self, entry: os.DirEntry[str]) -> Entry | Path | None:
+        """Return a subfolder, an entry, or ``None`` for other files and for links to follow later."""
         path = Path(entry.path)
         try:
             is_folder = entry.is_dir()
             kind = "" if is_folder or entry.is_file() else special_kind(entry.stat().st_mode)
         except OSError as error:
-            return Entry(path, why_unreachable(path, error))
+            return Entry(path, unreachable_reason(path, error))
         if is_folder and entry.is_symlink():
             self.links.append(path)
         elif is_folder:
             return path
         elif kind:
             return Entry(path, f"{kind}, not a file")
-        elif (reason := why_not(path, self.formats)) is not None:
+        elif (reason := refusal_reason(path, self.formats)) is not None:
             return Entry(path, reason)
         else:
             self.passed_over[ending(entry.name)] += 1
@@ -277,18 +276,17 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def why_unreachable(path: Path, error: OSError) -> str:
-    """The reason why a path cannot be opened; of a broken link, where it leads."""
+def unreachable_reason(path: Path, error: OSError) -> str:
+    """The reason why a path cannot be opened; names the target of a broken link."""
     if path.is_symlink() and isinstance(error, FileNotFoundError):
         return f"a link to {printable(path.readlink())}, which does not exist"
     return f"cannot be opened: {error.strerror}"
 
 
-def why_not(path: Path, formats: Formats = FORMATS) -> str | None:
-    """Empty if a file of a folder is to be read, the reason if it looks like a structure and is not read.
+def refusal_reason(path: Path, formats: Formats = FORMATS) -> str | None:
+    """Why a file that looks like a structure is not read; empty if it is read, ``None`` for others.
 
-    ``None`` for any other file. The ending decides; the beginning of a file is read if its ending is of
-    another kind.
+    The ending decides. If the ending is unknown, the beginning of the file is read.
     """
     known = reason_by_ending(path.name, formats)
     if known is not None:
@@ -300,7 +298,7 @@ def why_not(path: Path, formats: Formats = FORMATS) -> str | None:
     if is_foldcomp_database(path):
         return ""
     if kind := _begins_like(content, path.name, formats):
-        if "." not in path.name:  # as SCOPe names its files
+        if "." not in path.name:  # as in SCOPe
             return ""
         last = printable(path.suffix)
         return (
@@ -310,16 +308,13 @@ def why_not(path: Path, formats: Formats = FORMATS) -> str | None:
 
 
 def _begins_like(beginning: bytes, file_name: str, formats: Formats) -> str:
-    """Title of the format that the beginning of a file has; empty if it has none."""
+    """Title of the format of a file with this beginning; empty if unknown."""
     name = format_of(beginning, file_name, formats) or ("pdb" if has_pdb_records(beginning) else None)
     return formats[name].title if name else ""
 
 
 def reason_by_ending(name: str, formats: Formats = FORMATS) -> str | None:
-    """Empty if a file or member of an archive is to be read, the reason if its format is not read.
-
-    ``None`` if its ending is that of neither.
-    """
+    """The reason why a file with this ending is not read; empty if it is read, ``None`` if unknown."""
     lower = name.lower()
     if is_structure(lower, formats) or lower.endswith(ARCHIVES):
         return ""
@@ -332,7 +327,7 @@ def reason_by_ending(name: str, formats: Formats = FORMATS) -> str | None:
 
 
 def ending(name: str) -> str:
-    """Ending of a file name, by which files that are passed over are counted: ``.tsv``, ``.json.gz``."""
+    """Ending of a file name for counting other files: ``.tsv``, ``.json.gz``."""
     lower = printable(name.lower())
     stem, last = _split(lower)
     whole = _split(stem)[1] + last if last in PACKINGS else last
@@ -340,27 +335,27 @@ def ending(name: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A name and its last ending; not by Path, since archives have millions of members."""
+    """Divide a name before its last dot. Faster than Path, for archives with millions of members."""
     stem, dot, last = name.rpartition(".")
     return (stem, dot + last) if stem else (name, "")
 
 
 def nothing_found(paths: Iterable[Path], found: FoundFiles) -> StructureError:
-    """The error of a search that found no file to read."""
-    places = ", ".join(map(str, paths))
+    """Return the error for a search that found no file to read."""
+    searched = ", ".join(map(str, paths))
     if found.refused:
-        what = f"none of {len(found.refused)} files that look like structures can be read"
+        summary = f"none of {len(found.refused)} files that look like structures can be read"
         reasons = [f"{item.path}: {item.reason}" for item in found.refused[:_SHOWN]]
         more = [f"... and {rest} more"] if (rest := len(found.refused) - _SHOWN) > 0 else []
-        return StructureError(f"no structure files in {places}: {what}", *reasons, *more)
+        return StructureError(f"no structure files in {searched}: {summary}", *reasons, *more)
     others = [text] if (text := passed_over_text(found.passed_over)) else []
     return StructureError(
-        f"no structure files in {places}", "looked for PDB and mmCIF files by their ending", *others
+        f"no structure files in {searched}", "looked for PDB and mmCIF files by their ending", *others
     )
 
 
 def passed_over_text(passed_over: Counter[str]) -> str:
-    """How many files were passed over, by ending: ``13 other files passed over (9 .tsv, 4 .md)``."""
+    """Describe how many files were ignored: ``13 other files passed over (9 .tsv, 4 .md)``."""
     if not passed_over:
         return ""
     kinds = [f"{count} {kind}" for kind, count in passed_over.most_common(6)]

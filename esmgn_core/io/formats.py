@@ -1,4 +1,4 @@
-"""The table of structure formats: how each is recognised and read."""
+"""The structure formats, and how each is recognised and read."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _ATOM_SITE = re.compile(rb"[\r\n]_atom_site\.")
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """The residues of a file, and what its header declares, which is read when it is needed.
+    """The residues of a file, and functions that read its header on demand.
 
     Attributes:
-        table: residues of the first model: protein, ligands and waters alike.
+        table: residues of the first model, including ligands and waters.
         structure: parses all atoms.
         has_plddt: True if the B-factors are pLDDT.
-        num_models: models in the file.
-        is_protein: True if all rows of ``table`` are residues of the protein and have a CA atom.
+        num_models: number of models in the file.
+        is_protein: True if every row of ``table`` is a protein residue with a CA atom.
         origin: reads method, resolution and organism.
-        declared: reads the declared sequences: chain identifier -> residue names.
+        declared: reads the declared sequences, chain identifier -> residue names.
     """
 
     table: ResidueTable
@@ -56,14 +56,16 @@ class ParsedFile:
 
     @classmethod
     def of(cls, structure: gemmi.Structure, *, has_plddt: bool = False) -> Self:
-        """The first model of a structure whose chains have different names.
+        """Take the first model of a structure whose chains have unique names.
 
         Raises:
-            UnreadableError: the model has no atoms, or a chain has two residues of one number.
+            UnreadableError: the model has no atoms, or two residues of a chain share a number.
         """
         table = residue_table(structure)
         if table.repeats_residues:
-            raise UnreadableError("a chain has two residues of one number: number them, or name the chains")
+            raise UnreadableError(
+                "two residues of a chain share a number: renumber them, or give each chain a name"
+            )
         notes = [not_read("models after the first", len(structure) - 1)] if len(structure) > 1 else []
         table = replace(table, notes=(*notes, *table.notes))
         return cls(table, lambda: structure, has_plddt=has_plddt, num_models=len(structure))
@@ -75,11 +77,11 @@ class Format:
 
     Attributes:
         title: its name in messages.
-        suffixes: endings of file names, in lower case with the dot. Files of folders and archives with these
-            endings are read, also packed (:data:`esmgn_core.io.files.PACKINGS`).
-        sniff: True if content, or the first bytes of it, is of this format.
-        read: parses the unpacked content of a file, given its name; raises ``UnreadableError``. It is sent to
-            other processes, so it is a function of a module.
+        suffixes: endings of file names, in lower case with the dot. Files in folders and archives with these
+            endings are read, also if compressed (:data:`esmgn_core.io.files.PACKINGS`).
+        sniff: returns True for content of this format, given the content or its first bytes.
+        read: parses the decompressed content of a file, given its name; raises ``UnreadableError``. Must be
+            a function at module level, because it is pickled for other processes.
     """
 
     title: str
@@ -89,7 +91,7 @@ class Format:
 
 
 Formats = Mapping[str, Format]
-"""Name of a format, as reports and stores give it -> the format."""
+"""Formats by the name that reports and stores use."""
 
 
 def _read_pdb(content: bytes, file_name: str) -> ParsedFile:
@@ -146,24 +148,24 @@ FORMATS: Formats = {
     "mmcif": Format("mmCIF", (".cif", ".mmcif"), is_mmcif, _read_mmcif),
     "bcif": Format("BinaryCIF", (".bcif",), is_bcif, _read_bcif),
 }
-"""The formats that are read without a plugin."""
+"""The formats of core."""
 
 
 def format_of(content: bytes, file_name: str, formats: Formats = FORMATS) -> str | None:
-    """The name of the format that content, or the beginning of it, has; ``None`` if no format claims it.
+    """Return the name of the format of content or its first bytes; ``None`` if no format matches.
 
-    Formats with an ending of the file's name are asked first, so that a format can be a dialect of another.
+    Formats that list the file's ending are tried first, so that a format can be a dialect of another.
     """
-    ending = unpacked_name(file_name).lower()
-    by_ending = sorted(formats.items(), key=lambda item: not ending.endswith(item[1].suffixes))
+    bare_name = unpacked_name(file_name).lower()
+    by_ending = sorted(formats.items(), key=lambda item: not bare_name.endswith(item[1].suffixes))
     return next((name for name, known in by_ending if known.sniff(content)), None)
 
 
 def unpacked_text(content: bytes, file_name: str, formats: Formats = FORMATS) -> tuple[str, bytes]:
-    """The name of the format of a file and its unpacked content. Content decides, not the file name.
+    """Return the name of the format of a file, found by content, and the decompressed content.
 
     Raises:
-        UnreadableError: the content cannot be unpacked, or is of no format in the table.
+        UnreadableError: the content cannot be decompressed, or has none of the formats.
     """
     if not content:
         raise UnreadableError("the file is empty")
@@ -171,5 +173,6 @@ def unpacked_text(content: bytes, file_name: str, formats: Formats = FORMATS) ->
     name = format_of(content, file_name, formats)
     if name is None:
         refuse_other_content(content)
+        # Text that starts with neither format's first record: the parser reports what is wrong with it.
         name = "mmcif" if _ATOM_SITE.search(content) else "pdb"
     return name, content

@@ -1,4 +1,4 @@
-"""Names of structure files, and of the proteins in them."""
+"""Names of proteins, derived from the names of their files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ASSEMBLY = re.compile(r"\.pdb\d{1,3}\Z")
 
 
 def is_structure(name: str, formats: Formats = FORMATS) -> bool:
-    """True if the ending of a file of a folder or archive is that of a structure, packed or not.
+    """True if a file in a folder or archive has the ending of a structure, compressed or not.
 
-    So are ``.pdb1``, ``.pdb2`` and so on, the assemblies of the PDB.
+    Includes ``.pdb1``, ``.pdb2`` and so on, the assemblies of the PDB.
     """
     inside = unpacked_name(name.lower())
     return inside.endswith(_suffixes(formats)) or _ASSEMBLY.search(inside) is not None
@@ -29,12 +29,12 @@ def _suffixes(formats: Formats) -> tuple[str, ...]:
 
 
 def structure_name(path: str | os.PathLike[str], formats: Formats = FORMATS) -> str:
-    """File name without its structure endings.
+    """Return the file name without the endings of structures and compression.
 
     >>> structure_name(Path("models/AF-P00257-F1-model_v4.pdb.gz"))
     'AF-P00257-F1-model_v4'
     """
-    name = os.fspath(path).rpartition("/")[2]  # not by Path: archives have millions of members
+    name = os.fspath(path).rpartition("/")[2]  # faster than Path, for archives with millions of members
     inflated = unpacked_name(name)
     stem, dot, ending = inflated.rpartition(".")
     known = stem and dot + ending.lower() in _suffixes(formats) + _NAMED_ONLY_SUFFIXES
@@ -42,16 +42,17 @@ def structure_name(path: str | os.PathLike[str], formats: Formats = FORMATS) -> 
 
 
 def unique_names(paths: Sequence[Path], formats: Formats = FORMATS) -> list[str]:
-    """One name per path, all different if the paths are: the file name without endings where it will do.
+    """Return one name per path, unique if the paths are: the shortest of three that is unique.
 
-    Files that would share it are named by their path below the folder common to all ``paths``, and if
-    that is not enough (``1a8o.pdb`` beside ``1a8o.cif``) with the endings too.
+    1. The file name without endings.
+    2. The path below the folder common to all ``paths``, without endings.
+    3. That path with endings (``1a8o.pdb`` beside ``1a8o.cif``).
     """
     if not paths:
         return []
-    places = [path.absolute() for path in paths]
-    root = Path(os.path.commonpath([place.parent for place in places]))
-    inside = [place.relative_to(root) for place in places]
+    absolute = [path.absolute() for path in paths]
+    root = Path(os.path.commonpath([path.parent for path in absolute]))
+    inside = [path.relative_to(root) for path in absolute]
     candidates = [
         (
             structure_name(path, formats),
@@ -61,7 +62,7 @@ def unique_names(paths: Sequence[Path], formats: Formats = FORMATS) -> list[str]
         for path in inside
     ]
     level = [0] * len(paths)
-    while True:
+    while True:  # a longer name may clash with another one, so repeat until no level changes
         names = [candidate[k] for candidate, k in zip(candidates, level, strict=True)]
         shared = {name for name, count in Counter(names).items() if count > 1}
         raised = [min(k + (name in shared), 2) for name, k in zip(names, level, strict=True)]

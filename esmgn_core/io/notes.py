@@ -1,4 +1,4 @@
-"""Notes on files that were read: what a reader dropped, divided or guessed, grouped for people."""
+"""Notes of readers on what they dropped, divided or guessed, and how they are grouped for display."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _NUMBER = re.compile(r"\d+")
 _SHOWN = 3
 
 
-def not_read(what: str, count: int) -> str:
-    """The note that ``count`` of something in a file were passed over."""
-    return f"{what} were not read: {count}"
+def not_read(items: str, count: int) -> str:
+    """Return the note that ``count`` items of a file were not read."""
+    return f"{items} were not read: {count}"
 
 
 def group_notes(noted: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """One line for each kind of note, the most frequent first.
+    """Group notes by kind, one line each, the most frequent first.
 
-    Notes that differ in their numbers only are of one kind; the line gives the lowest and the highest.
+    Notes that differ only in their numbers are of one kind. The line gives the lowest and highest number.
 
     Args:
-        noted: name of a file or protein, and its notes.
+        noted: pairs of a file or protein name and its notes.
 
     >>> group_notes([("a.pdb", ["residues after END were not read: 10"])])
     ['a.pdb: residues after END were not read: 10']
@@ -46,7 +46,7 @@ def _line(group: Sequence[tuple[str, str]]) -> str:
 
 
 def _with_ranges(notes: Sequence[str]) -> str:
-    """A note with the range of each number that differs between ``notes``."""
+    """Return the first note, with a range in place of each number that differs between ``notes``."""
     columns = list(zip(*([int(number) for number in _NUMBER.findall(note)] for note in notes), strict=True))
     ranges = iter([str(min(c)) if min(c) == max(c) else f"{min(c)} to {max(c)}" for c in columns])
     return _NUMBER.sub(lambda _: next(ranges), notes[0])

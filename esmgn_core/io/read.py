@@ -1,4 +1,4 @@
-"""One structure file -> one protein: bytes, format, residues, arrays, protein."""
+"""Read one protein from one structure file: bytes, format, residues, arrays, protein."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_protein(
     features: Collection[str] = (),
     formats: Formats = FORMATS,
 ) -> Protein:
-    """The protein in a structure file, see :func:`read_structure`."""
+    """Read the protein in a structure file, see :func:`read_structure`."""
     return read_structure(path, name=name, features=features, formats=formats)[0]
 
 
@@ -38,26 +38,25 @@ def read_structure(
     features: Collection[str] = (),
     formats: Formats = FORMATS,
 ) -> tuple[Protein, ReadReport]:
-    """Read the first model of a PDB, mmCIF or BinaryCIF file, packed or not.
+    """Read the first model of a PDB, mmCIF or BinaryCIF file, compressed or not.
 
-    The format is found by content. All protein chains of the model make up one protein, with the
-    author's chain identifiers and residue numbers; chains that share an identifier have numbers added
-    (:mod:`esmgn_core.io.copies`). Residues without a CA atom are dropped; waters,
-    ligands, ions and nucleic acids are left out; modified residues become their parent
-    (:func:`esmgn_core.io.residues.classify`); of alternate locations one conformer is read
-    (:func:`esmgn_core.io.conformers.choose_conformers`). pLDDT is read from the B-factor column of
-    files that say they are predictions (:mod:`esmgn_core.io.plddt`).
+    - The content of the file decides its format, not the file name.
+    - All protein chains of the model form one protein, with the author's chain identifiers and residue
+      numbers. Chains that share an identifier get a number (:mod:`esmgn_core.io.copies`).
+    - Residues without a CA atom, waters, ligands, ions and nucleic acids are dropped.
+    - A modified residue becomes its parent (:func:`esmgn_core.io.residues.classify`).
+    - One conformer is read of alternate locations (:func:`esmgn_core.io.conformers.choose_conformers`).
+    - The B-factors of predicted structures are pLDDT (:mod:`esmgn_core.io.plddt`).
 
     Args:
         path: the file.
-        name: name of the protein; the file name without ``.pdb.gz`` and the like by default.
-        features: what to compute of each residue besides, as a store does: ``secondary_structure``,
-            ``exposure``; other names are passed over.
-        formats: the formats that are read, by name; those of plugins are in ``discover().formats()``.
+        name: name of the protein; by default the file name without endings such as ``.pdb.gz``.
+        features: residue features to compute: ``secondary_structure``, ``exposure``. Other names are ignored.
+        formats: the formats to read, by name; :func:`esmgn_core.formats.structure_formats` adds those of
+            plugins.
 
     Raises:
-        StructureError: the file cannot be read, holds no protein, or a feature cannot be computed; the
-            message says why.
+        StructureError: the file cannot be read, contains no protein, or a feature cannot be computed.
     """
     path = Path(path)
     try:
@@ -69,7 +68,7 @@ def read_structure(
 def iter_structures(
     paths: Sequence[Path], *, features: Collection[str] = (), formats: Formats = FORMATS
 ) -> Iterator[Protein | Refusal]:
-    """For each file in turn its protein, or the reason why it has none.
+    """Yield the protein of each file, or the reason why the file cannot be read.
 
     Proteins are named after their files, see :func:`esmgn_core.io.unique_names`. ``features`` and
     ``formats`` are those of :func:`read_structure`.
@@ -84,12 +83,12 @@ def iter_structures(
 def read_structures(
     paths: Sequence[Path], *, progress: bool = False, formats: Formats = FORMATS
 ) -> tuple[list[Protein], list[Refusal]]:
-    """The proteins of the files that can be read, and the other files with the reason.
+    """Read files into proteins, and list the files that cannot be read with the reason.
 
     Args:
-        paths: files, as :func:`find_structures` gives them.
-        progress: draw a progress bar on stderr.
-        formats: the formats that are read, by name.
+        paths: files, see :func:`find_structures`.
+        progress: True to draw a progress bar on stderr.
+        formats: the formats to read, by name.
     """
     results = iter_structures(paths, formats=formats)
     if progress:
@@ -111,17 +110,17 @@ def read_content(content: bytes, file_name: str, formats: Formats = FORMATS) -> 
     """Read the bytes of a structure file, see :func:`read_structure`.
 
     Args:
-        content: the file, packed or not.
-        file_name: its name, which may say that it is a prediction.
-        formats: the formats that are read, by name.
+        content: the file, compressed or not.
+        file_name: its name; names such as those of AlphaFold DB mark a predicted structure.
+        formats: the formats to read, by name.
 
     Raises:
-        UnreadableError: the content cannot be read or holds no protein; the message says why.
+        UnreadableError: the content cannot be read or contains no protein.
     """
-    name, text = unpacked_text(content, file_name, formats)
-    parsed = formats[name].read(text, file_name)
+    format_name, text = unpacked_text(content, file_name, formats)
+    parsed = formats[format_name].read(text, file_name)
     note = "" if parsed.has_plddt else unread_plddt_note(text, file_name)
-    return protein_of(parsed, name, note)
+    return protein_of(parsed, format_name, note)
 
 
 def _read(path: Path, name: str, features: Collection[str], formats: Formats) -> tuple[Protein, ReadReport]:

@@ -19,8 +19,8 @@ from esmgn_core.io.folders import (
     ending,
     is_foldcomp_database,
     reason_by_ending,
+    unreachable_reason,
     walk,
-    why_unreachable,
 )
 from esmgn_core.io.formats import FORMATS, Formats
 from esmgn_core.io.names import is_structure, structure_name
@@ -158,7 +158,7 @@ def _items(path: Path, search: _Search) -> Iterator[Item]:
         try:
             kind = special_kind(path.stat().st_mode)
         except OSError as error:
-            yield _refused(path, why_unreachable(path, error))
+            yield _refused(path, unreachable_reason(path, error))
             return
         if kind:
             yield _refused(path, f"{kind}, not a file")

@@ -81,7 +81,7 @@ def test_a_residue_that_is_there_twice_is_refused(tmp_path: Path, proteins: list
     atoms = "".join(line for line in pdb_text(proteins[0]).splitlines(keepends=True) if line[:4] == "ATOM")
     path = tmp_path / "x.madeup"
     path.write_bytes(FIRST_LINE + 2 * atoms.encode())
-    with pytest.raises(StructureError, match="a chain has two residues of one number"):
+    with pytest.raises(StructureError, match="two residues of a chain share a number"):
         read_protein(path, formats=WITH_PLUGIN)
 
 

@@ -102,11 +102,11 @@ OTHER = {
     "x.txt.gz": (gzip.compress(TEXT.encode()), "begins like PDB, but files ending with '.gz'"),
     "x.bz2": (bz2.compress(TEXT.encode()), "begins like PDB, but files ending with '.bz2'"),
     "x.xz": (lzma.compress(TEXT.encode()), "begins like PDB, but files ending with '.xz'"),
-    "x.txz": (b"", "an archive; a store holds what is in it"),
+    "x.txz": (b"", "an archive; build a store from it"),
     "x.cif~": (cif(chain("MET")).encode(), "begins like mmCIF, but files ending with '.cif~'"),
-    "x.tar": (b"", "an archive; a store holds what is in it: esmgn data build"),
-    "x.zip": (b"", "an archive; a store holds what is in it"),
-    "x.fcz": (b"FCMP", "an archive; a store holds what is in it"),
+    "x.tar": (b"", "an archive; build a store from it: esmgn data build"),
+    "x.zip": (b"", "an archive; build a store from it"),
+    "x.fcz": (b"FCMP", "an archive; build a store from it"),
 }
 
 
@@ -225,7 +225,7 @@ def test_an_atom3d_data_set_in_a_folder_needs_a_store(tmp_path):
     files, refused, others = account(tmp_path)
     assert files == ["x.pdb"]
     assert refused == {
-        "set/data.mdb": f"an ATOM3D data set; a store holds what is in it: esmgn data build {tmp_path}/set"
+        "set/data.mdb": f"an ATOM3D data set; build a store from it: esmgn data build {tmp_path}/set"
     }
     assert others == {}
 

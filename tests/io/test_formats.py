@@ -63,7 +63,7 @@ PDBML = '<?xml version="1.0" encoding="UTF-8" ?>\n<PDBx:datablock datablockName=
         (SDF, "SDF/MOL format, for small molecules, is not read"),
         ("2\ncomment\nN 0.1 0.2 0.3\nC 0.4 -0.5 1.6\n", "XYZ format has no residues"),
         (PDBML, r"PDBML \(PDB as XML\) is not read: get the entry as mmCIF"),
-        (">a\nMKV\n", "FASTA, sequences without coordinates: call it .fasta"),
+        (">a\nMKV\n", "FASTA, sequences without coordinates: rename it to .fasta"),
         (b"%PDF-1.4\n", "an image or a PDF document"),
     ],
 )
