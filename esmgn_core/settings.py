@@ -1,4 +1,4 @@
-"""Settings of components and of a whole run, and the messages about wrong ones."""
+"""Settings of components and runs, and the messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from esmgn_core.errors import PluginError, SettingsError, did_you_mean, shown
 from esmgn_core.spec import PARTS, ComponentSpec, Kind
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_Decay = Annotated[float, Field(ge=0, lt=1)]
+_DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ComponentSettings(BaseModel):
-    """Base of a component's nested ``Settings``: frozen, unknown names refused.
+    """Base of a component's nested ``Settings``; frozen, and unknown names are errors.
 
-    Give every field a default, bounds and a docstring: ``esmgn show NAME`` prints them. A
-    :class:`~pathlib.Path`, also within a tuple or list, is made absolute, so that the run file of a
-    run does not depend on where the run started. The names ``name`` and ``component`` are taken by
-    the run file.
+    Give every field a default, bounds and a docstring, because ``esmgn show NAME`` prints them. Every
+    :class:`~pathlib.Path`, also in a tuple or list, becomes absolute, so that a run file does not depend
+    on the folder in which the run started. The names ``name`` and ``component`` are reserved for the run
+    file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     originals: ClassVar[Mapping[str, Any]] = {}
-    """Values under which the component does what the original ESM-GearNet did, where that is not the default.
-    A setting called ``reference`` need not be listed: true is the original's."""
+    """Values of the original ESM-GearNet that differ from the defaults.
+    A setting called ``reference`` need not be listed; the original's value is true."""
 
     @classmethod
     def original(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that ``reference = true`` stands for, also in tables within this one.
+        """The settings that ``reference = true`` sets, including those of nested tables.
 
         Args:
-            values: the settings as far as they are given.
+            values: the settings that the user gave.
         """
-        found: dict[str, Any] = {"reference": True} if "reference" in cls.model_fields else {}
-        found |= cls.originals
+        originals: dict[str, Any] = {"reference": True} if "reference" in cls.model_fields else {}
+        originals |= cls.originals
         for name, field in cls.model_fields.items():
             table = field.annotation
             if isinstance(table, type) and issubclass(table, ComponentSettings):
-                inner = values.get(name, {})
-                own = table.original(inner if isinstance(inner, Mapping) else {})
-                found |= {name: own} if own else {}
-        return found
+                given = values.get(name, {})
+                nested = table.original(given if isinstance(given, Mapping) else {})
+                originals |= {name: nested} if nested else {}
+        return originals
 
     @field_validator("*")
     @classmethod
@@ -59,7 +59,7 @@ class ComponentSettings(BaseModel):
 
 
 class ComponentTable(BaseModel):
-    """A component's table in a run file: its name, and its settings beside it."""
+    """A component's table in a run file: its name and its settings."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -68,58 +68,58 @@ class ComponentTable(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything in the table but the names."""
+        """All entries of the table except ``name`` and ``component``."""
         return dict(self.model_extra or {})
 
 
 class OptimTable(ComponentSettings):
-    """Table ``[optim]``: optimiser, learning rates and their course."""
+    """Table ``[optim]``: optimiser and learning-rate schedule."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """``adam``; ``adamw``, whose weight decay is decoupled from the gradient; ``sgd`` with ``momentum``."""
+    """``adam``, ``adamw`` (decoupled weight decay) or ``sgd`` (with ``momentum``)."""
     lr: float = Field(2e-4, gt=0)
-    """Learning rate of structure encoder, fuser and heads."""
+    """Learning rate of the structure encoder, fuser and heads."""
     seq_lr_scale: float = Field(0.1, ge=0)
-    """Learning rate of the sequence encoder as a share of ``lr``; 0 freezes it."""
+    """Learning rate of the sequence encoder, as a fraction of ``lr``; 0 freezes the encoder."""
     seq_layer_decay: float = Field(1.0, gt=0, le=1)
-    """Each block of the sequence encoder learns at this share of the rate of the block above it."""
+    """Layer-wise decay: learning rate of each block of the sequence encoder, as a fraction of the rate
+    of the block above it."""
     lora_rank: int = Field(0, ge=0)
-    """Instead of its weights, train low-rank adapters of this rank beside every linear layer in the
-    blocks of the sequence encoder (LoRA; needs ``esmgn[lora]``); 0 for none."""
+    """Rank of LoRA adapters for the linear layers in the blocks of the sequence encoder; 0 for none.
+    Only the adapters of that encoder are trained. Needs ``esmgn[lora]``."""
     lora_alpha: int = Field(16, ge=1)
-    """Adapters are scaled by this over ``lora_rank``."""
+    """The output of the adapters is scaled by ``lora_alpha`` / ``lora_rank``."""
     schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
-    """Course of the learning rates after the warm-up: ``cosine`` falls to ``min_lr_scale`` at the
-    last step; ``step`` shrinks every ``step_epochs``; ``plateau`` shrinks after passes over the
-    held-out proteins that were no better."""
+    """Learning-rate schedule after the warm-up. ``cosine`` decays to ``min_lr_scale`` at the last step,
+    ``step`` decays every ``step_epochs``, ``plateau`` decays when validation stops improving."""
     warmup_steps: int = Field(0, ge=0)
-    """Steps in which the rates rise to their values."""
+    """Steps of linear warm-up of the learning rates."""
     min_lr_scale: float = Field(0.0, ge=0, le=1)
-    """Where ``cosine`` ends, as a share of the rates."""
+    """Final value of ``cosine``, as a fraction of each learning rate."""
     step_epochs: int = Field(50, ge=1)
-    """Epochs between two falls of ``step``."""
+    """Epochs between two decays of ``step``."""
     step_factor: float = Field(0.5, gt=0, lt=1)
-    """What ``step`` multiplies the rates by."""
+    """Factor by which ``step`` multiplies the learning rates."""
     plateau_mode: Literal["min", "max"] = "min"
-    """Whether a lower or a higher value is better for ``plateau``. The published fine-tuning has
-    ``min`` on a score that rises, which shrinks the rates in fixed intervals."""
+    """``min`` if a lower validation value is better for ``plateau``, ``max`` if a higher one is. The
+    published fine-tuning uses ``min`` with a score that rises, so its rates decay at fixed intervals."""
     plateau_factor: float = Field(0.6, gt=0, lt=1)
-    """What ``plateau`` multiplies the rates by."""
+    """Factor by which ``plateau`` multiplies the learning rates."""
     plateau_patience: int = Field(5, ge=0)
-    """Passes without a better value that ``plateau`` waits for."""
-    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
-    """Adam's decay rates of the running averages."""
+    """Validations without improvement before ``plateau`` decays the rates."""
+    betas: tuple[_DecayRate, _DecayRate] = (0.9, 0.999)
+    """Decay rates of Adam's running averages."""
     eps: float = Field(1e-8, gt=0)
     """Adam's epsilon."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Share of its last change that ``sgd`` adds to the gradient."""
+    """Momentum of ``sgd``."""
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty in ``adam`` and ``sgd``, decoupled decay in ``adamw``."""
     clip_norm: float = Field(0.0, ge=0)
-    """Largest norm of the gradient; 0 for no clipping."""
+    """Gradients are clipped to this norm; 0 for no clipping."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """_Decay of a running average of the weights, which is then what is evaluated and kept as the
-    best encoder; 0 for none."""
+    """Decay rate of an exponential moving average of the weights; 0 for none. The averaged weights are
+    evaluated and kept as the best encoder."""
 
 
 class TrainTable(ComponentSettings):
@@ -130,7 +130,7 @@ class TrainTable(ComponentSettings):
     epochs: int = Field(50, ge=1)
     """Passes over the training proteins."""
     max_steps: int | None = Field(None, ge=1)
-    """Stop after this many optimiser steps, whatever ``epochs`` says."""
+    """Stop after this many optimiser steps, even if ``epochs`` is not reached."""
     proteins_per_batch: int = Field(16, ge=1)
     """Proteins in one forward pass of one process."""
     residues_per_batch: int | None = Field(None, ge=1)
@@ -139,59 +139,60 @@ class TrainTable(ComponentSettings):
     """Forward passes per optimiser step. The global batch is ``proteins_per_batch`` x ``accumulate``
     x number of processes."""
     workers: int = Field(1, ge=0)
-    """Threads that read and pack proteins ahead of the step; 0 to read them when they are needed."""
+    """Threads that read and pack proteins ahead of the step; 0 to read in the training thread."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of initial weights, order of proteins and all draws."""
+    """Seed of the initial weights, the order of proteins and all random draws."""
     log_every: int = Field(1, ge=1)
     """Steps between lines of ``metrics.jsonl``."""
     checkpoint_every: int = Field(500, ge=1)
-    """Steps between checkpoints in ``last/``; the final step always makes one."""
+    """Steps between checkpoints in ``last/``; the final step always writes one."""
     keep_every: int | None = Field(None, ge=1)
-    """Checkpoints at multiples of this many steps are kept for good in ``kept/``."""
+    """Steps between checkpoints that are kept permanently, in ``kept/``."""
     on_failed_checkpoint: Literal["go_on", "stop"] = "go_on"
-    """What to do when a checkpoint cannot be written, as on a full disk: ``go_on`` and try again at
-    the next one, or ``stop``."""
+    """Reaction to a checkpoint that cannot be written, for example on a full disk: ``go_on`` until the
+    next checkpoint, or ``stop``."""
     trackers: tuple[str, ...] = ("tensorboard",)
-    """Trackers that get the metrics besides ``metrics.jsonl``; their settings are in ``[tracker.NAME]``."""
+    """Trackers that receive the metrics, in addition to ``metrics.jsonl``. Their settings are in
+    ``[tracker.NAME]``."""
     validate_every: int = Field(1, ge=1)
-    """Epochs between passes over the held-out proteins; the final step always makes one."""
+    """Epochs between validations; the final step always validates."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """``fp32``; ``tf32`` for its matrix products on CUDA; ``bf16`` or ``fp16`` autocast, the latter
-    with a scaled loss. ``auto`` is bf16 on CUDA devices that have it, else tf32 there, fp32 elsewhere."""
+    """``fp32``; ``tf32`` for matrix products on CUDA; ``bf16`` or ``fp16`` autocast (``fp16`` with loss
+    scaling). ``auto`` is bf16 on CUDA devices with bf16, tf32 on other CUDA devices, fp32 on the CPU."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """What several processes do: ``ddp`` has all weights in each; ``fsdp`` shares out weights,
+    """Parallelism of several processes. ``ddp`` keeps all weights in each process. ``fsdp`` shards weights,
     gradients and optimiser state, for sequence encoders that do not fit otherwise."""
     sync_batch_norm: bool = True
-    """Batch statistics over the residues of all processes; false for each process's own."""
+    """Compute batch statistics over the residues of all processes; false: of each process separately."""
     activation_checkpointing: bool = False
-    """Compute blocks again in the backward pass instead of keeping their activations, in every
-    encoder that can."""
+    """Recompute the blocks of the encoders in the backward pass instead of keeping their activations,
+    where an encoder supports it."""
     compile: bool = False
     """Compile the blocks of the sequence encoder with ``torch.compile``."""
     time_limit: float | None = Field(None, gt=0)
-    """Minutes after which the run saves itself and stops, ready to go on; not set for no limit."""
+    """Minutes after which the run writes a checkpoint and stops; it can be resumed. Not set for no limit."""
     test_epoch: Literal["best", "last"] = "best"
-    """Weights that a downstream run is tested with: those of its best validation, or the last ones."""
+    """Weights with which a downstream run is tested: those of the best validation, or the last ones."""
     resamples: int = Field(1000, ge=0)
-    """Resamples of the predictions behind the intervals of a downstream run's scores; 0 for none."""
+    """Bootstrap resamples for the confidence intervals of a downstream run's scores; 0 for no intervals."""
 
 
 class LengthTable(ComponentSettings):
-    """Table ``[length]``: what happens to long sequences, in both encoders.
+    """Table ``[length]``: how both encoders read long sequences.
 
     A sequence is a chain, or a whole protein for an encoder that joins chains.
     """
 
     policy: Literal["full", "window", "truncate", "error"] = "full"
-    """``full`` reads every sequence whole; ``window``: the sequence encoder reads a longer one in
-    overlapping windows and averages where they overlap, the structure encoder sees all of it;
-    ``truncate`` cuts it to its beginning for both; ``error`` refuses it."""
+    """``full`` reads every sequence whole. For longer sequences than ``max_residues``: with ``window`` the
+    sequence encoder reads overlapping windows and averages the overlaps, and the structure encoder reads
+    the whole sequence; ``truncate`` keeps the first residues for both encoders; ``error`` stops."""
     max_residues: int = Field(1022, ge=1)
-    """The longest sequence that is read as it is, and the size of a window."""
+    """Length of the longest sequence that is read whole, and of a window."""
     overlap: int = Field(256, ge=0)
-    """Residues that a window shares with the next at least."""
+    """Minimum number of residues that two successive windows share."""
 
     @model_validator(mode="after")
     def _windows_advance(self) -> Self:
@@ -201,10 +202,10 @@ class LengthTable(ComponentSettings):
 
 
 class InputsTable(ComponentSettings):
-    """Table ``[inputs]``: what the structure encoder takes beside what the fuser gives it."""
+    """Table ``[inputs]``: additional inputs of the structure encoder."""
 
     residue: tuple[str, ...] = ()
-    """Features of each residue that the data have: of a store ``secondary_structure`` (states of DSSP),
+    """Residue features from the data. A store can provide ``secondary_structure`` (states of DSSP),
     ``secondary_structure_3`` (helix, strand, coil) and ``exposure``."""
 
 
@@ -212,18 +213,18 @@ class CacheTable(ComponentSettings):
     """Table ``[cache]``: outputs of a frozen sequence encoder, computed once and kept on disk."""
 
     features: Literal["off", "fp32", "bf16", "fp16"] = "off"
-    """Keep them in this precision: ``fp32`` changes nothing, the others take half the room. Only
-    sequences that a task leaves whole are kept."""
+    """Precision of the cached outputs: ``fp32`` is exact, the others take half the space. Only outputs for
+    sequences that the task leaves whole are cached."""
     path: Path | None = None
-    """Folder for them; ``features`` in the folder of ``ESMGN_CACHE`` if not set."""
+    """Folder of the cache; if not set, ``features`` in the folder of ``ESMGN_CACHE``."""
     max_gb: float = Field(100.0, gt=0)
-    """Largest size of one encoder's file in gigabytes; what has no room is computed each time."""
+    """Maximum size of one encoder's file in gigabytes. Outputs that do not fit are computed each time."""
 
 
 class RunConfig(BaseModel):
-    """A whole run; one table per kind of component, then those of the engine.
+    """Configuration of a run: one table per kind of component, then the tables of the engine.
 
-    Its task is either ``pretext`` or ``downstream``.
+    The task is either ``pretext`` or ``downstream``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -236,22 +237,22 @@ class RunConfig(BaseModel):
     downstream: ComponentTable | None = None
     data: ComponentTable
     tracker: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
-    """Settings of trackers by name; ``component`` is the tracker's class, where the run wrote it."""
+    """Settings of trackers by name. Run folders also record ``component``, the tracker's component."""
     cache: CacheTable = CacheTable()
     inputs: InputsTable = InputsTable()
     length: LengthTable = LengthTable()
     optim: OptimTable = OptimTable()
     train: TrainTable = TrainTable()
     reference: bool | None = None
-    """Every component does what the original did; not set for no."""
+    """Reproduce the original ESM-GearNet in every component; not set for no."""
     set_above: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict, exclude=True, repr=False)
-    """Settings given together with ``reference``, or above it: they count more than what it stands for."""
+    """Settings from the layer of ``reference`` and those above it; they win over the original's values."""
     written_in: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
     """For messages: the files and flags that set something in a table, such as ``" (run.toml)"``."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Kinds of component that the run has one of."""
+        """The kinds of component that the run has."""
         return tuple(kind for kind in PARTS if getattr(self, kind) is not None)
 
     @property
@@ -263,21 +264,21 @@ class RunConfig(BaseModel):
         return table
 
     def __eq__(self, other: object) -> bool:
-        """Whether both describe the same run, wherever it was written."""
+        """True if both have the same settings, from whatever files."""
         return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()
 
 
 def validated(model: type[_Model], values: dict[str, Any], *, what: str, see: str) -> _Model:
-    """``model`` filled with ``values``.
+    """Return ``model`` with validated ``values``.
 
     Args:
         model: pydantic class.
         values: settings by name.
-        what: what is set and where, for the message, such as ``"struct 'gearnet' (run.toml)"``.
+        what: name and origin of the settings for the message, such as ``"struct 'gearnet' (run.toml)"``.
         see: command that shows the valid settings.
 
     Raises:
-        SettingsError: with one line for each wrong setting.
+        SettingsError: a setting is wrong; the message has one line for each.
     """
     try:
         return model.model_validate(values)
@@ -313,12 +314,12 @@ _EXPECTED = {
 
 
 def _problem(model: type[BaseModel], error: dict[str, Any]) -> tuple[str, str]:
-    """Name of a wrong setting, and what is wrong with it."""
+    """Name of a wrong setting and description of the error."""
     path, code, message = error["loc"], error["type"], error["msg"]
-    # pydantic puts the type it tried for a union into the path.
+    # For a union, pydantic adds the type it tried to the path.
     name = ".".join(part for part in map(str, path) if "[" not in part) or "together"
     if code == "extra_forbidden":
-        near = did_you_mean(str(path[-1]), _fields_at(model, path[:-1])) or _in_tables(model, name)
+        near = did_you_mean(str(path[-1]), _fields_at(model, path[:-1])) or _in_nested_tables(model, name)
         return name, ", ".join(["unknown setting", *near])
     if code == "missing":
         return name, "is required"
@@ -341,30 +342,30 @@ def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
     return list(model.model_fields)
 
 
-def _in_tables(model: type[BaseModel], name: str) -> tuple[str, ...]:
-    """Where a setting of this name is, if only in tables of the model, as of a combined task."""
+def _in_nested_tables(model: type[BaseModel], name: str) -> tuple[str, ...]:
+    """A hint with the nested tables that have a setting of this name, as those of a combined task."""
     tables = {key: field.annotation for key, field in model.model_fields.items()}
-    found = [
+    paths = [
         f"{key}.{name}" for key, table in tables.items() if is_model(table) and name in table.model_fields
     ]
-    return (f"did you mean: {' or '.join(found)}?",) if found else ()
+    return (f"did you mean: {' or '.join(paths)}?",) if paths else ()
 
 
 def is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
-    """Whether a setting of this type is a table of its own."""
+    """True if a setting of this type is a table."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def settings_class(spec: ComponentSpec, component: type) -> type[ComponentSettings]:
-    """The nested ``Settings`` of a component.
+    """The nested ``Settings`` class of a component.
 
     Raises:
-        PluginError: it has none, one that is not a :class:`ComponentSettings`, or one with a field
-            that the run file needs for itself.
+        PluginError: the class is missing, is not a :class:`ComponentSettings`, or has a field whose name is
+            reserved for the run file.
     """
     settings = getattr(component, "Settings", None)
     if not (isinstance(settings, type) and issubclass(settings, ComponentSettings)):
         raise PluginError(f"{spec} has no nested class Settings(ComponentSettings)")
     if taken := {"name", "component"} & settings.model_fields.keys():
-        raise PluginError(f"{spec} has a setting '{taken.pop()}'; the run file needs this name itself")
+        raise PluginError(f"{spec} has a setting '{taken.pop()}', a name reserved for the run file")
     return settings

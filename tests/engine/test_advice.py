@@ -66,10 +66,10 @@ def test_a_model_without_batch_norm_is_not_warned_of() -> None:
 
 
 def test_a_run_warns_when_it_starts(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("esmgn_core.engine.observers.Observers.notice", lambda _, text: told.append(text))
+    notices: list[str] = []
+    monkeypatch.setattr("esmgn_core.engine.observers.Observers.notice", lambda _, text: notices.append(text))
     start("train.max_steps=1", "train.proteins_per_batch=2")
-    assert any("fewer than 4: its statistics are noise" in text and "\n" not in text for text in told)
+    assert any("fewer than 4: its statistics are noise" in text and "\n" not in text for text in notices)
 
 
 @pytest.mark.parametrize(

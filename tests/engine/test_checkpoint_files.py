@@ -88,7 +88,7 @@ def test_a_full_disk_at_the_end_stops_with_the_command_to_go_on(start: Start, fu
     assert same_tensors(resumed.run.last / "model.safetensors", whole.last / "model.safetensors")
 
 
-def test_a_run_can_be_told_to_stop_at_the_first_checkpoint_it_cannot_write(
+def test_a_run_can_be_set_to_stop_at_the_first_checkpoint_it_cannot_write(
     start: Start, full_disk: list[int]
 ) -> None:
     full_disk.append(2)
@@ -115,7 +115,7 @@ def test_a_full_disk_under_the_records_does_not_stop_a_run(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.pt", "checksums.json"])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(start: Start, name: str) -> None:
+def test_a_damaged_checkpoint_gives_a_notice_and_the_previous_one_is_used(start: Start, name: str) -> None:
     """One flipped bit is enough to be noticed; the resumed run ends as if nothing had been."""
     run = start().run
     whole = start("train.epochs=3", out="whole").run

@@ -158,7 +158,7 @@ def test_a_run_that_missed_its_report_makes_it_up(run: Run) -> None:
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_score_as_one(scored: dict[str, RunFolder], strategy: str) -> None:
-    """Of seven held-out proteins none is repeated so that both processes have equally many."""
+    """None of seven validation proteins is repeated to give both processes equally many."""
     one, two = scored["alone"], scored[strategy]
     with np.load(one.predictions) as first, np.load(two.predictions) as second:
         for name in ("valid", "test"):

@@ -240,7 +240,7 @@ def test_precisions(
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_a_device_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_without_bf16_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     with pytest.raises(RunError, match=r"use --set train\.precision=fp16"):
         autocast_dtype("bf16", torch.device("cuda", 0))

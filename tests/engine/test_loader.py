@@ -52,22 +52,22 @@ def test_batches_come_in_the_order_they_were_asked_for(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_a_protein_that_cannot_be_read_is_left_out_and_told_once(threads: int) -> None:
-    told: list[tuple[int, str]] = []
+def test_a_protein_that_cannot_be_read_is_left_out_and_reported_once(threads: int) -> None:
+    notices: list[tuple[int, str]] = []
     shelf = Shelf({3: StructureError("record 3: checksum differs")})
-    reader = Reader(cast(Any, shelf), threads, lambda *item: told.append(item), pytest.fail)
+    reader = Reader(cast(Any, shelf), threads, lambda *item: notices.append(item), pytest.fail)
     results = list(reader.read(parts([2, 3, 4], [3, 5])))
     assert [(part.indices, part.positions, batch.names) for part, batch in results] == [
         ((2, 4), (102, 104), ("2", "4")),
         ((5,), (105,), ("5",)),
     ]
-    assert told == [(3, "record 3: checksum differs")]
+    assert notices == [(3, "record 3: checksum differs")]
 
 
 def test_a_pair_is_left_out_as_a_whole_and_an_empty_pass_gets_the_next_one() -> None:
-    told: list[tuple[int, str]] = []
+    notices: list[tuple[int, str]] = []
     shelf = Shelf({3: OSError("input/output error")}, group_size=2)
-    reader = Reader(cast(Any, shelf), 0, lambda *item: told.append(item), pytest.fail)
+    reader = Reader(cast(Any, shelf), 0, lambda *item: notices.append(item), pytest.fail)
     [first, second] = reader.read(parts([0, 1, 2, 3], [2, 3]))
     assert first[1].names == ("0", "1")
     assert second[0] == MicroBatch((4, 5), (102, 103))
@@ -146,9 +146,9 @@ class Together(Shelf):
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_a_dataset_that_gives_batches_is_asked_for_them_unless_one_protein_is_damaged(threads: int) -> None:
-    told: list[tuple[int, str]] = []
+    notices: list[tuple[int, str]] = []
     shelf = Together({3: StructureError("damaged")})
-    reader = Reader(cast(Any, shelf), threads, lambda *item: told.append(item), pytest.fail)
+    reader = Reader(cast(Any, shelf), threads, lambda *item: notices.append(item), pytest.fail)
     names = [batch.names for _, batch in reader.read(parts([1, 2], [2, 3], [4]))]
     assert names == [("1 at once", "2 at once"), ("2",), ("4 at once",)]
-    assert told == [(3, "damaged")]
+    assert notices == [(3, "damaged")]

@@ -40,9 +40,9 @@ def test_a_run_tells_its_memory_before_the_first_step(start: Start) -> None:
     assert "memory of a step: about 0.0 GB: weights 0.0, gradients and optimiser 0.0, activations" in log
 
 
-def test_the_user_is_told_where_memory_is_short(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+def test_a_notice_warns_of_short_memory(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    notices: list[str] = []
     monkeypatch.setattr("esmgn_core.engine.session.free_memory_of", lambda _: 1000)
-    monkeypatch.setattr("esmgn_core.engine.observers.Observers.notice", lambda _, text: told.append(text))
+    monkeypatch.setattr("esmgn_core.engine.observers.Observers.notice", lambda _, text: notices.append(text))
     start("train.max_steps=1")
-    assert told[0].endswith("Less: train.residues_per_batch, train.activation_checkpointing")
+    assert notices[0].endswith("Less: train.residues_per_batch, train.activation_checkpointing")

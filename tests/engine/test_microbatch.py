@@ -40,7 +40,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_memory")
 @pytest.mark.parametrize("size", ["train.proteins_per_batch=12", "train.residues_per_batch=380"])
-def test_passes_are_halved_until_they_fit_and_the_user_is_told(start: Start, size: str) -> None:
+def test_passes_are_halved_until_they_fit_with_a_notice(start: Start, size: str) -> None:
     outcome = start(size, "train.epochs=3", "data.valid_fraction=0")
     assert outcome.progress.step == outcome.num_steps
     assert outcome.progress.pieces in (4, 8)

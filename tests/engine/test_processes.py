@@ -34,7 +34,7 @@ COMMON = (
     "optim.eps=0.001",
 )
 SPECIAL = {
-    # In training told from the proteins of all processes; held-out ones always from those of their pass.
+    # Training contrasts the proteins of all processes; validation contrasts those of its pass.
     # Pieces and a mild temperature, for where all are found the loss is a difference of nearly equal numbers.
     "multiview_contrast": (
         "pretext.gather=true",
@@ -117,7 +117,7 @@ def assert_same_weights(first: Path, second: Path) -> None:
     ("name", "world_size"), [(name, world_size) for world_size in (2, 4) for name in runs_of(world_size)]
 )
 def test_processes_give_the_run_of_one(runs: dict[int, Path], name: str, world_size: int) -> None:
-    """Losses, held-out losses and final weights on the same global batches, to 1e-5."""
+    """Losses, validation losses and final weights on the same global batches, to 1e-5."""
     alone, together = (RunFolder(runs[size] / name) for size in (1, world_size))
     assert len(alone.read_metrics()) == 3
     for one, other in zip(alone.read_metrics(), together.read_metrics(), strict=True):

@@ -181,7 +181,7 @@ def test_pairs_stay_together_where_residues_are_counted() -> None:
         assert [index + 1 for index in part.indices[::2]] == list(part.indices[1::2])
 
 
-def test_a_protein_that_fits_into_no_pass_is_told_with_the_remedy() -> None:
+def test_a_protein_that_fits_into_no_pass_is_an_error_with_the_remedy() -> None:
     with pytest.raises(RunError) as caught:
         residue_schedule([100, 1200])
     assert str(caught.value).splitlines()[:2] == [
@@ -202,7 +202,7 @@ def test_whole_proteins_count_with_all_their_residues() -> None:
     assert encoded_lengths(dataset, 100).tolist() == [70, 100]
 
 
-def test_a_dataset_without_lengths_is_told() -> None:
+def test_a_dataset_without_lengths_is_an_error() -> None:
     with pytest.raises(RunError, match="does not know the lengths"):
         encoded_lengths(cast(Any, [1, 2]), None)
 

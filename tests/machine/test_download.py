@@ -13,7 +13,7 @@ CONTENT = bytes(range(256)) * 4096
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every path, as badly as told."""
+    """Serves CONTENT under every path, with the faults that a test sets."""
 
     daemon_threads = True
 

@@ -260,7 +260,7 @@ def test_the_second_epoch_of_a_run_encodes_no_sequence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Training and held-out proteins alike; the losses are those of a run without a cache."""
+    """Training and validation proteins alike; the losses are those of a run without a cache."""
     changes = ["pretext.name=distance", "optim.seq_lr_scale=0", "train.epochs=2", "train.max_steps=4"]
     plain = start(*changes, out="plain").run
     encoded: list[str] = []
@@ -287,7 +287,7 @@ def test_a_trained_encoder_is_not_kept(start: Start) -> None:  # noqa: F811
     )
 
 
-def test_a_task_that_leaves_no_sequence_whole_is_told(start: Start, tmp_path: Path) -> None:  # noqa: F811
+def test_a_task_that_leaves_no_sequence_whole_is_an_error(start: Start, tmp_path: Path) -> None:  # noqa: F811
     for task in ("pretext.name=residue_type", "pretext.crop_length=10"):
         with pytest.raises(SettingsError) as caught:
             start(task, "optim.seq_lr_scale=0", "cache.features=bf16", f"cache.path={tmp_path}")

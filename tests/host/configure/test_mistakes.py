@@ -1,4 +1,4 @@
-"""Wrong names and settings are told where they were written."""
+"""Errors about wrong names and settings name the file or flag."""
 
 from __future__ import annotations
 
@@ -83,5 +83,5 @@ def test_a_component_without_settings_breaks_the_contract(registry: Registry) ->
 
 
 def test_a_component_must_not_use_the_run_files_own_names(registry: Registry) -> None:
-    with pytest.raises(PluginError, match="has a setting 'name'; the run file needs this name itself"):
+    with pytest.raises(PluginError, match="has a setting 'name', a name reserved for the run file"):
         component_settings(registry, Kind.FUSE, configure(registry, [{"fuse": {"name": "taken"}}]))
