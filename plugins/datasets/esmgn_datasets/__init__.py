@@ -1,4 +1,4 @@
-"""Plugin ``datasets``: made-up proteins, structure files, stores and labeled benchmarks."""
+"""Plugin ``datasets``: made-up proteins, structure files, stores and labelled benchmarks."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -47,7 +47,7 @@ def esmgn_components() -> list[ComponentSpec]:
             Kind.DATA,
             "msp",
             "esmgn_datasets.atom3d:MutationPairs",
-            "Complexes and their mutants, labeled by stronger binding (ATOM3D MSP)",
+            "Complexes and their mutants, labelled by stronger binding (ATOM3D MSP)",
         ),
         ComponentSpec(
             Kind.DATA,

@@ -1,4 +1,4 @@
-"""Published archives: downloaded, checked and unpacked once into the cache."""
+"""Published archives, unpacked into the cache."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from esmgn_core.weights import RemoteFile, cache_dir, fetch
 
 
 def unpacked(archive: RemoteFile) -> Path:
-    """Folder with the content of an archive, zip or tar, and of the zip files inside it.
+    """Return the folder with the content of an archive; download, verify and unpack it once.
 
-    Several processes may ask at once: one downloads and unpacks, the others wait.
+    The archive is a zip or tar file. Zip files inside it are unpacked too. If several processes call this
+    at once, one unpacks and the others wait.
 
     Raises:
-        WeightsError: the archive cannot be had, or is not the published file.
-        StructureError: it cannot be unpacked.
+        WeightsError: the archive cannot be downloaded, or its checksum differs.
+        StructureError: the archive cannot be unpacked.
     """
     folder = cache_dir() / "datasets" / archive.filename.partition(".")[0]
     if folder.is_dir():
@@ -30,13 +31,14 @@ def unpacked(archive: RemoteFile) -> Path:
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if folder.is_dir():
             return folder
-        fresh = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
+        # Unpack beside the folder and rename, so that an interrupted process leaves no half-filled folder.
+        partial = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(partial, ignore_errors=True)
         try:
-            _unpack(file, fresh)
+            _unpack(file, partial)
         except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError) as error:
             raise StructureError(f"cannot unpack {file} into {folder}: {error}") from error
-        fresh.rename(folder)
+        partial.rename(folder)
     return folder
 
 
@@ -46,7 +48,7 @@ def _unpack(file: Path, folder: Path) -> None:
             archive.extractall(folder, filter="data")
         return
     with zipfile.ZipFile(file) as zipped:
-        zipped.extractall(folder)  # noqa: S202 - zipfile leaves nothing outside the folder
+        zipped.extractall(folder)  # noqa: S202 - zipfile writes nothing outside the folder
     for inner in sorted(folder.rglob("*.zip")):
         with zipfile.ZipFile(inner) as zipped:
             zipped.extractall(inner.parent)  # noqa: S202 - as above
@@ -54,10 +56,10 @@ def _unpack(file: Path, folder: Path) -> None:
 
 
 def folder_with(root: Path, *names: str, what: str) -> Path:
-    """The folder at or below ``root`` in which all of ``names`` lie.
+    """Return the first folder at or below ``root`` that contains all of ``names``.
 
     Raises:
-        StructureError: there is none.
+        StructureError: there is no such folder.
     """
     for candidate in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
         if all((candidate / name).exists() for name in names):

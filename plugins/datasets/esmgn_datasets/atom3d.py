@@ -1,11 +1,10 @@
-"""The datasets ``psr`` and ``msp`` of ATOM3D: quality of models, and mutations of complexes."""
+"""The ATOM3D datasets ``psr`` (quality of models) and ``msp`` (mutations of complexes)."""
 
 from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +33,27 @@ _DAMAGED = (
 _FOLDERS = {"train": "train", "valid": "val", "test": "test"}
 
 Example = tuple[list[Protein], list[float]]
+"""The proteins of a record, and their labels."""
 
 
 class Atom3DSettings(ComponentSettings):
-    """Settings of datasets of ATOM3D."""
+    """Settings of the ATOM3D datasets."""
 
     path: Path | None = None
-    """Folder with the LMDB folders ``train``, ``val`` and ``test``; not set: the published archive."""
+    """Folder with the LMDB folders ``train``, ``val`` and ``test``. If not set, the published archive is
+    downloaded."""
 
 
 class ModelQuality(LabeledProteins):
-    """Models of proteins with their GDT-TS; proteins are called ``TARGET/MODEL``.
+    """Structure models with their GDT-TS. Proteins are named ``TARGET/MODEL``.
+
+    Damaged records are left out, each with its reason.
 
     Source: Townshend et al. 2021 (arXiv 2012.04035), task PSR.
 
     Raises:
-        WeightsError: the archive cannot be had.
-        StructureError: there is no such data set in the folder, or a record is damaged.
+        WeightsError: the archive cannot be downloaded.
+        StructureError: the folder does not contain the data set, or no training protein is left.
     """
 
     class Settings(Atom3DSettings):
@@ -68,15 +71,15 @@ def _model(record: Any) -> Example:
 
 
 class MutationPairs(LabeledProteins):
-    """Complexes and their mutants: 1 where the mutant binds more strongly.
+    """Complexes and their mutants, with the label 1 if the mutant binds more strongly.
 
-    Pairs whose proteins differ in length are left out.
+    Damaged records and pairs of different lengths are left out, each with its reason.
 
     Source: Townshend et al. 2021 (arXiv 2012.04035), task MSP.
 
     Raises:
-        WeightsError: the archive cannot be had.
-        StructureError: there is no such data set in the folder, or a record is damaged.
+        WeightsError: the archive cannot be downloaded.
+        StructureError: the folder does not contain the data set, or no training protein is left.
     """
 
     class Settings(Atom3DSettings):
@@ -101,25 +104,19 @@ def _pair(record: Any) -> Example:
     return [wild, mutant], [label]
 
 
-def _gathered(root: Path, example: Callable[[Any], Example], *, what: str) -> Gathered:
+def _gathered(root: Path, parse: Callable[[Any], Example], *, what: str) -> Gathered:
+    """Examples of all splits; records that ``parse`` cannot read are refused."""
     root = folder_with(root, *(f"{folder}/data.mdb" for folder in _FOLDERS.values()), what=what)
     gathered = Gathered()
     for split, folder in _FOLDERS.items():
-        for number, record in _records(root / folder):
+        records = Atom3DRecords(root / folder)
+        for number in range(len(records)):
             try:
-                gathered.add(split, *example(record()))
+                gathered.add(split, *parse(records.read(number)))
             except _DAMAGED as error:
-                reason = (
-                    str(error) if isinstance(error, StructureError) else f"{type(error).__name__}: {error}"
-                )
+                known = isinstance(error, StructureError)
+                reason = str(error) if known else f"{type(error).__name__}: {error}"
                 gathered.refused.append(Refusal(root / folder / str(number), reason))
     if unknown := sum(math.isnan(values[0]) for values in gathered.values):
         gathered.notes.append(f"{unknown} of {len(gathered.values)} proteins without a label")
     return gathered
-
-
-def _records(folder: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
-    """Number of each record, and what reads it."""
-    records = Atom3DRecords(folder)
-    for number in range(len(records)):
-        yield number, partial(records.read, number)

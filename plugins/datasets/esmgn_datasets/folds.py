@@ -1,4 +1,4 @@
-"""The dataset ``fold``: domains of SCOP with their folds."""
+"""The dataset ``fold``: SCOP domains with their folds."""
 
 from __future__ import annotations
 
@@ -19,30 +19,28 @@ FOLD_ARCHIVE = RemoteFile(
     license="none stated",
 )
 _DATASETS = ("atom_pos", "atom_names", "atom_residue_names", "atom_residue_id")
-_SPLITS = {
-    "train": "train",
-    "valid": "valid",
-    "test_fold": "test_fold",
-    "test_superfamily": "test_superfamily",
-    "test_family": "test_family",
-}
+_SPLITS = ("train", "valid", "test_fold", "test_superfamily", "test_family")
+"""Splits; their proteins are in folders of the same names."""
 
 
 class Folds(LabeledProteins):
-    """Domains with one of 1,195 folds; three test sets, of new folds' superfamilies, families and members.
+    """Domains with one of 1,195 folds, and three test sets.
+
+    The superfamilies of ``test_fold``, the families of ``test_superfamily`` and the domains of
+    ``test_family`` do not occur in training. Damaged files are left out, each with its reason.
 
     Source: Hermosilla et al. 2021 (arXiv 2007.06252); Hou et al. 2018 (doi 10.1093/bioinformatics/btx780).
 
     Raises:
-        WeightsError: the archive cannot be had.
-        StructureError: the folder is not the unpacked archive, or a file of it is damaged.
+        WeightsError: the archive cannot be downloaded.
+        StructureError: the folder is not the unpacked archive, or no training protein is left.
     """
 
     class Settings(ComponentSettings):
         """Settings of :class:`Folds`."""
 
         path: Path | None = None
-        """Folder of the unpacked archive; not set: the published archive, downloaded once."""
+        """Folder of the unpacked archive. If not set, the published archive is downloaded."""
 
     def __init__(self, settings: Settings) -> None:
         root = settings.path or unpacked(FOLD_ARCHIVE)
@@ -50,10 +48,10 @@ class Folds(LabeledProteins):
         rows = (line.split("\t") for line in _lines(root / "class_map.txt"))
         number = {fold: int(index) for fold, index in rows}
         gathered = Gathered()
-        for split, folder in _SPLITS.items():
+        for split in _SPLITS:
             for line in _lines(root / f"{split}.txt"):
                 domain, *_, fold = line.split("\t")
-                file = root / folder / f"{domain}.hdf5"
+                file = root / split / f"{domain}.hdf5"
                 try:
                     gathered.add(split, [read_domain(file)], [number[fold]])
                 except (KeyError, UnreadableError) as error:
@@ -62,10 +60,10 @@ class Folds(LabeledProteins):
 
 
 def read_domain(file: Path) -> Protein:
-    """The protein in one HDF5 file of the archive; it has one chain and no insertion codes.
+    """Read the protein of one HDF5 file of the archive. It has one chain and no insertion codes.
 
     Raises:
-        UnreadableError: the file is missing or damaged, or there is no protein in it.
+        UnreadableError: the file is missing or damaged, or contains no protein.
     """
     content = read_datasets(file, _DATASETS)
     try:
@@ -74,7 +72,7 @@ def read_domain(file: Path) -> Protein:
         names, kinds = ([name.decode() for name in content[key].tolist()] for key in _DATASETS[1:3])
         x, y, z = position.T.tolist()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UnreadableError(f"its datasets have another form than in the archive ({error})") from error
+        raise UnreadableError(f"its datasets differ in form from those of the archive ({error})") from error
     blank = [" "] * len(names)
     atoms = {
         "chain": ["A"] * len(names),

@@ -1,8 +1,9 @@
-"""The datasets ``ec`` and ``go``: chains of the PDB with EC numbers or GO terms."""
+"""The datasets ``ec`` and ``go``: PDB chains with EC numbers or GO terms."""
 
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,47 +32,47 @@ _BRANCHES = ("MF", "BP", "CC")
 
 
 class FunctionSettings(ComponentSettings):
-    """Settings of chains with functions."""
+    """Settings of the datasets of functions."""
 
     path: Path | None = None
-    """Folder of the unpacked archive; not set: the published archive, downloaded once."""
+    """Folder of the unpacked archive. If not set, the published archive is downloaded."""
     max_identity: Literal[30, 40, 50, 70, 95] = 95
-    """Leave out chains that are more identical than this, in percent, to a training chain; the published
-    files mark none above 95. Stricter test sets are reported beside the chosen one in any case."""
+    """Leave out chains with a higher sequence identity to a training chain, in percent. The published files
+    mark no chain above 95. Test sets of all lower cutoffs are scored too."""
     keep: Path | None = None
-    """A file of chain identifiers, one a line: leave out all others."""
+    """File of chain identifiers, one per line. All other chains are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Classes in their published order, and the classes of each chain."""
+    """Class names in their published order, and the class numbers of each chain."""
 
     names: tuple[str, ...]
     classes: Mapping[str, Sequence[int]]
 
 
 def read_ec_annotation(file: Path) -> Annotation:
-    """EC numbers: a comment, the class names, a header, then ``chain<TAB>numbers``.
+    """Read EC numbers: a comment, the class names, a header, then lines ``chain<TAB>classes``.
 
     Raises:
-        StructureError: the file cannot be read or is of another form.
+        StructureError: the file cannot be read or has another form.
     """
     lines = _lines(file)
     if len(lines) < 3:
-        raise StructureError(f"{file} is no file of EC annotations: it has {len(lines)} lines")
+        raise StructureError(f"{file} is not a file of EC annotations: it has {len(lines)} lines")
     rows = [line.split("\t") for line in lines[3:] if line]
     return _annotation(file, lines[1].split("\t"), {row[0]: row[1] if len(row) > 1 else "" for row in rows})
 
 
 def read_go_annotation(file: Path, branch: str) -> Annotation:
-    """GO terms of one branch: four lines for each of MF, BP, CC, a header, then a column for each.
+    """Read GO terms of one branch: 4 lines for each of MF, BP and CC, a header, then 3 columns.
 
     Raises:
-        StructureError: the file cannot be read or is of another form.
+        StructureError: the file cannot be read or has another form.
     """
     lines = _lines(file)
     if len(lines) < 13:
-        raise StructureError(f"{file} is no file of GO annotations: it has {len(lines)} lines")
+        raise StructureError(f"{file} is not a file of GO annotations: it has {len(lines)} lines")
     column = _BRANCHES.index(branch)
     rows = [line.split("\t") for line in lines[13:] if line]
     cells = {row[0]: row[column + 1] if len(row) > column + 1 else "" for row in rows}
@@ -90,7 +91,7 @@ def _annotation(file: Path, names: Sequence[str], cells: Mapping[str, str]) -> A
 
 
 def read_identities(file: Path) -> dict[str, list[bool]]:
-    """For each test chain whether it is below each of the five identity cutoffs."""
+    """Read, for each test chain, five flags: True if it is below the identity cutoff."""
     rows = list(csv.reader(_lines(file)))[1:]
     return {row[0]: [flag.strip() == "1" for flag in row[1:]] for row in rows if row}
 
@@ -103,49 +104,41 @@ def _lines(file: Path) -> list[str]:
 
 
 class _Functions(LabeledProteins):
-    """Chains of the published splits.
-
-    A chain without a class of its own is kept, with a label of zeros, in training and in testing.
-    """
+    """Chains of the published splits. A chain without any class is kept, with a label of zeros."""
 
     def gather(
         self, root: Path, settings: FunctionSettings, annotation: Annotation, identities: Path
     ) -> None:
-        """Read all chains below the folders ``train``, ``valid`` and ``test`` of ``root``."""
-        below = read_identities(identities)
+        """Read all chains in the folders ``train``, ``valid`` and ``test`` of ``root``."""
+        # Training and validation chains are not in the file of identities: they pass every cutoff.
+        below_cutoffs = defaultdict(lambda: [True] * len(_CUTOFFS), read_identities(identities))
         kept = set(_lines(settings.keep)) if settings.keep else None
         column = _CUTOFFS.index(settings.max_identity)
         gathered = Gathered()
         for split in _SPLITS:
             files = sorted(find_structures([root / split], structure_formats()), key=lambda path: path.name)
+            chains = {path: chain_of(path) for path in files}
             wanted = [
                 path
-                for path in files
-                if (kept is None or chain_of(path) in kept) and below.get(chain_of(path), _ALL)[column]
+                for path, chain in chains.items()
+                if (kept is None or chain in kept) and below_cutoffs[chain][column]
             ]
-            for path, found in read_files(wanted):
-                if not isinstance(found, Protein):
-                    gathered.refused.append(found)
+            for path, result in read_files(wanted):
+                if not isinstance(result, Protein):
+                    gathered.refused.append(result)
                     continue
-                chain = chain_of(path)
-                sets = _stricter(below.get(chain, _ALL), column) if split == "test" else []
-                protein = replace(found, name=chain)
+                chain = chains[path]
+                stricter = zip(_CUTOFFS[:column], below_cutoffs[chain], strict=False)
+                sets = [f"test_{cutoff}" for cutoff, is_below in stricter if is_below and split == "test"]
+                protein = replace(result, name=chain)
                 gathered.add(split, [protein], annotation.classes.get(chain, []), *sets)
         if missing := sum(protein.name not in annotation.classes for protein in gathered.proteins):
-            gathered.notes.append(f"{missing} chains are not annotated and count as chains without any class")
+            gathered.notes.append(f"{missing} chains have no annotation and count as chains without a class")
         self.hold(gathered, annotation.names, classes=True)
 
 
-_ALL = [True] * len(_CUTOFFS)
-
-
-def _stricter(below: Sequence[bool], column: int) -> list[str]:
-    """Test sets of the cutoffs below the chosen one that a chain belongs to."""
-    return [f"test_{_CUTOFFS[number]}" for number in range(column) if below[number]]
-
-
 def chain_of(path: Path) -> str:
-    """PDB identifier and chain in a file's name: what stands before ``_`` or the ending.
+    """PDB identifier and chain in a file name: the part before ``_`` or the suffix.
 
     >>> chain_of(Path("2FOR-A_updated.pdb")), chain_of(Path("2FOR-A.pdb.gz"))
     ('2FOR-A', '2FOR-A')
@@ -159,8 +152,8 @@ class EnzymeCommission(_Functions):
     Source: Gligorijevic et al. 2021 (doi 10.1038/s41467-021-23303-9).
 
     Raises:
-        WeightsError: the archive cannot be had.
-        StructureError: the folder is not the unpacked archive, or a file of it is damaged.
+        WeightsError: the archive cannot be downloaded.
+        StructureError: the folder is not the unpacked archive, or its annotations are damaged.
     """
 
     class Settings(FunctionSettings):
@@ -179,15 +172,15 @@ class GeneOntology(_Functions):
     Source: Gligorijevic et al. 2021 (doi 10.1038/s41467-021-23303-9).
 
     Raises:
-        WeightsError: the archive cannot be had.
-        StructureError: the folder is not the unpacked archive, or a file of it is damaged.
+        WeightsError: the archive cannot be downloaded.
+        StructureError: the folder is not the unpacked archive, or its annotations are damaged.
     """
 
     class Settings(FunctionSettings):
         """Settings of :class:`GeneOntology`."""
 
         branch: Literal["MF", "BP", "CC"] = "MF"
-        """Molecular function, biological process or cellular component."""
+        """Branch of GO: molecular function, biological process or cellular component."""
 
     def __init__(self, settings: Settings) -> None:
         root = settings.path or unpacked(GO_ARCHIVE)

@@ -1,4 +1,4 @@
-"""What labelled datasets share: proteins in memory, their labels, splits and test sets."""
+"""Base class of labelled datasets: proteins in memory, with labels, splits and test sets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ _LARGEST = torch.finfo(torch.float32).max
 
 @dataclass(slots=True)
 class Gathered:
-    """Proteins gathered one by one, or group by group.
+    """Proteins and labels, collected one by one or group by group.
 
-    ``values`` are the labels: numbers [L] of each protein, or the numbers of its classes; NaN where
-    unknown. ``splits`` are indices by split or test set. ``notes`` are what the user should know of the
-    labels, one sentence each.
+    Attributes:
+        proteins: P proteins.
+        values: labels of each protein, L numbers or the numbers of its classes; NaN where unknown.
+        splits: indices of the proteins of each split and test set.
+        refused: files and records left out, each with its reason.
+        notes: remarks on the labels for the user, one sentence each.
     """
 
     proteins: list[Protein] = field(default_factory=list)
@@ -36,7 +39,7 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
 
     def add(self, split: str, proteins: Sequence[Protein], values: Sequence[float], *more: str) -> None:
-        """Take in a group of proteins with one label, for a split and more test sets.
+        """Add a group of proteins with one label to a split, and to more test sets.
 
         Raises:
             StructureError: a label is infinite or beyond float32.
@@ -54,8 +57,8 @@ class LabeledProteins:
     """Proteins in memory with labels.
 
     Attributes:
-        refused: what was left out, each with its reason.
-        notes: what the user should know of the labels, and of the files that were read.
+        refused: files and records left out, each with its reason.
+        notes: remarks on the labels and files for the user.
         label_names: names of classes or of values.
         lengths: residues of each protein.
 
@@ -70,12 +73,15 @@ class LabeledProteins:
     lengths: list[int]
 
     def hold(self, gathered: Gathered, label_names: Iterable[str], *, classes: bool) -> None:
-        """Keep what was gathered.
+        """Keep the gathered proteins, labels and splits.
 
         Args:
             gathered: proteins, labels and splits.
             label_names: names of classes or of values.
-            classes: whether ``gathered.values`` are numbers of classes, for labels of 0 and 1.
+            classes: True if ``gathered.values`` are numbers of classes, to be turned into 0 and 1.
+
+        Raises:
+            StructureError: no training protein is left, or none with a known label.
         """
         self.refused, self.label_names = tuple(gathered.refused), tuple(label_names)
         self._proteins, self._values, self._splits = gathered.proteins, gathered.values, gathered.splits
@@ -85,11 +91,11 @@ class LabeledProteins:
         self.lengths = [len(protein) for protein in self._proteins]
         if not self._splits.get("train"):
             reasons = [f"{item.path}: {item.reason}" for item in self.refused[:3]]
-            raise StructureError("there is no training protein in the dataset", *reasons)
+            raise StructureError("the dataset has no training protein", *reasons)
         self._check_known()
 
     def _check_known(self) -> None:
-        """Note columns of labels of which no training protein has one.
+        """Note each label that no training protein has.
 
         Raises:
             StructureError: no training protein has a known label.
@@ -124,7 +130,7 @@ class LabeledProteins:
         return {name: indices for name, indices in self._splits.items() if name.startswith("test")}
 
     def labels(self, indices: Sequence[int]) -> Tensor:
-        """Labels float32 [len(indices), L]: one number per name, 0 and 1 for classes; NaN where unknown."""
+        """Labels of some proteins, float32 [len(indices), L]; 0 and 1 for classes, NaN where unknown."""
         if not self._classes:
             return torch.tensor([self._values[index] for index in indices], dtype=torch.float32)
         labels = torch.zeros(len(indices), len(self.label_names))
@@ -137,7 +143,7 @@ class LabeledProteins:
 
 
 def read_files(paths: Sequence[Path]) -> Iterable[tuple[Path, Protein | Refusal]]:
-    """Each file with its protein or the reason why it has none; a bar is drawn on a terminal."""
+    """Read files: each path with its protein or refusal. A terminal shows a progress bar."""
     results: Iterable[Protein | Refusal] = iter_structures(paths, formats=structure_formats())
     if sys.stderr.isatty():
         from rich.console import Console

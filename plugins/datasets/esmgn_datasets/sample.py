@@ -1,4 +1,4 @@
-"""The embedded data set: made-up proteins to try things out offline."""
+"""The dataset ``sample``: made-up proteins for tests and first tries without a download."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ _DECIMALS = 3
 
 
 class Sample:
-    """MADE-UP proteins, computed when the data set is built: no experimental content whatsoever.
+    """MADE-UP proteins without any experimental content, computed when the data set is built.
 
-    Not a single coordinate or sequence is taken from nature, and nothing learned here says anything
-    about nature. The data set exists so that a fresh clone can train, test and be timed without a
-    download.
+    No coordinate or sequence comes from nature, and no result on this data set applies to real proteins.
+    It lets a fresh clone train, test and be timed without a download.
 
     What holds: full backbones with ideal bond lengths and angles and trans peptide bonds; right-handed
     helices, hydrogen-bonded parallel and antiparallel sheets, and loops, packed into eight simple folds
@@ -50,7 +49,7 @@ class Sample:
         """Settings of the made-up data set."""
 
         num_proteins: int = Field(default=300, ge=1, le=100_000)
-        """Number of proteins; a hundred take about two seconds to make on one core."""
+        """Number of proteins. A hundred take about two seconds on one core."""
 
         min_length: int = Field(default=30, ge=30, le=200)
         """Fewest residues of a protein."""
@@ -59,10 +58,10 @@ class Sample:
         """Most residues of a protein."""
 
         seed: int = Field(default=0, ge=0)
-        """Another seed gives other proteins of the same kind."""
+        """Seed of the proteins."""
 
         valid_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
-        """Share of the proteins held out for validation, chosen by a hash of the sequence."""
+        """Share of the proteins used for validation, chosen by a hash of the sequence."""
 
         @model_validator(mode="after")
         def _lengths_in_order(self) -> Self:

@@ -1,4 +1,4 @@
-"""The dataset ``store``: proteins of a memory-mapped store."""
+"""The dataset ``store``: proteins of a memory-mapped store on disk."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _MOST_COMPARED = 100_000
 
 
 class StoreDataset:
-    """Proteins of a store made by ``esmgn data build``. Nothing is read before it is asked for.
+    """Proteins of a store made by ``esmgn data build``, read on access.
 
-    Without a file of splits, related proteins are in one split, see :func:`esmgn_core.related.related`; a
-    hash of their sequences decides.
+    Without a file of splits, a hash of the sequences assigns groups of related proteins to splits; see
+    :func:`esmgn_core.related.related`.
 
     Attributes:
-        lengths: int64 [P], residues of each protein, known without reading any.
-        residue_features: names of the features of its proteins.
-        notes: what was dropped, divided or guessed in their files, a line for each kind of note.
+        lengths: int64 [P], residues of each protein, from the index of the store.
+        residue_features: names of the proteins' residue features.
+        notes: atoms and residues dropped, divided or guessed when the files were read, grouped by kind.
 
     Raises:
         SettingsError: no path is set.
-        DataError: there is no store, or no protein in it fits the settings.
+        DataError: the path is not a store, or no protein in it fits the settings.
     """
 
     class Settings(ComponentSettings):
@@ -43,12 +43,12 @@ class StoreDataset:
         path: Path | None = None
         """Folder of the store."""
         valid_fraction: float = Field(0.1, ge=0, lt=1)
-        """Share of the groups of related proteins used for validation, where there is no file of splits."""
+        """Share of the groups of related proteins used for validation, without a file of splits."""
         shared_kmers: float = Field(SHARED, ge=0, le=1)
-        """Chains that share this part of the smaller one's 5-mers stay in one split; 0 compares identical
-        sequences and fragments of one AlphaFold accession only."""
+        """Chains that share at least this part of the shorter chain's 5-mers are in one split. 0 compares
+        identical sequences and fragments of one AlphaFold accession only."""
         splits: Path | None = None
-        """File of splits, from esmgn data split; its proteins of other splits are left out."""
+        """File of splits, from esmgn data split. Only its training and validation proteins are used."""
         min_length: int = Field(1, ge=1)
         """Leave out proteins with fewer residues."""
         max_length: int | None = Field(None, ge=1)
@@ -56,17 +56,17 @@ class StoreDataset:
         min_plddt: float = Field(0, ge=0, le=100)
         """Leave out predicted structures with a lower mean pLDDT."""
         max_resolution: float | None = Field(None, gt=0)
-        """Leave out experimental structures with a coarser resolution, in angstrom."""
+        """Leave out experimental structures with a larger resolution value, in angstrom."""
         max_chains: int | None = Field(None, ge=1)
         """Leave out proteins with more chains."""
         unique_sequences: bool = False
-        """Of proteins with the same sequence keep the first."""
+        """Keep only the first protein of each sequence."""
 
     group_size = 1
 
     def __init__(self, settings: Settings) -> None:
         if settings.path is None:
-            raise SettingsError("the dataset 'store' has no path", "give it one: --data STORE")
+            raise SettingsError("the dataset 'store' needs a path", "set it: --data STORE")
         self._store = Store(settings.path.expanduser())
         self._rows = _chosen(self._store, settings)
         notes: list[str] = []
@@ -88,7 +88,7 @@ class StoreDataset:
         return self._store[int(self._rows[index])]
 
     def batch(self, indices: Sequence[int]) -> ProteinBatch:
-        """These proteins packed end to end, read at once."""
+        """Read several proteins at once, packed into a batch."""
         return self._store.batch(self._rows[np.asarray(indices)])
 
     def split(self, name: Split) -> Sequence[int]:
@@ -122,7 +122,7 @@ def _chosen(store: Store, settings: StoreDataset.Settings) -> NDArray[np.int64]:
 def _by_relation(
     store: Store, settings: StoreDataset.Settings, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which of the rows are used for validation, and what was compared."""
+    """Mask of the rows used for validation, and notes on the comparison of sequences."""
     shares = Shares(settings.valid_fraction)
     if not shares.valid:
         return np.zeros(len(rows), dtype=np.bool_), []
@@ -134,7 +134,7 @@ def _by_relation(
     notes = [described(splits, groups, shares, shared)]
     if shared < settings.shared_kmers:
         notes.append(
-            f"more than {_MOST_COMPARED:,} proteins: 5-mers are not compared at every start of a run; "
+            f"more than {_MOST_COMPARED:,} proteins: a run does not compare 5-mers at every start; "
             "compare them once: esmgn data split STORE -o FILE, and set data.splits=FILE"
         )
     return np.array(splits) == "valid", notes
@@ -143,14 +143,14 @@ def _by_relation(
 def _by_file(
     store: Store, path: Path, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which of the rows are held out, and the rows that the file puts into train or valid."""
+    """Mask of the validation rows, and the rows that the file assigns to ``train`` or ``valid``."""
     split_of = read_splits(path)
     names = store.names
     found = np.array([split_of.get(names[row], "") for row in rows])
     kept = np.isin(found, ["train", "valid"])
     if not (found == "train").any():
         raise DataError(
-            f"{path} puts no protein of {store.path} into the split 'train'",
-            "make one that does: esmgn data split STORE -o FILE",
+            f"{path} assigns no protein of {store.path} to the split 'train'",
+            "make a new file of splits: esmgn data split STORE -o FILE",
         )
     return found[kept] == "valid", rows[kept]

@@ -1,4 +1,4 @@
-"""The dataset ``folder``: structure files on disk."""
+"""The dataset ``folder``: structure files, read into memory."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ _SHOWN_REASONS = 3
 class StructureFolder:
     """PDB and mmCIF files, read into memory when the dataset is built.
 
-    Related proteins are in one split, see :func:`esmgn_core.related.related`. A hash of their sequences
-    decides, so that unrelated files do not influence the split.
+    Related proteins are in one split; see :func:`esmgn_core.related.related`. The split depends on a hash of
+    their sequences, so that unrelated files do not change it.
 
     Attributes:
         refused: the files left out, each with its reason.
-        notes: what was dropped, divided or guessed in the others, a line for each kind of note.
+        notes: atoms and residues dropped, divided or guessed in the other files, grouped by kind.
         passed_over: a line about the files of other kinds, empty if there are none.
         lengths: residues of each protein.
 
     Raises:
         SettingsError: no path is set.
-        StructureError: a path does not exist, or not one file gives a protein.
+        StructureError: a path does not exist, or no file gives a protein.
     """
 
     class Settings(ComponentSettings):
         """Settings of :class:`StructureFolder`."""
 
         path: tuple[Path, ...] = ()
-        """Structure files, and folders searched for them with all folders inside."""
+        """Structure files, and folders to search for them (with all folders inside)."""
         valid_fraction: float = Field(0.1, ge=0, lt=1)
         """Share of the groups of related proteins used for validation."""
         shared_kmers: float = Field(SHARED, ge=0, le=1)
-        """Chains that share this part of the smaller one's 5-mers stay in one split; 0 compares identical
-        sequences and fragments of one AlphaFold accession only."""
+        """Chains that share at least this part of the shorter chain's 5-mers are in one split. 0 compares
+        identical sequences and fragments of one AlphaFold accession only."""
         min_length: int = Field(1, ge=1)
         """Leave out proteins with fewer residues."""
         max_length: int | None = Field(None, ge=1)
@@ -70,7 +70,7 @@ class StructureFolder:
 
     def __init__(self, settings: Settings) -> None:
         if not settings.path:
-            raise SettingsError("the dataset 'folder' has no path", "give it one: --data PATH")
+            raise SettingsError("the dataset 'folder' needs a path", "set it: --data PATH")
         formats = structure_formats()
         searched = search((path.expanduser() for path in settings.path), formats)
         paths, self.passed_over = searched.files, passed_over_text(searched.passed_over)

@@ -83,7 +83,7 @@ def test_labels_are_in_the_order_of_the_file_and_chains_without_any_are_kept(ec)
 
 def test_chains_that_are_not_annotated_are_counted(ec):
     [note] = EnzymeCommission(EnzymeCommission.Settings(path=ec)).notes
-    assert note.endswith("chains are not annotated and count as chains without any class")
+    assert note.endswith("chains have no annotation and count as chains without a class")
 
 
 def test_test_sets_by_identity_to_training(ec):

@@ -89,7 +89,7 @@ def test_too_many_proteins_for_5_mers_are_noted(path, monkeypatch):
     monkeypatch.setattr("esmgn_datasets.store._MOST_COMPARED", 3)
     notes = dataset(path, valid_fraction=0.5).notes
     assert "not checked: 5-mers" in notes[-2]
-    assert notes[-1].startswith("more than 3 proteins: 5-mers are not compared at every start")
+    assert notes[-1].startswith("more than 3 proteins: a run does not compare 5-mers at every start")
 
 
 def test_a_file_of_splits_decides(path, tmp_path):
@@ -103,12 +103,12 @@ def test_a_file_of_splits_decides(path, tmp_path):
 
 def test_a_file_of_splits_without_training_proteins_is_named(path, tmp_path):
     (tmp_path / "splits.tsv").write_text("long\tvalid\n")
-    with pytest.raises(DataError, match=r"puts no protein of .* into the split 'train'"):
+    with pytest.raises(DataError, match=r"assigns no protein of .* to the split 'train'"):
         dataset(path, splits=tmp_path / "splits.tsv")
 
 
 def test_a_store_without_a_path_says_what_to_type():
-    with pytest.raises(SettingsError, match="the dataset 'store' has no path\n  give it one: --data STORE"):
+    with pytest.raises(SettingsError, match="the dataset 'store' needs a path\n  set it: --data STORE"):
         StoreDataset(StoreDataset.Settings())
 
 

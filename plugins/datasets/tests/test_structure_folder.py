@@ -139,7 +139,7 @@ def test_training_is_never_left_without_a_protein(tmp_path, sequence):
 def test_no_path_is_said_with_the_flag_to_use():
     with pytest.raises(SettingsError) as error:
         StructureFolder(StructureFolder.Settings())
-    assert str(error.value) == "the dataset 'folder' has no path\n  give it one: --data PATH"
+    assert str(error.value) == "the dataset 'folder' needs a path\n  set it: --data PATH"
 
 
 def test_a_missing_path(tmp_path):
