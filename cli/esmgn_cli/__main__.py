@@ -12,19 +12,19 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
-    """Run the program; a user's mistake is one message on stderr and exit status 2."""
+    """Run the program. A user's error is printed as one message on stderr; the exit status is 2."""
     starting = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if starting:  # nothing is begun while modules are imported, so that Ctrl-C may end the program at once
+    if starting:  # while modules are imported, nothing is at stake: Ctrl-C ends the program at once
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-    from esmgn_cli.launch import reporting
+    from esmgn_cli.launch import run_reporting
 
     if logging.lastResort:
         logging.lastResort.setFormatter(_PrintableFormatter())
-    reporting(lambda: _run(starting=starting))
+    run_reporting(lambda: _run(starting=starting))
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Messages of the log on stderr, with the names in them made safe to print."""
+    """Format log messages on stderr; control characters in names are made printable."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name logging calls
         from esmgn_core.printable import printable
@@ -45,10 +45,10 @@ def _run(*, starting: bool) -> None:
     except EsmgnError as error:
         _fail(error.message, *error.hints)
     except OSError as error:
-        # A path that the user gave cannot be looked up: its name is too long, or a folder may not be entered.
+        # A path of the user cannot be used: its name is too long, or a folder must not be entered.
         if error.filename is None or strict():
             raise
-        _fail(f"cannot use {error.filename}: {error.strerror}", "for the traceback: ESMGN_STRICT=1")
+        _fail(f"cannot use {error.filename}: {error.strerror}", "to see the traceback, set ESMGN_STRICT=1")
 
 
 def _fail(message: str, *hints: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The program's commands, put together."""
+"""The program: all commands in one app."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from esmgn_core.version import __version__
 
 
 def build_app() -> typer.Typer:
-    """The program with its own commands and those of plugins."""
+    """Build the program with its commands and those of plugins."""
     registry = discover()
     app = _new_app()
     app.command("run", help=run_command.run_help())(run_command.run)
@@ -43,9 +43,9 @@ def build_app() -> typer.Typer:
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)
     app.command("plugins")(plugins_command.plugins)
-    app.add_typer(_group("Models against measurements", evaluate_command.COMMANDS), name="evaluate")
-    app.add_typer(_group("Published weights", weights_command.COMMANDS), name="weights")
-    app.add_typer(_group("Stores of proteins", data_command.COMMANDS), name="data")
+    app.add_typer(_group("Compare models with measurements", evaluate_command.COMMANDS), name="evaluate")
+    app.add_typer(_group("Download and convert published weights", weights_command.COMMANDS), name="weights")
+    app.add_typer(_group("Build and inspect stores of proteins", data_command.COMMANDS), name="data")
     warnings = [*registry.warnings, *_add_plugin_commands(app, registry)]
 
     @app.callback()
@@ -81,23 +81,23 @@ def _new_app() -> typer.Typer:
     )
 
 
-def _group(what: str, commands: Mapping[str, Callable[..., None]]) -> typer.Typer:
-    """A command made of commands."""
+def _group(purpose: str, commands: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    """A command with subcommands."""
     app = _new_app()
     for name, command in commands.items():
         app.command(name)(command)
-    app.callback(help=f"{what}: {', '.join(commands)}.")(lambda: None)
+    app.callback(help=f"{purpose}: {', '.join(commands)}.")(lambda: None)
     return app
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         echo(f"esmgn {__version__}")
         raise typer.Exit
 
 
 def _add_plugin_commands(app: typer.Typer, registry: Registry) -> Iterator[str]:
-    """Add what plugins offer; yields a warning for each plugin whose commands cannot be had."""
+    """Add the commands of plugins; yield a warning for each plugin whose commands cannot be added."""
     taken = set(_command_names(app))
     for hook in registry.manager.hook.esmgn_commands.get_hookimpls():
         offered = _new_app()
@@ -118,7 +118,7 @@ def _add_plugin_commands(app: typer.Typer, registry: Registry) -> Iterator[str]:
 
 
 def _command_names(app: typer.Typer) -> list[str]:
-    """Names of an app's commands; builds them, so that a command typer refuses raises here."""
+    """Names of an app's commands. Builds them, so that a command that typer refuses raises here."""
     whole = typer.Typer(callback=lambda: None)
     whole.registered_commands, whole.registered_groups = app.registered_commands, app.registered_groups
     return list(typer.main.get_group(whole).commands)

@@ -1,4 +1,4 @@
-"""``esmgn check``: what is wrong with a run before it starts."""
+"""``esmgn check``: validate a run without starting it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def check(
     gpus: composition.Gpus = None,
     processes: composition.Processes = None,
     slurm: Annotated[
-        bool, typer.Option("--slurm", help="The run is a job on GPUs of a cluster, not of this machine.")
+        bool, typer.Option("--slurm", help="Check a job for the GPUs of a cluster, not of this machine.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Where the run folder will be.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder in which the run will make its folder.")] = Path("runs"),
 ) -> None:
-    """Validate a run without starting it: settings, dimensions, data, weights, memory, disk.
+    """Validate a run without starting it.
 
-    Takes the flags of esmgn run. Nothing is downloaded and nothing is written. Exit status 2 if the run
-    would fail.
+    Checks settings, dimensions, data, weights, memory and disk. Takes the flags of esmgn run. Nothing is
+    downloaded or written. The exit status is 2 if the run would fail.
 
     Examples: esmgn check run.toml; esmgn check --recipe residue_type --data MY_STRUCTURES --gpus 4
     --slurm.

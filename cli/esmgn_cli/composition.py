@@ -1,4 +1,4 @@
-"""What commands that compose a run share: the flags that name its parts, and the layers they make."""
+"""Flags that name the components of a run, and the layers of settings they make."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ Downstream = Annotated[
 Data = Annotated[
     str | None, typer.Option(help="Dataset, or a folder or file of structures.", show_default=False)
 ]
-RecipeName = Annotated[str | None, typer.Option(help="A named full run to start from.", show_default=False)]
+RecipeName = Annotated[
+    str | None, typer.Option(help="Recipe: a complete run to start from.", show_default=False)
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting, such as train.epochs=5. Repeatable."),
@@ -36,7 +38,7 @@ Assignments = Annotated[
 Init = Annotated[
     Path | None,
     typer.Option(
-        help="Start from the encoder in this folder, of a run or of imported weights.",
+        help="Start from the encoder in this folder (a run or imported weights).",
         show_default=False,
     ),
 ]
@@ -58,7 +60,7 @@ def compose_run(
     names: dict[str, str | None],
     data: str | None,
 ) -> tuple[RunConfig, SettingsError | None]:
-    """The configuration of a run from its flags.
+    """Compose the configuration of a run from its flags.
 
     Args:
         registry: all components.
@@ -70,8 +72,8 @@ def compose_run(
         data: dataset or path.
 
     Returns:
-        The configuration, and the error of a recipe that would train on made-up proteins because nobody
-        named data.
+        The configuration, and an error if a recipe would train on made-up proteins because no data are
+        named.
     """
     from esmgn_core.host.configure import check_tables, configure, data_tables, read_run_file
 
@@ -99,14 +101,16 @@ def compose_run(
     if recipe is None or named or composed.data.name != _SAMPLE:
         return composed, None
     return composed, SettingsError(
-        f"recipe '{recipe}' has no data of its own",
-        f"name yours: esmgn run --recipe {recipe} --data FOLDER_OF_STRUCTURES",
+        f"recipe '{recipe}' names no data",
+        f"name a folder of structures: esmgn run --recipe {recipe} --data FOLDER_OF_STRUCTURES",
         f"or try it on made-up proteins: esmgn run --recipe {recipe} --data {_SAMPLE}",
     )
 
 
 def made_up(chosen: str) -> str:
-    """What to say of a dataset of made-up proteins; empty for any other."""
+    """Warning for the dataset of made-up proteins; empty for any other dataset."""
     if chosen != _SAMPLE:
         return ""
-    return f"made-up proteins ('{_SAMPLE}'): the results mean nothing for real ones. Yours: --data FOLDER"
+    return (
+        f"made-up proteins ('{_SAMPLE}'): the results mean nothing for real ones; name yours: --data FOLDER"
+    )

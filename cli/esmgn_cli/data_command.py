@@ -1,4 +1,4 @@
-"""``esmgn data``: structures in, stores of proteins out."""
+"""``esmgn data``: build, inspect and split stores of proteins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build(
         list[str] | None,
         typer.Argument(
             help="Structure files, folders, globs, tar and zip archives, ATOM3D folders, Foldcomp databases, "
-            "trajectories. None: go on with a build that was interrupted.",
+            "trajectories. Leave out to continue an interrupted build.",
             show_default=False,
         ),
     ] = None,
@@ -41,46 +41,49 @@ def build(
         typer.Option(help="fixed (16 bits, 0.001 angstrom), the default, or float32.", show_default=False),
     ] = None,
     secondary_structure: Annotated[
-        bool, typer.Option("--secondary-structure", help="Keep the DSSP state of each residue, by mdtraj.")
+        bool, typer.Option("--secondary-structure", help="Store the DSSP state of each residue (mdtraj).")
     ] = False,
     exposure: Annotated[
         bool,
-        typer.Option("--exposure", help="Keep the solvent-accessible surface of each residue, by mdtraj."),
+        typer.Option("--exposure", help="Store the solvent-accessible surface of each residue (mdtraj)."),
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes; as many as there are processors.", show_default=False),
+        typer.Option(min=1, help="Number of processes. Default: one per processor.", show_default=False),
     ] = None,
-    append: Annotated[bool, typer.Option("--append", help="Add to a finished store.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add proteins to a finished store.")] = False,
     share: Annotated[
         str | None,
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Do the I-th of N shares, as a job of an array.",
+            help="Process share I of N, for job arrays.",
             show_default=False,
         ),
     ] = None,
-    executor: Annotated[str, typer.Option(help="processes, or ray for many machines.")] = "processes",
+    executor: Annotated[
+        str, typer.Option(help="processes (this machine) or ray (many machines).")
+    ] = "processes",
     topology: Annotated[
-        Path | None, typer.Option(help="Structure that names the atoms of trajectories.", show_default=False)
+        Path | None,
+        typer.Option(help="Structure file with the atoms of the trajectories.", show_default=False),
     ] = None,
     chains: Annotated[
         Path | None,
-        typer.Option(help="File of chains to take, such as 1ABC-A, and nothing else.", show_default=False),
+        typer.Option(help="File that lists the chains to store, such as 1ABC-A.", show_default=False),
     ] = None,
     min_length: Annotated[int, typer.Option(help="Refuse proteins with fewer residues.")] = 1,
-    max_length: Annotated[int, typer.Option(help="Refuse proteins with more residues; 0: none.")] = 0,
+    max_length: Annotated[int, typer.Option(help="Refuse proteins with more residues; 0: no limit.")] = 0,
     min_plddt: Annotated[float, typer.Option(help="Refuse models with a lower mean pLDDT.")] = 0.0,
     max_resolution: Annotated[
-        float, typer.Option(help="Refuse coarser resolution, angstrom; 0: none.")
+        float, typer.Option(help="Refuse coarser resolution, in angstrom; 0: no limit.")
     ] = 0.0,
-    max_chains: Annotated[int, typer.Option(help="Refuse proteins with more chains; 0: none.")] = 0,
+    max_chains: Annotated[int, typer.Option(help="Refuse proteins with more chains; 0: no limit.")] = 0,
 ) -> None:
     """Build a store from structures.
 
-    Every file ends in the store or among the refused, with its reason. Interrupt it at any time: the same
-    command goes on, and the store comes out the same.
+    Every file is either stored or refused with a reason. The build can be interrupted at any time. Run the
+    same command again to continue; the store is the same.
     """
     from esmgn_cli.data_progress import BuildDisplay
     from esmgn_core.formats import structure_formats
@@ -108,34 +111,34 @@ def build(
         with BuildDisplay() as display:
             report = build_store(source or [], out, options, progress=display, executor=chosen)
     except KeyboardInterrupt:
-        echo(f"stopped; go on: esmgn data build -o {place}", err=True)
+        echo(f"stopped; continue: esmgn data build -o {place}", err=True)
         raise typer.Exit(130) from None
     if report.missing:
         left = f"{counted(report.missing, 'part')} left to other jobs"
         echo(f"{left}; when all are done: esmgn data build -o {place}")
         return
     if not report.planned:
-        echo(f"nothing new: {out} has it all")
+        echo(f"nothing new: {out} has all files")
     num_proteins = _summary(out)
     if report.passed_over:
         echo(passed_over_text(report.passed_over))
     if not num_proteins:
         raise typer.Exit(1)
-    echo("", f"train on it: esmgn run --data {place}", f"see it: esmgn data report {place}")
+    echo("", f"train on it: esmgn run --data {place}", f"inspect it: esmgn data report {place}")
 
 
 def info(store: StorePath) -> None:
-    """Say what is in a store."""
+    """Summarise a store."""
     _summary(store)
 
 
 def list_proteins(
     store: StorePath,
     *,
-    refused: Annotated[bool, typer.Option("--refused", help="What is not in it, with reasons.")] = False,
+    refused: Annotated[bool, typer.Option("--refused", help="List refused files, with reasons.")] = False,
     limit: Annotated[int, typer.Option(help="Lines to print; 0 for all.")] = 20,
 ) -> None:
-    """List the proteins of a store, or what was refused."""
+    """List the proteins of a store, or the refused files."""
     from esmgn_core.store import Store
     from esmgn_core.store.index import row_account
 
@@ -149,7 +152,7 @@ def list_proteins(
             row["account"] = "; ".join(row_account(row["account"]).get("notes", ())) or None
         echo("\t".join(printable(_cell(row[name])) for name in names))
     if len(shown) < len(rows):
-        echo(f"... and {len(rows) - len(shown)} more; all of them: --limit 0")
+        echo(f"... and {len(rows) - len(shown)} more; list all: --limit 0")
 
 
 def show(
@@ -158,7 +161,7 @@ def show(
 ) -> None:
     """Show one protein of a store.
 
-    Where it comes from, its sequence, and what became of the content of its file.
+    Prints its source, its sequence, and how the content of its file was used.
     """
     import json
 
@@ -184,7 +187,7 @@ def show(
 
 
 def verify(store: StorePath) -> None:
-    """Check every byte of a store against its checksums, and that no file is lost."""
+    """Verify the checksums of a store, and that no file is missing."""
     from esmgn_core.store import Store
     from esmgn_core.store.index import FROM_COPY
     from esmgn_core.store.reader import store_problems
@@ -194,11 +197,11 @@ def verify(store: StorePath) -> None:
         raise DataError(f"{store} is damaged", *problems, FROM_COPY)
     opened = Store(store)
     recorded = read_manifest(store).contents is not None
-    what = "every byte" if recorded else "every byte outside the index"
-    echo(f"{counted(len(opened), 'protein')}, {what} as it was written")
+    checked = "every byte" if recorded else "every byte outside the index"
+    echo(f"{counted(len(opened), 'protein')}, {checked} as it was written")
     if opened.is_finished and not recorded:
-        echo("not checked: the index, and whether the last shards are lost (esmgn 0.1.0 recorded neither)")
-        echo(f"record it in a copy: esmgn data merge {shlex.quote(str(store))} -o COPY")
+        echo("not checked: the index, and the number of shards (esmgn 0.1.0 recorded neither)")
+        echo(f"record them in a copy: esmgn data merge {shlex.quote(str(store))} -o COPY")
     if not opened.is_finished:
         echo(f"the build is not finished; go on: esmgn data build -o {shlex.quote(str(store))}")
 
@@ -207,10 +210,11 @@ def report(
     store: StorePath,
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="HTML page; STORE/report.html.", show_default=False)
+        Path | None,
+        typer.Option("--out", "-o", help="HTML page. Default: STORE/report.html.", show_default=False),
     ] = None,
 ) -> None:
-    """Print what became of all files, and write a page with pictures."""
+    """Summarise a build, and write an HTML page with charts."""
     from esmgn_core.machine.files import write_atomically
     from esmgn_core.pages.store import store_page
     from esmgn_core.store import Store
@@ -232,31 +236,34 @@ def split(
     store: StorePath,
     *,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="File of splits, read or written.", show_default=False)
+        Path,
+        typer.Option("--out", "-o", help="Split file to write. With --check: to read.", show_default=False),
     ],
-    valid: Annotated[float, typer.Option(min=0, max=1, help="Share of the validation split.")] = 0.1,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the test split.")] = 0.0,
+    valid: Annotated[float, typer.Option(min=0, max=1, help="Share of the validation set.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the test set.")] = 0.0,
     clusters: Annotated[
         Path | None, typer.Option(help="Clusters of MMseqs2 or Foldseek (TSV).", show_default=False)
     ] = None,
     identity: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Cluster by MMseqs2 at this identity.", show_default=False),
+        typer.Option(
+            min=0, max=1, help="Cluster with MMseqs2 at this sequence identity.", show_default=False
+        ),
     ] = None,
     shared_kmers: Annotated[
         float,
         typer.Option(
             min=0,
             max=1,
-            help="Share of the smaller chain's 5-mers that makes chains related; 0: off.",
+            help="Chains are related if they share this part of the smaller one's 5-mers; 0: off.",
         ),
     ] = 0.5,
-    check: Annotated[bool, typer.Option("--check", help="Only look for leaks in the file.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file for leaks.")] = False,
 ) -> None:
-    """Split the proteins of a store, so that related proteins stay together.
+    """Split the proteins of a store; related ones stay together.
 
-    Related are identical sequences, fragments of one AlphaFold accession and chains with common 5-mers; with
-    clusters, or an installed MMseqs2, also the members of a cluster.
+    Proteins are related if they have the same sequence, are fragments of one AlphaFold accession, or have
+    chains with common 5-mers. With --clusters or --identity, the members of a cluster are related too.
     """
     from collections import Counter
 
@@ -298,7 +305,7 @@ def split(
 def export(
     store: StorePath,
     name: Annotated[
-        list[str] | None, typer.Argument(help="Proteins; all if none is named.", show_default=False)
+        list[str] | None, typer.Argument(help="Names of proteins. Default: all.", show_default=False)
     ] = None,
     *,
     out: Annotated[
@@ -306,12 +313,12 @@ def export(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="pdb or cif.")] = "cif",
     fasta: Annotated[
-        Path | None, typer.Option(help="Write all sequences into this file.", show_default=False)
+        Path | None, typer.Option(help="FASTA file to write, with all sequences.", show_default=False)
     ] = None,
 ) -> None:
     """Write proteins of a store as structure files, or their sequences as FASTA.
 
-    A store built from the files has the same coordinates, numbers and pLDDT.
+    A store built from these files has the same coordinates, residue numbers and pLDDT.
     """
     from esmgn_core.store import Store
     from esmgn_core.store.export import export_structures
@@ -336,7 +343,7 @@ def merge(
     *,
     out: OutStore,
 ) -> None:
-    """Join finished stores of one layout in a new store."""
+    """Merge finished stores of one layout into a new store."""
     from esmgn_core.store.merge import merge_stores
 
     merge_stores(store, out)
@@ -354,23 +361,22 @@ def fetch(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.", show_default=False)],
     only: Annotated[
-        list[str] | None, typer.Option(help="Archives with this in their name.", show_default=False)
+        list[str] | None, typer.Option(help="Only archives with this text in their name.", show_default=False)
     ] = None,
 ) -> None:
     """Download structures: a named set, or a list of entries.
 
-    Goes on where it stopped; what is there already is not downloaded again. Afterwards:
-    esmgn data build DIR -o STORE.
+    Run the same command again to continue; finished files are kept. Next step: esmgn data build DIR -o STORE.
     """
     from esmgn_core.store.fetch import fetch_structures
 
     for line in fetch_structures(what, out, only or ()):
         echo(line)
-    echo(f"build a store of it: esmgn data build {shlex.quote(str(out))} -o STORE")
+    echo(f"build a store: esmgn data build {shlex.quote(str(out))} -o STORE")
 
 
 def _summary(path: Path) -> int:
-    """Print what is in a store; the number of its proteins."""
+    """Print a summary of a store, and return the number of its proteins."""
     from esmgn_core.store import Store
     from esmgn_core.store.report import notes
 
@@ -401,7 +407,7 @@ def _summary(path: Path) -> int:
 def _layout(
     atoms: str | None, coordinates: str | None, *, secondary_structure: bool, exposure: bool
 ) -> Layout | None:
-    """The layout that was asked for; ``None`` for that of the store, or the default."""
+    """The requested layout; ``None`` for the layout of the store, or the default."""
     from typing import get_args
 
     from esmgn_core.store import Layout
@@ -443,4 +449,4 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "merge": merge,
     "fetch": fetch,
 }
-"""What follows ``esmgn data``."""
+"""Subcommands of ``esmgn data``."""

@@ -1,4 +1,4 @@
-"""What a build of a store shows while it goes."""
+"""Progress display of store builds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class BuildDisplay:
-    """A bar on a terminal, a plain line now and then elsewhere; use it in a ``with`` block."""
+    """A progress bar on a terminal, a plain line every 10 seconds elsewhere. A context manager."""
 
     def __init__(self) -> None:
         self._console = console(err=True)
@@ -46,7 +46,7 @@ class BuildDisplay:
             self._bar.stop()
 
     def __call__(self, total: int, state: State) -> None:
-        """Show how far a build of ``total`` files is."""
+        """Show the state of a build of ``total`` files."""
         now = time.monotonic()
         if self._start is None:
             self._start = now, state.items

@@ -1,4 +1,4 @@
-"""``esmgn embed``: embeddings of structure files."""
+"""``esmgn embed``: compute embeddings of structure files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def embed(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Structure files and folders; FASTA files for a sequence encoder alone.", show_default=False
+            help="Structure files and folders. FASTA files if only --seq is given.", show_default=False
         ),
     ],
     *,
@@ -36,25 +36,25 @@ def embed(
         str | None,
         typer.Option(
             "--format",
-            help="parquet, safetensors, hdf5 or npz; the ending of --out says it.",
+            help="parquet, safetensors, hdf5 or npz. Default: by the ending of --out.",
             show_default=False,
         ),
     ] = None,
     max_residues: Annotated[
-        int, typer.Option(min=1, help="Residues in one forward pass; a longer protein passes alone.")
+        int, typer.Option(min=1, help="Maximum residues in a forward pass. Longer proteins pass one by one.")
     ] = 4096,
     devices: Annotated[
-        str, typer.Option(help="auto for all GPUs, else a list such as cuda:0,cuda:1; a process for each.")
+        str, typer.Option(help="auto (all GPUs) or a list such as cuda:0,cuda:1. One process each.")
     ] = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file, and throw away unfinished results.")
+        bool, typer.Option("--overwrite", help="Replace an existing file and discard unfinished results.")
     ] = False,
 ) -> None:
-    """Embed proteins, per residue and whole.
+    """Compute embeddings of residues and of whole proteins.
 
-    After Ctrl-C the same command goes on where it stopped. No protein is cut. Files that cannot be
-    used are listed in OUT.refused.tsv, each with its reason.
+    After Ctrl-C, run the same command again to continue. Proteins are never cut. OUT.refused.tsv lists the
+    files that cannot be used, with reasons.
 
     Examples: esmgn embed structures/ -o out.parquet --model runs/NAME; esmgn embed structures/ -o
     out.h5 --level protein --seq esm2_650m.
@@ -76,7 +76,10 @@ def embed(
             summary = embed_files(name, paths, out, options, report)
     except KeyboardInterrupt:
         if parts_folder(out).is_dir():
-            echo(f"interrupted; what is done is kept in {parts_folder(out)}: type the same again", err=True)
+            echo(
+                f"interrupted; results so far are in {parts_folder(out)}; to continue, run the same command",
+                err=True,
+            )
         raise
     _print(summary, out, options)
 
@@ -90,9 +93,9 @@ def _print(summary: Summary, out: Path, options: Options) -> None:
     sizes = counted(summary.num_embedded, "protein"), counted(summary.num_residues, "residue")
     echo(f"{', '.join(sizes)}, {summary.width} numbers each")
     if summary.num_reused:
-        echo(f"{summary.num_reused} of them {'was' if summary.num_reused == 1 else 'were'} there before")
+        echo(f"{counted(summary.num_reused, 'input')} computed by an earlier run of this command")
     if summary.num_refused:
-        echo(f"{summary.num_refused} left out, each with its reason: {refused_file(out)}")
+        echo(f"{summary.num_refused} left out, with reasons: {refused_file(out)}")
     if summary.passed_over:
         echo(summary.passed_over)
     echo(f"written: {out}")

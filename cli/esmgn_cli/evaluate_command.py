@@ -1,4 +1,4 @@
-"""``esmgn evaluate``: models against measurements."""
+"""``esmgn evaluate``: compare the scores of a model with measurements."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def proteingym(
     max_residues: model_options.MaxResidues = 4096,
     device: model_options.Device = "auto",
 ) -> None:
-    """Rank the variants of mutational scans.
+    """Correlate masked-marginal scores with mutational scans.
 
-    Prints Spearman's correlation of masked-marginal scores with the measured ones for each table below
-    FOLDER with the columns mutant and DMS_score, or hgvs_pro and score. Structure and sequence are beside it.
-    Rows that are not substitutions (wild type, stop codons, deletions) are left out and counted.
+    Reads each table below FOLDER with the columns mutant and DMS_score, or hgvs_pro and score, and the
+    structure and sequence beside it. Prints Spearman's correlation. Rows that are not substitutions (wild
+    type, stop codons, deletions) are left out and counted.
     """
     from esmgn_core.inference.mutate.assays import find_assays
     from esmgn_core.inference.mutate.fitness import correlate
@@ -68,7 +68,7 @@ def proteingym(
 
 
 def _row(item: Correlation, random_parts: Sequence[str]) -> dict[str, Any]:
-    """A row of the table that is written."""
+    """A row of the output table."""
     return {
         "assay": item.name,
         "spearman": round(item.spearman, 4) if math.isfinite(item.spearman) else None,
@@ -82,7 +82,7 @@ def _row(item: Correlation, random_parts: Sequence[str]) -> dict[str, Any]:
 
 
 def _text(results: Sequence[Correlation]) -> str:
-    """A table of scores; below it for each scan how it was read, and what was left out."""
+    """Table of scores, followed by notes on each scan."""
     shown = [("assay", "spearman", "variants", "left out")]
     for item in results:
         value = "-" if item.problem else f"{item.spearman:.4f}"

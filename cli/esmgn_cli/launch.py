@@ -1,4 +1,4 @@
-"""Starting a run as several processes, and as a job of a cluster."""
+"""Start a run as several processes, or as a SLURM job."""
 
 from __future__ import annotations
 
@@ -20,55 +20,56 @@ from esmgn_core.machine.parse import read_record
 
 _REPORT = "ESMGN_LAUNCH_REPORT"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-_OWN_FLAGS = ("--gpus", "--processes")
+_LAUNCH_FLAGS = ("--gpus", "--processes")
 
 
 def check_counts(gpus: int | None, processes: int | None) -> None:
-    """Refuse numbers of processes that cannot be had.
+    """Refuse numbers of processes that cannot be started.
 
     Raises:
-        SettingsError: both are given, or this is a process of a run already.
-        RunError: this machine does not have so many GPUs.
+        SettingsError: both are given, or this process was started by torchrun or srun.
+        RunError: this machine has fewer GPUs.
     """
     if gpus and processes:
         raise SettingsError(
-            "--gpus and --processes exclude each other", "--processes is for machines without GPUs"
+            "--gpus and --processes cannot be combined", "use --processes on machines without GPUs"
         )
     if "WORLD_SIZE" in os.environ and (gpus or processes):
         raise SettingsError(
-            "--gpus and --processes start processes, but this one was started by torchrun or srun",
+            "--gpus and --processes cannot be used under torchrun or srun, which start the processes",
             "leave the flag out",
         )
     if gpus:
         import torch
 
-        found = torch.cuda.device_count()
-        if gpus > found:
-            hint = "on the CPU: --processes N" if not found else f"use --gpus {found}"
-            raise RunError(f"--gpus {gpus}: this machine has {found} CUDA devices", hint)
+        available = torch.cuda.device_count()
+        if gpus > available:
+            hint = f"use --gpus {available}" if available else "on the CPU: --processes N"
+            raise RunError(f"--gpus {gpus}: this machine has {available} CUDA devices", hint)
 
 
 def run_processes(number: int, *, on_cpu: bool) -> int:
-    """Run this command as ``number`` processes under torchrun; returns its exit status.
+    """Run this command as ``number`` processes under torchrun; return its exit status.
 
-    Signals go to the main process of the run, which stops all of them after the running step: torchrun itself
-    would give them 30 seconds. A run that fell short of memory goes on with smaller passes.
+    Signals are forwarded to the main process of the run, which stops all processes after the current step.
+    torchrun itself would kill them after 30 seconds. A run that ran out of memory is resumed with smaller
+    passes.
     """
-    arguments = without_own_flags(sys.argv[1:])
+    arguments = without_launch_flags(sys.argv[1:])
     if on_cpu and "--resume" not in arguments:
         arguments += ["--set", "train.device=cpu"]
     while True:
         with tempfile.TemporaryDirectory(prefix="esmgn-") as folder:
-            report = Path(folder) / "report.json"
-            status = _torchrun(number, arguments, report)
-            said = read_record(report)
-        run = said.get("run")
-        if not (status and run and _fell_short(Path(run), said)):
-            if status and run and "status" not in said and (Path(run) / "last").is_dir():
-                hint = f"go on from its last checkpoint: esmgn run --resume {shlex.quote(run)}"
+            path = Path(folder) / "report.json"
+            status = _torchrun(number, arguments, path)
+            report = read_record(path)
+        run = report.get("run")
+        if not (status and run and _ran_out_of_memory(Path(run), report)):
+            if status and run and "status" not in report and (Path(run) / "last").is_dir():
+                hint = f"resume from its last checkpoint: esmgn run --resume {shlex.quote(run)}"
                 echo("the main process of the run was killed", f"  {hint}", err=True)
-            return int(said.get("status") or status)
-        echo(f"out of memory: going on from the last checkpoint of {run} with smaller passes", err=True)
+            return int(report.get("status") or status)
+        echo(f"out of memory: resuming {run} from its last checkpoint with smaller passes", err=True)
         arguments = ["run", "--resume", run]
 
 
@@ -76,13 +77,13 @@ def _torchrun(number: int, arguments: Sequence[str], report: Path) -> int:
     command = [sys.executable, "-m", "esmgn_cli.torchrun", "--standalone"]
     command += ["--nproc-per-node", str(number), "-m", "esmgn_cli", *arguments]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, _REPORT: str(report)}
-    # A session of its own: Ctrl-C on the terminal reaches this process alone.
+    # In a new session, so that Ctrl-C on the terminal reaches this process only.
     process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
 
     def forward(received: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
         try:
             os.kill(read_record(report)["pid"], received)
-        except (KeyError, ProcessLookupError):  # not started yet, or over
+        except (KeyError, ProcessLookupError):  # not started yet, or ended
             process.send_signal(signal.SIGTERM)
 
     previous: dict[int, Any] = {number: signal.signal(number, forward) for number in _FORWARDED}
@@ -93,34 +94,34 @@ def _torchrun(number: int, arguments: Sequence[str], report: Path) -> int:
             signal.signal(number, handler)
 
 
-def without_own_flags(arguments: Sequence[str]) -> list[str]:
+def without_launch_flags(arguments: Sequence[str]) -> list[str]:
     """Arguments without ``--gpus N`` and ``--processes N``.
 
-    >>> without_own_flags(["run", "--gpus", "4", "--seq", "esm2_8m", "--processes=2"])
+    >>> without_launch_flags(["run", "--gpus", "4", "--seq", "esm2_8m", "--processes=2"])
     ['run', '--seq', 'esm2_8m']
     """
     kept, skip = [], False
     for argument in arguments:
-        if skip or argument.startswith(tuple(f"{flag}=" for flag in _OWN_FLAGS)):
+        if skip or argument.startswith(tuple(f"{flag}=" for flag in _LAUNCH_FLAGS)):
             skip = False
-        elif argument in _OWN_FLAGS:
+        elif argument in _LAUNCH_FLAGS:
             skip = True
         else:
             kept.append(argument)
     return kept
 
 
-def _fell_short(run: Path, said: dict[str, Any]) -> bool:
-    """Whether the run recorded a shortage of memory since it started, and can be resumed."""
+def _ran_out_of_memory(run: Path, report: dict[str, Any]) -> bool:
+    """True if the run recorded an out-of-memory error since it started, and can be resumed."""
     try:
         recorded = (run / "out_of_memory.json").stat().st_mtime_ns
     except OSError:
         return False
-    return recorded > said.get("started", 0) and (run / "last").is_dir()
+    return recorded > report.get("started", 0) and (run / "last").is_dir()
 
 
-def reporting(program: Callable[[], None]) -> None:
-    """Run the program; report its process number and how it ended to the process that launched it."""
+def run_reporting(program: Callable[[], None]) -> None:
+    """Run the program; report its process id and exit status to the process that launched it."""
     report_to_launcher(pid=os.getpid())
     try:
         program()
@@ -130,7 +131,7 @@ def reporting(program: Callable[[], None]) -> None:
 
 
 def report_to_launcher(**values: Any) -> None:
-    """Add values to the report for the launching process, if there is one."""
+    """Add values to the report for the launching process; does nothing without one, or in other ranks."""
     report = os.environ.get(_REPORT)
     if report and os.environ.get("RANK") == "0":
         from esmgn_core.machine.files import write_atomically
@@ -140,16 +141,14 @@ def report_to_launcher(**values: Any) -> None:
 
 
 def sbatch_file(arguments: Sequence[str], *, gpus: int, out: Path | None) -> str:
-    """A job file for SLURM that starts the run, or goes on with it after it was requeued.
+    """Job file for SLURM that starts the run, or resumes it after the job was requeued.
 
     Raises:
-        SettingsError: the run has no fixed folder.
+        SettingsError: no run folder is named.
     """
     if out is None:
-        raise SettingsError(
-            "a job that may be requeued needs a run folder of its own (--slurm)", "name it: --out DIR"
-        )
-    kept = [argument for argument in without_own_flags(arguments) if argument != "--slurm"]
+        raise SettingsError("--slurm needs a run folder, to resume a requeued job", "name it: --out DIR")
+    kept = [argument for argument in without_launch_flags(arguments) if argument != "--slurm"]
     return _SBATCH.format(
         gpus=gpus,
         folder=shlex.quote(str(out.absolute())),
@@ -162,7 +161,7 @@ def sbatch_file(arguments: Sequence[str], *, gpus: int, out: Path | None) -> str
 _SBATCH = """\
 #!/bin/bash
 #SBATCH --job-name=esmgn
-#SBATCH --nodes=1                 # more nodes: raise this number, nothing else
+#SBATCH --nodes=1                 # for more nodes, change only this number
 #SBATCH --ntasks-per-node={gpus}       # one process for each GPU
 #SBATCH --gpus-per-node={gpus}
 #SBATCH --cpus-per-task=8
@@ -187,8 +186,8 @@ export STOPPED="$folder.stopped-$SLURM_JOB_ID"
 short="$folder/out_of_memory.json"
 before=$(stat --format=%Y "$short" 2>/dev/null)
 
-# srun passes signals on to every process. One that fails takes the others with it, which would wait for it
-# for minutes; one that was stopped does not.
+# srun forwards signals to every process. If one fails, all are killed: they would wait for it for minutes.
+# A process that was stopped ends with status 0, so that the others can stop too.
 srun --kill-on-bad-exit=1 bash -c '
     trap : USR1 TERM
     RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS "$@"
@@ -198,7 +197,7 @@ srun --kill-on-bad-exit=1 bash -c '
     bash {python} -m esmgn_cli "${{arguments[@]}}"
 status=$?
 
-# Saved and ready to go on, or short of memory and ready to take half as much at a time.
+# Requeue a run that was stopped and saved, or that ran out of memory and will use smaller passes.
 if [ -e "$STOPPED" ] || [ "$before" != "$(stat --format=%Y "$short" 2>/dev/null)" ]; then
     rm -f "$STOPPED"
     scontrol requeue "$SLURM_JOB_ID"

@@ -1,4 +1,4 @@
-"""``esmgn list``: every name that can be used."""
+"""``esmgn list``: the names of components, presets and recipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = (*Kind, RECIPE)
 
 def list_names(
     kind: Annotated[
-        str | None, typer.Argument(help=f"Only one kind: {', '.join(KINDS)}.", show_default=False)
+        str | None, typer.Argument(help=f"List one kind: {', '.join(KINDS)}.", show_default=False)
     ] = None,
 ) -> None:
     """List components, presets and recipes."""

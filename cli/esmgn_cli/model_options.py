@@ -1,4 +1,4 @@
-"""What commands that use a model share: flags that name it, warnings, a progress bar."""
+"""Flags, warnings and the progress bar of commands that use a model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ Folder = Annotated[
 ]
 Seq = Annotated[
     str | None,
-    typer.Option(help="Sequence encoder, instead of --model; may stand alone.", show_default=False),
+    typer.Option(help="Sequence encoder, instead of --model. Can be used alone.", show_default=False),
 ]
-Struct = Annotated[str | None, typer.Option(help="Structure encoder of random weights.", show_default=False)]
-Fuse = Annotated[str | None, typer.Option(help="Fuser of random weights.", show_default=False)]
+Struct = Annotated[
+    str | None, typer.Option(help="Structure encoder, with random weights.", show_default=False)
+]
+Fuse = Annotated[str | None, typer.Option(help="Fuser, with random weights.", show_default=False)]
 Graph = Annotated[str | None, typer.Option(help="Graph builder.", show_default=False)]
 Changes = Annotated[
     list[str] | None,
@@ -35,7 +37,7 @@ Table = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Table to write: .csv, .tsv or .json.", show_default=False),
 ]
-MaxResidues = Annotated[int, typer.Option(min=1, help="Residues in one forward pass.")]
+MaxResidues = Annotated[int, typer.Option(min=1, help="Maximum residues in a forward pass.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -48,7 +50,7 @@ def model_name(
     graph: str | None,
     changes: list[str] | None,
 ) -> ModelName:
-    """What the flags name."""
+    """The model that the flags name."""
     from esmgn_core.inference.model import ModelName
 
     names = {"seq": seq, "struct": struct, "fuse": fuse, "graph": graph}
@@ -57,20 +59,20 @@ def model_name(
 
 
 def warn_of_random(parts: Sequence[str]) -> None:
-    """Say which parts of a model nobody trained."""
+    """Warn about components with random weights."""
     if parts:
         echo(f"warning: random weights: {', '.join(parts)}", err=True)
 
 
 def show_notes(lines: Sequence[str]) -> None:
-    """Print notes on files that were read, see :func:`esmgn_core.io.notes.group_notes`."""
+    """Print notes on input files, grouped by :func:`esmgn_core.io.notes.group_notes`."""
     for line in lines:
         echo(f"note: {line}", err=True)
 
 
 @contextmanager
 def bar(text: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing elsewhere."""
+    """Show a progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield None
         return

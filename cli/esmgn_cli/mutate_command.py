@@ -1,4 +1,4 @@
-"""``esmgn mutate``: scores of mutations."""
+"""``esmgn mutate``: score mutations."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def mutate(
     mutations: Annotated[
         str | None,
         typer.Argument(
-            help="Such as A12G,B:L15V; A12G+L15V for both at once. Numbers are those of the file.",
+            help="Such as A12G,B:L15V, by the residue numbers of the file. A12G+L15V is a double mutant.",
             show_default=False,
         ),
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Every substitution of every residue.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Score every substitution of every residue.")
+    ] = False,
     chain: Annotated[
-        str | None, typer.Option(help="With --all: of this chain only.", show_default=False)
+        str | None, typer.Option(help="With --all: only this chain.", show_default=False)
     ] = None,
     model: model_options.Folder = None,
     seq: model_options.Seq = None,
@@ -48,10 +50,10 @@ def mutate(
 ) -> None:
     """Score mutations of a protein.
 
-    The score is log p(mutant) - log p(wild type) with the residue masked: below 0 the model expects the
-    wild type more. A run pre-trained with residue type prediction sees the structure; else the
-    language model's head is used. A run fine-tuned on pairs, such as msp, gives its probability
-    instead. What was used is said.
+    The score is log p(mutant) - log p(wild type) with the residue masked. Below 0, the model prefers the
+    wild type. A run pre-trained with residue type prediction uses the structure. Other models use the head
+    of the language model. A run fine-tuned on pairs, such as msp, returns its probability instead. The first
+    line of the output names the method.
 
     Examples: esmgn mutate 1abc.pdb A12G,L15V --model runs/NAME; esmgn mutate 1abc.pdb --all
     --picture scan.png -o scan.csv --seq esm2_650m.
@@ -66,7 +68,7 @@ def mutate(
 
     if everything == (mutations is not None):
         raise SettingsError(
-            "say which mutations" if mutations is None else "--all takes no list of mutations",
+            "no mutations given" if mutations is None else "--all takes no list of mutations",
             f"all of them: esmgn mutate {shlex.quote(str(file))} --all",
             f"some: esmgn mutate {shlex.quote(str(file))} A12G,L15V",
         )
@@ -79,12 +81,12 @@ def mutate(
     model_options.show_notes(notes)
     variants = addresses.all_substitutions(chain) if mutations is None else parse_list(addresses, mutations)
     if picture and all(len(variant) > 1 for variant in variants):
-        raise SettingsError("no single substitution to draw (--picture)", "a picture of all: --all")
+        raise SettingsError("no single substitution to draw (--picture)", "to draw all of them: --all")
     name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
     with model_options.bar("scoring") as report:
         scan = scan_variants(name, file, variants, device=device, max_residues=max_residues, progress=report)
     model_options.warn_of_random(scan.random_parts)
-    # Files first: whoever reads the terminal through `head` closes it before its end.
+    # Files first: `head` closes the output before its end.
     if out:
         about = {"file": str(file), "scored_by": scan.scored_by, "random_weights": list(scan.random_parts)}
         about |= {"notes": notes} if notes else {}
@@ -106,7 +108,7 @@ def mutate(
 
 
 def _print(scan: Scan, *, everything: bool) -> None:
-    """The list that was asked for, or of a whole scan what the model likes and dislikes most."""
+    """Print the requested mutations, or the highest and lowest scores of a whole scan."""
     if not scan.rows:
         return
     names = [name for name, value in scan.rows[0].items() if name == "variant" or isinstance(value, float)]

@@ -15,22 +15,21 @@ from esmgn_core.printable import printable
 def neighbors(
     query: Annotated[
         str,
-        typer.Argument(help="A structure file, or the name of a protein in the file.", show_default=False),
+        typer.Argument(
+            help="Structure file, or name of a protein in the embedding file.", show_default=False
+        ),
     ],
     *,
     file: Annotated[Path, typer.Option("--in", "-i", help="File made by esmgn embed.", show_default=False)],
-    count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many neighbours.")] = 10,
-    metric: Annotated[str, typer.Option(help="cosine, or l2 for the distance.")] = "cosine",
-    backend: Annotated[
-        str, typer.Option(help="faiss, torch, or auto: faiss where it is installed.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="Where the query is embedded: auto, cpu or cuda.")] = "auto",
+    count: Annotated[int, typer.Option("--count", "-k", min=1, help="Number of neighbours.")] = 10,
+    metric: Annotated[str, typer.Option(help="cosine (similarity) or l2 (distance).")] = "cosine",
+    backend: Annotated[str, typer.Option(help="faiss, torch, or auto (faiss if it is installed).")] = "auto",
+    device: Annotated[str, typer.Option(help="Device that embeds the query: auto, cpu or cuda.")] = "auto",
     tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated values.")] = False,
 ) -> None:
-    """Find the proteins nearest to one.
+    """Find the proteins with the nearest embeddings.
 
-    A structure file is embedded by the model that made the embeddings. A query is left out of its own
-    neighbours.
+    A structure file is embedded by the model that computed the embeddings. The query itself is not listed.
 
     Examples: esmgn neighbors new.pdb --in out.parquet; esmgn neighbors 1abc --in out.parquet -k 5.
     """

@@ -1,4 +1,4 @@
-"""``esmgn plugins``: what was found, and why a plugin is not in use."""
+"""``esmgn plugins``: list plugins and their state."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from esmgn_core.host.registry import Plugin, discover
 
 
 def plugins() -> None:
-    """List plugins with their state."""
+    """List plugins and their state."""
     rows = [_row(plugin) for plugin in discover().plugins]
-    header = ("plugin", "package", "state", "components, or what is wrong")
+    header = ("plugin", "package", "state", "components or error")
     block(table([header, *rows], indent="", width=line_width()))
-    echo("", "switch one off: ESMGN_DISABLE=NAME; see the traceback of a broken one: ESMGN_STRICT=1")
+    echo("", "disable a plugin: ESMGN_DISABLE=NAME; show the traceback of a broken one: ESMGN_STRICT=1")
 
 
 def _row(plugin: Plugin) -> tuple[str, str, str, str]:

@@ -1,4 +1,4 @@
-"""``esmgn predict``: a fine-tuned run on structures of one's own."""
+"""``esmgn predict``: predict labels of structures with a fine-tuned run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(help="Structure files and folders.", show_default=False)],
     *,
     count: Annotated[
-        int, typer.Option("--count", "-k", min=1, help="Labels shown of each protein, besides all predicted.")
+        int,
+        typer.Option(
+            "--count", "-k", min=1, help="Show so many labels of each protein, and all predicted ones."
+        ),
     ] = 5,
     out: model_options.Table = None,
     page: Annotated[
-        Path | None, typer.Option("--html", help="Page with 3D structures to write.", show_default=False)
+        Path | None, typer.Option("--html", help="HTML page with 3D structures to write.", show_default=False)
     ] = None,
     device: model_options.Device = "auto",
 ) -> None:
-    """Annotate structures by a fine-tuned run.
+    """Predict labels of structures with a fine-tuned run.
 
-    Scores are calibrated on the validation proteins of the run, and a label is predicted from the threshold
-    that maximises Fmax on them. With too few of them there are scores only, with a warning. The page
-    colours structures by pLDDT, and by how much each residue speaks for the first label.
+    Scores are calibrated on the validation set of the run. A label is predicted if its score reaches the
+    threshold that maximises Fmax on that set. If the set is too small, there are only scores, and a warning.
+    The page colours structures by pLDDT and by the contribution of each residue to the first label.
 
     Examples: esmgn predict runs/NAME structures/ -o labels.csv --html labels.html; esmgn predict ec
     1abc.pdb.
@@ -56,42 +59,42 @@ def predict(
     run = find_run(task)
     check_predicts(run)
     plan = plan_model(ModelName(folder=str(run)))
-    others = Counter[str]()
+    skipped = Counter[str]()
     inputs = find_inputs(
-        paths, sequence_only=False, features=plan.features, formats=plan.formats, passed_over=others
+        paths, sequence_only=False, features=plan.features, formats=plan.formats, passed_over=skipped
     )
     predictor = Predictor(run, device=device)
-    found: list[tuple[Protein, list[Prediction]]] = []
+    predicted: list[tuple[Protein, list[Prediction]]] = []
     refused: list[Refusal] = []
     with model_options.bar("predicting") as report:
         for number, result in enumerate(predict_files(predictor, inputs, count=count), 1):
-            found.append(result) if isinstance(result, tuple) else refused.append(result)
+            predicted.append(result) if isinstance(result, tuple) else refused.append(result)
             if report:
                 report(number, len(inputs))
-    rows = [predictor.row(prediction) for _, predictions in found for prediction in predictions]
+    rows = [predictor.row(prediction) for _, predictions in predicted for prediction in predictions]
     notes = _notes(predictor)
-    read_with = group_notes((protein.name, protein.notes) for protein, _ in found)
-    # Files first: whoever reads the terminal through `head` closes it before its end.
+    file_notes = group_notes((protein.name, protein.notes) for protein, _ in predicted)
+    # Files first: `head` closes the output before its end.
     if out:
-        write_table(rows, out, about=_about(predictor, run, refused, read_with))
-    if page and found:
-        shown = [_shown(predictor, *item) for item in found]
+        write_table(rows, out, about=_about(predictor, run, refused, file_notes))
+    if page and predicted:
+        shown = [_shown(predictor, *item) for item in predicted]
         write_page(
             shown,
             page,
             title=f"Predictions of {run.name}",
-            notes=[*notes, *read_with],
+            notes=[*notes, *file_notes],
             warnings=predictor.warnings,
         )
     echo(f"model: {run}", *notes)
     for text in predictor.warnings:
         echo(f"warning: {text}", err=True)
-    model_options.show_notes(read_with)
+    model_options.show_notes(file_notes)
     _print(rows)
-    _print_left_out(refused, passed_over_text(others))
-    for path in filter(None, (out, page if found else None)):
+    _print_left_out(refused, passed_over_text(skipped))
+    for path in filter(None, (out, page if predicted else None)):
         echo(f"written: {path}")
-    if not found:
+    if not predicted:
         raise typer.Exit(2)
 
 
@@ -155,7 +158,7 @@ def _about(
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    """The rows, and below them the caveats of proteins; what is true of all proteins is printed above."""
+    """Print the rows, and below them the caveats of single proteins."""
     header = [name for name in (rows[0] if rows else ()) if name not in ("warning", "caveat")]
     if not header:
         return

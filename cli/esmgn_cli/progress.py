@@ -1,4 +1,4 @@
-"""What a run shows while it goes and when it ends."""
+"""Progress display and summary of a run."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 _ROWS_IN_SUMMARY = 8
 _LABELS_SHOWN = 6
 _CURVE_POINTS, _CURVE_WIDTH = 64, 16
-_NO_COLUMN = {"lr", *MACHINE_VALUES} - {"residues_per_second"}
-_UNSAID = {"epoch", "lr", "loading_percent"}
+_NOT_IN_SUMMARY = {"lr", *MACHINE_VALUES} - {"residues_per_second"}
+_HIDDEN = {"epoch", "lr", "loading_percent"}
 _VALID = "valid_"
 _TEXTS = {
     "residues_per_second": "{:,.0f} residues/s",
@@ -54,11 +54,11 @@ _TEXTS = {
     "slowest_rank": "slowest process {:.0f}",
     "idle_percent": "{:.0f} % idle",
 }
-"""How values of the machine are printed; others are printed with their names."""
+"""Formats of values about the machine. Other values are printed with their names."""
 
 
-class _Curve:
-    """All of a run, however long: at most so many points, each the mean of equally many steps."""
+class _LossCurve:
+    """A curve with a bounded number of points; each is the mean of equally many steps."""
 
     def __init__(self) -> None:
         self._means: list[float] = []
@@ -66,7 +66,7 @@ class _Curve:
         self._steps_per_point = 1
 
     def add(self, value: float) -> None:
-        """Take in the value of a step; one that is not finite is left out."""
+        """Add the value of a step; values that are not finite are ignored."""
         if not math.isfinite(value):
             return
         self._open.append(value)
@@ -83,9 +83,9 @@ class _Curve:
 
 
 class _Bar(Progress):
-    """A bar; below it a curve of the loss and the latest values, the last validation, and the machine's load.
+    """A progress bar, with the loss curve, the last validation and the machine's load below it.
 
-    Each has a line of its own, so that a narrow terminal does not cut off the validation.
+    Each is on a separate line, so that a narrow terminal does not cut off the validation.
     """
 
     curve = values = validation = machine = ""
@@ -101,14 +101,14 @@ class _Bar(Progress):
 
 
 class ProgressDisplay:
-    """An observer that draws a bar on a terminal and prints plain lines elsewhere."""
+    """Observer that draws a progress bar on a terminal and prints plain lines elsewhere."""
 
-    def __init__(self, console: Console, first: str = "") -> None:
+    def __init__(self, console: Console, first_line: str = "") -> None:
         self._console = console
-        self._first = first
+        self._first_line = first_line
         self._last_line = float("-inf")
         self._total_steps = 0
-        self._losses = _Curve()
+        self._losses = _LossCurve()
         self._validation: dict[str, float] = {}
         self._bar = _Bar(
             TextColumn("step"),
@@ -121,21 +121,21 @@ class ProgressDisplay:
         )
 
     def begin(self) -> None:
-        """Print the first line, if there is one and it was not printed yet."""
-        if self._first:
-            self._say(self._first)
-            self._first = ""
+        """Print the first line, once."""
+        if self._first_line:
+            self._print(self._first_line)
+            self._first_line = ""
 
     @hookimpl
     def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
-        """Say where the run is and start the bar."""
+        """Print the run folder and start the bar."""
         report_to_launcher(run=str(run.path.absolute()), started=time.time_ns())
         self.begin()
-        self._say(f"run folder {run.path}, {counted(total_steps, 'step')}")
+        self._print(f"run folder {run.path}, {counted(total_steps, 'step')}")
         if run.labels.is_file():
             names = run.recorded_labels()[1]
             more = f" and {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else ""
-            self._say(f"labels: {', '.join(names[:_LABELS_SHOWN])}{more}")
+            self._print(f"labels: {', '.join(names[:_LABELS_SHOWN])}{more}")
         self._total_steps = total_steps
         self._task = self._bar.add_task("train", total=total_steps, completed=first_step)
         if self._console.is_terminal:
@@ -143,40 +143,40 @@ class ProgressDisplay:
 
     @hookimpl
     def esmgn_metrics_logged(self, step: int, values: Mapping[str, float]) -> None:
-        """Move the bar, or print a line every few seconds."""
+        """Move the bar, or print a line every 10 seconds."""
         self._validation |= {name: value for name, value in values.items() if name.startswith(_VALID)}
-        latest = {name: value for name, value in values.items() if name not in {*_UNSAID, *self._validation}}
-        machine = _listed({name: value for name, value in latest.items() if name in MACHINE_VALUES})
-        learned = _listed({name: value for name, value in latest.items() if name not in MACHINE_VALUES})
-        checked = _listed({name.removeprefix(_VALID): value for name, value in self._validation.items()})
-        validation = f"validation  {checked}" * bool(checked)
+        latest = {name: value for name, value in values.items() if name not in {*_HIDDEN, *self._validation}}
+        machine = _joined({name: value for name, value in latest.items() if name in MACHINE_VALUES})
+        training = _joined({name: value for name, value in latest.items() if name not in MACHINE_VALUES})
+        validated = _joined({name.removeprefix(_VALID): value for name, value in self._validation.items()})
+        validation = f"validation  {validated}" * bool(validated)
         self._losses.add(values.get("loss", math.nan))
-        self._bar.curve, self._bar.values = str(self._losses), learned
+        self._bar.curve, self._bar.values = str(self._losses), training
         self._bar.validation, self._bar.machine = validation, machine
         self._bar.update(self._task, completed=step)
         due = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if not self._console.is_terminal and (due or step == self._total_steps):
             self._last_line = time.monotonic()
-            parts = (f"step {step}/{self._total_steps}", learned, validation, machine)
-            self._say("  ".join(filter(None, parts)))
+            parts = (f"step {step}/{self._total_steps}", training, validation, machine)
+            self._print("  ".join(filter(None, parts)))
 
     @hookimpl
     def esmgn_notice(self, text: str) -> None:
-        """Print it, above the bar if there is one."""
+        """Print the notice, above the bar if there is one."""
         self.begin()
-        self._say(f"note: {text}")
+        self._print(f"note: {text}")
 
     @hookimpl
     def esmgn_run_finished(self) -> None:
-        """Leave the terminal as it was."""
+        """Stop the bar."""
         if self._console.is_terminal:
             self._bar.stop()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(printable(text), soft_wrap=True)
 
 
-def _listed(values: Mapping[str, float]) -> str:
+def _joined(values: Mapping[str, float]) -> str:
     return "  ".join(_TEXTS.get(name, f"{name} {{:.4f}}").format(value) for name, value in values.items())
 
 
@@ -185,8 +185,8 @@ def progress_shown(registry: Registry, made_up: str = "") -> Iterator[None]:
     """Show the progress of runs inside the block, on stderr.
 
     Args:
-        registry: its observers are notified of the run.
-        made_up: what to say of the data, in the first line, if they are made up.
+        registry: the display is registered as one of its observers.
+        made_up: warning about made-up data, printed first.
     """
     stderr = console(err=True)
     display = ProgressDisplay(stderr, f"data: {made_up}" if made_up else "")
@@ -201,7 +201,7 @@ def progress_shown(registry: Registry, made_up: str = "") -> Iterator[None]:
 
 
 def finish(outcome: Outcome, *, made_up: bool = False) -> None:
-    """Say how the run ended; leaves the program with the status of the signal where one stopped it."""
+    """Print the summary of a run; exit with the signal's status if a signal stopped it."""
     if outcome.is_main:
         _print_losses(outcome.run.read_metrics(), Selection.recorded(outcome.run.model))
         _print_report(outcome.report)
@@ -213,7 +213,7 @@ def finish(outcome: Outcome, *, made_up: bool = False) -> None:
 
 def _stopped(outcome: Outcome) -> Iterator[str]:
     yield f"stopped and saved at step {outcome.progress.step} of {outcome.num_steps}"
-    yield f"go on: {_program()} run --resume {shlex.quote(str(outcome.run.path))}"
+    yield f"resume it: {_program()} run --resume {shlex.quote(str(outcome.run.path))}"
 
 
 def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
@@ -231,18 +231,18 @@ def _finished(outcome: Outcome, *, made_up: bool) -> Iterator[str]:
     yield f"repeat it: {_program()} run {shlex.quote(str(run.config))}{init}"
     if made_up:
         yield ""
-        yield "these proteins were made up. Your own structures with the published weights:"
+        yield "these proteins are made up; to train on your structures, with published weights:"
         yield f"  {_program()} run {_composition()} --data FOLDER_OF_PDB_FILES"
 
 
 def _composition() -> str:
-    """Flags of a model with published weights that this machine can train."""
+    """Flags for a model with published weights that this machine can train."""
     frozen = "" if has_gpu() else " --set optim.seq_lr_scale=0"
     return suggested_composition() + frozen
 
 
 def _program() -> str:
-    """What to type to call this program: its path where the shell would not find it by name."""
+    """Command that calls this program: its name, or its path if the shell does not find it by name."""
     called = Path(sys.argv[0])
     if called.name != "esmgn" or shutil.which("esmgn"):
         return "esmgn"
@@ -250,9 +250,9 @@ def _program() -> str:
 
 
 def _print_losses(lines: list[dict[str, float]], best: Selection | None = None) -> None:
-    """A table of a few rows: means over the steps since the row before, and the last validation of them.
+    """Print a table of a few rows: means over the steps since the previous row, and the last validation.
 
-    The step of the best encoder ends a row, so that the value that selected it is shown.
+    One row ends at the step of the best encoder, and shows the value that selected it.
     """
     lines = [line for line in lines if "loss" in line]
     if not lines:
@@ -274,11 +274,11 @@ def _print_losses(lines: list[dict[str, float]], best: Selection | None = None) 
 
 
 def _is_shown(name: str) -> bool:
-    return name not in _NO_COLUMN and not name.startswith("test")
+    return name not in _NOT_IN_SUMMARY and not name.startswith("test")
 
 
 def _print_report(report: Report) -> None:
-    """A table of sets and scores with their intervals."""
+    """Print a table of scores with their intervals, for each test set."""
     if not report:
         return
     names = list(next(iter(report.values())))

@@ -1,4 +1,4 @@
-"""Plain text layout shared by commands; nothing heavy is imported."""
+"""Plain text layout shared by commands. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ _NARROWEST, _WIDEST = 60, 100
 
 
 def echo(*lines: object, err: bool = False) -> None:
-    """Print lines, each on a line of its own whatever names are in it; tabs between columns are kept.
+    """Print lines; control characters in them are escaped, except tabs.
 
-    All commands print through this function, :func:`block` or :func:`console`: names of files, proteins
-    and runs may hold line ends, escape sequences of terminals or bidirectional overrides.
+    All commands print with this function, :func:`block` or :func:`console`, because names of files, proteins
+    and runs may contain line ends, escape sequences of terminals or bidirectional overrides.
     """
     typer.echo("\n".join(printable(line, keep="\t") for line in lines), err=err)
 
 
 def block(text: str, *, err: bool = False) -> None:
-    """Print text that is laid out already; line ends and tabs are kept, other control characters are not."""
+    """Print text of several lines; control characters are escaped, except line ends and tabs."""
     typer.echo(printable(text, keep="\n\t"), err=err, nl=not text.endswith("\n"))
 
 
 def console(*, err: bool = False, width: int | None = None) -> Console:
-    """A console for bars and tables that takes names as they are: no markup, emoji codes or highlighting."""
+    """A console for progress bars that prints names literally: no markup, emoji codes or highlighting."""
     from rich.console import Console
 
     return Console(stderr=err, width=width, markup=False, emoji=False, highlight=False)
 
 
 def line_width() -> int:
-    """Columns to write in: the terminal's, within what reads well."""
+    """Width of the terminal in columns, limited to between 60 and 100."""
     return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ", width: int = _WIDEST) -> str:
-    """Left-aligned columns of :func:`~esmgn_core.printable.printable` text; the last is wrapped at ``width``.
+    """Lay out left-aligned columns; the last one is wrapped at ``width``.
 
     >>> print(table([("gearnet", "GNN"), ("gvp", "vectors, like arrows")], width=24))
       gearnet  GNN
@@ -65,9 +65,10 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "  ", width: int = _WI
 
 
 def numbers_table(rows: Sequence[Sequence[str]], *, width: int = _WIDEST) -> str:
-    """Right-aligned columns; those that do not fit ``width`` follow below, beside the first column again.
+    """Lay out right-aligned columns; if ``width`` is too small, in several parts below one another.
 
-    No cell is broken. A column without a heading, such as a mark, stays with every part.
+    Every part repeats the first column and the columns without a heading, such as marks. Cells are not
+    wrapped.
 
     >>> print(numbers_table([("step", "loss", "accuracy", ""), ("10", "0.5", "0.25", "best")], width=18))
     step  loss

@@ -33,11 +33,11 @@ def run(
     recipe: composition.RecipeName = None,
     assignments: composition.Assignments = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; a new one under runs/ if not given.", show_default=False)
+        Path | None, typer.Option(help="Run folder. Default: a new folder in runs/.", show_default=False)
     ] = None,
     init: composition.Init = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)
+        Path | None, typer.Option(help="Continue the run in this folder.", show_default=False)
     ] = None,
     gpus: composition.Gpus = None,
     processes: composition.Processes = None,
@@ -46,15 +46,16 @@ def run(
     ] = False,
     time_limit: Annotated[
         float | None,
-        typer.Option(help="Minutes after which to save, stop and exit with 75.", show_default=False),
+        typer.Option(help="Save and stop after so many minutes, with exit status 75.", show_default=False),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and print the run file.")
+        bool, typer.Option("--dry-run", help="Check the settings and print the run file; do not train.")
     ] = False,
 ) -> None:
-    """Train a composed model.
+    """Train a model composed of the named components.
 
-    Later wins: component defaults, preset, --init, recipe, run file, flags.
+    Settings come from, in this order: component defaults, preset, --init, recipe, run file, flags. The last
+    one wins.
 
     Examples: esmgn run --recipe quickstart; esmgn run --seq esm2_650m --struct gearnet --fuse
     serial --data MY_STRUCTURES; esmgn run --resume runs/NAME.
@@ -106,12 +107,12 @@ def run(
 
 
 def run_help() -> str:
-    """The help text of ``esmgn run``, with the names that it uses if none is given."""
+    """Help text of ``esmgn run``, with the default components."""
     text, separator, examples = (run.__doc__ or "").partition("\n\n    Examples")
     named = ", ".join(f"--{kind} {name}" for kind, name in discover().defaults().items())
     return (
-        f"{text}\n\n    Defaults: {named}. The graph is the one the structure encoder is meant for, "
-        f"the dataset the one called like the downstream task, if there is one.{separator}{examples}"
+        f"{text}\n\n    Defaults: {named}. Each structure encoder has its default graph. A "
+        f"downstream task uses the dataset of the same name, if there is one.{separator}{examples}"
     )
 
 

@@ -1,4 +1,4 @@
-"""``esmgn runs`` and ``esmgn report``: what was run, how runs differ, and one page about a run."""
+"""``esmgn runs`` and ``esmgn report``: list, compare and report runs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CURVE_WIDTH = 40
 def runs(
     context: typer.Context,
     *,
-    folder: Annotated[Path, typer.Option("--in", help="Where run folders are.")] = Path("runs"),
+    folder: Annotated[Path, typer.Option("--in", help="Folder that contains run folders.")] = Path("runs"),
 ) -> None:
-    """List runs, the newest first: steps, the value that selected the best encoder, state, components."""
+    """List runs, newest first, with the best validation score."""
     if context.invoked_subcommand:
         return
     from esmgn_core.engine.runs import find_runs
@@ -33,7 +33,7 @@ def runs(
     for problem in problems:
         echo(f"warning: {problem}", err=True)
     if not found:
-        echo(f"no runs in the folder {folder}; those of another: esmgn runs --in FOLDER")
+        echo(f"no runs in the folder {folder}; list another folder: esmgn runs --in FOLDER")
         echo("start one: esmgn run --recipe quickstart")
         return
     rows = [("run", "steps", "best", "state", "parts")]
@@ -45,10 +45,10 @@ def runs(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run folder.")],
-    second: Annotated[Path, typer.Argument(help="Another one.")],
+    first: Annotated[Path, typer.Argument(help="First run folder.")],
+    second: Annotated[Path, typer.Argument(help="Second run folder.")],
 ) -> None:
-    """Show what two runs were set to differently, and their curves."""
+    """Compare the settings and curves of two runs."""
     from esmgn_core.engine.runs import MACHINE_VALUES, RunSummary, differences
 
     one, other = RunSummary.of(first), RunSummary.of(second)
@@ -77,13 +77,16 @@ def compare(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The page; report.html in the run folder if not given."),
+        typer.Option("--out", "-o", help="Page to write. Default: report.html in the run folder."),
     ] = None,
 ) -> None:
-    """Write one page about a run, with its curves, that opens without a network."""
+    """Write an HTML page about a run, with its curves.
+
+    The page opens without a network.
+    """
     from esmgn_core.engine.runs import RunSummary
     from esmgn_core.machine.files import write_atomically
     from esmgn_core.pages.run import run_page
@@ -97,7 +100,7 @@ def report(
 
 
 def sparkline(values: list[float], low: float, high: float, width: int = _CURVE_WIDTH) -> str:
-    """Values as a line of bars, each the mean of a few neighbours.
+    """Draw values as a line of bars, each the mean of neighbouring values.
 
     >>> sparkline([0.0, 1.0, 2.0, 3.0], 0.0, 3.0)
     '▁▃▆█'
@@ -110,7 +113,7 @@ def sparkline(values: list[float], low: float, high: float, width: int = _CURVE_
 
 
 def selected(best: Selection) -> str:
-    """The value that selected an encoder, and its step.
+    """Text for the value that selected an encoder, and its step.
 
     >>> from esmgn_core.engine.selection import Selection
     >>> selected(Selection(120, "valid_f_max", 0.7))

@@ -1,4 +1,4 @@
-"""Settings of a component or an engine table, as ``esmgn show`` prints them."""
+"""Text of the settings of a component or table, for ``esmgn show``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from esmgn_cli.render import line_width
 from esmgn_core.errors import shown
 from esmgn_core.settings import is_model
 
-_WORDS = {int: "integer", float: "number", bool: "true | false", str: "text", Path: "path"}
+_TYPE_NAMES = {int: "integer", float: "number", bool: "true | false", str: "text", Path: "path"}
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-_ALIGNED_UP_TO = 30
+_LEFT_WIDTH = 30
 
 
 def settings_text(model: type[BaseModel], values: Mapping[str, Any] | None = None) -> str:
-    """One entry for each setting: its value as in a run file, what it may be, what it means.
+    """List settings with their values as in a run file, types and descriptions.
 
     Args:
-        model: the settings.
-        values: those of a preset, instead of the defaults.
+        model: the settings class.
+        values: values of a preset, which replace defaults.
     """
     assigned = {**_defaults(model), **(values or {})}
     entries = [_entry(name, field, assigned[name]) for name, field in model.model_fields.items()]
@@ -44,7 +44,7 @@ def _entry(name: str, field: FieldInfo, value: Any) -> str:
     right = type_text(field.annotation, field.metadata)
     if value is None:
         right += ", not set"
-    lines = [f"  {left:{_ALIGNED_UP_TO}}  {right}"]
+    lines = [f"  {left:{_LEFT_WIDTH}}  {right}"]
     meaning = " ".join((field.description or "").replace("``", "'").split())
     lines += textwrap.wrap(meaning, line_width(), initial_indent=" " * 6, subsequent_indent=" " * 6)
     if nested:
@@ -53,7 +53,7 @@ def _entry(name: str, field: FieldInfo, value: Any) -> str:
 
 
 def type_text(annotation: Any, metadata: Iterable[object] = ()) -> str:
-    """What a setting may be.
+    """Values that a setting accepts.
 
     >>> type_text(Literal["sum", "mean"]), type_text(tuple[Path, ...]), type_text(int | None)
     ('"sum" | "mean"', 'list of path', 'integer')
@@ -76,7 +76,7 @@ def _base_text(annotation: Any) -> str:
         return f"list of {type_text(arguments[0])}"
     if is_model(annotation) or origin is dict or annotation is dict:
         return "table"
-    return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return _TYPE_NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _bounds(metadata: Iterable[object]) -> Iterator[str]:

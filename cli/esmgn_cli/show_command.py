@@ -18,11 +18,12 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A component, preset, recipe, tasks as in residue_type+distance, a table, or reference."
+            help="A component, preset or recipe, tasks such as residue_type+distance, a table such as train, "
+            "or reference."
         ),
     ],
 ) -> None:
-    """Show what a name stands for, and its settings."""
+    """Show a component, preset, recipe or table with its settings."""
     from esmgn_core.host.configure import ENGINE_TABLES, REFERENCE
 
     registry = discover()
@@ -30,9 +31,7 @@ def show(
     if not parts:
         known = [known for kind in Kind for known in registry.names(kind)]
         known += [*registry.catalogue.recipes, *ENGINE_TABLES, REFERENCE]
-        raise UnknownComponentError(
-            f"nothing is called '{name}'", *did_you_mean(name, known), "see: esmgn list"
-        )
+        raise UnknownComponentError(f"unknown name '{name}'", *did_you_mean(name, known), "see: esmgn list")
     block("\n\n".join(parts))
 
 
@@ -57,12 +56,12 @@ def _descriptions(registry: Registry, name: str) -> Iterator[str]:
 
 
 def _reference(registry: Registry) -> str:
-    """What ``reference = true`` sets in every component and table."""
+    """Settings that ``reference = true`` changes in every component and table."""
     from esmgn_core.host.configure import ENGINE_TABLES
     from esmgn_core.settings import settings_class
 
     lines = [
-        "setting 'reference', outside of all tables: true for the original's behaviour everywhere",
+        "setting 'reference', outside of all tables: true reproduces the original code everywhere",
         "run it: esmgn run --recipe NAME --set reference=true; what differs and why: docs/fidelity.md",
     ]
     for kind in PARTS:

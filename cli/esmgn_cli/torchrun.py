@@ -1,4 +1,4 @@
-"""torchrun for processes that say themselves why they failed: its own report would stand below it."""
+"""torchrun without its report of failed processes, which print their own errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run torchrun's program; exit status 1 if a process failed."""
+    """Run torchrun; exit with status 1 if a process failed."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 

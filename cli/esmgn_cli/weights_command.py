@@ -1,4 +1,4 @@
-"""``esmgn weights``: published files of weights, to this package and back."""
+"""``esmgn weights``: download, convert and verify published weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from esmgn_core.spec import Kind
 if TYPE_CHECKING:
     from esmgn_core.host.presets import PublishedLayout
 
-_LAYOUT_HELP = "Layout of the file, such as esm_gearnet or fair_esm; found if not given."
+_LAYOUT_HELP = "Layout of the file, such as esm_gearnet or fair_esm. Default: detected."
 
 
 def list_weights() -> None:
-    """List weights that have a name.
+    """List published weights.
 
-    With their licence and where they are on this machine; nothing is downloaded.
+    With the licence and the place on this machine. Nothing is downloaded.
     """
     from esmgn_core.published.catalogue import all_weights, place
 
@@ -40,12 +40,12 @@ def fetch_weights(
     *,
     sha256: Annotated[
         str | None,
-        typer.Option(help="Checksum the file must have, 64 hexadecimal digits.", show_default=False),
+        typer.Option(help="Expected checksum of the file, 64 hexadecimal digits.", show_default=False),
     ] = None,
 ) -> None:
     """Download a file of weights into the cache.
 
-    A copy that is on this machine already is used.
+    If this machine has a copy, that copy is used.
     """
     from esmgn_core.published.catalogue import named_weights
     from esmgn_core.settings import validated
@@ -61,21 +61,23 @@ def fetch_weights(
     echo(f"licence: {file.license}")
     echo(f"sha256: {remembered_digests(path).sha256}")
     if not weights.has_checksum:
-        asked = "it is the one you asked for" if sha256 else "compare it with one you trust, by --sha256"
-        echo(f"no checksum is published for this file; {asked}")
+        advice = "it has the one given by --sha256" if sha256 else "compare it with one you trust: --sha256"
+        echo(f"no checksum is published for this file; {advice}")
     if weights.layout:
         echo(f"import it: esmgn weights import {name} --out DIR")
 
 
 def import_weights(
-    file: Annotated[str, typer.Argument(help="A published file, or a name.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(help="Published file, or a name from 'esmgn weights list'.", show_default=False)
+    ],
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to create.", show_default=False)],
     layout: Annotated[str | None, typer.Option(help=_LAYOUT_HELP, show_default=False)] = None,
 ) -> None:
-    """Turn a published file into a folder to start from.
+    """Convert a published file into a folder for --init and --model.
 
-    The file must have exactly the tensors of its layout; else the differences are printed.
+    The file must have exactly the tensors of its layout. Otherwise the differences are printed.
     """
     from esmgn_core.published.catalogue import located
     from esmgn_core.published.convert import import_file
@@ -102,7 +104,7 @@ def export_weights(
 ) -> None:
     """Write an encoder as a file for the original code.
 
-    It has exactly the tensors of its layout, so that the original loads it strictly.
+    The file has exactly the tensors of its layout. The original code loads it strictly.
     """
     from esmgn_core.published.convert import export_folder
 
@@ -110,20 +112,22 @@ def export_weights(
     parameters = f"{exported.model.num_parameters(exported.state):,} parameters"
     echo(f"{exported.model.layout.name}: {len(exported.state)} tensors, {parameters}")
     if exported.has_unused:
-        echo(f"heads, not used by the encoder: {exported.unused_from or 'zeros'}")
+        echo(f"heads, which the encoder does not use: {exported.unused_from or 'zeros'}")
     echo(f"written: {out}")
 
 
 def verify_weights(
-    source: Annotated[str, typer.Argument(help="A name, or a published file.", show_default=False)],
+    source: Annotated[
+        str, typer.Argument(help="Published file, or a name from 'esmgn weights list'.", show_default=False)
+    ],
     *,
     golden: Annotated[
         Path | None, typer.Option(help="File of recorded outputs to compare with.", show_default=False)
     ] = None,
 ) -> None:
-    """Check a file of weights.
+    """Verify a file of weights.
 
-    Its checksum, every tensor's name and shape, and, of ESM-2, the outputs against recorded ones.
+    Compares its checksum, the name and shape of every tensor and, for ESM-2, the outputs with recorded ones.
     """
     from esmgn_core.published.verify import verify
 
@@ -144,4 +148,4 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "export": export_weights,
     "verify": verify_weights,
 }
-"""What follows ``esmgn weights``."""
+"""Subcommands of ``esmgn weights``."""

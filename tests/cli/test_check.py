@@ -43,7 +43,7 @@ def test_every_recipe_is_checked_to_its_end(esmgn: Esmgn, recipe: str) -> None:
     if recipe == "quickstart":
         assert done.status == 0
     elif "pretext" in discover().catalogue.recipes[recipe].run:
-        assert f"problem  recipe '{recipe}' has no data of its own" in done.out
+        assert f"problem  recipe '{recipe}' names no data" in done.out
     else:
         assert re.search(r"^(problem|warning)  ", done.out, re.MULTILINE)
 
@@ -61,8 +61,8 @@ def test_a_recipe_without_data_does_not_train_on_made_up_proteins(
     done = esmgn("run", "--recipe", recipe, *more)
     assert (done.status, done.out) == (2, "")
     assert done.err.splitlines() == [
-        f"error: recipe '{recipe}' has no data of its own",
-        f"  name yours: esmgn run --recipe {recipe} --data FOLDER_OF_STRUCTURES",
+        f"error: recipe '{recipe}' names no data",
+        f"  name a folder of structures: esmgn run --recipe {recipe} --data FOLDER_OF_STRUCTURES",
         f"  or try it on made-up proteins: esmgn run --recipe {recipe} --data sample",
     ]
 

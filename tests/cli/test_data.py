@@ -45,7 +45,7 @@ def test_proteins_are_listed_up_to_a_limit(esmgn: Esmgn, folder: Path, tmp_path:
     esmgn("data", "build", folder, "-o", tmp_path / "store")
     lines = esmgn("data", "list", tmp_path / "store", "--limit", 1).out.splitlines()
     assert lines[1].split("\t")[:3] == ["long", "120", "A"]
-    assert lines[2] == "... and 4 more; all of them: --limit 0"
+    assert lines[2] == "... and 4 more; list all: --limit 0"
     assert len(esmgn("data", "list", tmp_path / "store", "--limit", 0).out.splitlines()) == 6
 
 
@@ -77,7 +77,7 @@ def test_verify_states_what_a_store_of_0_1_0_does_not_record(esmgn: Esmgn, folde
     manifest.write_text(json.dumps(kept))
     first, second, _ = esmgn("data", "verify", tmp_path / "store").out.splitlines()
     assert first == "5 proteins, every byte outside the index as it was written"
-    assert second.startswith("not checked: the index, and whether the last shards are lost")
+    assert second.startswith("not checked: the index, and the number of shards")
 
 
 def test_a_folder_that_is_no_store_says_how_to_make_one(esmgn: Esmgn, folder: Path):
@@ -125,7 +125,7 @@ def test_an_interrupted_build_says_how_to_go_on_and_keeps_its_layout(
     store = tmp_path / "store"
     monkeypatch.setattr("esmgn_core.store.workers.build_part", interrupt)
     result = esmgn("data", "build", folder, "-o", store, "--atoms", "ca")
-    assert (result.status, result.err) == (130, f"stopped; go on: esmgn data build -o {store}\n")
+    assert (result.status, result.err) == (130, f"stopped; continue: esmgn data build -o {store}\n")
     monkeypatch.undo()
     result = esmgn("data", "build", "-o", store)
     assert result.status == 0, result.err

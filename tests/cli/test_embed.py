@@ -36,18 +36,18 @@ def test_a_folder_is_embedded_and_what_was_written_is_said(
     lines = done.out.splitlines()
     assert re.fullmatch(r"6 proteins, \d+ residues, 80 numbers each", lines[0])
     assert lines[1:] == [
-        f"1 left out, each with its reason: {out}.refused.tsv",
+        f"1 left out, with reasons: {out}.refused.tsv",
         f"written: {out}",
         f"search it: esmgn neighbors QUERY --in {out}",
     ]
     again = esmgn("embed", folder, "-o", out, *MODEL, "--devices", "cpu")
-    assert "7 of them were there before" in again.out
+    assert "7 inputs computed by an earlier run of this command" in again.out
 
 
 def test_one_protein_is_written_in_the_singular(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
     command = ("embed", folder / "protein0.pdb", "-o", tmp_path / "out.npz", *MODEL, "--devices", "cpu")
     assert esmgn(*command).out.startswith("1 protein, ")
-    assert "1 of them was there before" in esmgn(*command).out
+    assert "1 input computed by an earlier run of this command" in esmgn(*command).out
 
 
 SLOW_PROGRAM = """
@@ -80,7 +80,10 @@ def test_after_ctrl_c_the_same_command_computes_the_rest_only(
     first.send_signal(signal.SIGINT)
     told = first.communicate(timeout=60)[1].splitlines()
     assert first.returncode == 130, told
-    assert told[-1] == f"interrupted; what is done is kept in {parts_folder(out)}: type the same again"
+    assert (
+        told[-1]
+        == f"interrupted; results so far are in {parts_folder(out)}; to continue, run the same command"
+    )
     assert not out.exists()
     computed: list[str] = []
     embed_batch = Model.embed_batch
@@ -92,7 +95,7 @@ def test_after_ctrl_c_the_same_command_computes_the_rest_only(
     monkeypatch.setattr(Model, "embed_batch", counting)
     again = esmgn(*command)
     assert 0 < len(computed) < 120
-    assert f"{120 - len(computed)} of them were there before" in again.out
+    assert f"{120 - len(computed)} inputs computed by an earlier run of this command" in again.out
     with np.load(out) as content:
         assert content["name"].tolist() == [f"p{number:03}" for number in range(120)]
 

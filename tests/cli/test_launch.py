@@ -49,11 +49,11 @@ def test_starting_processes_from_a_process_is_refused(esmgn: Esmgn, monkeypatch:
     monkeypatch.setenv("WORLD_SIZE", "2")
     finished = esmgn("run", "--processes", "2")
     assert finished.status == 2
-    assert "this one was started by torchrun or srun" in finished.err
+    assert "cannot be used under torchrun or srun, which start the processes" in finished.err
 
 
 def test_both_counts_at_once_are_refused(esmgn: Esmgn) -> None:
-    assert "--gpus and --processes exclude each other" in esmgn("run", "--gpus", 1, "--processes", 2).err
+    assert "--gpus and --processes cannot be combined" in esmgn("run", "--gpus", 1, "--processes", 2).err
 
 
 @pytest.mark.slow
@@ -111,9 +111,7 @@ def test_a_run_of_processes_that_falls_short_of_memory_starts_itself_again(tmp_p
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (
-        f"out of memory: going on from the last checkpoint of {run.path} with smaller passes" in done.stderr
-    )
+    assert f"out of memory: resuming {run.path} from its last checkpoint with smaller passes" in done.stderr
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
     assert "resumed at step 0 of 3" in run.log_file.read_text()
     assert "Traceback" not in done.stderr
@@ -135,7 +133,7 @@ def test_a_killed_main_process_leaves_the_command_to_go_on(
     assert launch.run_processes(2, on_cpu=True) == 1
     assert capsys.readouterr().err == (
         "the main process of the run was killed\n"
-        f"  go on from its last checkpoint: esmgn run --resume '{run}'\n"
+        f"  resume from its last checkpoint: esmgn run --resume '{run}'\n"
     )
 
 

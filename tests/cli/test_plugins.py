@@ -30,10 +30,10 @@ def test_the_state_of_every_plugin(
     status, out, _ = esmgn("plugins")
     assert status == 0
     assert out == (
-        "plugin  package         state   components, or what is wrong\n"
+        "plugin  package         state   components or error\n"
         "bad     esmgn-bad 1.0   broken  ImportError: no module named 'foo'\n"
         "egnn    esmgn-egnn 1.0  in use  struct:egnn, graph:near\n"
         "gvp     esmgn-gvp 1.0   off     switched off (ESMGN_DISABLE)\n"
         "\n"
-        "switch one off: ESMGN_DISABLE=NAME; see the traceback of a broken one: ESMGN_STRICT=1\n"
+        "disable a plugin: ESMGN_DISABLE=NAME; show the traceback of a broken one: ESMGN_STRICT=1\n"
     )

@@ -11,7 +11,7 @@ from rich.console import Console
 from esmgn_cli.progress import (
     ProgressDisplay,
     _composition,
-    _Curve,
+    _LossCurve,
     _print_losses,
     _print_report,
     _program,
@@ -55,7 +55,7 @@ def test_the_validation_that_selected_the_encoder_is_a_row_of_its_own(
 
 def test_the_curve_shows_all_of_a_long_run() -> None:
     """A loss that falls to a half in 10,000 steps, with a step that failed."""
-    curve = _Curve()
+    curve = _LossCurve()
     for step in range(10_000):
         curve.add(math.nan if step == 77 else 2.0 - step / 10_000)
     drawn = str(curve)

@@ -56,7 +56,7 @@ def test_runs_are_listed_with_their_best_loss(esmgn: Esmgn, tmp_path: Path) -> N
 
 def test_no_runs_name_the_next_command(esmgn: Esmgn, tmp_path: Path) -> None:
     assert esmgn("runs", "--in", tmp_path).out.splitlines() == [
-        f"no runs in the folder {tmp_path}; those of another: esmgn runs --in FOLDER",
+        f"no runs in the folder {tmp_path}; list another folder: esmgn runs --in FOLDER",
         "start one: esmgn run --recipe quickstart",
     ]
 

@@ -165,7 +165,7 @@ def test_an_unknown_name(esmgn: Esmgn) -> None:
     assert esmgn("show", "gearnett") == (
         2,
         "",
-        "error: nothing is called 'gearnett'\n  did you mean: gearnet?\n  see: esmgn list\n",
+        "error: unknown name 'gearnett'\n  did you mean: gearnet?\n  see: esmgn list\n",
     )
 
 

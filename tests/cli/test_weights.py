@@ -149,10 +149,10 @@ def test_a_file_without_a_published_checksum_is_fetched_and_its_own_is_told(
     register(tmp_path, tiny_entries(url))
     text = ok(esmgn("weights", "fetch", "unsigned"))
     assert f"licence: none stated\nsha256: {SHA256}\n" in text
-    assert "no checksum is published for this file; compare it with one you trust, by --sha256\n" in text
+    assert "no checksum is published for this file; compare it with one you trust: --sha256\n" in text
     assert text.endswith("import it: esmgn weights import unsigned --out DIR\n")
     again = ok(esmgn("weights", "fetch", "unsigned", "--sha256", SHA256))
-    assert "it is the one you asked for" in again
+    assert "it has the one given by --sha256" in again
 
 
 def test_the_users_checksum_counts(esmgn: Esmgn, tmp_path: Path, url: str) -> None:
@@ -221,7 +221,7 @@ def test_an_official_file_becomes_a_run_and_goes_back(esmgn: Esmgn, tmp_path: Pa
     assert load_file(RunFolder(Path("R")).model).keys() == load_file("official/model.safetensors").keys()
     assert ok(esmgn("weights", "export", "R", "-o", "trained.pth")).splitlines() == [
         "esm_gearnet: 74 tensors, 11,754 parameters",
-        f"heads, not used by the encoder: {tmp_path / 'official' / 'extras.safetensors'}",
+        f"heads, which the encoder does not use: {tmp_path / 'official' / 'extras.safetensors'}",
         "written: trained.pth",
     ]
     trained, official = torch.load("trained.pth", weights_only=True), load_file(SERIES)
