@@ -302,7 +302,7 @@ def records() -> Files:
 def read_records(folder: Path, _: str) -> None:
     found = Atom3DRecords(folder)
     for number in range(len(found)):
-        atoms_to_residues(found[number].get("atoms"))  # type: ignore[arg-type]
+        atoms_to_residues(found[number].get("atoms"))  # type: ignore[arg-type]  # the type is checked where it is read
 
 
 def trajectories() -> Files:

@@ -96,7 +96,7 @@ def measured(case: Case) -> tuple[int, int, int]:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         train(1)
     held, peak = 0, 0
-    for event in record.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in record.profiler.kineto_results.events():  # type: ignore[union-attr]  # profiling is on
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)

@@ -124,7 +124,7 @@ def heads(dim: int, num_proteins: int, rounds: int) -> None:
             head(residues, index).sum().backward()
 
         def concatenated(head: TupleMLP = head, index: Tensor = index) -> None:
-            on_concatenated(head, residues, index).sum().backward()  # type: ignore[no-untyped-call]
+            on_concatenated(head, residues, index).sum().backward()  # type: ignore[no-untyped-call]  # the library does not annotate it
 
         report(name, {"esmgn": factored, "plain": concatenated}, rounds)
 
@@ -254,11 +254,11 @@ class _PlainWalks:
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
         graph = build_graph(batch)
-        return (self.view_without(batch, graph, draw_listed(batch, graph, self.num_edges, draws)),)  # type: ignore[attr-defined]
+        return (self.view_without(batch, graph, draw_listed(batch, graph, self.num_edges, draws)),)  # type: ignore[attr-defined]  # a member of the class that is measured
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         targets = views[0].targets
-        scores = on_concatenated(self.head, encodings[0].residue, targets["residues"])  # type: ignore[attr-defined]
+        scores = on_concatenated(self.head, encodings[0].residue, targets["residues"])  # type: ignore[attr-defined]  # a member of the class that is measured
         return classified(scores, targets["angle_class"])
 
 
@@ -274,7 +274,7 @@ class _PlainDenoising:
     """Scores, their vectors and the loss edge by edge."""
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        heads = self.denoiser  # type: ignore[attr-defined]
+        heads = self.denoiser  # type: ignore[attr-defined]  # a member of the class that is measured
         total = encodings[0].residue.new_zeros(())
         for view, encoding in zip(views, reversed(encodings), strict=True):
             source, target = view.graph.edge_index

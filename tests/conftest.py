@@ -105,14 +105,14 @@ def host(bare_host: PluginHost) -> PluginHost:
 def proteins() -> list[Protein]:
     """Six made-up proteins of 30 to 120 residues."""
     registry = discover()
-    sample = registry.load(registry.component(Kind.DATA, "sample"))
+    sample: Any = registry.load(registry.component(Kind.DATA, "sample"))
     data = sample(sample.Settings(num_proteins=6, max_length=120))
     return [replace(data[index], name=f"protein{index}") for index in range(len(data))]
 
 
 def pdb_text(protein: Protein) -> str:
     """The protein as PDB text."""
-    lines = []
+    lines: list[str] = []
     for row, residue in enumerate(residues_of(protein)):
         name = gemmi.expand_one_letter(residue.letter, gemmi.ResidueKind.AA)
         place = f"{name} {residue.chain}{residue.number:4d}{residue.insertion_code or ' '}"

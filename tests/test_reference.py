@@ -116,7 +116,8 @@ def test_the_help_of_run_names_what_a_run_takes_if_nothing_is_named() -> None:
 
 
 def test_the_help_of_a_build_names_the_layout_that_is_built() -> None:
-    build = typer.main.get_group(build_app()).commands["data"].commands["build"]
+    data: Any = typer.main.get_group(build_app()).commands["data"]
+    build = data.commands["build"]
     helps = {parameter.name: getattr(parameter, "help", "") for parameter in build.params}
     for name in ("atoms", "coordinates"):
         [default] = re.findall(r"(\w+)(?: \([^)]*\))?, the default", helps[name])

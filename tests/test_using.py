@@ -80,5 +80,5 @@ def test_the_page_does_what_it_says(home: Path, esmgn: Esmgn) -> None:  # noqa: 
         "labels_found.html",
         "weights",
     }
-    assert len(names["vectors"]) == 6  # type: ignore[arg-type]
-    assert names["first"].number == 1  # type: ignore[attr-defined]
+    assert len(names["vectors"]) == 6
+    assert names["first"].number == 1  # type: ignore[attr-defined]  # a member of the class that the test builds

@@ -70,7 +70,7 @@ class Learner:
             # Not all versions of torch leave a loss scaler's optimiser a scale of its own.
             torch._foreach_div_(gradients, scale)
         else:
-            self.optimizer.grad_scale = scale  # type: ignore[attr-defined]
+            self.optimizer.grad_scale = scale  # type: ignore[attr-defined]  # fused optimizers read it
         self._scaler.step(self.optimizer)
         self._scaler.update()
         if self._average:

@@ -107,6 +107,10 @@ class Store:
             name, chains = shard.texts(within)
             return protein_of(rows, name, chains)
 
+    def __iter__(self) -> Iterator[Protein]:
+        """The proteins in order."""
+        return (self[index] for index in range(len(self)))
+
     def batch(
         self,
         indices: Sequence[int] | NDArray[np.int64],

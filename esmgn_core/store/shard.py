@@ -216,7 +216,7 @@ class Shard:
     def names(self, index: NDArray[np.int64] | None = None) -> list[str]:
         """Names of the proteins of ``index``, int64 [B], or of all."""
         index = np.arange(len(self)) if index is None else index
-        text = memoryview(self.columns["text"])  # type: ignore[arg-type]
+        text = memoryview(self.columns["text"])  # type: ignore[arg-type]  # arrays have the buffer protocol
         ends = zip(self._text_ptr[index].tolist(), self._text_ptr[index + 1].tolist(), strict=True)
         return [bytes(text[start:end]).partition(b"\0")[0].decode() for start, end in ends]
 

@@ -62,12 +62,12 @@ class OnDevice(Tensor):
         return CUDA
 
     @property
-    def is_cuda(self) -> bool:  # type: ignore[override]
+    def is_cuda(self) -> bool:  # type: ignore[override]  # torch declares it in another way
         """Yes."""
         return True
 
     @property
-    def is_meta(self) -> bool:  # type: ignore[override]
+    def is_meta(self) -> bool:  # type: ignore[override]  # torch declares it in another way
         """No."""
         return False
 
@@ -79,7 +79,7 @@ class OnDevice(Tensor):
         """Saved as a tensor of the CPU, as which real ones are loaded without a GPU."""
         return self.content.__reduce_ex__(protocol)  # type: ignore[no-untyped-call]  # untyped in torch
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # torch declares it in another way
         return f"OnDevice({self.content})"
 
     @classmethod
@@ -103,7 +103,7 @@ def simulated_cuda() -> Iterator[torch.device]:
     torch.cuda._lazy_init = lambda: None
     torch._C._set_only_lift_cpu_tensors(True)
     try:
-        with _Factories():  # type: ignore[no-untyped-call]
+        with _Factories():  # type: ignore[no-untyped-call]  # the library does not annotate it
             yield CUDA
     finally:
         torch._C._set_only_lift_cpu_tensors(False)

@@ -16,6 +16,7 @@ def test_values_and_gradients_are_those_of_the_cpu() -> None:
     expected, linear.weight.grad = linear.weight.grad, None
     with simulated_cuda():
         moved_to_cuda(linear)(rows.to(CUDA)).square().sum().backward()
+        assert linear.weight.grad is not None
         found = linear.weight.grad.cpu()
     assert type(found) is torch.Tensor
     torch.testing.assert_close(found, expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -115,10 +116,11 @@ def test_downstream_tasks(name: str) -> None:
     """A step on labels, and predictions."""
     plan = blueprint()
     encoder = plan.encoder()
-    component = REGISTRY.load(REGISTRY.component(Kind.DOWNSTREAM, name))
+    component: Any = REGISTRY.load(REGISTRY.component(Kind.DOWNSTREAM, name))
     settings = component.Settings(max_length=40, test_max_length=60)
     task = component(settings, encoder_dim=encoder.output_dim, num_targets=3)
     batch = ProteinBatch.from_proteins(labeled_examples(task.group_size, task.label_dim))
+    assert batch.labels is not None
     task.prepare(batch.labels[:: task.group_size])
     step = TrainStep(encoder, task, plan.graph())
     expected = copy.deepcopy(step).eval().predict(task.eval(), batch, SeededDraws(0, 0, range(len(batch))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import save_file
@@ -103,12 +104,13 @@ def test_nothing_is_downloaded_for_a_command_that_cannot_work(
 def test_a_query_is_read_before_the_model_of_the_file(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
     """The file of embeddings names a model whose weights are gone."""
     from esmgn_core.inference.embed import search as neighbors
+    from esmgn_core.inference.embed.files import read_proteins
 
     out = tmp_path / "out.npz"
     tiny = ("--seq", "esm2_tiny", "--devices", "cpu")
     assert esmgn("embed", folder, "-o", out, *tiny, "--level", "protein").status == 0
-    table = neighbors.read_proteins(out)
-    gone = {"folder": None, "names": {"seq": "esm2_8m"}, "changes": []}
+    table = read_proteins(out)
+    gone: dict[str, Any] = {"folder": None, "names": {"seq": "esm2_8m"}, "changes": []}
     patched = replace(table, metadata={**table.metadata, "model": gone})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbors, "read_proteins", lambda _: patched)

@@ -127,5 +127,5 @@ def test_the_readme_embeds_in_three_lines(
     names: dict[str, object] = {}
     exec(example, names)  # noqa: S102 - the README's own lines
     embedding = names["embedding"]
-    assert np.isfinite(embedding.residue.numpy()).all()  # type: ignore[attr-defined]
-    assert len(embedding.residues()) == len(proteins[0])  # type: ignore[attr-defined]
+    assert np.isfinite(embedding.residue.numpy()).all()  # type: ignore[attr-defined]  # an embedding of one protein
+    assert len(embedding.residues()) == len(proteins[0])  # type: ignore[attr-defined]  # an embedding of one protein

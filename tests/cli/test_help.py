@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import typer
 
@@ -72,11 +74,11 @@ def test_the_commands(esmgn: Esmgn) -> None:
 
 @pytest.mark.parametrize("command", ["run", "embed", "list", "show", "plugins", "weights", "data"])
 def test_every_command_and_each_of_its_parameters_explains_itself(command: str) -> None:
-    parsed = typer.main.get_group(build_app()).commands[command]
+    parsed: Any = typer.main.get_group(build_app()).commands[command]
     assert parsed.help
-    for command in [parsed, *getattr(parsed, "commands", {}).values()]:
-        assert command.help
-        assert all(getattr(parameter, "help", "") for parameter in command.params)
+    for each in [parsed, *getattr(parsed, "commands", {}).values()]:
+        assert each.help
+        assert all(getattr(parameter, "help", "") for parameter in each.params)
 
 
 def test_the_version(esmgn: Esmgn) -> None:

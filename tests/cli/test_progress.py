@@ -74,7 +74,7 @@ def test_validation_values_are_visible_on_a_terminal_of_80_columns() -> None:
     display.esmgn_metrics_logged(9, {**metrics, "valid_loss": 2.125, "valid_f_max": 0.75})
     display.esmgn_metrics_logged(10, {**metrics, "lr": 0.1, "residues_per_second": 1234.0})
     screen.print(*display._bar.get_renderables(), sep="\n")
-    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]  # it is a StringIO
     assert "validation  loss 2.1250  f_max 0.7500" in lines
     assert max(map(len, lines)) <= 80
 

@@ -28,6 +28,7 @@ class Healthy(nn.Module):
         super().__init__()
         self.label_dim = num_targets
         self.head = nn.Linear(encoder_dim, num_targets)
+        self.mean: torch.Tensor
         self.register_buffer("mean", torch.zeros(num_targets))
 
     def prepare(self, labels):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -122,7 +123,7 @@ class LiesAboutWidth(Healthy):
 class HasNoWidth(Healthy):
     def __init__(self, settings, **context):
         super().__init__(settings, **context)
-        self.output_dim = None
+        self.output_dim: Any = None
 
 
 class ReturnsTensor(Healthy):
@@ -150,6 +151,7 @@ class DrawsInEvaluation(Healthy):
 class CountsInEvaluation(Healthy):
     def __init__(self, settings, **context):
         super().__init__(settings, **context)
+        self.num_calls: torch.Tensor
         self.register_buffer("num_calls", torch.zeros(()))
 
     def residues(self, batch, graph, features):

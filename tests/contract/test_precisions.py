@@ -27,7 +27,7 @@ def widths(struct: str) -> list[dict[str, int]]:
     """Settings that make an encoder as wide as its input of 32, and another width."""
     settings = SMALL.get((Kind.STRUCT, struct), {})
     key = "hidden_dim" if "hidden_dim" in settings else "scalar_dim" if "scalar_dim" in settings else ""
-    return [{key: 32}, {key: 16}] if key else [{"hidden_dims": [32, 16]}, {}]  # type: ignore[dict-item]
+    return [{key: 32}, {key: 16}] if key else [{"hidden_dims": [32, 16]}, {}]  # type: ignore[dict-item]  # settings of one plugin each
 
 
 def train_step(seq: str, struct: str, fuse: str, **changes: object) -> None:

@@ -139,10 +139,10 @@ def test_dropout_in_parts_is_the_formula(monkeypatch: pytest.MonkeyPatch) -> Non
     found = []
     for dropout, limit in ((0.0, 2**24), (1e-12, 30)):
         monkeypatch.setattr(attention, "_MAX_WEIGHTS", limit)
-        inputs = [tensor.requires_grad_() for tensor in rows(dtype=torch.float64)]
-        mixed = attend(*inputs, pack_of(LENGTHS), dropout=dropout)
+        query, key, value = (tensor.requires_grad_() for tensor in rows(dtype=torch.float64))
+        mixed = attend(query, key, value, pack_of(LENGTHS), dropout=dropout)
         (mixed * torch.linspace(-1, 1, mixed.numel()).view_as(mixed)).sum().backward()
-        found.append([mixed, *(tensor.grad for tensor in inputs)])
+        found.append([mixed, query.grad, key.grad, value.grad])
     torch.testing.assert_close(*found)
 
 

@@ -71,7 +71,7 @@ def test_one_hot_of_unknown_and_masked_residues() -> None:
 def test_readout(readout: str, expected: list[float]) -> None:
     batch = ProteinBatch.from_proteins([protein("a", 3), protein("b", 1), protein("c", 1)])
     batch = batch.select(torch.tensor([True, True, True, False, True]))
-    encoding = Encoding.from_residues(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), batch, readout)  # type: ignore[arg-type]
+    encoding = Encoding.from_residues(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), batch, readout)
     assert encoding.protein.squeeze(1).tolist() == expected
 
 

@@ -55,7 +55,7 @@ def test_plain_readouts_have_no_tensors(name: str) -> None:
     """So that the names of a model's tensors are those of the published files."""
     packed = batch()
     residue = features(packed)
-    readout = ProteinReadout(name, WIDTH)  # type: ignore[arg-type]
+    readout = ProteinReadout(name, WIDTH)
     assert not readout.state_dict()
     pooled = readout(residue, packed).protein
     expected = torch.stack(

@@ -9,6 +9,7 @@ import logging
 import lzma
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_every_text_of_a_user_reads_the_same(reader: str, habit: str, tmp_path: 
     """What Notepad, Excel and old editors add to a file changes nothing."""
     read, name, text = READERS[reader]
     folders = [tmp_path / "plain", tmp_path / "other"]
-    results = []
+    results: list[Any] = []
     for folder, content in zip(folders, (text.encode(), HABITS[habit](text)), strict=True):
         folder.mkdir()
         (folder / name).write_bytes(content)

@@ -11,6 +11,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,15 +61,16 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.server.requests += 1
-        time.sleep(self.server.delay)
+        server: Any = self.server
+        server.requests += 1
+        time.sleep(server.delay)
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        total = len(self.server.content)
+        total = len(server.content)
         self.send_response(206 if start else 200)
         self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         self.send_header("Content-Length", str(total - start))
         self.end_headers()
-        self.wfile.write(self.server.content[start:])
+        self.wfile.write(server.content[start:])
 
     def log_message(self, *_):
         pass

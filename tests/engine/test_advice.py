@@ -15,7 +15,7 @@ from .conftest import Start, small_config
 
 
 def schedule(num: int, world_size: int = 1, group_size: int = 1, **train: int) -> ProteinSchedule:
-    settings = TrainTable(**train)  # type: ignore[arg-type]
+    settings = TrainTable(**train)
     return ProteinSchedule(range(num), group_size=group_size, settings=settings, world_size=world_size)
 
 

@@ -17,6 +17,7 @@ from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.host.registry import discover
+from esmgn_core.model.tensors import write_tensors
 from esmgn_core.run_folder import RunFolder
 
 from .conftest import Start
@@ -27,7 +28,7 @@ from .test_run import losses, same_tensors
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Writing checkpoints fails at these steps, in the middle of the file."""
     steps: list[int] = []
-    original = state_module.write_tensors
+    original = write_tensors
 
     def write(tensors: Any, path: Path, metadata: dict[str, str]) -> None:
         original(tensors, path, metadata)
@@ -56,7 +57,7 @@ def test_an_encoder_that_could_not_be_written_is_not_the_best_one(
 ) -> None:
     """Encoder and heads stay those of the validation before, which later ones are compared with."""
     whole = start("train.epochs=4")
-    original = state_module.write_tensors
+    original = write_tensors
 
     def write(tensors: Any, path: Path, metadata: dict[str, str]) -> None:
         original(tensors, path, metadata)

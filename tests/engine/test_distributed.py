@@ -38,7 +38,7 @@ def normalise(norm: nn.Module, rows: Tensor, weights: Tensor) -> dict[str, Tenso
     output = norm(rows)
     (output * weights).sum().backward()
     gradients = {name: parameter.grad for name, parameter in norm.named_parameters()}
-    return {"output": output.detach(), "input_grad": rows.grad, **gradients, **dict(norm.named_buffers())}  # type: ignore[dict-item]
+    return {"output": output.detach(), "input_grad": rows.grad, **gradients, **dict(norm.named_buffers())}
 
 
 def gearnet() -> GearNet:
@@ -60,7 +60,7 @@ def encode(encoder: GearNet, proteins: Sequence[Protein]) -> dict[str, Tensor]:
         "input_grad": features.grad,
         **gradients,
         **dict(encoder.named_buffers()),
-    }  # type: ignore[dict-item]
+    }
 
 
 def _process(rank: int, folder: str) -> None:
@@ -89,7 +89,9 @@ def resume_without_checkpoint(rank: int, folder: Path) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes found."""
     path = tmp_path_factory.mktemp("together")
-    mp.spawn(_process, args=(str(path),), nprocs=2)
+    mp.spawn(  # type: ignore[attr-defined]  # torch does not declare it
+        _process, args=(str(path),), nprocs=2
+    )
     return path
 
 

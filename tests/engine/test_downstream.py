@@ -123,7 +123,7 @@ def test_the_folder_holds_all_that_a_prediction_needs(run: Run, change: str) -> 
     step, dataset = assembled(outcome)
     indices = dataset.test_sets["test"]
     batch = ProteinBatch.from_proteins([dataset[index] for index in indices])
-    _, values = step.predict(step.task, batch, SeededDraws(0, 0, range(len(batch))))  # type: ignore[arg-type]
+    _, values = step.predict(step.task, batch, SeededDraws(0, 0, range(len(batch))))
     assert_allclose(values.numpy(), predictions(outcome)["test.predictions"], rtol=1e-4, atol=1e-5)
     assert predictions(outcome)["test.names"].tolist() == list(batch.names)
 
@@ -184,8 +184,13 @@ def scored(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, R
     kept = [row for row in kept if not row.startswith(("pair_4", "pair_5"))]
     odd.write_text("\n".join(kept) + "\n")
     # Adam's usual epsilon makes steps of rounding noise.
-    common = ("downstream.name=multilabel", "data.name=csv", f"data.table={odd}", "data.separator=;")
-    common += ("optim.eps=0.001",)
+    common = (
+        "downstream.name=multilabel",
+        "data.name=csv",
+        f"data.table={odd}",
+        "data.separator=;",
+        "optim.eps=0.001",
+    )
     run_alone(Job((*common, "train.proteins_per_batch=4"), folder / "alone"))
     jobs = [
         Job((*common, "train.proteins_per_batch=2", f"train.strategy={strategy}"), folder / strategy)
@@ -280,10 +285,10 @@ def test_predictions_of_all_processes_come_once_and_in_order() -> None:
     """Five proteins shared by two processes, in batches of two: none twice, none missing."""
     known.clear()
     proteins = [labelled(number, 10 + number) for number in range(5)]
-    shares = [[(2, 3)], [(0, 1), (4,)]]
+    shares: list[list[tuple[int, ...]]] = [[(2, 3)], [(0, 1), (4,)]]
     for rank, parts in enumerate(shares):
-        held_out = [
-            EvaluationPass(places, ProteinBatch.from_proteins([proteins[place] for place in places]), None)  # type: ignore[arg-type]
+        held_out: list[Any] = [
+            EvaluationPass(places, ProteinBatch.from_proteins([proteins[place] for place in places]), None)
             for places in parts
         ]
         model: Any = SumOfTypes()

@@ -145,7 +145,7 @@ def test_adapters_train_alone_start_without_effect_and_merge_into_plain_weights(
     before = train_step("optim.lora_rank=2").encoder
     adapted = train_step("optim.lora_rank=2").encoder
     add_adapters(adapted, small_config("optim.lora_rank=2").optim)
-    trained = [name for name, p in adapted.sequence.named_parameters() if p.requires_grad]  # type: ignore[attr-defined]
+    trained = [name for name, p in adapted.sequence.named_parameters() if p.requires_grad]  # type: ignore[attr-defined]  # a member of the class that the test builds
     assert trained
     assert all(".lora_" in name for name in trained)
     assert {"fc1", "q_proj"} <= {name.split(".")[-4] for name in trained}
@@ -173,7 +173,7 @@ def test_every_adapter_takes_part_in_the_loss() -> None:
     dataset = resolve(discover(), small_config()).dataset()
     batch = ProteinBatch.from_proteins([dataset[0], dataset[1]])
     step(batch, SeededDraws(0, 0, [0, 1])).loss.backward()
-    ups = {n: p for n, p in step.encoder.sequence.named_parameters() if "lora_B" in n}  # type: ignore[attr-defined]
+    ups = {n: p for n, p in step.encoder.sequence.named_parameters() if "lora_B" in n}  # type: ignore[attr-defined]  # a member of the class that the test builds
     assert len(ups) == 2 * 6
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in ups.values())
 

@@ -16,7 +16,7 @@ from .conftest import Start, small_config
 
 def test_parameters_gradients_and_adam_are_counted_exactly() -> None:
     layer = torch.nn.Linear(10, 5)
-    layer.bias.requires_grad_(requires_grad=False)
+    layer.bias.requires_grad_(False)
     estimate = parameter_memory(layer, averaged=True)
     assert (estimate.weights, estimate.learning) == (55 * 4, 50 * 4 * 4)
     assert parameter_memory(layer, averaged=False).learning == 50 * 4 * 3

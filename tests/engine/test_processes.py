@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from esmgn_core.engine import train as train_module
+from esmgn_core.engine.schedule import seed_step
 from esmgn_core.engine.session import resume_run
 from esmgn_core.host.configure import parse_assignments
 from esmgn_core.host.registry import discover
@@ -160,14 +161,14 @@ def test_unsynchronised_statistics_are_each_process_s_own(runs: dict[int, Path],
 
 def note_seeds(folder: Path) -> None:
     """Note what torch's own generator is seeded with in each step of this process, for dropout."""
-    original = train_module.seed_step
+    original = seed_step
 
     def seed(*arguments: int) -> None:
         original(*arguments)
         with (folder / f"seeds-{os.environ['RANK']}.txt").open("a") as file:
             file.write(f"{torch.initial_seed()}\n")
 
-    train_module.seed_step = seed
+    vars(train_module)["seed_step"] = seed
 
 
 def test_processes_drop_different_units(runs: dict[int, Path]) -> None:

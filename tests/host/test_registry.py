@@ -114,7 +114,7 @@ def test_a_misspelt_hook_breaks_the_plugin_and_leaves_nothing_of_it(bare_host: P
         ),
         (lambda: None, "TypeError: 'NoneType' object is not iterable"),
         (
-            lambda: [ComponentSpec("struct", "egnn", "m:C", "")],  # type: ignore[arg-type]  # the mistake
+            lambda: [ComponentSpec("struct", "egnn", "m:C", "")],
             "TypeError: kind of component 'egnn' must be a Kind, got 'struct'",
         ),
         (

@@ -32,7 +32,7 @@ class Oracle(Scorer):
     """Expects at a masked residue the amino acids late in the alphabet, at later residues more strongly."""
 
     def __init__(self) -> None:
-        super().__init__(None, torch.nn.Identity(), "an oracle")  # type: ignore[arg-type]
+        super().__init__(None, torch.nn.Identity(), "an oracle")
 
     def read(self, path: Path) -> Protein:
         return read_protein(path)
@@ -108,7 +108,7 @@ class SequenceOracle(Oracle):
     """Scores by the sequence alone."""
 
     def __init__(self) -> None:
-        super(Oracle, self).__init__(None, None, "a sequence oracle")  # type: ignore[arg-type]
+        super(Oracle, self).__init__(None, None, "a sequence oracle")
 
 
 def helix(*chains: tuple[str, str, int], broken: int = 0) -> Protein:

@@ -32,7 +32,7 @@ NPZ = Options(file_format="npz", devices=("cpu",), max_residues=150)
 
 
 def run(folder: Path, out: Path, **changes: object) -> Summary:
-    return embed_files(SMALL, [folder], out, replace(NPZ, **changes))  # type: ignore[arg-type]
+    return embed_files(SMALL, [folder], out, replace(NPZ, **changes))
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -245,7 +245,7 @@ def test_proteins_alone_take_no_room_for_residues(folder: Path, tmp_path: Path) 
 )
 def test_wrong_options_are_named(changes: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        Options(**changes)  # type: ignore[arg-type]
+        Options(**changes)
     assert message in str(caught.value)
 
 
@@ -305,7 +305,7 @@ def test_every_hard_file_gives_rows_for_its_residues_or_a_reason(tmp_path: Path)
             assert letter in letters or not set(letters) & set(AMINO_ACIDS), path
 
 
-def residues_with_ca(path: Path) -> dict[tuple[str, int, str], str]:
+def residues_with_ca(path: Path) -> dict[tuple[str, int | None, str], str]:
     """Chain, number and insertion code of the amino acids of the first model, by gemmi.
 
     With the letters of the residues that share the place: alternatives of one position.
@@ -318,7 +318,7 @@ def residues_with_ca(path: Path) -> dict[tuple[str, int, str], str]:
         structure = gemmi.read_pdb_string(text)
     structure.merge_chain_parts()
     structure.setup_entities()
-    found: dict[tuple[str, int, str], str] = {}
+    found: dict[tuple[str, int | None, str], str] = {}
     for chain in structure[0]:
         for residue in chain:
             listed = gemmi.find_tabulated_residue(residue.name)

@@ -166,7 +166,7 @@ def test_a_batch_that_one_protein_spoils_is_taken_apart(proteins: list[Protein])
     results = embed_all(model, [proteins[0], long, proteins[1]], max_residues=10_000)
     assert isinstance(results[1], str)
     assert "1100" in results[1]
-    assert torch.allclose(results[0].residue, model.embed(proteins[0]).residue, atol=1e-5)  # type: ignore[union-attr]
+    assert torch.allclose(results[0].residue, model.embed(proteins[0]).residue, atol=1e-5)
     assert not isinstance(results[2], str)
 
 

@@ -79,7 +79,7 @@ def test_the_score_is_the_log_ratio_at_the_masked_residue(joint: Scorer, protein
 
 def test_the_head_is_the_one_that_was_trained(joint: Scorer, run: Path) -> None:
     saved = load_file(run / "task.safetensors")
-    head = dict(joint.head.named_parameters())  # type: ignore[union-attr]
+    head = dict(joint.head.named_parameters())
     assert torch.equal(head["head.layers.0.weight"], saved["head.layers.0.weight"])
     assert joint.described == f"residue type head of {run} (sequence and structure)"
     assert joint.random_parts == ()
@@ -163,7 +163,7 @@ def test_imported_weights_score_with_the_head_they_were_published_with(
     published = load_file(FUSION)
     import_file(discover(), FUSION, tmp_path / "weights")
     scorer = load_scorer(ModelName(folder=str(tmp_path / "weights")), device="cpu")
-    head = scorer.language_model.model.lm_head  # type: ignore[union-attr]
+    head = scorer.language_model.model.lm_head
     assert torch.equal(head.dense.weight, published["sequence_model.model.lm_head.dense.weight"])
     assert scorer.described == "language model esm2 (sequence only)"
     assert scorer.logits(ProteinBatch.from_proteins(proteins[:1])).isfinite().all()

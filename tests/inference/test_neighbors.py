@@ -125,7 +125,7 @@ def test_a_query_by_a_model_that_changed_is_refused(
 @pytest.mark.parametrize("change", [{"metric": "cosin"}, {"backend": "fais"}])
 def test_wrong_names_are_named(change: dict[str, str], file: Path) -> None:
     with pytest.raises(EsmgnError, match=r"did you mean: (cosine|faiss)"):
-        neighbors_of("protein0", file, **change)  # type: ignore[arg-type]
+        neighbors_of("protein0", file, **change)
 
 
 def test_the_name_of_a_model_survives_its_record() -> None:

@@ -199,7 +199,7 @@ def test_importance_is_the_change_of_the_logit_to_first_order(
             residue[row] *= scale
             return type(encoding).from_residues(residue, given, joint.sequence.settings.readout)
 
-        changed.output_dim = joint.sequence.output_dim  # type: ignore[attr-defined]
+        changed.output_dim = joint.sequence.output_dim  # type: ignore[attr-defined]  # a member of the class that the test builds
         with torch.no_grad():
             return float(
                 predictor.task.predict(joint(batch, predictor.model.graph(batch), changed), batch)[0, 1]
@@ -332,7 +332,7 @@ def test_without_the_viewer_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 def test_heads_predict_without_dropout(predictor: Predictor, proteins: list[Protein]) -> None:
     """Dropout acts in training only: two predictions of one protein are equal."""
-    modules = list(predictor.task.modules())  # type: ignore[attr-defined]
+    modules = list(predictor.task.modules())  # type: ignore[attr-defined]  # a member of the class that the test builds
     assert any(isinstance(module, torch.nn.Dropout) for module in modules)
     assert not any(module.training for module in modules)
     first, second = (predictor.outputs(proteins[0]) for _ in range(2))

@@ -127,5 +127,7 @@ def test_real_files_read_by_stride_are_those_that_gemmi_reads(monkeypatch):
         assert fast[name].origin() == slow.origin()
         assert account(fast[name]) == account(slow)
     one = fast[files[0].name]
-    assert isinstance(one.structure(), gemmi.Structure)
-    assert one.structure()[0].count_atom_sites() > 4 * len(one.residues)
+    assert one.structure is not None
+    structure = one.structure()
+    assert isinstance(structure, gemmi.Structure)
+    assert structure[0].count_atom_sites() > 4 * len(one.residues)

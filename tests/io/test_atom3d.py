@@ -6,6 +6,7 @@ import gzip
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -23,7 +24,7 @@ COLUMNS += ["x", "y", "z", "element", "name"]
 GLYCINE = [0, "A", " ", "B", 7, "GLY", " ", 1.0, 1.5, 2.25, -3.125, "C", "CA"]
 
 
-def write(folder: Path, records: list[dict], serialization: str = "json") -> Path:
+def write(folder: Path, records: list[dict[str, Any]], serialization: str = "json") -> Path:
     folder.mkdir()
     with lmdb.open(str(folder), map_size=1 << 20) as environment, environment.begin(write=True) as put:
         put.put(b"num_examples", str(len(records)).encode())
@@ -33,7 +34,7 @@ def write(folder: Path, records: list[dict], serialization: str = "json") -> Pat
     return folder
 
 
-def frame(*rows: list) -> dict:
+def frame(*rows: list[Any]) -> dict[str, Any]:
     return {"columns": COLUMNS, "index": list(range(len(rows))), "data": list(rows)}
 
 

@@ -138,7 +138,9 @@ BOLTZ = CASES.parent / "boltz-plddt-two-scales" / "c_boltz.cif"
 
 @pytest.mark.skipif(not BOLTZ.is_file(), reason=f"needs {BOLTZ}")
 def test_boltz_writes_two_scales():
-    torch.testing.assert_close(read_protein(BOLTZ).plddt[:3], torch.tensor([90.0, 89.0, 88.0]))
+    plddt = read_protein(BOLTZ).plddt
+    assert plddt is not None
+    torch.testing.assert_close(plddt[:3], torch.tensor([90.0, 89.0, 88.0]))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import io
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        server = self.server
+        server: Any = self.server
         wanted = self.headers.get("Range")
         server.ranges.append(wanted)
         if server.statuses:
@@ -163,7 +164,7 @@ def test_gives_up_after_failures_without_progress(server, part):
 
 
 def test_pauses_grow(server, part, monkeypatch):
-    pauses = []
+    pauses: list[float] = []
     monkeypatch.setattr("esmgn_core.machine.download.time.sleep", pauses.append)
     server.statuses = [500] * 9
     with pytest.raises(DownloadError, match="HTTP 500"):

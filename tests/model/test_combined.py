@@ -36,7 +36,7 @@ def task(name: str, *assignments: str) -> Any:
     torch.manual_seed(0)
     built = resolve(discover(), config).task(example_encoder().output_dim)
     with torch.no_grad():
-        for parameter in built.parameters():  # type: ignore[attr-defined]
+        for parameter in built.parameters():  # type: ignore[attr-defined]  # a member of the class that the test builds
             parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).view_as(parameter))
     return built
 

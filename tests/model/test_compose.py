@@ -63,7 +63,8 @@ def test_what_a_component_lacks_is_named(component: type, message: str) -> None:
 def blueprint(**parts: Any) -> Blueprint:
     small = ["seq.name=esm2_tiny", "struct.hidden_dim=8", "struct.num_layers=1", "data.num_proteins=2"]
     drawn = resolve(discover(), configure(discover(), [parse_assignments(small)]))
-    return Blueprint(drawn.config, {**drawn.parts, **parts})
+    replaced: dict[Any, Any] = {**drawn.parts, **parts}
+    return Blueprint(drawn.config, replaced)
 
 
 def test_a_fuser_that_does_not_say_what_the_structure_encoder_reads() -> None:

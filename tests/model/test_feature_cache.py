@@ -45,7 +45,7 @@ class Counting:
 
 
 def cache_of(encoder: Counting, folder: Path, features: str = "fp32", **settings: Any) -> FeatureCache:
-    table = CacheTable(features=features, path=folder, **settings)  # type: ignore[arg-type]
+    table = CacheTable(features=features, path=folder, **settings)
     return FeatureCache.of(encoder.encoder, table, computed_in=None)
 
 

@@ -53,22 +53,22 @@ def test_heads_run_in_the_precision_of_the_step_and_geometry_in_float32(
     precision: torch.dtype | None,
 ) -> None:
     task, batch = NotingTask(), example_batch()
-    step = TrainStep(encoder(), task, ExampleGraph(), precision=precision)  # type: ignore[arg-type]
+    step = TrainStep(encoder(), task, ExampleGraph(), precision=precision)
     draws = SeededDraws(0, 0, range(len(batch)))
     step(batch, draws)
     assert task.seen == {"views": None, "loss": precision}
     task.seen.clear()
-    step.predict(task, batch, draws)  # type: ignore[arg-type]
+    step.predict(task, batch, draws)
     assert task.seen == {"views": None, "loss": precision, "predict": precision}
 
 
 def test_a_frozen_sequence_encoder_stays_in_evaluation_mode() -> None:
     """Training mode would bring its dropout back, so that cached features were no longer its own."""
     joint = encoder().freeze_sequence()
-    step = TrainStep(joint, NotingTask(), ExampleGraph())  # type: ignore[arg-type]
+    step = TrainStep(joint, NotingTask(), ExampleGraph())
     step.train()
     assert not any(module.training for module in joint.get_submodule("sequence").modules())
     assert joint.get_submodule("structure").training
     assert not any(parameter.requires_grad for parameter in joint.get_submodule("sequence").parameters())
-    trained = TrainStep(encoder(), NotingTask(), ExampleGraph())  # type: ignore[arg-type]
+    trained = TrainStep(encoder(), NotingTask(), ExampleGraph())
     assert trained.train().encoder.get_submodule("sequence").training

@@ -61,7 +61,7 @@ def run(*, shared: bool) -> tuple[int, int, float, list[torch.Tensor]]:
     output = module(batch, SeededDraws(0, 0, range(5)))
     output.loss.backward()
     gradients = [parameter.grad for parameter in module.parameters()]
-    return read["sequence"], read["structure"], float(output.loss.detach()), gradients  # type: ignore[return-value]
+    return read["sequence"], read["structure"], float(output.loss.detach()), gradients  # type: ignore[return-value]  # every residue got a gradient
 
 
 def test_one_pass_serves_both_views_with_the_same_loss_and_gradients() -> None:

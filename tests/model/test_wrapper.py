@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.distributed import HashStore, destroy_process_group, init_process_group
+from torch.distributed import (  # type: ignore[attr-defined]  # torch does not declare HashStore
+    HashStore,
+    destroy_process_group,
+    init_process_group,
+)
 from torch.nn.parallel import DistributedDataParallel
 
 from esmgn_core.batch import Encoding, ProteinBatch

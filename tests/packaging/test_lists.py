@@ -39,8 +39,20 @@ def test_every_plugin_has_its_entry_point():
 
 
 def test_mypy_reads_every_package():
-    expected = [*OWN_PACKAGES, *(f"esmgn_{name}" for name in PLUGINS)]
+    expected = [*OWN_PACKAGES, *(f"esmgn_{name}" for name in PLUGINS), "tests"]
     assert sorted(PROJECT["tool"]["mypy"]["packages"]) == sorted(expected)
+
+
+def test_every_ignored_type_error_has_a_reason():
+    folders = ("esmgn_core", "plugins", "cli", "tests", "benchmarks", "docs")
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"#\s*type: ignore(\[[\w, -]+\])?\s*$", line)
+    ]
+    assert bare == []
 
 
 def test_every_package_ships_its_types():

@@ -64,7 +64,7 @@ def store_page(folder: Path) -> Path:
     source.mkdir()
     (source / "good.pdb").write_text(pdb_text(example_proteins()[0]))
     store = folder / IN_A_FILE_NAME
-    build_store([source], store, BuildOptions(workers=1))
+    build_store([str(source)], store, BuildOptions(workers=1))
     opened = Store(store)
     page = folder / "report.html"
     with pytest.MonkeyPatch.context() as patch:

@@ -50,7 +50,7 @@ def check_loss_and_gradients(
     output.loss.backward()
     norms = {key: values[0] for key, values in facts["gradients_norm_sum_maxabs"].items()}
     ours = {
-        **{f"{encoder_prefix}{key}": p for key, p in encoder.structure.named_parameters()},  # type: ignore[attr-defined]
+        **{f"{encoder_prefix}{key}": p for key, p in encoder.structure.named_parameters()},  # type: ignore[attr-defined]  # a member of the class that the test builds
         **{f"{prefix}{key}": p for key, p in head.named_parameters()},
     }
     assert ours.keys() == norms.keys()
@@ -254,7 +254,7 @@ def test_angle_and_dihedral(
     weights = recorded.tensors(f"pretext/{name}.head")
     head.load_state_dict({n.removeprefix("mlp."): t for n, t in weights.items() if n.startswith("mlp.")})
     graph = _GRAPH(batch)
-    candidates = Walks(graph, len(walked)).ptr(batch.ptr).diff()  # type: ignore[arg-type]
+    candidates = Walks(graph, len(walked)).ptr(batch.ptr).diff()
     assert candidates.tolist() == arrays[f"num_{name}_candidates"].tolist()
     drawn = torch.stack([our_rows(graph, arrays["edge_list"][arrays[edge]]) for edge in walked])
     view = task.view_without(batch, graph, drawn)

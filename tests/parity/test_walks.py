@@ -32,7 +32,7 @@ def listed(graph: ResidueGraph, num_edges: NumEdges) -> list[tuple[int, ...]]:
     follows: dict[int, list[int]] = {}
     for row, (source, _) in enumerate(edges):
         follows.setdefault(source, []).append(row)
-    pairs = [
+    pairs: list[tuple[int, ...]] = [
         (one, two) for one, (k, j) in enumerate(edges) for two in follows.get(j, []) if edges[two][1] != k
     ]
     if num_edges == 2:

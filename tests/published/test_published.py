@@ -194,7 +194,7 @@ def test_the_fusions_have_the_parameters_of_the_original(fuse: str, total: int) 
     counts once, GearNet, the fuser, and the one part of the total that is read from files but not built
     here: the regression of the contact head, a weight for each attention head of each block and a bias.
     """
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "seq": {"name": "esm2", **ESM2_650M, "weights": "random", "lm_head": True},
         "struct": {"name": "gearnet"},
         "fuse": {"name": fuse},

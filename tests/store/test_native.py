@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import h5py
 import lmdb
@@ -133,7 +134,8 @@ def test_odd_records_cost_no_other(tmp_path, make):
 @pytest.mark.parametrize("value", [None, {}, [1], "text", float("nan"), 10**30])
 @pytest.mark.parametrize("column", ["x", "residue", "chain", "resname", "name"])
 def test_odd_cells_of_a_table_are_refused_or_read(column, value):
-    atoms = dict(zip(ATOMS["columns"], map(list, zip(*ATOMS["data"], strict=True)), strict=True))
+    columns: Any = map(list, zip(*cast("Any", ATOMS["data"]), strict=True))
+    atoms = dict(zip(cast("Any", ATOMS["columns"]), columns, strict=True))
     atoms[column][0] = value
     with suppress(UnreadableError):
         assert 4 <= len(atoms_to_residues(atoms)) <= 5

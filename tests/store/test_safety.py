@@ -26,9 +26,10 @@ from esmgn_core.errors import DataError
 from esmgn_core.io.files import bytes_of
 from esmgn_core.io.protein import Reading
 from esmgn_core.io.write import pdb_text
-from esmgn_core.store import BuildOptions, Store, build, parts, reading, workers
+from esmgn_core.store import BuildOptions, Store, build, reading, workers
 from esmgn_core.store.columns import write_columns
 from esmgn_core.store.parts import PartTask
+from esmgn_core.store.reading import ItemReader
 from esmgn_core.store.sources import Item
 from esmgn_core.store.workers import Progress, run_parts
 
@@ -59,13 +60,13 @@ def begin(source: Path, store: Path) -> int:
     pid = os.fork()
     if pid:
         return pid
-    read = parts.ItemReader.read
+    read = ItemReader.read
 
-    def slowly(self: parts.ItemReader, item: Item) -> tuple[Reading, bytes | None]:
+    def slowly(self: ItemReader, item: Item) -> tuple[Reading, bytes | None]:
         time.sleep(0.002)
         return read(self, item)
 
-    parts.ItemReader.read = slowly  # type: ignore[method-assign]
+    ItemReader.read = slowly  # type: ignore[method-assign]  # slowed down for this test
     try:
         build([str(source)], store, BuildOptions())
     finally:
@@ -160,7 +161,7 @@ def work_that_waits(connection: Connection, counters: Any) -> None:
             signal.pause()
         return bytes_of(path)
 
-    reading.bytes_of = read
+    reading.bytes_of = read  # type: ignore[attr-defined]  # patched where it is used
     WORK(connection, counters)
 
 
@@ -233,14 +234,14 @@ def test_what_needs_no_tensors_starts_without_torch(module):
 
 
 def test_a_bug_in_a_reader_costs_the_file_it_fails_on(folder, make, monkeypatch):
-    read = parts.ItemReader.read
+    read = ItemReader.read
 
-    def failing(self: parts.ItemReader, item: Item) -> tuple[Reading, bytes | None]:
+    def failing(self: ItemReader, item: Item) -> tuple[Reading, bytes | None]:
         if item.name == "long":
             raise IndexError("out of range")
         return read(self, item)
 
-    monkeypatch.setattr(parts.ItemReader, "read", failing)
+    monkeypatch.setattr(ItemReader, "read", failing)
     store = make(folder)
     assert refused(store)["long"] == "the reader failed: IndexError: out of range"
     assert len(store) == 4
@@ -355,7 +356,7 @@ def test_parts_are_complete_or_absent(folder, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(parts, "write_index", full)
+    monkeypatch.setattr("esmgn_core.store.parts.write_index", full)
     with pytest.raises(DataError, match="the disk is full"):
         build([str(folder)], tmp_path / "store", BuildOptions())
     assert list((tmp_path / "store" / "building" / "parts").iterdir()) == []

@@ -276,7 +276,7 @@ def server(tmp_path, proteins, monkeypatch):
 
     class Quiet(SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(root))  # type: ignore[arg-type]
+            super().__init__(*args, directory=str(root))
 
         def log_message(self, *_: object) -> None:
             pass

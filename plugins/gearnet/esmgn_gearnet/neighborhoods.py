@@ -164,7 +164,7 @@ def relational_sum(
     kept = kept if kept is not None and kept.dtype == features.dtype else features
     if self_weight is not None:
         (self_weight,) = autocast(self_weight)
-    summed: Tensor = _RelationalSum.apply(  # type: ignore[no-untyped-call]
+    summed: Tensor = _RelationalSum.apply(  # type: ignore[no-untyped-call]  # the library does not annotate it
         neighborhoods, features, self_weight, weight, bias, kept.detach()
     )
     return summed

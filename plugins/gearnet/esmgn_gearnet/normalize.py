@@ -37,7 +37,7 @@ def normalized(
     if _is_plain(inner) and (outer is None or _is_plain(outer)):
         first, second = _Norm.of(inner, update), None if outer is None else _Norm.of(outer, update)
         scale, shift = (None, None) if outer is None else (outer.weight, outer.bias)
-        result: Tensor = _Normalized.apply(  # type: ignore[no-untyped-call]
+        result: Tensor = _Normalized.apply(  # type: ignore[no-untyped-call]  # the library does not annotate it
             first, second, update, shortcut, inner.weight, inner.bias, scale, shift, kept
         )
         return result

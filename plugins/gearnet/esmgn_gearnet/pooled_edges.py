@@ -28,7 +28,7 @@ def pooled_edges(edges: Grouping, features: Tensor, weight: Tensor, bias: Tensor
     Returns:
         float [N, k].
     """
-    summed: Tensor = _PooledEdges.apply(edges, *autocast(features, weight, bias))  # type: ignore[no-untyped-call]
+    summed: Tensor = _PooledEdges.apply(edges, *autocast(features, weight, bias))  # type: ignore[no-untyped-call]  # the library does not annotate it
     return summed
 
 

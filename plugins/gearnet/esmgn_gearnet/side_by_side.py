@@ -32,7 +32,7 @@ class SideBySide:
 
     def join(self) -> Tensor:
         """All outputs, float [N, num_layers * d]."""
-        joined: Tensor = _Join.apply(self._joined, *self._outputs)  # type: ignore[no-untyped-call]
+        joined: Tensor = _Join.apply(self._joined, *self._outputs)  # type: ignore[no-untyped-call]  # the library does not annotate it
         return joined
 
 

@@ -185,7 +185,7 @@ def test_denoisers_treat_experimental_structures_as_before(name: str, batch: Pro
     plain, ruled = (views(task(name, **s), batch.replace(plddt=None)) for s in ({}, rules))
     assert differences(snapshot(plain), snapshot(ruled)) == []
     weight = views(task(name, **rules), batch)[0].targets["certainty"]
-    assert bool((weight == torch.where(batch.plddt < THRESHOLD, 0.5, 1.0)).all())  # type: ignore[operator]
+    assert bool((weight == torch.where(batch.plddt < THRESHOLD, 0.5, 1.0)).all())  # type: ignore[operator]  # the test gave it pLDDT
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25])

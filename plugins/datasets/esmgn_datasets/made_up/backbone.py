@@ -39,7 +39,7 @@ class Frames(NamedTuple):
 
     def at(self, *index: object) -> Frames:
         """The frames at an index of the leading dimensions."""
-        return Frames(self.rotation[index], self.origin[index])  # type: ignore[index]
+        return Frames(self.rotation[index], self.origin[index])  # type: ignore[index]  # an index array
 
     def then(self, inner: Frames) -> Frames:
         """Frames ``inner``, given within these frames, seen from outside."""
