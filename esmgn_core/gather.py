@@ -1,4 +1,4 @@
-"""Rows of all processes, with gradient."""
+"""Gather rows from all processes, with gradients."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from torch import Tensor
 
 
 class GatheredRows(NamedTuple):
-    """Rows of all processes end to end, and the first of them that this process gave."""
+    """Concatenated rows of all processes.
+
+    Attributes:
+        rows: [sum of n, D], by rank.
+        first: position of this process's first row.
+    """
 
     rows: Tensor
     first: int
 
 
 def gather_rows(rows: Tensor) -> GatheredRows:
-    """The rows [n, D] of every process; processes may differ in n.
+    """Concatenate the rows [n, D] of all processes; n may differ between processes.
 
-    Where the losses of all processes are added up, each row gets its gradient from all of them. A
-    process alone gets its own rows back. Every process must call it equally often.
+    Gradients are summed over processes, as for the sum of the losses of all processes. Without a process
+    group the rows are returned unchanged. Every process must make the same number of calls.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return GatheredRows(rows, 0)
@@ -32,11 +37,12 @@ def gather_rows(rows: Tensor) -> GatheredRows:
 
 
 class _GatherRows(torch.autograd.Function):
-    """Concatenation over processes; its gradient is this process's share of their sum."""
+    """Concatenation over processes; the gradient is this process's part of the summed gradients."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, sizes: list[int]) -> Tensor:
         ctx.sizes = sizes
+        # all_gather takes tensors of equal shape only.
         longest = max(sizes)
         padded = rows.new_zeros(longest, *rows.shape[1:])
         padded[: len(rows)] = rows

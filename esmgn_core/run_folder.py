@@ -1,4 +1,4 @@
-"""The folder of a run: what it holds and how it is written."""
+"""The folder of a run: its files, and how they are read and written."""
 
 from __future__ import annotations
 
@@ -31,12 +31,16 @@ _REFUSED_HEADER = "path\treason\n"
 class RunFolder:
     """Paths and records of one run.
 
-    ``config.toml`` repeats the run; ``environment.json`` says where it ran; ``metrics.jsonl`` has
-    one JSON object per logged step; ``log.txt`` has its events; ``refused.tsv`` lists structure
-    files left out; ``model.safetensors`` is the best encoder, ``task.safetensors`` the heads that
-    belong to it; ``last/`` is where to resume, ``previous/`` the checkpoint before it, ``kept/`` those
-    kept for good. A downstream run has ``labels.json``, what the outputs of its heads are, and in the
-    end ``results.json`` and ``predictions.npz``.
+    ``config.toml``: the complete configuration, which repeats the run.
+    ``environment.json``: program versions, data and device of the last start.
+    ``metrics.jsonl``: one JSON object per logged step.
+    ``log.txt``: events with their times.
+    ``refused.tsv``: structure files that were left out, with the reasons.
+    ``model.safetensors``, ``task.safetensors``: the best encoder and its heads.
+    ``last/``, ``previous/``, ``kept/``: the last checkpoint, the one before it, and those kept permanently.
+
+    A downstream run also has ``labels.json``, the names of its outputs, and after its end ``results.json``
+    and ``predictions.npz``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,10 +65,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path | None, *, name: str) -> RunFolder:
-        """A new folder at ``path``, or at ``runs/NAME-1``, ``runs/NAME-2``, ... if there is none.
+        """Create a folder at ``path``; without a path, the first free one of ``runs/NAME-1``, ``-2``, ...
 
         Raises:
-            RunError: the folder holds a run already or cannot be made.
+            RunError: the folder is not empty or cannot be made.
         """
         try:
             if path is None:
@@ -77,10 +81,10 @@ class RunFolder:
 
     @classmethod
     def check_empty(cls, path: Path) -> None:
-        """Refuse a folder that would mix two runs.
+        """Raise an error if ``path`` is not an empty folder; two runs must not share one.
 
         Raises:
-            RunError: there is something in it.
+            RunError: the folder holds other files than a lock, or ``path`` is a file.
         """
         if path.is_dir() and all(item.name == _LOCK for item in path.iterdir()):
             return
@@ -91,10 +95,10 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of a run that was started before.
+        """The folder of an existing run.
 
         Raises:
-            RunError: there is no run in it.
+            RunError: the folder holds no run.
         """
         folder = cls(path)
         if not folder.config.is_file():
@@ -104,10 +108,10 @@ class RunFolder:
         return folder
 
     def locked(self) -> AbstractContextManager[None]:
-        """Write to the folder alone inside the block.
+        """Lock the folder against other training processes inside the block.
 
         Raises:
-            RunError: another process trains in it.
+            RunError: another process has locked it.
         """
         return locked(
             self.path / _LOCK,
@@ -123,10 +127,12 @@ class RunFolder:
         write_atomically(self.config, f"# Repeat this run: esmgn run {self.config}{init}\n{text}")
 
     def recorded_tables(self) -> tuple[dict[str, Any], str]:
-        """The configuration, and what is wrong with ``config.toml`` if it is from ``environment.json``.
+        """The configuration, and a notice if ``config.toml`` is damaged.
+
+        The configuration of a damaged ``config.toml`` is read from ``environment.json``.
 
         Raises:
-            RunError: there is no run in the folder, or both files are damaged.
+            RunError: the folder holds no run, or both files are damaged.
         """
         settings = self.recorded("settings")
         try:
@@ -140,45 +146,46 @@ class RunFolder:
         else:
             if not isinstance(settings, dict) or settings.keys() <= tables.keys():
                 return tables, ""
-            problem = "it is cut"
+            # All tables are written, so a valid file that lacks one was cut off between two tables.
+            problem = "it is incomplete"
         if not isinstance(settings, dict):
             raise RunError(f"{self.config} is damaged: {problem}")
         return settings, f"{self.config} is damaged: {problem}; the settings in {self.environment} are used"
 
     def started_from(self) -> dict[str, str] | None:
-        """Folder and checksum of the encoder the run started from, as recorded when it did."""
+        """Folder and checksum of the encoder from which the run started; ``None`` without one."""
         source: dict[str, str] | None = self.recorded("started_from")
         return source
 
     def recorded(self, key: str) -> Any:
-        """A value of ``environment.json``; ``None`` if it was not recorded or the file is damaged."""
+        """A value of ``environment.json``; ``None`` if it is missing or the file is damaged."""
         return read_record(self.environment).get(key)
 
     def name_for_trackers(self) -> str:
-        """A name of the run that stays the same when it is resumed, and that no other run has."""
+        """A unique name of the run that does not change when the run is resumed."""
         started = ""
         with suppress(OSError):
             started = self.log_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         return hashlib.sha256(f"{self.path.absolute()}{started}".encode()).hexdigest()[:16]
 
     def write_refused(self, refused: Sequence[Any]) -> None:
-        """Write the files left out, each with its reason; no file if there are none."""
+        """Write ``refused.tsv``: files that were left out, with the reasons; no file if there are none."""
         if refused:
             lines = [f"{printable(item.path)}\t{printable(item.reason)}\n" for item in refused]
             write_atomically(self.refused, _REFUSED_HEADER + "".join(lines))
 
-    def add_refused(self, what: str, reason: str) -> None:
-        """Append something that could not be read when a step needed it; a full disk is borne."""
+    def add_refused(self, name: str, reason: str) -> None:
+        """Append a protein that could not be read during training; errors of the disk are ignored."""
         header = "" if self.refused.exists() else _REFUSED_HEADER
         with suppress(OSError), self.refused.open("a", encoding="utf-8") as file:
-            file.write(f"{header}{printable(what)}\t{printable(reason)}\n")
+            file.write(f"{header}{printable(name)}\t{printable(reason)}\n")
 
     def write_labels(self, component: str, names: Sequence[str]) -> None:
-        """Write what the outputs of the downstream task's head are, in order."""
+        """Write the downstream component and the names of its outputs, in order."""
         write_atomically(self.labels, json.dumps({"task": component, "labels": list(names)}, indent=1) + "\n")
 
     def recorded_labels(self) -> tuple[str, list[str]]:
-        """Component of the downstream task, and what the outputs of its head are, in order.
+        """The downstream component and the names of its outputs, in order.
 
         Raises:
             RunError: ``labels.json`` is missing or damaged.
@@ -190,24 +197,24 @@ class RunFolder:
             raise RunError(f"cannot read {self.labels}: {error}") from error
 
     def log(self, text: str) -> None:
-        """Append a line with the time to ``log.txt``; a full disk is borne."""
+        """Append a line with the time to ``log.txt``; errors of the disk are ignored."""
         with suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}\n")
 
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line to ``metrics.jsonl``."""
         with self.metrics.open("ab+") as file:
-            # A line that was cut off must not take the next one with it.
+            # Start a new line after one that a crash cut off, or both would be lost.
             cut = file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
             line = json.dumps({"step": step, **values})
             file.write(f"{chr(10) if cut else ''}{line}\n".encode())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """All whole lines of ``metrics.jsonl``, each with its step; damaged ones are left out."""
+        """All intact lines of ``metrics.jsonl``, each with its step."""
         return [values for line in self._metrics_lines() if (values := _values(line)) is not None]
 
     def damaged_metrics(self) -> int:
-        """Number of lines of ``metrics.jsonl`` that are damaged; the last one may be unfinished."""
+        """Number of damaged lines of ``metrics.jsonl``, without an unfinished last one."""
         lines = self._metrics_lines()
         return sum(_values(line) is None for line in lines[:-1]) + (
             bool(lines) and lines[-1].endswith(b"\n") and _values(lines[-1]) is None
@@ -220,20 +227,20 @@ class RunFolder:
             return []
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget logged steps that a resumed run will take again, and damaged lines."""
+        """Remove the steps that a resumed run will repeat, and damaged lines."""
         kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
         write_atomically(self.metrics, "".join(kept))
 
 
 def _values(line: bytes) -> dict[str, float] | None:
-    """A line of ``metrics.jsonl``; ``None`` if a crash cut it off, or something else damaged it."""
+    """Parse a line of ``metrics.jsonl``; ``None`` if it is cut off or damaged."""
     try:
         values = parse_json(line.decode("utf-8")) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict) or type(values.get("step")) is not int:
         return None
-    # Infinite and undefined losses are logged; a huge finite number comes from a damaged digit.
+    # Infinite and NaN losses are logged. A huge finite number comes from a damaged digit.
     plausible = all(
         type(value) in (int, float) and not _HUGE <= abs(value) < math.inf for value in values.values()
     )
@@ -247,4 +254,4 @@ def _next_free(parent: Path, name: str) -> Path:
         with suppress(FileExistsError):
             path.mkdir()
             return path
-    raise AssertionError("numbers do not end")
+    raise AssertionError("unreachable")

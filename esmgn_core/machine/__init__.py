@@ -1,1 +1,1 @@
-"""The machine a program runs on: its files and child processes."""
+"""Services of the machine: files, downloads, devices and child processes."""

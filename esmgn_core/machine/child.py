@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 30.0
-"""Seconds that a call may take, unless it names its own limit."""
+"""Default time limit of a call, in seconds."""
 
 _BYTES_PER_SECOND = 10e6  # slower than any disk in use
 _MAX_MEMORY = 4 << 30
@@ -39,23 +39,23 @@ class ChildError(Exception):
 
 
 def limit_for(path: Path) -> float:
-    """Seconds that a call may take that reads all of a file."""
+    """Time limit in seconds for a call that reads a whole file."""
     with contextlib.suppress(OSError):
         return LIMIT + path.stat().st_size / _BYTES_PER_SECOND
     return LIMIT
 
 
 def call(function: Callable[..., Any], *args: Any, limit: float | None = None) -> Any:
-    """Call a function of a module in the child.
+    """Call a function in the child.
 
     Args:
-        function: what to call; found in the child by its module and name.
-        args: its arguments, which are pickled, as the result is.
+        function: a function of a module; the child imports it by name.
+        args: its arguments; they and the result are pickled.
         limit: seconds until the child is killed; :data:`LIMIT` by default.
 
     Raises:
         ChildError: the call crashed, took too long or needed more than 4 GiB of memory.
-        Exception: what the function raised; errors of other libraries as ``RuntimeError``.
+        Exception: raised by the function; errors of other libraries become ``RuntimeError``.
     """
     global _child
     with _lock:
@@ -68,25 +68,25 @@ def cause_of_death(exit_code: int | None) -> str:
     """Name of the signal that ended a process, or its exit status."""
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
-        return f"{name}, as when the memory runs out" if name == "SIGKILL" else name
+        return f"{name}, often because memory ran out" if name == "SIGKILL" else name
     return f"exit status {exit_code}"
 
 
 class _Child:
     def __init__(self) -> None:
-        self._connection, theirs = Pipe()
-        # Not by multiprocessing: build workers are daemons, which may start no process of its kind, and a
-        # script without a __main__ guard would run again in the child.
+        self._connection, child_end = Pipe()
+        # subprocess, not multiprocessing: build workers are daemons, which may not start multiprocessing
+        # processes, and a script without a __main__ guard would run again in the child.
         self._process = subprocess.Popen(  # noqa: S603 - Python itself
-            [sys.executable, "-c", _START, str(theirs.fileno()), json.dumps(sys.path)],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-c", _START, str(child_end.fileno()), json.dumps(sys.path)],
+            pass_fds=[child_end.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the parent
+            start_new_session=True,  # Ctrl-C must reach the parent only
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
-        theirs.close()
+        child_end.close()
 
     @property
     def is_alive(self) -> bool:
@@ -101,7 +101,7 @@ class _Child:
         except (EOFError, OSError) as error:
             self._process.wait()
             raise ChildError(f"the process died: {cause_of_death(self._process.returncode)}") from error
-        except BaseException:  # the answer to this call must not become that to the next
+        except BaseException:  # a late answer must not become the answer to the next call
             self.stop()
             raise
         if is_result:
@@ -114,9 +114,11 @@ class _Child:
         self._process.wait()
 
     def forget(self) -> None:
-        """Leave the child to the process that this one was forked from."""
+        """Drop the child after a fork; it belongs to the parent process."""
         self._connection.close()
-        self._process.returncode = 0  # else its destructor would look for a child of this process
+        self._process.returncode = (
+            0  # or its destructor would wait for a process that is not a child of this one
+        )
 
 
 _child: _Child | None = None
@@ -124,7 +126,7 @@ _lock = threading.Lock()
 
 
 def stop() -> None:
-    """End the child of this process, if there is one."""
+    """End the child of this process, if it has one."""
     global _child
     with _lock:
         if _child is not None:
@@ -144,7 +146,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _working_folder() -> str | None:
-    """The folder that relative paths start from; ``None`` if it was deleted."""
+    """The current folder; ``None`` if it was deleted."""
     try:
         return str(Path.cwd())
     except OSError:
@@ -152,9 +154,9 @@ def _working_folder() -> str | None:
 
 
 def serve(descriptor: int) -> None:
-    """Answer the calls that arrive at a descriptor until its other end is closed."""
+    """Answer the calls from a pipe's file descriptor until its other end is closed."""
     connection = Connection(descriptor)
-    with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
+    with contextlib.suppress(ValueError, OSError):  # the user has set a lower limit
         resource.setrlimit(resource.RLIMIT_DATA, (_MAX_MEMORY, _MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
@@ -175,12 +177,13 @@ def _answer(message: bytes) -> tuple[bool, Any]:
         function, args, limit, folder = pickle.loads(message)  # noqa: S301 - from the parent
         if folder is not None:  # the parent may have changed it since the child started
             os.chdir(folder)
-        # By the system, since no handler of Python runs while a library hangs: ends an orphan too.
+        # An alarm without a handler ends the process even if a library hangs, where no Python code runs. It
+        # also ends a child whose parent died.
         signal.setitimer(signal.ITIMER_REAL, limit + _GRACE)
         return True, function(*args)
     except MemoryError:
         return False, ChildError(f"needs more than {_MAX_MEMORY >> 30} GiB of memory")
-    except Exception as error:  # noqa: BLE001 - it is raised by the parent
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         if type(error).__module__.partition(".")[0] in ("builtins", "esmgn_core"):
             return False, error
         return False, RuntimeError(f"{type(error).__name__}: {error}")

@@ -12,10 +12,10 @@ from esmgn_core.errors import RunError
 
 
 def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
-    """The device for a name from the settings.
+    """The device for the setting ``train.device``.
 
     Raises:
-        RunError: unknown device, or one that does not exist here.
+        RunError: the device is unknown or not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -28,9 +28,9 @@ def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
     if device.type == "cuda":
         index = device.index if device.index is not None else (local_rank or 0)
         if index >= torch.cuda.device_count():
-            found = torch.cuda.device_count()
+            count = torch.cuda.device_count()
             raise RunError(
-                f"device cuda:{index} (train.device) is not available: {found} CUDA devices here",
+                f"device cuda:{index} (train.device) is not available: this machine has {count} CUDA devices",
                 "use --set train.device=cpu, or start no more processes than there are GPUs",
             )
         return torch.device("cuda", index)
@@ -42,25 +42,26 @@ def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Type that autocast uses under a name from the settings; ``None`` for float32 throughout.
+    """The autocast dtype for the setting ``train.precision``; ``None`` for float32.
 
     Raises:
-        RunError: the device does not have it.
+        RunError: the device does not support it.
     """
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise RunError("this CUDA device has no bf16 (train.precision)", "use --set train.precision=fp16")
+        raise RunError(
+            "this CUDA device does not support bf16 (train.precision)", "use --set train.precision=fp16"
+        )
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
 @contextmanager
 def numerics(device: torch.device, *, precision: str = "auto") -> Iterator[None]:
-    """Numerics of a run inside the block.
+    """Set the numerical mode of a run inside the block.
 
-    On the CPU operations whose threads would add up in any order take a repeatable one, so that a
-    run repeats bit for bit. On CUDA devices, where that would cost speed, float32 matrix products
-    use TF32, unless ``precision`` is ``fp32``.
+    CPU: deterministic algorithms, so that a run repeats bit for bit. CUDA: float32 matrix products use TF32
+    unless ``precision`` is ``fp32``, and sums may be taken in any order, which is faster.
     """
     if device.type == "cuda":
         matmul = torch.get_float32_matmul_precision()
@@ -75,6 +76,7 @@ def numerics(device: torch.device, *, precision: str = "auto") -> Iterator[None]
     memory: Any = torch.utils.deterministic
     fill = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    # Deterministic mode would also fill every new tensor with NaN, which costs time and no code here reads.
     memory.fill_uninitialized_memory = False
     try:
         yield

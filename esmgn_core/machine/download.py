@@ -1,4 +1,4 @@
-"""Download of one large file over HTTP that survives broken connections."""
+"""Download large files over HTTP, resuming after broken connections."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<total>\d+|\*)"
 
 
 class DownloadError(Exception):
-    """The file cannot be had: the server refuses it, or cannot be reached."""
+    """A download failed: the server refuses the file or cannot be reached."""
 
 
 class _BrokenConnectionError(Exception):
@@ -40,13 +40,13 @@ class _BrokenConnectionError(Exception):
 
 
 def offline(*, hub: bool = False) -> str:
-    """The variable that forbids connections, such as ``ESMGN_OFFLINE``; empty if none does.
+    """The environment variable that forbids connections; empty if they are allowed.
 
-    ``ESMGN_OFFLINE`` forbids every connection, ``HF_HUB_OFFLINE`` those to the Hub of Hugging Face. Both
-    take 1, true, yes or on, and 0, false, no or off, in capitals or not.
+    ``ESMGN_OFFLINE`` forbids every connection, ``HF_HUB_OFFLINE`` those to the Hugging Face Hub. Values, in
+    upper or lower case: 1, true, yes, on; 0, false, no, off.
 
     Args:
-        hub: the connection is one to the Hub of Hugging Face.
+        hub: True for a connection to the Hugging Face Hub.
 
     Raises:
         SettingsError: a variable has another value.
@@ -60,7 +60,7 @@ def offline(*, hub: bool = False) -> str:
             return name
         if value.lower() not in _NO:
             raise SettingsError(
-                f"{name}={value} in the environment is neither yes nor no",
+                f"the environment variable {name} is '{value}', expected 1 or 0",
                 f"never connect: {name}=1; connect where needed: {name}=0",
             )
     return ""
@@ -68,7 +68,7 @@ def offline(*, hub: bool = False) -> str:
 
 @dataclass(slots=True)
 class Refused:
-    """Connections that were refused inside a block; ``any`` is True once there was one."""
+    """Refused connections inside a block; ``any`` is True after the first one."""
 
     reason: str
     any: bool = False
@@ -82,7 +82,7 @@ def no_connections(reason: str) -> Iterator[Refused]:
     """Forbid all connections inside the block, in all threads.
 
     Args:
-        reason: what forbids them, in place of the name of a variable.
+        reason: text that :func:`offline` returns inside the block instead of the name of a variable.
 
     Yields:
         A record of the refusals.
@@ -96,20 +96,20 @@ def no_connections(reason: str) -> Iterator[Refused]:
 
 
 def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, backoff: float = 1.0) -> None:
-    """Fetch ``url`` into ``part``, going on where an earlier, broken download stopped.
+    """Download ``url`` to ``part``, resuming a broken download.
 
-    A server that ignores the range sends the whole file again, which replaces what was there.
+    If the server ignores the requested range and sends the whole file, ``part`` is replaced.
 
     Args:
         url: an http or https address.
-        part: the file to write; its present content is taken for the beginning of the file.
-        timeout: longest silence of the server, in seconds.
-        attempts: failures in a row, none of them getting further than before, until giving up.
+        part: the file to write; its existing content is taken as the beginning of the file.
+        timeout: maximum time without data from the server, in seconds.
+        attempts: maximum number of successive failures without progress.
         backoff: pause after the first failure, in seconds; doubled after each further one.
 
     Raises:
-        DownloadError: connections are forbidden, the server refuses the file or sends a web page instead, or
-            all attempts failed.
+        DownloadError: connections are forbidden, the server refuses the file or sends a web page, or all
+            attempts failed.
         OSError: ``part`` cannot be written.
     """
     if forbidden := offline():
@@ -132,7 +132,7 @@ def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, 
 
 
 def _transfer(url: str, part: Path, timeout: float) -> None:
-    """One request that appends to ``part`` what is missing."""
+    """Request the missing bytes once and append them to ``part``."""
     offset = _size(part)
     response = _open(url, offset, timeout)
     if response is None:
@@ -141,10 +141,10 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
         start, total = _extent(response)
         if start not in (0, offset):
             part.unlink()
-            raise _BrokenConnectionError("the server sent another range than asked for")
+            raise _BrokenConnectionError("the server sent another range than the requested one")
         chunk = _read(response)
         if not start:
-            _refuse_page(response.headers.get_content_type(), chunk)  # before it replaces what is there
+            _refuse_page(response.headers.get_content_type(), chunk)  # before it replaces an earlier part
         name = url.rsplit("/", 1)[-1]
         with part.open("ab" if start else "wb") as file, _progress(name, start, total) as advance:
             while chunk:
@@ -156,7 +156,7 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
 
 
 def _open(url: str, offset: int, timeout: float) -> HTTPResponse | None:
-    """The server's answer; ``None`` when nothing is missing after ``offset``."""
+    """The server's response; ``None`` if the file ends at ``offset``."""
     headers = {"User-Agent": "esmgn", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
@@ -169,7 +169,7 @@ def _open(url: str, offset: int, timeout: float) -> HTTPResponse | None:
                 match = _CONTENT_RANGE.match(error.headers.get("Content-Range", ""))
                 if match and match["total"] == str(offset):
                     return None
-                return _open(url, 0, timeout)  # what is there is no beginning of this file
+                return _open(url, 0, timeout)  # the part is longer than the file: start anew
             reason = f"HTTP {error.code} {error.reason}"
             kind = _BrokenConnectionError if error.code in _TRY_AGAIN else DownloadError
             raise kind(reason) from error
@@ -180,10 +180,10 @@ def _open(url: str, offset: int, timeout: float) -> HTTPResponse | None:
 
 
 def _refuse_page(content_type: str, beginning: bytes) -> None:
-    """Refuse a web page: captive portals and proxies send their own in the place of any file.
+    """Raise an error for a web page, which captive portals and proxies send instead of the file.
 
     Raises:
-        DownloadError: the answer is one.
+        DownloadError: the response is a web page.
     """
     if content_type in _PAGES or _PAGE.match(beginning):
         raise DownloadError(
@@ -193,18 +193,18 @@ def _refuse_page(content_type: str, beginning: bytes) -> None:
 
 
 def _extent(response: HTTPResponse) -> tuple[int, int | None]:
-    """First byte the server sends, and the size of the whole file where it is told."""
+    """Position of the first byte in the response, and the size of the whole file if known."""
     if response.status == 206:
         match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         if match is None or match["start"] is None:
-            raise _BrokenConnectionError("the server sent a part without saying which")
+            raise _BrokenConnectionError("the server sent a part of the file without its range")
         return int(match["start"]), None if match["total"] == "*" else int(match["total"])
     length = response.headers.get("Content-Length")
     return 0, None if length is None else int(length)
 
 
 def _read(response: HTTPResponse) -> bytes:
-    """The bytes at hand, at most one chunk: a break then loses none that arrived."""
+    """The received bytes, at most one chunk; ``read1`` loses none of them if the connection breaks."""
     try:
         return response.read1(_CHUNK)
     except (OSError, HTTPException) as error:
@@ -217,7 +217,7 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def _progress(name: str, start: int, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, one line in the log elsewhere."""
+    """A progress bar on a terminal; otherwise one line in the log."""
     if not sys.stderr.isatty():
         logger.info("downloading %s (%s bytes, from byte %d)", name, total or "unknown", start)
         yield lambda _: None

@@ -1,4 +1,4 @@
-"""Files on this machine: written completely or not at all, hashed, and locked."""
+"""Write files atomically, hash them and lock them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _FULL_TEXTS = (
     "PytorchStreamWriter failed",
     "unexpected pos",
 )
-"""How libraries that write files report a full disk without an error number."""
+"""Texts with which libraries report a full disk without an error number."""
 _FULL_NUMBERS = {errno.ENOSPC, errno.EDQUOT}
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Errors of file systems that cannot lock, such as NFS without its lock service."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there completely or not at all; text as UTF-8.
+    """Write a file completely or not at all; text as UTF-8.
 
     Raises:
         WriteError: the disk is full, or the file may not be written.
@@ -44,9 +44,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to, and move it to ``path`` when the block ends without an error.
+    """Yield a temporary path next to ``path``; it replaces ``path`` if the block ends without an error.
 
-    The file gets the permissions of the user's umask, whatever library writes it. A device or pipe is
+    The file gets the permissions of the user's umask, also if a library sets others. A device or pipe is
     written directly.
 
     Raises:
@@ -73,7 +73,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn a failure to write ``path`` inside the block into the product's own error.
+    """Turn an error while writing ``path`` inside the block into a :class:`WriteError`.
 
     Raises:
         WriteError: the disk is full, or the file may not be written.
@@ -89,7 +89,7 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 def write_error(path: Path, error: BaseException) -> WriteError:
-    """The error of a file that cannot be written, with what to do about it."""
+    """The error for a file that cannot be written, with a hint."""
     hint = "free disk space, or name another place" if is_full(error) else "name another place"
     return WriteError(
         f"cannot write {path}: {write_failure(path, error)}", f"{hint}, then run the command again"
@@ -97,7 +97,7 @@ def write_error(path: Path, error: BaseException) -> WriteError:
 
 
 def write_failure(path: Path, error: BaseException) -> str:
-    """Why ``path`` could not be written, on one line."""
+    """The reason why ``path`` could not be written, on one line."""
     if isinstance(error, WriteError) and error.__cause__:
         error = error.__cause__
     if is_full(error):
@@ -107,7 +107,7 @@ def write_failure(path: Path, error: BaseException) -> str:
 
 
 def is_full(error: BaseException) -> bool:
-    """True if a library failed for want of disk space or quota."""
+    """True if an error reports that disk space or quota ran out."""
     if isinstance(error, OSError) and error.errno in _FULL_NUMBERS:
         return True
     return isinstance(error, Exception) and any(text in str(error) for text in _FULL_TEXTS)
@@ -125,15 +125,15 @@ def _free_space(path: Path) -> str:
 def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
     """Hold the lock file ``path`` inside the block. The system releases the lock of a killed process.
 
-    On a file system without locks, a warning is logged and the block runs.
+    On a file system without locks, a warning is logged and the block runs without a lock.
 
     Args:
         path: the lock file; removed at the end.
-        busy: what to report if another process holds it.
-        hints: what to do then.
+        busy: message of the error if another process holds the lock.
+        hints: hints of that error.
 
     Raises:
-        RunError: another process holds the lock; names the process.
+        RunError: another process holds the lock; the message names the process.
         WriteError: the lock file cannot be made.
     """
     lock = FileLock(path)
@@ -144,12 +144,15 @@ def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise write_error(path, error) from error
-        logger.warning("%s: no locks on this file system; a second process is not noticed", path.parent)
+        logger.warning(
+            "%s: this file system has no locks; do not start a second process in this folder", path.parent
+        )
         yield
         return
     try:
         with suppress(OSError):
-            if not isinstance(lock, SoftFileLock):  # where flock is missing, the content is the lock
+            # A soft lock, used where flock is missing, keeps its own content in the file.
+            if not isinstance(lock, SoftFileLock):
                 path.write_text(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%F %T')}")
         yield
     finally:
@@ -160,8 +163,8 @@ def locked(path: Path, busy: str, *hints: str) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     with suppress(OSError):
-        if words := path.read_text(encoding="utf-8", errors="replace").split():
-            return f" ({' '.join(words)})"
+        if holder := path.read_text(encoding="utf-8", errors="replace").split():
+            return f" ({' '.join(holder)})"
     return ""
 
 
@@ -177,7 +180,7 @@ def file_sha256(path: Path) -> str:
 
 
 def cache_dir() -> Path:
-    """The folder for everything that can be made or downloaded again."""
+    """The folder for files that can be computed or downloaded again."""
     if named := os.environ.get("ESMGN_CACHE"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "esmgn"

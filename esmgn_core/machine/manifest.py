@@ -1,6 +1,6 @@
-"""What tells a store from a folder of structures, known without importing stores."""
+"""Name of a store's manifest, in a module that does not import the store."""
 
 from __future__ import annotations
 
 STORE_MANIFEST = "store.json"
-"""File that makes a folder a store of proteins."""
+"""A folder with this file is a store of proteins."""

@@ -1,4 +1,4 @@
-"""JSON and TOML of others: whatever is wrong with the text is one kind of error."""
+"""Parse JSON and TOML from untrusted files; every fault of the text is a ``ValueError``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOO_DEEP = "nested too deeply"
 _LONG_KEY = re.compile(
     rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MAX_DEPTH},}}"""
 )
-"""A dotted key of many parts: tomllib takes time in the square of their number."""
+"""A dotted key of many parts; tomllib takes quadratic time for it."""
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -30,7 +30,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The object in a JSON file that a program wrote; empty if it is missing or damaged."""
+    """The object in a JSON file written by a program; empty if the file is missing or damaged."""
     try:
         record = parse_json(path.read_bytes())
     except (OSError, ValueError):
@@ -51,12 +51,12 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise tomllib.TOMLDecodeError(_TOO_DEEP) from None
     level: list[Any] = [tables]
-    for _ in range(_MAX_DEPTH):  # dotted keys nest without recursion, and those who read them recur
-        level = [value for item in level if isinstance(item, dict | list) for value in _inside(item)]
+    for _ in range(_MAX_DEPTH):  # dotted keys nest without recursion in tomllib, but our readers recurse
+        level = [value for item in level if isinstance(item, dict | list) for value in _values(item)]
         if not level:
             return tables
     raise tomllib.TOMLDecodeError(_TOO_DEEP)
 
 
-def _inside(item: dict[str, Any] | list[Any]) -> Iterable[Any]:
+def _values(item: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return item.values() if isinstance(item, dict) else item

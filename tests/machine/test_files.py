@@ -159,7 +159,10 @@ def test_a_file_system_without_locks_is_a_warning(
         entered = True
     assert entered
     [record] = caplog.records
-    assert record.message == f"{tmp_path}: no locks on this file system; a second process is not noticed"
+    assert (
+        record.message
+        == f"{tmp_path}: this file system has no locks; do not start a second process in this folder"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:flock not supported")

@@ -177,7 +177,7 @@ def test_a_process_that_dies_costs_the_file_it_was_reading(many, tmp_path, monke
     assert killer.num_killed == 1
     store = Store(tmp_path / "store")
     reasons = refused(store)
-    cause = "the process that read it died (SIGKILL, as when the memory runs out)"
+    cause = "the process that read it died (SIGKILL, often because memory ran out)"
     assert reasons.pop("predicted13") == cause
     assert set(reasons.values()) == {"the file is empty"}
     assert len(store) + len(reasons) + 1 == len(list(many.iterdir()))
