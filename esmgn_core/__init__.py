@@ -1,4 +1,4 @@
-"""Contracts of esmgn: what a plugin needs to declare components, without importing torch."""
+"""Names that a plugin needs to declare components; imports no torch."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def load(
     changes: tuple[str, ...] = (),
     device: str = "auto",
 ) -> Model:
-    """Load an encoder for use: ``load("runs/my-run").embed("1abc.pdb")``.
+    """Load an encoder for inference: ``load("runs/my-run").embed("1abc.pdb")``.
 
     Args:
-        folder: of a run, or of weights that ``esmgn weights import`` made.
-        seq: sequence encoder of a composition instead, a preset or component; used alone where
-            neither ``struct`` nor ``fuse`` is given.
-        struct: its structure encoder; random weights.
-        fuse: its fuser; ``serial`` if not given.
-        graph: its graph builder; the one the structure encoder is meant for.
-        changes: settings, as texts ``TABLE.KEY=VALUE``.
+        folder: folder of a run, or of weights from ``esmgn weights import``.
+        seq: instead of a folder, a sequence encoder (preset or component). It is used alone if neither
+            ``struct`` nor ``fuse`` is given.
+        struct: structure encoder, with random weights.
+        fuse: fuser, with random weights. Default: ``serial``.
+        graph: graph builder. Default: that of the structure encoder.
+        changes: settings as text, ``TABLE.KEY=VALUE``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        EsmgnError: no such folder, component or setting, or weights that cannot be had.
+        EsmgnError: the folder, component or setting does not exist, or the weights cannot be downloaded.
     """
-    # Plugins import this package to declare components: torch waits until a model is asked for.
+    # Imported here, because plugins import this package to declare components, and must not import torch.
     from esmgn_core.inference.model import ModelName, load_model
 
     names = {"seq": seq, "struct": struct, "fuse": fuse, "graph": graph}

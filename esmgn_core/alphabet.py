@@ -1,4 +1,4 @@
-"""Residue codes and atoms used inside a batch. Encoders own the mapping from these to their own alphabet."""
+"""Codes of residues and atoms in a batch. Encoders map them to their own alphabets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MASKED = 21
 """Residue type of a residue hidden by a pretext task."""
 
 NUM_RESIDUE_FEATURES = 21
-"""Width of the one-hot residue feature: 20 types and unknown; a masked residue is all zeros."""
+"""Width of the one-hot residue feature: 20 types and unknown. Masked residues are all zeros."""
 
 BACKBONE_ATOMS = ("N", "CA", "C", "O")
 """Atoms of the backbone, in the order of ``Protein.backbone``."""
@@ -26,14 +26,14 @@ THREE_STATES = "HEC"
 """Helix, strand, coil."""
 
 EIGHT_TO_THREE = tuple(THREE_STATES.index("HEEHHCCC"[state]) for state in range(len(SECONDARY_STATES)))
-"""State of DSSP -> one of three: all helices are helix, bridges are strand, the rest is coil."""
+"""Index into :data:`THREE_STATES` of each DSSP state: helices are H, bridges and strands E, the rest C."""
 
 _LETTERS = AMINO_ACIDS + "X#"
 _CODES = {letter: code for code, letter in enumerate(AMINO_ACIDS)}
 
 
 def encode(sequence: str) -> list[int]:
-    """Residue types of a one-letter sequence; anything but the 20 amino acids is unknown.
+    """Residue types of a one-letter sequence; other letters than the 20 amino acids are unknown.
 
     >>> encode("ACX")
     [0, 1, 20]

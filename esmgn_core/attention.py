@@ -1,7 +1,7 @@
-"""Attention within each sequence of a pack, without padding and without a mask.
+"""Attention within each sequence of a pack, without padding or masks.
 
-On CUDA in half precision one kernel takes the whole pack (``torch.nn.attention.varlen``, where this
-PyTorch has it); elsewhere there is one call for all neighbouring sequences of equal length.
+On CUDA in half precision, one kernel processes the whole pack (``torch.nn.attention.varlen``, if this
+PyTorch has it). Elsewhere, one call processes all consecutive sequences of equal length.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 VarlenAttention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
-"""``torch.nn.attention.varlen.varlen_attn``: query, key, value, their offsets, their longest."""
+"""``torch.nn.attention.varlen.varlen_attn``: query, key, value, offsets and longest lengths."""
 
 _VARLEN_TYPES = (torch.float16, torch.bfloat16)
 _VARLEN_CAPABILITY = (8, 0)
 _MAX_WEIGHTS = 2**24
+"""Attention weights that are held at a time for dropout on the CPU."""
 
 
 class Group(NamedTuple):
-    """Sequences of equal length that stand next to one another in the pack."""
+    """Consecutive sequences of equal length in a pack."""
 
     num_sequences: int
     length: int
-    """Rows of each of them."""
+    """Rows of each sequence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pack:
-    """Where the sequences of a pack of T rows stand; those without rows are left out.
+    """Positions of the S sequences in a pack of T rows; empty sequences are left out.
 
     Attributes:
-        groups: the sequences in order, counted by length.
-        ptr: int32 [S + 1], first row of each sequence, and T.
+        groups: the sequences in order, grouped by length.
+        ptr: int32 [S + 1], first row of each sequence, then T.
     """
 
     groups: tuple[Group, ...]
@@ -52,10 +53,10 @@ class Pack:
 
 
 def pack_of(lengths: Tensor) -> Pack:
-    """The pack of sequences of these lengths, in this order; sort by length to get the fewest groups.
+    """Describe a pack of sequences of these lengths, in this order.
 
     Args:
-        lengths: int64 [S], rows of each sequence.
+        lengths: int64 [S], rows of each sequence. Sort them to get the fewest groups.
     """
     counted = groupby(length for length in lengths.tolist() if length)
     ptr = torch.cat([lengths.new_zeros(1), lengths[lengths > 0].cumsum(0)])
@@ -65,14 +66,14 @@ def pack_of(lengths: Tensor) -> Pack:
 def attend(query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention of each sequence with itself.
 
-    What a sequence is packed with cannot touch its result.
+    The result for a sequence does not depend on the other sequences of the pack.
 
     Args:
         query: float [T, heads, head_dim].
         key: float [T, heads, head_dim].
         value: float [T, heads, head_dim].
-        pack: the sequences, T rows in all.
-        dropout: share of attention weights dropped.
+        pack: the sequences, T rows in total.
+        dropout: fraction of attention weights that are dropped.
 
     Returns:
         float [T, heads, head_dim].
@@ -80,7 +81,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, dropout: fl
     if takes_varlen(query, dropout) and (kernel := varlen_attention()) is not None:
         return kernel(query, key, value, pack.ptr, pack.ptr, pack.longest, pack.longest)
     attended = []
-    # One split instead of many slices: the backward pass of each slice would fill all T rows.
+    # One split, not many slices: the backward pass of each slice would fill all T rows.
     for q, k, v in _by_group(pack, query, key, value):
         mixed = _attended(q, k, v, dropout)
         attended.append(mixed.transpose(1, 2).flatten(0, 1))
@@ -95,8 +96,8 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tens
     size = max(1, _MAX_WEIGHTS // max(query[..., 0].numel() // query.shape[2] * key.shape[2], 1))
     if not dropout or query.device.type != "cpu" or query.shape[2] <= size:
         return attention(query, key, value, dropout_p=dropout)
-    # With dropout the CPU has no kernel that does without all weights: some queries at a time, whose
-    # weights the backward pass makes again.
+    # With dropout, the CPU kernel holds all weights. Take some queries at a time, and recompute their weights
+    # in the backward pass.
     parts = [
         checkpoint(attention, part, key, value, dropout_p=dropout, use_reentrant=False)
         for part in torch.split(query, size, dim=2)
@@ -105,15 +106,15 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tens
 
 
 def attention_weights(query: Tensor, key: Tensor, pack: Pack) -> list[Tensor]:
-    """The weights that :func:`attend` mixes values with, and never holds.
+    """Attention weights of :func:`attend`, which does not store them.
 
     Args:
         query: float [T, heads, head_dim].
         key: float [T, heads, head_dim].
-        pack: the sequences, T rows in all.
+        pack: the sequences, T rows in total.
 
     Returns:
-        For each group float [sequences, heads, length, length], at least float32; rows sum to 1.
+        For each group, float [sequences, heads, length, length], float32 or float64; rows sum to 1.
     """
     weights = []
     for q, k in _by_group(pack, query, key):
@@ -123,7 +124,7 @@ def attention_weights(query: Tensor, key: Tensor, pack: Pack) -> list[Tensor]:
 
 
 def _by_group(pack: Pack, *rows: Tensor) -> list[tuple[Tensor, ...]]:
-    """For each group its part of every tensor, [sequences, heads, length, head_dim]."""
+    """Part of every tensor for each group, [sequences, heads, length, head_dim]."""
     sizes = [group.num_sequences * group.length for group in pack.groups]
     parts = zip(pack.groups, *(torch.split(tensor, sizes) for tensor in rows), strict=True)
     return [
@@ -133,7 +134,7 @@ def _by_group(pack: Pack, *rows: Tensor) -> list[tuple[Tensor, ...]]:
 
 
 def takes_varlen(query: Tensor, dropout: float) -> bool:
-    """Whether the kernel for whole packs takes such a query: half precision, no dropout, Ampere or later."""
+    """True if the kernel for whole packs supports a query: half precision, no dropout, Ampere or later."""
     if query.device.type != "cuda" or query.dtype not in _VARLEN_TYPES or dropout or query.shape[-1] % 8:
         return False
     return torch.cuda.get_device_capability(query.device) >= _VARLEN_CAPABILITY
@@ -141,7 +142,7 @@ def takes_varlen(query: Tensor, dropout: float) -> bool:
 
 @lru_cache(maxsize=1)
 def varlen_attention() -> VarlenAttention | None:
-    """The kernel for whole packs, or ``None`` where this PyTorch has none."""
+    """The kernel for whole packs; ``None`` if this PyTorch does not have it."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

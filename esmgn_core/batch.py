@@ -1,7 +1,7 @@
-"""Proteins, packed batches of proteins, and what encoders return.
+"""Proteins, packed batches of proteins, and the outputs of encoders and tasks.
 
-Lengths are in angstrom, pLDDT is 0-100. All types are frozen: a function that takes a batch
-returns a new one.
+Lengths are in angstrom, pLDDT is 0-100. All types are frozen: functions return a new batch and never
+change the one they take.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from esmgn_core.alphabet import MASKED, NUM_RESIDUE_FEATURES, decode
 from esmgn_core.printable import counted
 
 Readout = Literal["sum", "mean"]
-"""How residues are pooled to a protein."""
+"""How residues are pooled into a protein."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,18 +29,18 @@ class Protein:
     Attributes:
         name: identifier, unique within a dataset.
         residue_type: int64 [n], see :mod:`esmgn_core.alphabet`.
-        backbone: float32 [n, 4, 3], atoms N, CA, C, O in angstrom; NaN where an atom is missing.
-        atom_mask: bool [n, 4], True where the atom is present (always True for CA).
+        backbone: float32 [n, 4, 3], atoms N, CA, C, O in angstrom; NaN for missing atoms.
+        atom_mask: bool [n, 4], True if the atom is present (always True for CA).
         residue_index: int64 [n], residue number in the file.
         chain_index: int64 [n], position of the residue's chain in ``chains``.
         plddt: float32 [n] in 0-100 for predicted structures, else ``None``.
-        insertion_code: uint8 [n], ASCII code of the insertion code, 32 (space) for none.
-        chains: chain identifiers as in the file; those that several chains share have numbers added.
+        insertion_code: uint8 [n], ASCII code of the insertion code; 32 (space) for none.
+        chains: chain identifiers of the file. Numbers are added to an identifier of several chains.
         labels: float32 [T], NaN = unknown, or ``None``.
-        features: further values of each residue by name, float32 [n], NaN = unknown.
-            ``secondary_structure`` holds the place in :data:`esmgn_core.alphabet.SECONDARY_STATES`,
-            ``exposure`` square angstrom.
-        notes: what the reader dropped, divided or guessed, one short sentence each.
+        features: additional values of each residue by name, float32 [n], NaN = unknown.
+            ``secondary_structure`` is an index into :data:`esmgn_core.alphabet.SECONDARY_STATES`,
+            ``exposure`` is in square angstrom.
+        notes: parts of the file that the reader dropped, divided or guessed, one short sentence each.
     """
 
     name: str
@@ -72,22 +72,22 @@ class Protein:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProteinBatch:
-    """B proteins packed end to end, N residues in all; never padded, never mutated.
+    """B proteins packed end to end, N residues in total; never padded, never mutated.
 
     Attributes:
         residue_type: int64 [N], see :mod:`esmgn_core.alphabet`.
-        backbone: float32 [N, 4, 3], atoms N, CA, C, O in angstrom; NaN where missing.
+        backbone: float32 [N, 4, 3], atoms N, CA, C, O in angstrom; NaN for missing atoms.
         atom_mask: bool [N, 4].
         residue_index: int64 [N], residue number in the file.
-        chain_index: int64 [N], unique within a protein only.
-        ptr: int64 [B + 1]; protein ``b`` owns rows ``ptr[b]:ptr[b + 1]``.
+        chain_index: int64 [N], position of the chain in its protein.
+        ptr: int64 [B + 1]; rows ``ptr[b]:ptr[b + 1]`` are protein ``b``.
         names: B names.
-        plddt: float32 [N] in 0-100, NaN for proteins without; ``None`` if no protein has any.
-        labels: float32 [B, T], NaN = unknown; ``None`` if the proteins carry none.
-        features: further values of each residue by name, float32 [N], NaN = unknown; those that every
-            protein has. See :class:`Protein`.
-        hidden: bool [N], residues whose one-hot feature is all zeros whatever their type; ``None`` for
-            masked ones alone. A task sets it that hides types from structure encoders only.
+        plddt: float32 [N] in 0-100, NaN for proteins without pLDDT; ``None`` if no protein has it.
+        labels: float32 [B, T], NaN = unknown; ``None`` if the proteins have no labels.
+        features: the features that every protein has, by name, float32 [N], NaN = unknown. See
+            :class:`Protein`.
+        hidden: bool [N], True for residues whose one-hot feature is zero although their type is known;
+            ``None`` if there are none. Set by tasks that hide types from structure encoders only.
     """
 
     residue_type: Tensor
@@ -104,7 +104,11 @@ class ProteinBatch:
 
     @classmethod
     def from_proteins(cls, proteins: Sequence[Protein]) -> Self:
-        """Pack proteins end to end, in the given order."""
+        """Pack proteins end to end, in the given order.
+
+        Raises:
+            ValueError: some proteins have labels and others have not.
+        """
         lengths = torch.tensor([len(protein) for protein in proteins])
         plddt = None
         if any(protein.plddt is not None for protein in proteins):
@@ -113,7 +117,7 @@ class ProteinBatch:
             )
         labels = [protein.labels for protein in proteins if protein.labels is not None]
         if labels and len(labels) != len(proteins):
-            raise ValueError("either all proteins of a batch carry labels or none does")
+            raise ValueError("either all proteins of a batch have labels or none")
         return cls(
             residue_type=torch.cat([protein.residue_type for protein in proteins]),
             backbone=torch.cat([protein.backbone for protein in proteins]),
@@ -162,10 +166,10 @@ class ProteinBatch:
         return index.repeat_interleave(self.lengths, output_size=self.num_residues)
 
     def sequence_ptr(self, *, join_chains: bool = False) -> Tensor:
-        """First row of every sequence, and N: int64 [S + 1].
+        """First row of every sequence, then N: int64 [S + 1].
 
-        A sequence is a run of residues of one chain; of one protein with ``join_chains``. A protein
-        without residues has none.
+        A sequence consists of consecutive residues of one chain, or of one protein with ``join_chains``. A
+        protein without residues has no sequence.
         """
         protein = self.protein_index
         starts = torch.ones(self.num_residues + 1, dtype=torch.bool, device=protein.device)
@@ -178,7 +182,7 @@ class ProteinBatch:
     def residue_one_hot(self) -> Tensor:
         """float32 [N, 21], the input of a structure encoder without a sequence encoder.
 
-        One-hot over the 20 residue types and unknown; all zeros for a masked or hidden residue.
+        One-hot over the 20 residue types and unknown. All zeros for masked and hidden residues.
         """
         eye = torch.eye(MASKED + 1, NUM_RESIDUE_FEATURES, device=self.residue_type.device)
         if self.hidden is None:
@@ -186,15 +190,15 @@ class ProteinBatch:
         return eye[self.residue_type.masked_fill(self.hidden, MASKED)]
 
     def select(self, keep: Tensor) -> Self:
-        """The batch reduced to the residues of the mask ``keep`` (bool [N]); order is kept."""
+        """The batch reduced to the residues of the mask ``keep``, bool [N], in their order."""
         kept = torch.zeros(self.num_residues + 1, dtype=torch.int64, device=keep.device)
         kept[1:] = keep.cumsum(0)
         return self.take(keep, kept[self.ptr])
 
     def take(self, rows: Tensor, ptr: Tensor) -> Self:
-        """The residues ``rows`` (int64 [M] or a mask bool [N]) as a batch with the offsets ``ptr``.
+        """A batch of the residues ``rows``, int64 [M] or a mask bool [N], with the offsets ``ptr``.
 
-        Names and labels are left as they are: exchange them if the proteins are others.
+        Names and labels are not changed: replace them if the proteins change.
         """
         return replace(
             self,
@@ -210,7 +214,7 @@ class ProteinBatch:
         )
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields exchanged."""
+        """A copy with some fields replaced."""
         return replace(self, **changes)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
@@ -228,11 +232,11 @@ class ProteinBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """What an encoder returns.
+    """Output of an encoder.
 
     Attributes:
-        residue: float [N, D], one representation per residue.
-        protein: float [B, D], one representation per protein.
+        residue: float [N, D], one representation for each residue.
+        protein: float [B, D], one representation for each protein.
     """
 
     residue: Tensor
@@ -257,17 +261,16 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskOutput:
-    """What a task returns for one batch.
+    """Output of a task for one batch.
 
     Attributes:
-        loss: float [], the mean over ``num_samples`` predictions.
-        num_samples: how many predictions the mean runs over, or the sum of their weights. Means of
-            micro-batches and processes are combined by it, so that splitting a batch changes nothing.
-        metrics: further means over the same predictions, detached, float [] each.
-        parts: of a combined task, what each of its tasks returned, by name. ``loss`` is then their
-            weighted sum; each part's mean runs over its own predictions, and ``num_samples`` counts
-            proteins.
-        num_left_out: proteins of which nothing could be asked.
+        loss: float [], mean over ``num_samples`` predictions.
+        num_samples: number of predictions in the mean, or the sum of their weights. It weights the means of
+            micro-batches and processes, so that splitting a batch does not change the loss.
+        metrics: other means over the same predictions, float [] each, detached.
+        parts: for a combined task, the output of each of its tasks, by name. ``loss`` is their weighted sum,
+            and ``num_samples`` counts proteins. The means of the parts are over their own predictions.
+        num_left_out: number of proteins without a prediction, because the task does not apply to them.
     """
 
     loss: Tensor
@@ -279,7 +282,7 @@ class TaskOutput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedOutput:
-    """One task of a combined one: what its loss is multiplied by in the sum, and what it returned."""
+    """Output of one task of a combined task, and the weight of its loss in the sum."""
 
     weight: float
     output: TaskOutput

@@ -1,4 +1,4 @@
-"""Cropping proteins to windows of consecutive residues."""
+"""Crop proteins to windows of consecutive residues."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from esmgn_core.draws import Draws, uniform_index
 def random_windows(
     lengths: Tensor, max_length: int, draws: Draws, *, skip_last_start: bool = False
 ) -> Tensor:
-    """First residue of a random window of ``max_length`` residues in each protein.
+    """Draw the first residue of a random window in each protein.
 
     Args:
         lengths: int64 [B], residues of each protein.
-        max_length: residues in a window; a shorter protein is its own window.
-        draws: source of random numbers; every protein takes one, cropped or not.
-        skip_last_start: never draw the last start, as the original code did, which therefore
-            never saw the final residue of a cropped protein.
+        max_length: residues in a window. A shorter protein is a window itself.
+        draws: source of random numbers. Every protein takes one, cropped or not.
+        skip_last_start: never draw the last start, like the original code. The last residue of a cropped
+            protein is then never used.
 
     Returns:
         int64 [B], on the device of ``lengths``.
@@ -29,7 +29,7 @@ def random_windows(
 
 
 def window_mask(batch: ProteinBatch, starts: Tensor, max_length: int) -> Tensor:
-    """Mask, bool [N], True for the residues ``starts[b] <= i < starts[b] + max_length`` of each protein."""
+    """Mask bool [N], True for the residues ``starts[b] <= i < starts[b] + max_length`` of protein b."""
     protein = batch.protein_index
     position = torch.arange(batch.num_residues, device=protein.device) - batch.ptr[protein]
     offset = position - starts[protein]
@@ -39,7 +39,7 @@ def window_mask(batch: ProteinBatch, starts: Tensor, max_length: int) -> Tensor:
 def random_crop(
     batch: ProteinBatch, max_length: int, draws: Draws, *, skip_last_start: bool = False
 ) -> ProteinBatch:
-    """Every protein cut to a random window of at most ``max_length`` consecutive residues."""
+    """Crop every protein to a random window of at most ``max_length`` residues."""
     starts = random_windows(batch.lengths, max_length, draws, skip_last_start=skip_last_start)
     if bool((batch.lengths <= max_length).all()):
         return batch

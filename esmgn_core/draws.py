@@ -1,8 +1,8 @@
-"""Random numbers of a training step: one independent stream per protein.
+"""Random numbers of a training step: one independent stream for each protein.
 
-A stream depends on the seed, the step and the protein's position in the *global* batch, never on
-the number of processes or micro-batches, so that a run gives the same numbers on one device and
-on many, and a resumed run those of the undisturbed one.
+A stream depends on the seed, the step and the protein's position in the *global* batch, but not on the
+number of processes or micro-batches. A run therefore draws the same numbers on one device and on many, and
+after it was resumed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 _NO_PROTEIN = 2**64 - 1
-"""Stands where streams have a position, for the stream that all proteins share."""
+"""Position of the stream that all proteins share."""
 
 
 class Draws(Protocol):
     """A source of random numbers for the proteins of one batch.
 
-    ``counts`` is int64 [B]: how many numbers each protein takes. Results are on the CPU, packed
-    in the order of the proteins; repeated calls continue each stream.
+    ``counts``, int64 [B], is the number of values for each protein. Results are on the CPU, packed in the
+    order of the proteins. Repeated calls continue each stream.
     """
 
     def uniform(self, counts: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class Draws(Protocol):
         """float64 [count], uniform on [0, 1): the same for all proteins of the step, in every process."""
 
     def stream(self, name: str) -> Draws:
-        """Another source for the same proteins, from its beginning; independent for each name."""
+        """Another source for the same proteins, independent for each name, from its beginning."""
 
 
 class SeededDraws:
@@ -44,9 +44,9 @@ class SeededDraws:
 
     Args:
         seed: seed of the run, not negative.
-        step: optimiser step the batch belongs to.
+        step: optimiser step of the batch.
         positions: position of each of the B proteins in the global batch.
-        name: of the streams, where a step needs several.
+        name: name of the streams, for steps that need several.
     """
 
     def __init__(self, seed: int, step: int, positions: Sequence[int], name: str = "") -> None:
@@ -82,11 +82,11 @@ class SeededDraws:
 
 
 def uniform_index(draws: Draws, counts: Tensor, high: Tensor) -> Tensor:
-    """Integers drawn with replacement: ``counts[b]`` of them uniform on {0, ..., high[b] - 1}.
+    """Draw integers with replacement: ``counts[b]`` of them, uniform on {0, ..., high[b] - 1}.
 
     Args:
         draws: source of random numbers.
-        counts: int64 [B], how many; must be 0 where ``high`` is 0.
+        counts: int64 [B], number of integers; must be 0 where ``high`` is 0.
         high: int64 [B], exclusive upper bounds.
 
     Returns:
@@ -94,4 +94,5 @@ def uniform_index(draws: Draws, counts: Tensor, high: Tensor) -> Tensor:
     """
     bounds = high.cpu().repeat_interleave(counts.cpu())
     index = (draws.uniform(counts) * bounds).to(torch.int64)
+    # A product just below the bound may round up to it.
     return torch.minimum(index, bounds - 1)

@@ -1,4 +1,4 @@
-"""Errors that are the user's to fix: printed without a traceback, exit status 2."""
+"""Errors that a user can fix: printed without a traceback, exit status 2."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 
 
 class EsmgnError(Exception):
-    """Base of every error a user can cause and mend.
+    """Base class of errors that a user can cause and fix.
 
-    The message says what is wrong and where; ``hints`` are further lines: the nearest valid name,
-    what is available, the next command to type.
+    Args:
+        message: what is wrong, and where.
+        hints: further lines, such as the nearest valid name, the available names, the next command to run.
     """
 
     def __init__(self, message: str, *hints: str) -> None:
@@ -27,7 +28,7 @@ class EsmgnError(Exception):
 
 
 class UnknownComponentError(EsmgnError):
-    """A component, preset, recipe or kind that nobody registered."""
+    """An unknown component, preset, recipe or kind."""
 
 
 class SettingsError(EsmgnError):
@@ -43,7 +44,7 @@ class WeightsError(EsmgnError):
 
 
 class StructureError(EsmgnError):
-    """A structure file that cannot be read, with the file and the reason."""
+    """A structure file that cannot be read; names the file and the reason."""
 
 
 class DataError(EsmgnError):
@@ -51,36 +52,36 @@ class DataError(EsmgnError):
 
 
 class RunError(EsmgnError):
-    """A run that cannot start, go on or be resumed."""
+    """A run that cannot start, continue or be resumed."""
 
 
 class WriteError(EsmgnError):
-    """A file that cannot be written: the disk is full, or the place is read-only."""
+    """A file that cannot be written, because the disk is full or read-only."""
 
 
 @contextmanager
 def without_exits() -> Iterator[None]:
-    """Report a ``SystemExit`` inside the block as an error: a plugin must not end a program half-way.
+    """Turn a ``SystemExit`` of a plugin inside the block into an error.
 
     Raises:
-        PluginError: naming the place.
+        PluginError: the block raised ``SystemExit``; names the line.
     """
     try:
         yield
     except SystemExit as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise PluginError(
-            f"{frame.filename}:{frame.lineno} ended the program half-way: SystemExit({error.code!r})",
+            f"{frame.filename}:{frame.lineno} tried to end the program: SystemExit({error.code!r})",
             "a component, dataset or observer must raise an error instead",
         ) from error
 
 
 def check_choice(what: str, name: str, choices: Collection[str], where: str) -> None:
-    """Refuse a name that is not among the choices.
+    """Refuse a name that is not one of the choices.
 
     Args:
-        what: what is chosen, such as ``level``.
-        name: the choice.
+        what: noun for the message, such as ``level``.
+        name: the chosen name.
         choices: all valid names.
         where: the option or setting, such as ``--level``.
 
@@ -93,7 +94,7 @@ def check_choice(what: str, name: str, choices: Collection[str], where: str) -> 
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> tuple[str, ...]:
-    """A one-line hint naming the nearest candidate, or nothing when none is near.
+    """Hint with the nearest candidate; empty if no candidate is similar.
 
     >>> did_you_mean("GearNett", ["gearnet", "egnn"])
     ('did you mean: gearnet?',)
@@ -104,7 +105,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> tuple[str, ...]:
 
 
 def shown(value: object) -> str:
-    """A setting's value as it stands in a run file.
+    """A value in the syntax of a run file.
 
     >>> print(shown({"weights": "random", "betas": [0.9, 0.999], "reference": True}))
     {weights = "random", betas = [0.9, 0.999], reference = true}

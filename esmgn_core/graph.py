@@ -1,4 +1,4 @@
-"""Residue graphs.
+"""Residue graphs, and views of a batch.
 
 Messages flow from row 0 of ``edge_index`` (source) to row 1 (target).
 """
@@ -18,15 +18,15 @@ from esmgn_core.batch import ProteinBatch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidueGraph:
-    """A multi-relational graph on the residues of a batch.
+    """Graph of the residues of a batch, with several relations.
 
     Attributes:
         edge_index: int64 [2, E]; row 0 = source, row 1 = target.
         relation: int64 [E], class of each edge, 0 <= relation < num_relations.
         num_relations: number of classes.
 
-    Edges are sorted by target, then relation, then source; the edges of one protein are therefore
-    neighbours too. One ordered pair may carry several relations.
+    Edges are sorted by target, then relation, then source. The edges of one protein are therefore
+    consecutive. A pair of residues may have several relations.
     """
 
     edge_index: Tensor
@@ -38,22 +38,30 @@ class ResidueGraph:
 
     @classmethod
     def from_relations(cls, edges: Sequence[Tensor]) -> Self:
-        """Join the edges of each relation, int64 [2, E_r], numbered as they are given.
+        """Build a graph from the edges of each relation, int64 [2, E_r], in the order of their numbers.
 
-        Edges may be in any order; those sorted by target, then source, are merged in linear time.
+        Edges may be in any order. Edges sorted by target, then source, are merged in linear time.
         """
         relation = torch.cat([part.new_full(part.shape[1:], number) for number, part in enumerate(edges)])
         return cls._sorted(torch.cat([*edges], dim=1), relation, len(edges), kind="stable")
 
     @classmethod
     def from_edges(cls, edge_index: Tensor, relation: Tensor, num_relations: int) -> Self:
-        """Sort edges given in any order."""
+        """Build a graph from edges in any order.
+
+        Args:
+            edge_index: int64 [2, E].
+            relation: int64 [E].
+            num_relations: number of classes.
+        """
         return cls._sorted(edge_index, relation, num_relations, kind="quicksort")
 
     @classmethod
     def _sorted(
         cls, edge_index: Tensor, relation: Tensor, num_relations: int, kind: Literal["stable", "quicksort"]
     ) -> Self:
+        # One integer key for each edge, target | relation | source in its bits: sorting the keys sorts the
+        # edges without their positions.
         source, target = edge_index
         row_bits = int(edge_index.max()).bit_length() if relation.numel() else 0
         group_bits = row_bits + (num_relations - 1).bit_length()
@@ -76,15 +84,15 @@ class ResidueGraph:
         return self.relation.shape[0]
 
     def edge_ptr(self, ptr: Tensor) -> Tensor:
-        """int64 [B + 1]: the edges of protein ``b`` are ``edge_ptr[b]:edge_ptr[b + 1]``."""
+        """Offsets int64 [B + 1]: edges ``edge_ptr[b]:edge_ptr[b + 1]`` are in protein ``b``."""
         return torch.searchsorted(self.edge_index[1].contiguous(), ptr)
 
     def keep_edges(self, mask: Tensor) -> Self:
-        """The graph reduced to the edges of a bool [E] mask."""
+        """The graph reduced to the edges of a mask, bool [E]."""
         return replace(self, edge_index=self.edge_index[:, mask], relation=self.relation[mask])
 
     def select(self, keep: Tensor) -> Self:
-        """The subgraph induced by the residues of a bool [N] mask, renumbered like ``batch.select``."""
+        """The subgraph of the residues of a mask, bool [N], renumbered as by ``batch.select``."""
         number = keep.cumsum(0) - 1
         inside = keep[self.edge_index].all(dim=0)
         kept = self.keep_edges(inside)
@@ -93,13 +101,13 @@ class ResidueGraph:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One corrupted or cropped copy of a batch, with what is to be predicted from it.
+    """One corrupted or cropped copy of a batch, with the targets of its predictions.
 
     Attributes:
-        batch: what the encoder reads.
-        graph: the residue graph the structure encoder runs on.
-        targets: tensors the task's ``loss`` needs, by name.
-        part: of a combined task, the task it is a view of.
+        batch: input of the encoder.
+        graph: residue graph for the structure encoder.
+        targets: tensors for the ``loss`` of the task, by name.
+        part: for a combined task, the name of the task that made the view.
     """
 
     batch: ProteinBatch

@@ -1,7 +1,7 @@
-"""The contract of each kind of component. Any class of the right shape fits; there is no base class.
+"""Contracts of all kinds of components, as protocols; components need no base class.
 
-Shapes: N residues packed from B proteins. How a component is built is part of its contract and
-stands in each docstring; ``settings`` is always an instance of its nested ``Settings``.
+Shapes: N residues packed from B proteins. The contract includes the arguments of the constructor, which
+each docstring names. ``settings`` is always an instance of the nested class ``Settings``.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 
 class Component(Protocol):
-    """What every component has: a nested pydantic class ``Settings``."""
+    """Every component: a class with a nested pydantic class ``Settings``."""
 
     @property
     def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - a nested class satisfies it
-        """Settings of the component, every field with a default."""
+        """Settings of the component. Every field has a default and a description."""
 
 
 class SequenceEncoder(Component, Protocol):
-    """Built with ``(settings)``. Reads residue types and chains only."""
+    """Built with ``(settings)``. Reads only residue types and chains."""
 
     output_dim: int
 
     def __call__(self, batch: ProteinBatch) -> Encoding:
-        """Residue representations [N, output_dim] and protein representations [B, output_dim]."""
+        """Residue [N, output_dim] and protein [B, output_dim] representations, float32."""
 
 
 @runtime_checkable
 class JoinsChains(Protocol):
-    """A sequence encoder that may read all chains of a protein as one sequence. Optional."""
+    """A sequence encoder that can read all chains of a protein as one sequence. Optional."""
 
     joins_chains: bool
 
 
 @runtime_checkable
 class HasWeightsFile(Protocol):
-    """A sequence encoder that may have its weights from a file. Optional."""
+    """A sequence encoder that can load its weights from a file. Optional."""
 
     weights_sha256: str | None
-    """SHA-256 of the file, ``None`` for random weights."""
+    """SHA-256 of the file; ``None`` for random weights."""
 
 
 @runtime_checkable
 class Recomputes(Protocol):
-    """A module of an encoder that can compute its blocks again in the backward pass. Optional."""
+    """A module of an encoder that can recompute its blocks in the backward pass. Optional."""
 
     recompute: bool
     """Set to True by ``train.activation_checkpointing``."""
@@ -67,24 +67,24 @@ class Recomputes(Protocol):
 
 @runtime_checkable
 class HasSettings(Protocol):
-    """An encoder that keeps its settings. Optional: ``[cache]`` and ``[length]`` read them."""
+    """An encoder that stores its settings, for the tables ``[cache]`` and ``[length]``. Optional."""
 
     settings: ComponentSettings
 
 
 @runtime_checkable
 class HasReadout(Protocol):
-    """Settings of an encoder that pools residues to a protein in a way that can be set. Optional."""
+    """Settings of an encoder with a choice of pooling. Optional."""
 
     readout: str
 
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """A sequence encoder that also says which amino acids it expects. Optional.
+    """A sequence encoder that also predicts amino acids. Optional.
 
-    One whose head is loaded on request has a setting ``lm_head = false``, and raises a
-    ``SettingsError`` that names it where the head was not loaded.
+    An encoder whose head is loaded only on request has a setting ``lm_head = false``. Without its head it
+    raises a ``SettingsError`` that names this setting.
     """
 
     def residue_logits(self, batch: ProteinBatch) -> Tensor:
@@ -92,10 +92,12 @@ class LanguageModel(Protocol):
 
 
 class Verification(NamedTuple):
-    """Whether weights reproduce recorded outputs, and how well, in words."""
+    """Result of comparing the outputs of weights with recorded ones."""
 
     passed: bool
+    """True if the outputs agree."""
     text: str
+    """One line for the user, with the size of the difference."""
 
 
 @runtime_checkable
@@ -108,51 +110,51 @@ class Verifiable(Protocol):
 
 @runtime_checkable
 class PublishedSizes(Protocol):
-    """A component class that finds its sizes in published tensors. Optional: else they are the defaults."""
+    """A component class that infers its sizes from published tensors. Optional; else defaults are used."""
 
     @classmethod
     def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Settings of the model with these tensors, by published name; ``None`` if too few are there.
+        """Settings of the model with these tensors, by published name; ``None`` if too many are missing.
 
-        Files may be damaged: :func:`esmgn_core.weights.count_blocks` and
-        :func:`esmgn_core.weights.common_length` are not misled by a wrong tensor among many.
+        Files may be damaged. :func:`esmgn_core.weights.count_blocks` and
+        :func:`esmgn_core.weights.common_length` tolerate a wrong tensor among many.
         """
 
 
 @runtime_checkable
 class PublishedNames(Protocol):
-    """An encoder or fuser with other published tensors than its state dict. Optional: else they are equal."""
+    """An encoder or fuser whose published tensors differ from its state dict. Optional."""
 
     def from_published(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The state dict, and by published name the tensors it does not use, for writing the file again."""
+        """The state dict, and the published tensors it does not use, by name, to write the file again."""
 
     def to_published(self, state: Mapping[str, Tensor], unused: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Every tensor of the published file, by name; undoes :meth:`from_published`.
+        """Every tensor of the published file, by name; the inverse of :meth:`from_published`.
 
-        ``unused`` may lack tensors, which are filled in. The method is also called with a ``state`` on the
-        meta device, to find the shapes and types that a file must have. A tensor that it returns on the CPU
-        then is a constant, which a file must have with the same values.
+        Tensors that ``unused`` lacks are filled in. The method is also called with a ``state`` on the meta
+        device, to find the expected shapes and types. A tensor on the CPU in that result is a constant: files
+        must have the same values.
         """
 
 
 @runtime_checkable
 class PublishedFile(Protocol):
-    """A component class whose own published files hold more than a state dict. Optional."""
+    """A component class whose published files contain more than a state dict. Optional."""
 
     @classmethod
     def unpack_published(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Tensors by published name from the content of a file that holds this component alone."""
+        """Tensors by published name, from the content of a file of this component only."""
 
     def pack_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Content of such a file."""
+        """Content of such a file, from tensors by published name."""
 
 
 class StructureEncoder(Component, Protocol):
     """Built with ``(settings, *, input_dim, num_relations)``.
 
-    An encoder whose residues of one protein all have the same representation declares it by a class
-    attribute ``resolves_residues = False``, one that draws edges of its own by ``reads_graph = False``:
-    tasks that need the opposite are warned of before a run.
+    Class attributes declare two properties. ``resolves_residues = False``: all residues of a protein get the
+    same representation. ``reads_graph = False``: the encoder computes its edges itself. A run warns about
+    tasks that need the opposite.
     """
 
     output_dim: int
@@ -163,14 +165,14 @@ class StructureEncoder(Component, Protocol):
 
 @runtime_checkable
 class SizesStructureInput(Protocol):
-    """The member of a fuser's class that is needed before the fuser is built."""
+    """The class method of a fuser that is called before the fuser is built."""
 
     def structure_input_dim(self, sequence_dim: int) -> int:
         """Width of the features the fuser feeds to the structure encoder."""
 
 
 class Fuser(Component, Protocol):
-    """Built with ``(settings, *, sequence_dim, structure_dim)``; wires both encoders together."""
+    """Built with ``(settings, *, sequence_dim, structure_dim)``. Calls and joins both encoders."""
 
     output_dim: int
 
@@ -189,7 +191,7 @@ class Fuser(Component, Protocol):
 
 
 class GraphBuilder(Component, Protocol):
-    """Built with ``(settings)``; draws the edges of a batch."""
+    """Built with ``(settings)``. Computes the edges of a batch."""
 
     num_relations: int
 
@@ -199,43 +201,43 @@ class GraphBuilder(Component, Protocol):
 
 @runtime_checkable
 class DrawsEdgesInto(Protocol):
-    """A graph builder that draws some edges faster than all. Optional: it is for speed."""
+    """A graph builder that can compute a subset of the edges. Optional, for speed."""
 
     def edges_into(self, batch: ProteinBatch, residues: Tensor) -> ResidueGraph:
-        """The graph of the batch without the edges that end elsewhere than at ``residues``, bool [N]."""
+        """The graph reduced to the edges whose target is in ``residues``, bool [N]."""
 
 
 class PretextTask(Component, Protocol):
-    """Built with ``(settings, *, encoder_dim)``; owns its prediction heads.
+    """Built with ``(settings, *, encoder_dim)``. Contains its prediction heads.
 
-    A task that predicts from representations of single residues declares it by a class attribute
-    ``predicts_residues = True``, one that asks about edges it hides by ``removes_edges = True``.
+    Class attributes declare two properties. ``predicts_residues = True``: the task predicts from
+    representations of residues. ``removes_edges = True``: it predicts edges that it removes from the graph.
     """
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
-        """Corrupt the batch: what the encoder sees, when edges are drawn, and what is to be predicted.
+        """Corrupt the batch: return one or more views, with their graphs and targets.
 
-        Pure: all randomness comes from ``draws``, the batch is left as it is.
+        A pure function: all random numbers come from ``draws``, and the batch is not changed.
         """
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        """Compare predictions from the encodings, one per view, with the targets of the views."""
+        """Compare predictions from the encodings, one for each view, with the targets of the views."""
 
 
 @runtime_checkable
 class Crops(Protocol):
-    """A task that may crop proteins. Optional: batches measured in residues count what is left."""
+    """A task that may crop proteins. Optional; ``train.residues_per_batch`` counts cropped lengths."""
 
     max_residues: int | None
-    """Most residues of one protein that a view shows to the encoder, ``None`` for no limit."""
+    """Most residues of a protein in a view; ``None`` for no limit."""
 
 
 @runtime_checkable
 class ShowsWhole(Protocol):
-    """A task that knows which sequences its views leave whole. Optional: for the table ``[cache]``."""
+    """A task that knows which sequences its views leave whole, for the table ``[cache]``. Optional."""
 
     def shows_whole(self, lengths: Tensor) -> Tensor:
-        """Mask bool [B] of the proteins of these lengths, int64 [B], whose sequence is whole and unmasked.
+        """Mask bool [B], True if the sequence of a protein of this length, int64 [B], is whole and unmasked.
 
         Used only to estimate the size of the cache.
         """
@@ -243,97 +245,101 @@ class ShowsWhole(Protocol):
 
 @runtime_checkable
 class ResidueTypeHead(Protocol):
-    """A pretext task that says which amino acids it expects where residues are masked. Optional."""
+    """A pretext task that predicts the amino acids of masked residues. Optional."""
 
     def residue_type_logits(self, residue: Tensor) -> Tensor:
-        """Logits float32 [M, 20] over the amino acids from residue representations [M, encoder_dim]."""
+        """Logits float32 [M, 20] over the amino acids, from residue representations [M, encoder_dim]."""
 
 
 @runtime_checkable
 class DownstreamTask(PretextTask, Protocol):
-    """Built with ``(settings, *, encoder_dim, num_targets)``; owns its prediction heads.
+    """Built with ``(settings, *, encoder_dim, num_targets)``. Contains its prediction heads.
 
-    A batch holds P groups of ``group_size`` proteins; each group gets one prediction. Labels are
-    ``batch.labels`` of the group's first protein, NaN = unknown. Tensors that a prediction depends on
-    are parameters or buffers, so that they are saved with the head.
+    A batch consists of P groups of ``group_size`` proteins; each group gets one prediction. Its labels are
+    ``batch.labels`` of its first protein, NaN = unknown. All tensors that a prediction depends on must be
+    parameters or buffers, so that they are saved with the head.
     """
 
     metric: str
-    """Name of the score that chooses the best epoch; higher is better."""
+    """Name of the score that selects the best epoch; higher is better."""
     group_size: int
-    """Proteins of one prediction, 2 for pairs, else 1; an attribute of the class."""
+    """Proteins of one prediction: 2 for pairs, else 1. A class attribute."""
     label_dim: int
-    """Columns of the labels: ``num_targets``, or 1 where a label is the number of a class."""
+    """Columns of the labels: ``num_targets``, or 1 if a label is the number of a class."""
 
     def prepare(self, labels: Tensor) -> None:
-        """Take what the loss needs from the labels of all training groups [P, label_dim].
+        """Compute constants of the loss from the labels of all training groups, float32 [P, label_dim].
 
         Called once, before the first step.
         """
 
     def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:
-        """Predictions float32 [P, num_targets] from the encoding of a view's batch: logits, or values."""
+        """Predictions float32 [P, num_targets], logits or values, from the encoding of a view's batch."""
 
     def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:
         """Scores of predictions [P, num_targets] against labels [P, label_dim], all on the CPU.
 
-        ``groups`` int64 [P] tells what belongs together, such as the decoys of one target.
+        ``groups``, int64 [P], is equal for predictions that are scored together, such as the decoys of one
+        target.
         """
 
 
 @runtime_checkable
 class DeclaresOutput(Protocol):
-    """A downstream task class whose predictions have a known meaning. Optional; ``esmgn predict`` needs it.
+    """A downstream task class that declares the meaning of its predictions. Optional.
 
-    A prediction is for a protein, or for a group of ``group_size`` proteins.
+    ``esmgn predict`` needs it. A prediction is for a protein, or for a group of ``group_size`` proteins.
     """
 
     output: ClassVar[Output]
-    """What the T columns of ``predict`` are: ``multilabel``, T independent logits; ``classes``, logits of T
-    classes of which one is right; ``values``, T quantities in the unit of the labels."""
+    """Meaning of the T columns of ``predict``.
+
+    ``multilabel``: T independent logits. ``classes``: logits of T classes, one of which is correct.
+    ``values``: T quantities in the unit of the labels.
+    """
 
 
 @runtime_checkable
 class Resampled(Protocol):
-    """A downstream task that scores many resamples at once. Optional: it is for speed."""
+    """A downstream task that scores many bootstrap resamples at once. Optional, for speed."""
 
     def score_resamples(
         self, predictions: Tensor, labels: Tensor, groups: Tensor, counts: Iterable[Any]
     ) -> dict[str, list[float]]:
-        """For each resample its scores; ``counts`` are int64 [P] each: how often a prediction counts."""
+        """Scores of each resample; ``counts`` yields int64 [P], how often each prediction is drawn."""
 
 
 class Tracker(Component, Protocol):
-    """Built with ``(settings, *, run, config)``; gets the metrics of a run.
+    """Built with ``(settings, *, run, config)``. Receives the metrics of a run.
 
     ``run`` is the :class:`~esmgn_core.run_folder.RunFolder`, ``config`` the tables of its
     ``config.toml``. A resumed run builds its trackers again; ``run.name_for_trackers()`` is then the same.
-    All calls are made in one thread of the tracker's own: it may raise anything and take any time.
+    All calls are made in one separate thread. A tracker may raise any exception and take any time.
     """
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the values of a step, one line of ``metrics.jsonl``; they may be NaN or infinite."""
+        """Log the values of a step, one line of ``metrics.jsonl``; they may be NaN or infinite."""
 
     def close(self, *, failed: bool) -> None:
-        """Send the rest; the run is over, or stopped until it is resumed."""
+        """Send what is left. The run has ended, failed, or stopped until it is resumed."""
 
 
 class ProteinDataset(Component, Protocol):
     """Built with ``(settings)``.
 
-    Proteins may be read by several threads at a time. One that cannot be read when it is asked for
-    raises an :class:`~esmgn_core.errors.EsmgnError`, ``OSError`` or ``ValueError``: it is recorded
-    and left out.
+    Several threads may read proteins at a time. A protein that cannot be read raises an
+    :class:`~esmgn_core.errors.EsmgnError`, ``OSError`` or ``ValueError``; the run records it and leaves it
+    out.
     """
 
     group_size: int
-    """Neighbouring proteins that belong together, 2 for pairs, else 1."""
+    """Consecutive proteins that belong together: 2 for pairs, else 1."""
 
     def __len__(self) -> int:
         """Number of proteins."""
 
     def __getitem__(self, index: int) -> Protein:
-        """Protein ``index``."""
+        """Protein number ``index``, from 0."""
 
     def split(self, name: Split) -> Sequence[int]:
         """Indices of the proteins of one split."""
@@ -344,15 +350,15 @@ class Refuses(Protocol):
     """A dataset that reads files and may leave some out. Optional."""
 
     refused: Sequence[Any]
-    """The files left out, each an :class:`esmgn_core.io.Refusal` with its reason."""
+    """The files left out: an :class:`esmgn_core.io.Refusal` each, with the reason."""
 
 
 @runtime_checkable
 class PassesOver(Protocol):
-    """A dataset of folders in which other files may be. Optional."""
+    """A dataset of folders that may contain other files. Optional."""
 
     passed_over: str
-    """A line that counts the files of other kinds, empty if there are none."""
+    """One line with the number of files of other kinds; empty if there are none."""
 
 
 @runtime_checkable
@@ -360,7 +366,7 @@ class HasNotes(Protocol):
     """A dataset with lines for the user. Optional."""
 
     notes: Sequence[str]
-    """What was dropped, divided or guessed in the files that were read, see :mod:`esmgn_core.io.notes`."""
+    """Notes on parts of the files that were dropped, divided or guessed, see :mod:`esmgn_core.io.notes`."""
 
 
 @runtime_checkable
@@ -376,7 +382,7 @@ class KnowsLengths(Protocol):
 
 @runtime_checkable
 class HasResidueFeatures(Protocol):
-    """A dataset whose proteins all have further features of residues. Optional.
+    """A dataset whose proteins all have additional features of residues. Optional.
 
     ``inputs.residue`` needs it.
     """
@@ -387,26 +393,26 @@ class HasResidueFeatures(Protocol):
 
 @runtime_checkable
 class ReadsBatches(Protocol):
-    """A dataset that reads many proteins faster than one by one. Optional: it is for speed."""
+    """A dataset that reads many proteins at once. Optional, for speed."""
 
     def batch(self, indices: Sequence[int]) -> ProteinBatch:
-        """The batch that :meth:`ProteinBatch.from_proteins` would make of these proteins."""
+        """The same batch as :meth:`ProteinBatch.from_proteins` of these proteins."""
 
 
 @runtime_checkable
 class LabeledDataset(Protocol):
-    """A dataset whose proteins carry labels [L]; what a downstream task needs besides the rest.
+    """A dataset whose proteins have labels, float32 [L]. Downstream tasks need it.
 
-    All proteins of a group carry the group's labels. Where names have the form ``GROUP/NAME``, proteins
-    of one GROUP belong together when predictions are scored.
+    All proteins of a group have the labels of the group. If names have the form ``GROUP/NAME``, proteins of
+    one GROUP are scored together.
     """
 
     label_names: Sequence[str]
-    """What the predictions are: one name per class, term or value."""
+    """Name of each class, term or value that is predicted."""
 
     @property
     def test_sets(self) -> Mapping[str, Sequence[int]]:
-        """Indices of the proteins of each test set, by its name; sets may overlap one another."""
+        """Indices of the proteins of each test set, by name. Test sets may overlap."""
 
     def labels(self, indices: Sequence[int]) -> Tensor:
         """Labels float32 [len(indices), L] of these proteins."""
@@ -435,7 +441,7 @@ _OPTIONAL: Mapping[Kind, tuple[type, ...]] = {
 
 
 def optional_members(kind: Kind) -> tuple[str, ...]:
-    """Names of the members that components of a kind may have besides those of their contract."""
+    """Names of the optional members of a kind of component."""
     names = [
         name for protocol in _OPTIONAL.get(kind, ()) for name in (*protocol.__annotations__, *vars(protocol))
     ]
@@ -448,27 +454,27 @@ def joins_chains(encoder: object) -> bool:
 
 
 def weights_sha256(encoder: object) -> str | None:
-    """SHA-256 of the file that a sequence encoder has its weights from, ``None`` if not from a file."""
+    """SHA-256 of the weights file of a sequence encoder; ``None`` for random weights."""
     return encoder.weights_sha256 if isinstance(encoder, HasWeightsFile) else None
 
 
 def readout_of(encoder: object) -> Readout:
-    """How an encoder pools residues: ``"mean"`` unless its setting ``readout`` is ``"sum"``."""
+    """Pooling of an encoder: ``"mean"`` unless its setting ``readout`` is ``"sum"``."""
     settings = encoder.settings if isinstance(encoder, HasSettings) else None
     pools = isinstance(settings, HasReadout) and settings.readout == "sum"
     return "sum" if pools else "mean"
 
 
 def lengths_of(dataset: object) -> Sequence[int] | None:
-    """Residues of each protein of a dataset, ``None`` where that is unknown without reading them."""
+    """Residues of each protein of a dataset; ``None`` if they are unknown without reading."""
     return dataset.lengths if isinstance(dataset, KnowsLengths) else None
 
 
 def refused_by(dataset: object) -> Sequence[Any]:
-    """The files that a dataset left out, each with its reason."""
+    """Files that a dataset left out, with reasons."""
     return dataset.refused if isinstance(dataset, Refuses) else ()
 
 
 def notes_of(dataset: object) -> Sequence[str]:
-    """Lines for the user on the files that a dataset read."""
+    """Lines for the user about the files that a dataset read."""
     return dataset.notes if isinstance(dataset, HasNotes) else ()

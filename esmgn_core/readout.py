@@ -1,4 +1,4 @@
-"""From the residues of a protein to the protein: sum, mean, or attention that is learned."""
+"""Pool the residues of a protein: sum, mean, or learned attention."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from esmgn_core.batch import Encoding, ProteinBatch
 
 Readout = Literal["sum", "mean", "attention"]
-"""How residues are pooled into a protein; ``attention`` has a weight of its own to learn."""
+"""How residues are pooled into a protein; ``attention`` has a learned weight."""
 
 
 class ProteinReadout(nn.Module):
     r"""Pools residue representations into protein representations.
 
-    By sum, by mean, or with ``attention`` by a mean whose weights are learned:
+    ``sum``, ``mean``, or ``attention``, a mean with learned weights:
 
     .. math::
         g = \sum_i \alpha_i x_i, \qquad \alpha = \mathrm{softmax}_i(w^\top x_i)
 
-    over the residues of a protein. Only ``attention`` has a parameter, ``score.weight``. A protein
-    without residues pools to zeros.
+    over the residues of a protein. Only ``attention`` has a parameter, ``score.weight``. The result for a
+    protein without residues is zero.
 
-    Shapes: residue [N, D] -> protein [B, D].
+    Shapes: residue float [N, D] -> protein float [B, D].
 
     Source: Li et al. 2016 (arXiv 1511.05493), equation 7, with a linear score.
     """
@@ -33,11 +33,11 @@ class ProteinReadout(nn.Module):
         super().__init__()
         self.readout = readout
         if readout == "attention":
-            # Without a bias: softmax would not see it.
+            # No bias: softmax would cancel it.
             self.score = nn.Linear(width, 1, bias=False)
 
     def forward(self, residue: Tensor, batch: ProteinBatch) -> Encoding:
-        """The encoding of both."""
+        """The encoding with the residues [N, D] and the pooled proteins [B, D]."""
         if self.readout != "attention":
             return Encoding.from_residues(residue, batch, self.readout)
         share = self._shares(self.score(residue).squeeze(1).float(), batch)
@@ -47,6 +47,7 @@ class ProteinReadout(nn.Module):
     @staticmethod
     def _shares(score: Tensor, batch: ProteinBatch) -> Tensor:
         """Softmax of the scores [N] within each protein."""
+        # Subtracting the largest score of each protein keeps the exponentials finite.
         owner = batch.protein_index
         lowest = score.new_full((len(batch),), -torch.inf)
         highest = lowest.scatter_reduce(0, owner, score.detach(), "amax")

@@ -1,4 +1,4 @@
-"""What a plugin declares: kinds of components and where their classes live."""
+"""Declarations of plugins: kinds of components, and the components themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """A kind of component; the value is also its TOML table and flag, see :attr:`chosen_by`."""
+    """A kind of component. The value is also its TOML table and its flag, see :attr:`chosen_by`."""
 
     SEQ = "seq"
     STRUCT = "struct"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
     @property
     def long_name(self) -> str:
-        """The kind in words, for prose and messages."""
+        """Name of the kind for messages, such as ``structure encoder``."""
         return _LONG_NAMES[self]
 
     @property
@@ -45,22 +45,27 @@ _LONG_NAMES = {
 }
 
 PARTS = tuple(kind for kind in Kind if kind not in (Kind.TRACKER, Kind.FORMAT))
-"""Kinds of which a run has one component at most; it may have several trackers, and formats are of files."""
+"""Kinds of which a run has at most one component. Trackers can be several; formats belong to files."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentSpec:
     """One component of a plugin: its kind, its name and the class that implements it.
 
-    ``target`` is ``"package.module:Class"`` and is imported only when the component is used, so
-    that listing components never imports torch. The target of a structure format is an
-    :class:`esmgn_core.io.Format`, in a module that does not import torch. ``graph`` is for structure
-    encoders: the graph builder it is meant for, used where the run names none. ``requires`` is what to
-    install beside the plugin, such as ``esmgn[wandb]``; it is named if the class cannot be imported.
+    Attributes:
+        kind: kind of the component.
+        name: name in flags, settings and lists.
+        target: ``"package.module:Class"``, imported only when the component is used, so that listing
+            components never imports torch. The target of a structure format is an
+            :class:`esmgn_core.io.Format`, in a module that does not import torch.
+        summary: one line for ``esmgn list``.
+        graph: for structure encoders, the default graph builder.
+        requires: package to install besides the plugin, such as ``esmgn[wandb]``. It is named in the error if
+            the class cannot be imported.
 
     Raises:
-        TypeError: ``kind`` is no :class:`Kind`.
-        ValueError: ``target`` is of another form.
+        TypeError: ``kind`` is not a :class:`Kind`.
+        ValueError: ``target`` does not have this form.
     """
 
     kind: Kind

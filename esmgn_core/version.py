@@ -1,4 +1,4 @@
-"""Version of esmgn, read by the build and recorded in every run and file."""
+"""Version of esmgn, recorded in every run and file."""
 
 __version__ = "0.1.0"
 """Version of the package."""

@@ -1,8 +1,8 @@
-"""Files of weights: found on disk or downloaded, verified, and read without running code from them.
+"""Find, download, verify and read files of weights; no code from a file is run.
 
-A file is looked for in ``ESMGN_WEIGHTS_DIR`` (read only), the cache, and torch hub's cache. The
-cache is ``ESMGN_CACHE``, else ``$XDG_CACHE_HOME/esmgn``, else ``~/.cache/esmgn``; weights lie in
-``weights/`` below it. ``ESMGN_OFFLINE=1`` forbids every connection.
+Files are searched in ``ESMGN_WEIGHTS_DIR`` (read only), in ``weights/`` of the cache, and in torch hub's
+cache. The cache is ``ESMGN_CACHE``, else ``$XDG_CACHE_HOME/esmgn``, else ``~/.cache/esmgn``.
+``ESMGN_OFFLINE=1`` forbids every connection.
 """
 
 import argparse
@@ -46,10 +46,10 @@ class Digests(NamedTuple):
 
 
 class RemoteFile(ComponentSettings):
-    """A published file of weights. Without a checksum, any file of its name is taken for it."""
+    """A published file of weights. Without a checksum, every file of its name is accepted."""
 
     url: str = Field(pattern=r"^https?://[^/\s]+/\S*[^/\s]$")
-    """Where to download it, http or https."""
+    """Address of the download, http or https."""
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
     """MD5 of the file, 32 hexadecimal digits."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
@@ -65,11 +65,11 @@ class RemoteFile(ComponentSettings):
 
     @property
     def filename(self) -> str:
-        """The file's official name: the last part of the address, without any query."""
+        """Name of the file: the last part of the address, without the query."""
         return Path(unquote(urlsplit(self.url).path)).name
 
     def mismatch(self, digests: Digests) -> str | None:
-        """How ``digests`` differ from the published checksums; ``None`` when they agree."""
+        """How checksums differ from the published ones; ``None`` if they agree."""
         for name, expected in (("sha256", self.sha256), ("md5", self.md5)):
             found = getattr(digests, name)
             if expected is not None and found != expected:
@@ -78,7 +78,7 @@ class RemoteFile(ComponentSettings):
 
 
 class Checkpoint(RemoteFile):
-    """Weights that a preset loads. At least one checksum is needed: it is what tells the file."""
+    """Weights that a preset loads. At least one checksum is needed to identify the file."""
 
     @model_validator(mode="after")
     def _has_checksum(self) -> Self:
@@ -95,20 +95,20 @@ def fetch(
     attempts: int = 4,
     backoff: float = 1.0,
 ) -> Path:
-    """Path of a verified copy of the checkpoint, downloaded if there is none.
+    """Find a verified copy of a file of weights on this machine, or download it; return its path.
 
-    Several processes may ask for the same file at once: one downloads, the others wait.
+    If several processes need the same file, one downloads it and the others wait.
 
     Args:
-        checkpoint: what to fetch.
-        setting: the setting that chooses these weights, named in the error message; ``None`` where
-            random ones are no way out.
+        checkpoint: the file.
+        setting: the setting that selects these weights. The error message advises ``SETTING=random``, unless
+            this is ``None``.
         timeout: longest silence of the server, in seconds.
-        attempts: failed connections in a row until giving up.
-        backoff: pause after the first failed connection, in seconds; then doubled.
+        attempts: number of consecutive failed connections before giving up.
+        backoff: pause after the first failed connection, in seconds. It is doubled each time.
 
     Raises:
-        WeightsError: no copy can be had, or a copy is not the published file.
+        WeightsError: the file cannot be downloaded or written, or is not the published file.
     """
     found, refused = _search(checkpoint)
     if found is not None:
@@ -131,12 +131,12 @@ def fetch(
 
 
 def locate(checkpoint: RemoteFile) -> Path | None:
-    """Path of a verified copy on this machine, or ``None``; never connects."""
+    """Path of a verified copy on this machine, or ``None``. Never connects."""
     return _search(checkpoint)[0]
 
 
 def _search(checkpoint: RemoteFile) -> tuple[Path | None, list[str]]:
-    """The first verified copy, and what was wrong with the files passed over."""
+    """The first verified copy, and what is wrong with the files before it."""
     refused: list[str] = []
     for path in _places(checkpoint):
         if not path.is_file():
@@ -148,7 +148,7 @@ def _search(checkpoint: RemoteFile) -> tuple[Path | None, list[str]]:
             difference = error.strerror or str(error)
         if difference is None:
             return path, refused
-        refused.append(f"passed over {path}: {difference}")
+        refused.append(f"ignored {path}: {difference}")
         _logger.warning(refused[-1])
     return None, refused
 
@@ -161,7 +161,7 @@ def _places(checkpoint: RemoteFile) -> Iterator[Path]:
 
 
 def _download(checkpoint: RemoteFile, target: Path, **options: Any) -> None:
-    """Download to ``target``; only a verified file ever has that name."""
+    """Download to ``target``. Only a verified file ever gets that name."""
     part = _beside(target, ".part")
     resumed = part.exists()
     download(checkpoint.url, part, **options)
@@ -175,7 +175,7 @@ def _download(checkpoint: RemoteFile, target: Path, **options: Any) -> None:
         return
     part.unlink()
     if resumed:
-        # The old beginning may have belonged to another file.
+        # The part on disk may be of another file: download once more from the beginning.
         _download(checkpoint, target, **options)
         return
     raise WeightsError(
@@ -198,23 +198,23 @@ def _unavailable(
         f"cannot download {checkpoint.filename}: {reason}",
         *refused,
         f"fetch: {checkpoint.url}",
-        f"put it at: {_weights_dir() / checkpoint.filename}",
-        "or into any folder named by ESMGN_WEIGHTS_DIR",
+        f"save it as: {_weights_dir() / checkpoint.filename}",
+        "or save it in a folder named by ESMGN_WEIGHTS_DIR",
         *([f"or start from random weights: --set {setting}=random"] if setting else []),
     )
 
 
 def remembered_digests(path: Path) -> Digests:
-    """Checksums of a large file: read once, then remembered by path, size and time of change.
+    """Checksums of a file, computed once and then cached by path, size and time of change.
 
-    The memory is ``<name>.verified`` in the cache, also for files that lie elsewhere.
+    They are cached in ``<name>.verified`` in the cache of weights, also for files in other folders.
     """
     try:
         known = parse_json(_record(path).read_text())
         if {name: known[name] for name in ("path", "size", "mtime_ns")} == _identity(path):
             return Digests(known["md5"], known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # no record, or not one of ours: read the file
+        pass  # no record, or another file of this name: read the file
     identity = _identity(path)
     digests = _digests(path)
     if identity == _identity(path):
@@ -224,7 +224,7 @@ def remembered_digests(path: Path) -> Digests:
 
 def _remember(path: Path, digests: Digests) -> None:
     record = _record(path)
-    with contextlib.suppress(OSError, WriteError):  # a cache that cannot be written costs time only
+    with contextlib.suppress(OSError, WriteError):  # a cache that cannot be written only costs time
         record.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(record, json.dumps(_identity(path) | digests._asdict()))
 
@@ -253,11 +253,11 @@ def _beside(path: Path, ending: str) -> Path:
 def load_file(path: Path) -> dict[str, Any]:
     """Content of a ``.safetensors`` file or a torch pickle, on the CPU, mapped into memory.
 
-    No code from the file runs: of all Python objects only tensors, plain containers and
-    ``argparse.Namespace`` are admitted (fair-esm keeps its model arguments in one).
+    No code from the file is run. Only tensors, plain containers and ``argparse.Namespace`` are loaded
+    (fair-esm stores its model arguments in one).
 
     Raises:
-        WeightsError: the file is missing, damaged, or holds anything else.
+        WeightsError: the file is missing or damaged, or contains other objects.
     """
     try:
         return _read(path)
@@ -273,20 +273,20 @@ def _read(path: Path) -> dict[str, Any]:
     mappable = zipfile.is_zipfile(path)
     with path.open("rb") as file:
         if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC and not mappable:
-            raise EOFError  # a zip archive ends with its table of contents
-    # Files of the format before torch 1.6 are no zip archives and cannot be mapped.
+            raise EOFError  # the table of contents, at the end of a zip archive, is missing
+    # Files written before torch 1.6 are not zip archives, and cannot be mapped.
     with torch.serialization.safe_globals([argparse.Namespace]):
         content = torch.load(path, "cpu", weights_only=True, mmap=mappable)
     if not isinstance(content, dict):
-        raise TypeError(f"it holds a {type(content).__name__}, not a dict")
+        raise TypeError(f"it contains a {type(content).__name__}, expected a dict")
     return content
 
 
 def state_dict(content: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict in the content of a file.
 
-    Training checkpoints keep it under ``model`` or ``state_dict``. The prefixes that DDP and
-    ``torch.compile`` put before all names are removed.
+    Training checkpoints store it under ``model`` or ``state_dict``. The prefixes that DDP and
+    ``torch.compile`` add to all names are removed.
     """
     nested = [content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)]
     state = {str(name): value for name, value in (nested[0] if nested else content).items()}
@@ -297,7 +297,7 @@ def state_dict(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_blocks(tensors: Mapping[str, Tensor], group: str) -> int:
-    """Number of blocks of a module list: distinct numbers in names such as ``layers.0.weight``.
+    """Count the blocks of a module list, by the numbers in names such as ``layers.0.weight``.
 
     >>> count_blocks({"layers.0.weight": torch.ones(2), "layers.1.weight": torch.ones(2)}, "layers")
     2
@@ -306,7 +306,7 @@ def count_blocks(tensors: Mapping[str, Tensor], group: str) -> int:
 
 
 def common_length(tensors: Mapping[str, Tensor], pattern: str) -> int | None:
-    """The most frequent length of the vectors whose names match a pattern; ``None`` without such a vector."""
+    """Most frequent length of the vectors whose names match a pattern; ``None`` if there are none."""
     matching = [tensor for name, tensor in tensors.items() if re.fullmatch(pattern, name)]
     lengths = Counter(len(tensor) for tensor in matching if tensor.ndim == 1)
     return lengths.most_common(1)[0][0] if lengths else None
@@ -316,8 +316,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, EOFError):
         return "the file is cut short"
     text = str(error) or type(error).__name__
-    # torch's own text advises to run the file's code all the same.
+    # torch's message advises to run the code of the file: do not show it.
     if refused := re.search(r"GLOBAL (\S+)", text):
-        return f"refused, for it asks to call {refused[1]}"
+        return f"refused, because it would call {refused[1]}"
     text = text.partition("WeightsUnpickler error: ")[2] or text
     return text.strip().splitlines()[0]

@@ -171,8 +171,8 @@ def test_what_cannot_be_fetched_says_where_to_put_it(
     assert lines == [
         "cannot download mc_esm_gearnet.pth: ESMGN_OFFLINE is set",
         "  fetch: https://zenodo.org/records/10034578/files/mc_esm_gearnet.pth?download=1",
-        f"  put it at: {tmp_path / 'cache' / 'weights' / 'mc_esm_gearnet.pth'}",
-        "  or into any folder named by ESMGN_WEIGHTS_DIR",
+        f"  save it as: {tmp_path / 'cache' / 'weights' / 'mc_esm_gearnet.pth'}",
+        "  or save it in a folder named by ESMGN_WEIGHTS_DIR",
     ]
 
 

@@ -228,8 +228,8 @@ def test_unreachable_host_says_what_to_do(nowhere, cache):
     assert "refused" in first
     assert hints == [
         f"  fetch: {nowhere.url}",
-        f"  put it at: {cache / 'weights' / 'file.pt'}",
-        "  or into any folder named by ESMGN_WEIGHTS_DIR",
+        f"  save it as: {cache / 'weights' / 'file.pt'}",
+        "  or save it in a folder named by ESMGN_WEIGHTS_DIR",
         "  or start from random weights: --set seq.weights=random",
     ]
 
@@ -250,7 +250,7 @@ def test_damaged_copy_is_named_when_there_is_no_other(monkeypatch, cache):
     """Who copied the file by hand learns that the copy is bad, not only that it is missing."""
     path = placed(cache / "weights" / "file.pt", b"half a file")
     monkeypatch.setenv("ESMGN_OFFLINE", "1")
-    with pytest.raises(WeightsError, match=rf"passed over {path}: md5 is \w+, expected {MD5}"):
+    with pytest.raises(WeightsError, match=rf"ignored {path}: md5 is \w+, expected {MD5}"):
         fetch(checkpoint())
 
 
@@ -338,7 +338,7 @@ class Hostile:
 def test_hostile_pickle_does_not_run(tmp_path, cache, zipped):
     path = tmp_path / "hostile.pt"
     torch.save({"a": torch.ones(1), "b": Hostile()}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"hostile\.pt: refused, for it asks to call \w+\.system$"):
+    with pytest.raises(WeightsError, match=r"hostile\.pt: refused, because it would call \w+\.system$"):
         load_file(path)
     assert not cache.with_name(cache.name + "-was-here").exists()
 
@@ -351,7 +351,7 @@ def test_namespace_is_the_only_object_let_in(tmp_path):
     assert content["w"].tolist() == [1, 1]
     torch.save({"model": torch.nn.Linear(1, 1)}, path)
     with pytest.raises(
-        WeightsError, match=r"refused, for it asks to call torch\.nn\.modules\.linear\.Linear"
+        WeightsError, match=r"refused, because it would call torch\.nn\.modules\.linear\.Linear"
     ):
         load_file(path)
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
@@ -398,7 +398,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
 
 def test_content_must_be_a_dict(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(WeightsError, match="it holds a list, not a dict"):
+    with pytest.raises(WeightsError, match="it contains a list, expected a dict"):
         load_file(tmp_path / "list.pt")
 
 

@@ -38,7 +38,7 @@ def test_a_plugin_that_leaves_the_program_is_a_failure(
 ) -> None:
     """``sys.exit()`` of a component or dataset must not end a run half-way with status 0."""
     monkeypatch.setattr(owner, method, leave)
-    with pytest.raises(PluginError, match=r"failures.py:\d+ ended the program half-way: SystemExit\(0\)"):
+    with pytest.raises(PluginError, match=r"failures.py:\d+ tried to end the program: SystemExit\(0\)"):
         start()
     log = tmp_path / "run" / "log.txt"
     if log.exists():

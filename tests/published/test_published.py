@@ -403,7 +403,7 @@ class Hostile:
 def test_a_hostile_file_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     witness = tmp_path / "was-here"
     text = refusal({**recorded_state("series"), "x": Hostile(witness)}, tmp_path)
-    assert text == "cannot read weights from DIR/bad.pth: refused, for it asks to call posix.system"
+    assert text == "cannot read weights from DIR/bad.pth: refused, because it would call posix.system"
     assert not witness.exists()
 
 

@@ -179,7 +179,7 @@ def test_hostile_pickle_does_not_run(fair_esm_file, isolated):
     """A file that would call a program is refused, named with what it asks for, and has not run."""
     _, path = fair_esm_file(**SIZE)
     rewritten(path, lambda content: content["model"].update(extra=Hostile()))
-    with pytest.raises(WeightsError, match=r"esm2_made.pt: refused, for it asks to call \w+\.system"):
+    with pytest.raises(WeightsError, match=r"esm2_made.pt: refused, because it would call \w+\.system"):
         loaded(path)
     assert not isolated.with_name(isolated.name + "-was-here").exists()
 
