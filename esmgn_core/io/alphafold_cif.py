@@ -1,8 +1,8 @@
-"""mmCIF text whose atoms stand in lines of one length, one chain of standard residues: read by stride.
+"""Fast reader of mmCIF text with atoms in lines of one length and one chain of standard residues.
 
-This is the form of all mmCIF files of AlphaFold DB: the atoms come last, and each item of a line stands
-at the left of a column of its own. The reader checks everything it relies on and leaves any other text to
-gemmi, which also reads all that stands before the atoms.
+All mmCIF files of AlphaFold DB have this form: the atoms come last, and each item is left-aligned in a
+column. The reader checks everything it relies on and leaves any other text to gemmi. gemmi also reads
+everything before the atoms.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _COORDINATES = ("Cartn_x", "Cartn_y", "Cartn_z")
 _NAMES = ("type_symbol", "label_comp_id", "label_atom_id", "auth_comp_id", "auth_atom_id")
 _NUMBERS = (*_COORDINATES, "B_iso_or_equiv", "label_seq_id", "auth_seq_id")
 _PASSED_OVER = re.compile(r"id|occupancy|pdbx_sifts_xref_db_\w+")
-_WITH_MEANING = b"\"'#_$[;"  # what may begin a quotation, a comment, a name or a text
+_SPECIAL = b"\"'#_$[;"  # characters that may begin a quotation, a comment, a tag or a text field
 _SPACE = ord(" ")
 _SPACES = np.uint64(word(b" " * 8))
 _ATOMS = np.array([word(f"{name:<8}".encode()) for name in BACKBONE_ATOMS], dtype=np.uint64)
@@ -47,7 +47,7 @@ _AFTER_NAME = np.uint64(word(b"     ") << 24)
 
 
 def read_aligned_mmcif(text: bytes) -> tuple[ResidueTable, gemmi.cif.Block] | None:
-    """The protein in mmCIF text of that form and the block before its atoms, ``None`` for any other text."""
+    """Read mmCIF text of this form into residues and the block before the atoms; ``None`` for other text."""
     table = _find_table(text)
     block = None if table is None else _block_of_one_polymer(text[: table.start], table)
     if table is None or block is None:
@@ -75,11 +75,11 @@ class _Table:
     """Atoms in lines of one length.
 
     Attributes:
-        text: all of the file.
-        start: where the loop of the atoms begins in it.
-        first_line: where the first atom does.
-        lines: uint8 [N, L].
-        columns: item without ``_atom_site.`` -> its first character, and that of the next item.
+        text: the file.
+        start: offset of the loop of atoms.
+        first_line: offset of the first atom.
+        lines: uint8 [N, L], the characters of each line.
+        columns: item without ``_atom_site.`` -> its first column, and that of the next item.
     """
 
     text: bytes
@@ -94,7 +94,7 @@ class _Table:
         return self.lines[0, start:end].tobytes().decode().strip()
 
     def words(self, item: str) -> Words:
-        """The values, at most eight characters, filled up with spaces to the right, uint64 [N]."""
+        """Values of an item, up to eight characters, padded with spaces on the right, uint64 [N]."""
         start, end = self.columns[item]
         num_atoms, length = self.lines.shape
         used = np.uint64(2 ** (8 * min(8, end - start)) - 1)
@@ -103,20 +103,20 @@ class _Table:
         return words
 
     def right_aligned(self, item: str, rows: NDArray[np.int64] | None = None, *, decimals: int = 3) -> Words:
-        """The values filled up with spaces to the left, and with zeros to three decimals."""
+        """Values of an item, padded with spaces on the left and with zeros to three decimals."""
         words = self.words(item)
         characters = (words if rows is None else words[rows]) ^ _SPACES
-        # What is above the highest character that is no space is zero; the exponent tells where that is.
+        # Padding is zero now, so the exponent of the value as a float gives the number of used bytes.
         length = (np.frexp(characters.astype(np.float64))[1] + 7) // 8
         free = 8 - length - (3 - decimals)
         fill = int(_SPACES) >> 8 * (3 - decimals) | word(b"0" * (3 - decimals)) << 8 * (5 + decimals)
         moved: Words = (characters << (8 * np.maximum(free, 0)).astype(np.uint64)) ^ np.uint64(fill)
-        moved[free < 0] = 0  # no number of this form
+        moved[free < 0] = 0  # too long: not a number of this form
         return moved
 
 
 def _find_table(text: bytes) -> _Table | None:
-    """The atoms, if nothing follows them and every line has the same columns."""
+    """Find the table of atoms; ``None`` unless it ends the file and every line has the same columns."""
     start = text.rfind(b"\nloop_", 0, text.find(b"\n_atom_site.") + 1)
     items = _ITEMS.match(text, start) if start >= 0 else None
     end = text.rfind(b"\n#") + 1
@@ -136,13 +136,13 @@ def _find_table(text: bytes) -> _Table | None:
 
 
 def _columns(lines: NDArray[np.uint8], names: list[str]) -> dict[str, tuple[int, int]] | None:
-    """Where each item stands, if it does so in every line."""
+    """Columns of each item; ``None`` if they differ between lines or the items are not those expected."""
     is_space = lines == _SPACE
     is_space[:, -1] = True
     begins = is_space[:, :-1] & ~is_space[:, 1:]
     starts = np.concatenate([[0], np.flatnonzero(begins[0]) + 1])
-    same = len(starts) == len(names) and np.count_nonzero(begins) == len(lines) * (len(names) - 1)
-    if not same or is_space[:, 0].any() or not begins[:, starts[1:] - 1].all():
+    is_aligned = len(starts) == len(names) and np.count_nonzero(begins) == len(lines) * (len(names) - 1)
+    if not is_aligned or is_space[:, 0].any() or not begins[:, starts[1:] - 1].all():
         return None
     ends = [*starts[1:].tolist(), lines.shape[1]]
     columns = dict(zip(names, zip(starts.tolist(), ends, strict=True), strict=True))
@@ -155,14 +155,14 @@ def _columns(lines: NDArray[np.uint8], names: list[str]) -> dict[str, tuple[int,
 
 
 def _is_plain(atoms: bytes, lines: NDArray[np.uint8]) -> bool:
-    """Whether all that stands between spaces is a value, and lines end where they should."""
-    if any(character in atoms for character in _WITH_MEANING):
+    """True if everything between spaces is a plain value, and line ends are at the ends of lines only."""
+    if any(character in atoms for character in _SPECIAL):
         return False
     return bool((lines[:, -1] == ord("\n")).all() and np.count_nonzero(lines < _SPACE) == len(lines))
 
 
 def _is_one_chain(table: _Table) -> bool:
-    """One model and chain of ATOM records without alternates, named alike by author and archive."""
+    """True for one chain of ATOM records of one model, without altlocs, with equal author and label names."""
     constant = np.concatenate([np.arange(*table.columns[item]) for item in _CONSTANT])
     if (table.lines[:, constant] != table.lines[0, constant]).any():
         return False
@@ -179,7 +179,7 @@ def _is_one_chain(table: _Table) -> bool:
 
 
 def _block_of_one_polymer(head: bytes, table: _Table) -> gemmi.cif.Block | None:
-    """What stands before the atoms, if it declares the one entity they belong to."""
+    """Parse the text before the atoms; ``None`` unless it declares one polymer, the entity of the atoms."""
     try:
         document = gemmi.cif.read_string(head)
     except (RuntimeError, ValueError):
@@ -192,12 +192,13 @@ def _block_of_one_polymer(head: bytes, table: _Table) -> gemmi.cif.Block | None:
 
 
 def _are_integers(words: Words) -> bool:
-    """Whether all right-aligned values are whole numbers of at most four characters."""
+    """True if all right-aligned values are whole numbers of at most four characters."""
     spaces, after = _halves(words)
     no_decimals = np.full(len(words), word(b".000"), dtype=np.uint32)
     return are_numbers(Fields(after, no_decimals)) and bool((spaces == np.uint32(_SPACES >> 32)).all())
 
 
 def _halves(words: Words) -> Fields:
+    """Divide words of eight characters into the first and the last four."""
     halves = words.view("<u4").reshape(*words.shape, 2)
     return Fields(halves[..., 0].copy(), halves[..., 1].copy())

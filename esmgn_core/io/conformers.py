@@ -1,4 +1,4 @@
-"""Alternate locations: which conformer of a residue is read."""
+"""Choose the conformer of each residue with alternate locations."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def choose_conformers(
     occupancy: NDArray[np.float32],
     first_component: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Keep one atom per residue and slot, all from one conformer where that conformer has them.
+    """Keep one atom per residue and slot, from one conformer per residue if possible.
 
-    Conformers with a CA atom go before those without, then the largest mean occupancy of the labelled
-    atoms wins, then the first in the file. An atom the chosen conformer lacks is taken from
-    the next one of the same residue type. Of repeated atoms the first in the file is kept.
+    Conformers with a CA atom are preferred, then the largest mean occupancy of the labelled atoms, then the
+    first in the file. If the chosen conformer lacks an atom, that of the next conformer with the same residue
+    name is used. Of repeated atoms the first in the file is kept.
 
     Args:
         residue: int64 [A], ascending; the residue of each atom.
-        component: int64 [A]; the residue name within the residue, numbered over all residues.
-        slot: int64 [A]; which atom of the backbone it is.
+        component: int64 [A]; the residue name of each atom, numbered over all residues.
+        slot: int64 [A]; index of the atom name.
         altloc: int8 [A]; label of the alternate location, 0 for none.
         occupancy: float32 [A].
         first_component: int64 [R]; the first component of each residue.
 
     Returns:
-        int64 indices of the kept atoms, and int64 [R], the component each residue is read as.
+        int64 indices of the kept atoms, and int64 [R], the component of each residue.
     """
     rank = np.zeros(len(residue), dtype=np.int64)
     chosen = first_component.copy()
@@ -53,7 +53,7 @@ def _rank(
     altloc: NDArray[np.int8],
     occupancy: NDArray[np.float32],
 ) -> tuple[int, list[int]]:
-    """The component one residue is read as, and the preference of each of its atoms, 0 the best."""
+    """Return the chosen component of one residue, and the rank of each of its atoms, 0 the best."""
     conformers = list(zip(component.tolist(), altloc.tolist(), strict=True))
     shared_ca = bool(((altloc == 0) & (slot == CA)).any())
 
@@ -66,7 +66,7 @@ def _rank(
     chosen = best[0][0]
     ranks = []
     for pair in conformers:
-        if pair[1] == 0:  # shared by all conformers, but the chosen one's own name goes first
+        if pair[1] == 0:  # shared by all conformers; the name of the chosen one is preferred
             ranks.append(0 if pair[0] == chosen else 1)
         elif pair[0] == chosen:
             ranks.append(0 if pair == best[0] else 2 + best.index(pair))

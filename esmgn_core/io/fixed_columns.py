@@ -1,7 +1,9 @@
-"""Text of fixed columns -> one chain of standard residues, each with N, CA, C and O.
+"""Read one chain of standard residues, each with N, CA, C and O, from text in fixed columns.
 
-Eight characters of a field are two integers of 32 bits, so that many fields are read at once. Text is ASCII
-(:func:`esmgn_core.io.content.plain_text`) here, so sums of the bytes of an integer never carry.
+A field of eight characters is read as two integers of 32 bits, the first character in the lowest byte. Each
+operation on arrays of such integers then works on the characters of all fields at once. The text is ASCII
+(:func:`esmgn_core.io.content.plain_text`): every byte is below 128, so that additions per byte never carry
+into the next byte.
 """
 
 from __future__ import annotations
@@ -16,16 +18,16 @@ from esmgn_core.io.residues import STANDARD_NAMES, classify
 from esmgn_core.io.table import ResidueTable
 
 Words = NDArray[np.unsignedinteger[Any]]
-"""Characters of one field each, the first in the lowest byte."""
+"""The characters of one field per integer, the first in the lowest byte."""
 
 
 def word(text: bytes) -> int:
-    """A field as an integer."""
+    """Return a field as an integer, the first character in the lowest byte."""
     return int.from_bytes(text, "little")
 
 
 class Fields(NamedTuple):
-    """Fields of eight columns with a point in the fifth: the four before it, and the four from it on."""
+    """Fields of eight characters with a point in the fifth: characters 1 to 4, and characters 5 to 8."""
 
     before: Words
     after: Words
@@ -38,7 +40,7 @@ _STANDARD_TYPES = np.array(encode(_letters), dtype=np.uint8)
 
 
 def first_atoms(number: Words, name: Words) -> NDArray[np.int64] | None:
-    """First atom of each residue, told by its number; ``None`` where a name changes inside a residue."""
+    """Index of the first atom of each residue number; ``None`` if a name changes within a residue."""
     is_start = np.ones(len(number), dtype=np.bool_)
     np.not_equal(number[1:], number[:-1], out=is_start[1:])
     starts: NDArray[np.int64] = np.flatnonzero(is_start)
@@ -48,7 +50,7 @@ def first_atoms(number: Words, name: Words) -> NDArray[np.int64] | None:
 def backbone_atoms(
     names: Words, starts: NDArray[np.int64], wanted: NDArray[np.unsignedinteger[Any]]
 ) -> NDArray[np.int64] | None:
-    """Rows of the atoms ``wanted`` of each residue, [4, n]; ``None`` if they are not there once, in order."""
+    """Rows of the four ``wanted`` atoms, [4, n]; ``None`` unless each residue has each once, in order."""
     is_wanted = names == wanted[0]
     for name in wanted[1:]:
         is_wanted |= names == name
@@ -56,24 +58,25 @@ def backbone_atoms(
     if len(rows) != len(wanted) * len(starts):
         return None
     rows = rows.reshape(-1, len(wanted))
+    # There are as many rows as wanted atoms: each group of four is one residue if it lies within it.
     inside = (rows[:, 0] >= starts).all() and (rows[:-1, -1] < starts[1:]).all()
     return np.ascontiguousarray(rows.T) if inside and (names[rows] == wanted).all() else None
 
 
 def residue_types(names: Words) -> NDArray[np.uint8] | None:
-    """Types of residues with these names of three letters, ``None`` if one is not standard."""
-    place = np.minimum(np.searchsorted(_STANDARD_WORDS, names), len(_STANDARD_WORDS) - 1)
-    return None if (_STANDARD_WORDS[place] != names).any() else _STANDARD_TYPES[place]
+    """Types of residues with these three-letter names; ``None`` if one is not a standard residue."""
+    index = np.minimum(np.searchsorted(_STANDARD_WORDS, names), len(_STANDARD_WORDS) - 1)
+    return None if (_STANDARD_WORDS[index] != names).any() else _STANDARD_TYPES[index]
 
 
 def whole_chain(residue_type: NDArray[np.uint8], fields: Fields, chain: str) -> ResidueTable | None:
-    """The residues of the chain; ``None`` if numbers do not ascend or all CA atoms are at one place.
+    """Return the residues of the chain; ``None`` if numbers do not ascend or all CA atoms coincide.
 
     Args:
         residue_type: uint8 [n].
-        fields: x, y and z of the four atoms of each residue, [3, 4, n], then residue numbers and B-factors of
-            the CA atoms, [n] each, all end to end; known to be numbers.
-        chain: its name.
+        fields: concatenated x, y and z of the four atoms of each residue, [3, 4, n], residue numbers [n] and
+            B-factors of the CA atoms [n]. They must be numbers, see :func:`are_numbers`.
+        chain: name of the chain.
     """
     length = len(residue_type)
     values = thousandths(fields).reshape(-1, length)
@@ -82,13 +85,13 @@ def whole_chain(residue_type: NDArray[np.uint8], fields: Fields, chain: str) -> 
         return None
     backbone = np.empty((length, len(BACKBONE_ATOMS), 3), dtype=np.float32)
     np.divide(values[:-2].reshape(3, -1, length), np.float32(1000), out=backbone.T, dtype=np.float32)
-    if (backbone[1:, CA] == backbone[0, CA]).all():  # gemmi's reader refuses atoms without coordinates
+    if (backbone[1:, CA] == backbone[0, CA]).all():  # left to gemmi, whose path refuses them
         return None
     return ResidueTable.of_standard_chain(residue_type, number, backbone, b_factor, chain)
 
 
 def joined(position: Fields, numbers: Words, factors: Fields) -> Fields:
-    """Coordinates, residue numbers of four characters and B-factors, [n] both, laid end to end."""
+    """Concatenate coordinates, residue numbers of four characters [n] and B-factors [n]."""
     no_decimals = np.full(len(numbers), word(b".000"), dtype=np.uint32)
     return Fields(
         np.concatenate([position.before.ravel(), numbers, factors.before]),
@@ -100,25 +103,26 @@ _ZEROS = np.uint32(word(b"0000"))
 _NO_DECIMALS = np.uint32(word(b".000"))
 _HEADS = tuple(
     np.uint32(word(head) ^ word(b"0" * len(head))) for head in (b" ", b"  ", b"   ", b"-", b" -", b"  -")
-)  # what may precede the first digit of a field, each character combined with that of a zero
-_ONLY_MINUS = np.uint32(0x0D0D0D0D)  # bits of a minus that a blank has not
+)  # what may precede the first digit, each character XOR that of a zero
+_ONLY_MINUS = np.uint32(0x0D0D0D0D)  # "-" XOR "0" is 0x1D and " " XOR "0" is 0x10: the bits only "-" has
 _HIGHEST_BITS = np.uint32(0x80808080)
 
 
 def are_numbers(fields: Fields) -> bool:
-    """Whether all fields look like ``'-123.456'``: blanks, a sign, digits, one point before three digits."""
+    """True if all fields look like ``'-123.456'``: blanks, a minus sign, digits, a point, three digits."""
     heads, _ = _digits(fields.before)
-    fine = heads == np.uint32(0)
+    is_valid = heads == np.uint32(0)
     for head in _HEADS:
-        fine |= heads == head
-    # The point is zero now, and three characters are 0-9: no byte plus these reaches 128.
+        is_valid |= heads == head
+    # XOR turns the point into 0 and digits into 0-9. Adding 0x7F to the first byte and 0x76 to the others
+    # sets the highest bit of exactly those bytes that are above 0 or 9.
     after = fields.after ^ _NO_DECIMALS
     after += np.uint32(0x7676767F)
-    return bool(fine.all() and not np.bitwise_or.reduce(after, axis=None) & _HIGHEST_BITS)
+    return bool(is_valid.all() and not np.bitwise_or.reduce(after, axis=None) & _HIGHEST_BITS)
 
 
 def thousandths(fields: Fields) -> NDArray[np.int32]:
-    """The numbers of such fields, times thousand."""
+    """Return the numbers of valid fields, times 1000."""
     heads, digits = _digits(fields.before)
     value = _four_digits(digits)
     value *= np.uint32(1000)
@@ -129,20 +133,26 @@ def thousandths(fields: Fields) -> NDArray[np.int32]:
 
 
 def _digits(before: Words) -> tuple[Words, Words]:
-    """Characters that are no digits, and digits as 0-9; zero in the place of the others."""
+    """Divide each field into the characters that are not digits (XOR "0") and the digits as 0-9.
+
+    A byte is zero in the result it does not belong to.
+    """
     digits = before ^ _ZEROS
-    heads = digits + np.uint32(0x76767676)
+    heads = digits + np.uint32(0x76767676)  # the highest bit of bytes above 9
     heads &= _HIGHEST_BITS
     heads >>= np.uint32(7)
-    heads *= np.uint32(0xFF)
+    heads *= np.uint32(0xFF)  # that bit spread over its whole byte: a mask
     heads &= digits
     digits ^= heads
     return heads, digits
 
 
 def _four_digits(digits: Words) -> Words:
-    """The number in each, of four digits; ``digits`` is written over."""
-    # The second and the fourth byte become ten times the digit before, plus the digit.
+    """Combine four digits, one per byte, into a number; overwrites ``digits``.
+
+    Two steps of two digits each: bytes a b c d become the 16-bit numbers 10a+b and 10c+d, and these become
+    100(10a+b) + 10c+d.
+    """
     digits *= np.uint32(10 << 8 | 1)
     digits >>= np.uint32(8)
     digits &= np.uint32(0x00FF00FF)

@@ -1,8 +1,8 @@
-"""Residue names of four letters in PDB text, distinguished from chain names of two letters.
+"""Distinguish residue names of four letters from chain names of two letters in PDB text.
 
-Molecular dynamics programs write such residue names in columns 18 to 21 (HISE, LYSH, NMET). Large entries
-of the PDB write chain names of two letters in columns 21 and 22. What column 21 holds is decided for each
-chain: a chain of two letters has three-letter names throughout, and its residues are not joined to those of
+Molecular dynamics programs write residue names of four letters in columns 18 to 21 (HISE, LYSH, NMET). Large
+entries of the PDB write chain names of two letters in columns 21 and 22. The meaning of column 21 is decided
+per chain: in a chain named by two letters, all residue names have three letters, and no residue is bonded to
 another chain.
 """
 
@@ -24,11 +24,11 @@ _LETTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class FourLetters:
-    """The residue names of four letters among those of A atoms.
+    """Residue names of four letters of A atoms.
 
     Attributes:
-        is_four: bool [A], True for atoms of residues with such a name.
-        parent: bytes [A], three-letter name to read it as where ``is_four``.
+        is_four: bool [A], True if the residue of the atom has such a name.
+        parent: bytes [A], where ``is_four`` the three-letter name it is read as.
         notes: what was guessed, one short sentence each.
     """
 
@@ -37,23 +37,23 @@ class FourLetters:
     notes: tuple[str, ...] = ()
 
 
-def find_four_letters(atoms: Atoms, above: NDArray[np.bytes_]) -> FourLetters:
+def find_four_letters(atoms: Atoms, column21: NDArray[np.bytes_]) -> FourLetters:
     """Distinguish residue names of four letters from chain names of two.
 
     Args:
-        atoms: with columns 18 to 20 as residue names, and column 22 as chain names.
-        above: bytes [A], column 21.
+        atoms: the atoms, with columns 18 to 20 as residue names and column 22 as chain names.
+        column21: bytes [A], the characters of column 21.
     """
-    is_four = np.zeros(len(above), dtype=np.bool_)
+    is_four = np.zeros(len(column21), dtype=np.bool_)
     parent = atoms.residue.copy()
     unknown = 0
-    for last in np.unique(atoms.chain[above != b" "]).tolist():
+    for last in np.unique(atoms.chain[column21 != b" "]).tolist():
         rows = np.flatnonzero(atoms.chain == last)
-        starts = changes(atoms.residue[rows], above[rows], atoms.part[rows], atoms.number[rows])
+        starts = changes(atoms.residue[rows], column21[rows], atoms.part[rows], atoms.number[rows])
         runs = np.split(rows, np.flatnonzero(starts)[1:])  # the atoms of each residue, in file order
-        joined = _joined(runs, above, atoms)
-        for first in np.unique(above[rows]).tolist():
-            own = [run for run in runs if above[run[0]] == first]
+        joined = _joined(runs, column21, atoms)
+        for first in np.unique(column21[rows]).tolist():
+            own = [run for run in runs if column21[run[0]] == first]
             names = [_text(atoms.residue[run[0]]) + _text(first) for run in own]
             if first == b" " or not _are_names(
                 names, joined=first in joined, is_whole_chain=len(own) == len(runs)
@@ -68,20 +68,20 @@ def find_four_letters(atoms: Atoms, above: NDArray[np.bytes_]) -> FourLetters:
     return FourLetters(is_four, parent, notes)
 
 
-def _joined(runs: list[NDArray[np.int64]], above: NDArray[np.bytes_], atoms: Atoms) -> set[bytes]:
-    """What column 21 holds in residues that are bonded to one in which it holds something else."""
+def _joined(runs: list[NDArray[np.int64]], column21: NDArray[np.bytes_], atoms: Atoms) -> set[bytes]:
+    """Characters of column 21 in residues that are bonded to a residue with another character there."""
     found: set[bytes] = set()
     for before, after in itertools.pairwise(runs):
-        if above[before[0]] != above[after[0]] and _are_bonded(before, after, atoms):
-            found |= {above[before[0]], above[after[0]]}
+        if column21[before[0]] != column21[after[0]] and _are_bonded(before, after, atoms):
+            found |= {column21[before[0]], column21[after[0]]}
     return found
 
 
 def _are_bonded(before: NDArray[np.int64], after: NDArray[np.int64], atoms: Atoms) -> bool:
     for first, second, reach in ((b"C", b"N", MAX_PEPTIDE_BOND), (b"CA", b"CA", MAX_CA_CA)):
-        here, there = before[atoms.name[before] == first], after[atoms.name[after] == second]
-        if len(here) and len(there):
-            return bool(np.linalg.norm(atoms.position[here[0]] - atoms.position[there[0]]) < reach)
+        start, end = before[atoms.name[before] == first], after[atoms.name[after] == second]
+        if len(start) and len(end):
+            return bool(np.linalg.norm(atoms.position[start[0]] - atoms.position[end[0]]) < reach)
     return False
 
 
@@ -89,9 +89,9 @@ def _are_names(names: list[str], *, joined: bool, is_whole_chain: bool) -> bool:
     """True if column 21 is the fourth letter of these names.
 
     Args:
-        names: of the residues with one letter there, that letter added.
-        joined: one of them is bonded to a residue with another letter.
-        is_whole_chain: no residue of the chain has another letter there, or none.
+        names: names of the residues with one letter in column 21, with that letter appended.
+        joined: True if one of them is bonded to a residue with another letter in column 21.
+        is_whole_chain: True if all residues of the chain have this letter in column 21.
     """
     if any(len(whole) < _LETTERS for whole in names):
         return False

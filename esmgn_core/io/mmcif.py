@@ -1,4 +1,4 @@
-"""mmCIF text or BinaryCIF -> residue table."""
+"""Read mmCIF text or BinaryCIF into a residue table."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ _LABEL = "_atom_site.label_asym_id"
 
 
 def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, int, gemmi.cif.Block]:
-    """The residues of the first model, the number of models, and the block they stand in.
+    """Return the residues of the first model, the number of models, and the block of the atoms.
 
     Chains have the author's identifiers, residues the author's numbers; see :func:`block_table`.
 
     Raises:
-        UnreadableError: not valid CIF or BinaryCIF, or no block with atoms; or chains cannot be told apart.
+        UnreadableError: the content is not valid CIF or BinaryCIF, has no block with atoms, or its chains
+            cannot be divided.
     """
     with gemmi_errors():
         document = read_bcif(text) if is_binary else gemmi.cif.read_string(text)
     for number, block in enumerate(document):
-        with gemmi_errors():  # where the table has columns of another category
+        with gemmi_errors():  # raised if the loop has columns of another category
             add_missing_columns(block)
         if missing_columns(block):
             continue
@@ -47,7 +48,7 @@ def read_mmcif(text: bytes, *, is_binary: bool = False) -> tuple[ResidueTable, i
 
 
 def mmcif_structure(block: gemmi.cif.Block) -> gemmi.Structure:
-    """All atoms of a block, the parts of each chain joined."""
+    """Parse all atoms of a block, with the parts of each chain joined."""
     with gemmi_errors():
         structure = gemmi.make_structure_from_block(block)
     structure.merge_chain_parts()
@@ -55,15 +56,16 @@ def mmcif_structure(block: gemmi.cif.Block) -> gemmi.Structure:
 
 
 def block_table(block: gemmi.cif.Block, structure: gemmi.Structure) -> ResidueTable:
-    """The residues of the first model of a block, which is changed where chains share a name.
+    """Return the residues of the first model of a block. Changes the block if chains share a name.
 
-    Where copies of a chain have one author's identifier, as in some assemblies, all chains have the
-    ``label_asym_id`` instead. Where that does not tell them apart either, or proteins of one author's
-    identifier have labels of their own, chains are divided as those of PDB text are.
+    1. If copies of a chain share an author's identifier, as in some assemblies, all chains are named by
+       ``label_asym_id``.
+    2. If that does not distinguish them, or if proteins of one author's identifier differ in
+       ``label_asym_id``, chains are divided as in PDB text.
 
     Args:
-        block: with atoms.
-        structure: what :func:`mmcif_structure` gives for it.
+        block: a block with atoms.
+        structure: the result of :func:`mmcif_structure` for it.
 
     Raises:
         UnreadableError: see :func:`esmgn_core.io.copies.divide`.
@@ -71,32 +73,32 @@ def block_table(block: gemmi.cif.Block, structure: gemmi.Structure) -> ResidueTa
     table = residue_table(structure)
     if table.repeats_atoms:
         author = list(block.find_values(_CHAIN))
-        if _put_chains(block, list(block.find_values(_LABEL))):
+        if _write_chains(block, list(block.find_values(_LABEL))):
             renamed = residue_table(mmcif_structure(block))
             if not renamed.repeats_atoms:
                 return renamed
-            _put_chains(block, author)
+            _write_chains(block, author)
     if not table.repeats_residues and not _has_several_polymers(table):
         return table
     atoms = _atoms(block)
     division = divide(atoms)
     if not division.notes:
         return table
-    _put_chains(block, [f"c{number}" for number in _every_row(division.chain, atoms.chain)])
+    _write_chains(block, [f"c{number}" for number in _every_row(division.chain, atoms.chain)])
     divided = residue_table(mmcif_structure(block))
     names = tuple(division.names[int(code[1:])] for code in divided.chains)
     return replace(divided, chains=names, notes=division.notes)
 
 
 def _has_several_polymers(table: ResidueTable) -> bool:
-    """True if amino acids of one chain belong to several ``label_asym_id``."""
+    """True if the amino acids of a chain have more than one ``label_asym_id``."""
     rows = table.is_trusted & table.has_ca
     pairs = np.unique(np.stack([table.chain[rows], table.subchain[rows]]), axis=1)
     return bool(len(np.unique(pairs[0])) < pairs.shape[1])
 
 
-def _put_chains(block: gemmi.cif.Block, names: Sequence[str]) -> bool:
-    """Write the chain identifiers of the first atoms; False if the block has too few, or none."""
+def _write_chains(block: gemmi.cif.Block, names: Sequence[str]) -> bool:
+    """Write the chain identifiers of the first atoms; return False if the block has fewer atoms, or none."""
     author = block.find_values(_CHAIN if block.find_values(_CHAIN) else _LABEL)
     for row, name in enumerate(names if len(author) >= len(names) else ()):
         author[row] = name
@@ -104,7 +106,7 @@ def _put_chains(block: gemmi.cif.Block, names: Sequence[str]) -> bool:
 
 
 def _atoms(block: gemmi.cif.Block) -> Atoms:
-    """The atoms of the first model, with the ``label_asym_id`` as segment."""
+    """Return the atoms of the first model, with ``label_asym_id`` as segment."""
     model = _column(block, "pdbx_PDB_model_num")
     count = int((model == model[0]).argmin()) if len(model) and (model != model[0]).any() else None
 

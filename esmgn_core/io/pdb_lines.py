@@ -1,11 +1,12 @@
-"""Columns of the atoms in PDB text, and the text written anew where its chains are to be told apart.
+"""Read the columns of atoms in PDB text, and rewrite the text with a unique name for each chain.
 
-The columns that gemmi reads of an atom's chain are 21 and 22. Where residue names of four letters reach into
-column 21, or chains share a name, each chain gets a code of two characters of its own there.
+gemmi reads the chain of an atom from columns 21 and 22. If residue names of four letters extend into column
+21, or chains share a name, a unique code of two characters for each chain is written to these columns.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,13 +25,13 @@ _CODES = [bytes((a, b)) for a in range(33, 127) for b in range(33, 127)]
 
 @dataclass(frozen=True, slots=True)
 class AtomLines:
-    """The A lines of PDB text that are atoms.
+    """The A lines of atoms in PDB text.
 
     Attributes:
         text: all characters, uint8.
-        start: int64 [A], first character of each line.
-        length: int64 [A], characters of each line without its end.
-        number: int64 [A], number of the line in the text, from 1.
+        start: int64 [A], offset of each line.
+        length: int64 [A], characters of each line without its line end.
+        number: int64 [A], line number in the text, from 1.
     """
 
     text: NDArray[np.uint8]
@@ -40,10 +41,10 @@ class AtomLines:
 
     @classmethod
     def of(cls, text: bytes) -> AtomLines:
-        """The atoms in PDB text.
+        """Find the atoms in PDB text.
 
         Raises:
-            UnreadableError: there are none, or coordinates are cut off or not numbers.
+            UnreadableError: there are no atoms, or coordinates are cut off or not numbers.
         """
         characters = np.frombuffer(text, dtype=np.uint8)
         starts = np.concatenate([[0], np.flatnonzero(characters == ord("\n")) + 1])
@@ -58,21 +59,21 @@ class AtomLines:
         return atoms
 
     def _check_coordinates(self) -> None:
-        whole = self.length > _COORDINATES.max()
-        if not whole.all():
-            raise UnreadableError(f"line {self.number[~whole][0]} is cut off inside the coordinates")
+        is_whole = self.length > _COORDINATES.max()
+        if not is_whole.all():
+            raise UnreadableError(f"line {self.number[~is_whole][0]} is cut off inside the coordinates")
         fields = self.text[_COORDINATES[..., None] + self.start]
         for field, atom in np.argwhere(~_look_like_numbers(fields)):
             if not _is_number(fields[field, :, atom].tobytes()):
                 content = fields[:, :, atom].tobytes().decode("latin-1")
-                raise UnreadableError(f"line {self.number[atom]} has no numbers for coordinates: {content!r}")
+                raise UnreadableError(f"line {self.number[atom]}: coordinates are not numbers: {content!r}")
 
     def field(self, columns: slice) -> NDArray[np.bytes_]:
-        """The characters of some columns, bytes [A], blank where a line is shorter."""
+        """Return the characters of some columns, bytes [A], padded with spaces if a line is shorter."""
         column = np.arange(columns.start, columns.stop)
         inside = self.length[:, None] > column
-        places = np.where(inside, self.start[:, None] + column, 0)
-        characters = np.where(inside, self.text[places], np.uint8(_SPACE))
+        offset = np.where(inside, self.start[:, None] + column, 0)
+        characters = np.where(inside, self.text[offset], np.uint8(_SPACE))
         return np.ascontiguousarray(characters).view(f"S{len(column)}")[:, 0]
 
     @property
@@ -90,7 +91,10 @@ class AtomLines:
 
 
 def _look_like_numbers(fields: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Bool [3, n]: which fields, characters [3, 8, n], are one run of a sign, digits and one point."""
+    """Bool [3, n]: True for fields, characters [3, 8, n], of an optional sign, digits and one point.
+
+    A quick test for the usual case; :func:`_is_number` decides on the other fields.
+    """
     filled = fields != ord(" ")
     digit = fields - np.uint8(ord("0")) < 10
     point = fields == ord(".")
@@ -108,15 +112,15 @@ def _is_number(field: bytes) -> bool:
         float(field)
     except ValueError:
         return False
-    return b"_" not in field  # Python's own notation
+    return b"_" not in field  # which only Python allows in numbers
 
 
 @dataclass(frozen=True, slots=True)
 class DividedText:
-    """PDB text whose chains have names of their own.
+    """PDB text whose chains have unique codes.
 
     Attributes:
-        text: to be read without regard to TER.
+        text: the text; TER records in it must be ignored.
         names: code of a chain in ``text`` -> its name in the file.
         notes: what was divided or guessed, one short sentence each.
     """
@@ -127,18 +131,20 @@ class DividedText:
 
 
 def divided_text(text: bytes, lines: AtomLines) -> DividedText | None:
-    """PDB text with a code for each chain, ``None`` where it would be the same.
+    """Rewrite PDB text with a unique code for each chain; ``None`` if the text needs no change.
 
     Raises:
-        UnreadableError: see :func:`esmgn_core.io.copies.divide`; or there are too many chains.
+        UnreadableError: there are too many chains, or see :func:`esmgn_core.io.copies.divide`.
     """
     atoms, four = _atoms(text, lines)
     division = divide(atoms)
     if not four.is_four.any() and len(set(division.names)) == len(division.names) and not division.notes:
         return None
     if len(division.names) > len(_CODES):
-        raise UnreadableError(f"{len(division.names)} chains, more than PDB text can tell apart: write mmCIF")
-    written = _written(lines, division, four)
+        raise UnreadableError(
+            f"{len(division.names)} chains, more than the PDB format allows: convert the file to mmCIF"
+        )
+    written = _rewrite(lines, division, four)
     codes = (code.decode() for code in _CODES)
     names = dict(zip(codes, division.names, strict=False))
     return DividedText(written, names, (*division.notes, *four.notes))
@@ -146,10 +152,10 @@ def divided_text(text: bytes, lines: AtomLines) -> DividedText | None:
 
 def _atoms(text: bytes, lines: AtomLines) -> tuple[Atoms, FourLetters]:
     coordinates = lines.text[lines.start[:, None] + np.arange(30, 54)].reshape(-1, 8)
-    above = lines.field(slice(20, 21))
+    column21 = lines.field(slice(20, 21))
     atoms = Atoms(
         chain=lines.field(slice(21, 22)),
-        part=_terminated(text, lines.start),
+        part=_count_ter(text, lines.start),
         segment=np.char.strip(lines.field(_SEGMENT)),
         number=lines.field(slice(22, 27)),
         residue=lines.field(slice(17, 20)),
@@ -158,24 +164,21 @@ def _atoms(text: bytes, lines: AtomLines) -> tuple[Atoms, FourLetters]:
         position=np.ascontiguousarray(coordinates).view("S8")[:, 0].astype(np.float64).reshape(-1, 3),
         is_hetatm=lines.text[lines.start] == ord("H"),
     )
-    four = find_four_letters(atoms, above)
-    fourth = np.where(four.is_four, above, np.bytes_(b""))
-    before = np.where(four.is_four, np.bytes_(b""), above)
+    four = find_four_letters(atoms, column21)
+    fourth = np.where(four.is_four, column21, np.bytes_(b""))
+    before = np.where(four.is_four, np.bytes_(b""), column21)
     chain = np.char.strip(np.char.add(before, atoms.chain))
     return replace(atoms, chain=chain, residue=np.char.strip(np.char.add(atoms.residue, fourth))), four
 
 
-def _terminated(text: bytes, start: NDArray[np.int64]) -> NDArray[np.int64]:
+def _count_ter(text: bytes, start: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of TER records before each atom, int64 [A]."""
-    places, at = [], text.find(b"\nTER")
-    while at >= 0:
-        places.append(at)
-        at = text.find(b"\nTER", at + 1)
-    counts: NDArray[np.int64] = np.searchsorted(np.array(places, dtype=np.int64), start)
+    ends = np.array([match.start() for match in re.finditer(rb"\nTER", text)], dtype=np.int64)
+    counts: NDArray[np.int64] = np.searchsorted(ends, start)
     return counts
 
 
-def _written(lines: AtomLines, division: Division, four: FourLetters) -> bytes:
+def _rewrite(lines: AtomLines, division: Division, four: FourLetters) -> bytes:
     written = lines.text.copy()
     codes = np.frombuffer(b"".join(_CODES[: len(division.names)]), dtype=np.uint8).reshape(-1, 2)
     written[lines.start[:, None] + np.arange(20, 22)] = codes[division.chain]

@@ -48,7 +48,7 @@ def test_coordinates_that_are_no_numbers_are_refused_with_line_and_text(read, fi
     lines = pdb(chain("ALA", "GLY")).splitlines(keepends=True)
     lines[2] = lines[2][:38] + field + lines[2][46:]
     reason = read.refuses("".join(lines))
-    assert reason.startswith("line 3 has no numbers for coordinates")
+    assert reason.startswith("line 3: coordinates are not numbers")
     assert field in reason
 
 

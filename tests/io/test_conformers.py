@@ -92,7 +92,7 @@ def test_a_second_type_with_side_chain_atoms_only_is_no_residue_without_ca(read)
 def test_repeated_atoms_count_once_and_the_first_wins(read):
     protein = read(pdb(residue(1), residue(1, shift=0.5), residue(2), residue(3)))
     assert len(protein) == 3
-    assert protein.notes == ("residues given twice at one place, the first of which was read: 1",)
+    assert protein.notes == ("residues given twice at one position, the first of which was read: 1",)
     torch.testing.assert_close(protein.backbone[0, 1], torch.tensor(ca(1)), atol=6e-4, rtol=0)
 
 

@@ -128,7 +128,7 @@ def test_copies_of_a_chain_under_one_author_name_take_their_label_names(read):
     protein = read(cif(first) + "".join(relabelled(atom) for atom in second))
     assert protein.sequence == "AGAG"
     assert protein.chains == ("A", "B")
-    with pytest.raises(StructureError, match="2 residues of chain A are there twice at one place"):
+    with pytest.raises(StructureError, match="2 residues of chain A occur twice at one position"):
         read(cif([*first, *first]))
 
 

@@ -112,7 +112,7 @@ def test_blank_chains_with_ter_and_consecutive_numbers_are_divided():
     assert read(text)[0] == {"1": FIRST, "2": SECOND}
 
 
-SEGMENTS = "chains told apart by their segment identifiers alone: {}"
+SEGMENTS = "chains distinguished by segment identifiers alone: {}"
 
 
 @pytest.mark.parametrize("start", [1, 11, 50])
@@ -184,7 +184,7 @@ def test_a_ligand_with_a_ca_atom_divides_nothing():
     assert read(pdb(chain(*TEN), ligand)) == ({"A": FIRST}, ())
 
 
-ALTERNATES = "residues given twice at one place, the first of which was read: 2"
+ALTERNATES = "residues given twice at one position, the first of which was read: 2"
 
 
 def test_unlabelled_alternates_are_noted_and_the_first_is_read():
@@ -195,7 +195,7 @@ def test_unlabelled_alternates_are_noted_and_the_first_is_read():
 
 @pytest.mark.parametrize("shift", [0.0, 0.8])
 def test_two_models_without_model_records_are_refused(shift):
-    with pytest.raises(UnreadableError, match="10 residues of chain A are there twice at one place"):
+    with pytest.raises(UnreadableError, match="10 residues of chain A occur twice at one position"):
         read(pdb(chain(*TEN), chain(*TEN, shift=shift)))
 
 
@@ -249,7 +249,7 @@ def test_labels_of_ligands_and_of_bonded_residues_divide_no_mmcif_chain():
 
 
 def test_two_models_in_one_mmcif_chain_are_refused():
-    with pytest.raises(UnreadableError, match="10 residues of chain A are there twice at one place"):
+    with pytest.raises(UnreadableError, match="10 residues of chain A occur twice at one position"):
         read(cif([*chain(*TEN), *chain(*TEN)]), "x.cif")
 
 
@@ -340,7 +340,7 @@ def test_two_copies_of_a_chain_with_repeated_numbers_are_two_chains():
 def test_bonded_residues_of_one_number_and_name_are_refused():
     """gemmi would read them as one residue."""
     atoms = renumbered(chain("MET", "GLY", "GLY", "ALA"), [50, 52, 52, 53])
-    with pytest.raises(UnreadableError, match="residue GLY 52 is there several times in a chain whose"):
+    with pytest.raises(UnreadableError, match="residue GLY 52 occurs several times in a chain whose"):
         read(pdb(atoms))
 
 
