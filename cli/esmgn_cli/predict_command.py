@@ -15,7 +15,7 @@ from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
     from esmgn_core.batch import Protein
-    from esmgn_core.inference.predict.page import Shown
+    from esmgn_core.inference.predict.page import PageEntry
     from esmgn_core.inference.predict.predictor import Prediction, Predictor
     from esmgn_core.io import Refusal
 
@@ -117,12 +117,12 @@ def _check_files(out: Path | None, page: Path | None) -> None:
         check_writable(page, flag="--html")
 
 
-def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Prediction]) -> Shown:
-    from esmgn_core.inference.predict.page import Shown
+def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Prediction]) -> PageEntry:
+    from esmgn_core.inference.predict.page import PageEntry
 
     first = predictions[0].label
     importance = predictor.importance(protein, predictor.labels.index(first))
-    return Shown(protein, predictions, importance, first)
+    return PageEntry(protein, predictions, importance, first)
 
 
 def _notes(predictor: Predictor) -> list[str]:

@@ -1,1 +1,1 @@
-"""Trained or published encoders put to use: embeddings, neighbours, scores of mutations, predictions."""
+"""Use of trained encoders: embeddings, nearest proteins, scores of mutations, predictions."""

@@ -1,4 +1,4 @@
-"""Which proteins share a forward pass."""
+"""Batches of proteins for forward passes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from esmgn_core.inference.model import Model
 from esmgn_core.printable import counted
 
 
-def plan(lengths: Sequence[int], max_residues: int) -> list[list[int]]:
-    """Batches of proteins of similar length, each with at most ``max_residues`` residues.
+def plan_batches(lengths: Sequence[int], max_residues: int) -> list[list[int]]:
+    """Group proteins of similar length into batches of at most ``max_residues`` residues.
 
-    A protein that is longer by itself has a batch of its own.
+    A longer protein is a batch by itself.
 
-    >>> plan([50, 300, 40, 60, 900], max_residues=400)
+    Returns:
+        Indices into ``lengths``, longest proteins first.
+
+    >>> plan_batches([50, 300, 40, 60, 900], max_residues=400)
     [[4], [1, 3], [0, 2]]
     """
     batches: list[list[int]] = []
@@ -33,24 +36,23 @@ def plan(lengths: Sequence[int], max_residues: int) -> list[list[int]]:
 
 
 def embed_all(model: Model, proteins: Sequence[Protein], max_residues: int) -> list[Embedding | str]:
-    """The embedding of each protein, or the reason why the model gives none, in the given order."""
+    """Embed proteins. A protein that the model cannot embed gives the reason, a text, instead."""
     results: list[Embedding | str] = [""] * len(proteins)
-    for batch in plan([len(protein) for protein in proteins], max_residues):
+    for batch in plan_batches([len(protein) for protein in proteins], max_residues):
         for index, result in zip(batch, _embed([proteins[i] for i in batch], model), strict=True):
             results[index] = result
     return results
 
 
 def _embed(proteins: list[Protein], model: Model) -> list[Embedding | str]:
-    """As :func:`embed_all` for one batch, which is halved where it does not fit the device."""
+    """Embed one batch. A batch that fails is halved, to find the protein that causes it."""
     try:
         return [*model.embed_batch(proteins)]
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        reason = (
-            f"a protein of {counted(len(proteins[0]), 'residue')} does not fit the memory of {model.device}"
-        )
-    except EsmgnError as error:  # one protein the encoder cannot take, such as a chain too long for ESM-1b
+        size = counted(len(proteins[0]), "residue")
+        reason = f"a protein of {size} does not fit into the memory of {model.device}"
+    except EsmgnError as error:  # such as a chain that is too long for ESM-1b
         reason = ": ".join([error.message, *error.hints])
     if len(proteins) == 1:
         return [reason]

@@ -1,4 +1,4 @@
-"""Embeddings of proteins, row by row beside the residues they belong to."""
+"""Embeddings of proteins, with the residue of each row."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from esmgn_core.printable import counted
 
 
 class Residue(NamedTuple):
-    """A residue as the structure file names it.
+    """A residue, with its name in the structure file.
 
     Attributes:
         chain: chain identifier.
         number: residue number.
         insertion_code: one letter, or empty.
-        letter: one-letter code of its type; X without a standard parent.
+        letter: one-letter code; X for a residue without a standard parent.
     """
 
     chain: str
@@ -38,7 +38,7 @@ class Embedding:
     """The embedding of one protein of ``n`` residues.
 
     Attributes:
-        protein_read: what was embedded, with coordinates and pLDDT.
+        protein_read: the protein that was embedded, with coordinates and pLDDT.
         protein: float32 [D].
         residue: float32 [n, D]; row ``i`` belongs to ``residues()[i]``.
     """
@@ -49,7 +49,7 @@ class Embedding:
 
     @property
     def name(self) -> str:
-        """The protein's name."""
+        """Name of the protein."""
         return self.protein_read.name
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Embedding:
         return f"Embedding({self.name!r}, {counted(len(self), 'residue')}, width {self.protein.shape[0]})"
 
     def residues(self) -> list[Residue]:
-        """Chain, residue number, insertion code and letter of each row."""
+        """The residue of each row."""
         return list(residues_of(self.protein_read))
 
 
@@ -74,7 +74,7 @@ def residues_of(protein: Protein) -> Iterator[Residue]:
 
 
 def embeddings_of(proteins: Sequence[Protein], encoding: Encoding) -> list[Embedding]:
-    """Cut the encoding of packed proteins into their embeddings."""
+    """Split the encoding of packed proteins into one embedding for each."""
     rows = torch.split(encoding.residue, [len(protein) for protein in proteins])
     return [
         Embedding(protein, encoding.protein[number], residue)

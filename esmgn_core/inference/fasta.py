@@ -1,4 +1,4 @@
-"""Records of FASTA files, and proteins without coordinates made of them."""
+"""Read FASTA files, and make proteins without coordinates from their records."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from esmgn_core.text import read_text
 
 FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".fsa")
 
-_CHAIN_ENDS = re.compile("[/:]")  # ProteinMPNN writes the first, ColabFold the second
+_CHAIN_ENDS = re.compile("[/:]")  # written by ProteinMPNN and by ColabFold
 _SAMPLE = re.compile(r"(?:sample|id)=\S+")
 _DNA = frozenset("ACGTUN")
-_MIN_DNA = 30  # letters: fewer may well be a peptide
+_MIN_DNA = 30  # letters; a shorter record may be a peptide
 _SHOWN = 5
-_WHY_WRONG = {
-    "-": "a gap of an alignment: give the sequence without gaps",
-    ".": "a gap of an alignment: give the sequence without gaps",
-    "*": "a stop inside of the sequence: divide it there, or leave the rest out",
+_INVALID = {
+    "-": "a gap of an alignment; remove the gaps",
+    ".": "a gap of an alignment; remove the gaps",
+    "*": "a stop codon inside the sequence; split or shorten the sequence there",
 }
 
 
 def is_fasta(path: Path) -> bool:
-    """True if a file's name ends like that of a FASTA file, packed or not."""
+    """True if the file has a suffix of FASTA files, compressed or not."""
     return unpacked_name(path.name.lower()).endswith(FASTA_SUFFIXES)
 
 
 def read_fasta(path: Path) -> list[tuple[str, str]]:
-    """Name and sequence, in capitals without a final stop, of each record.
+    """Read the name and the sequence of each record; sequences in capitals, without a final stop.
 
-    The name is the first word of the header. Of headers in the manner of ProteinMPNN,
-    ``T=0.1, sample=1, ...``, it is the first item and the number of the sample: ``T=0.1_sample=1``.
+    The name is the first word of the header. For headers of ProteinMPNN such as ``T=0.1, sample=1, ...``,
+    it is the first item and the number of the sample, ``T=0.1_sample=1``.
 
     Raises:
-        StructureError: the file cannot be read, or there is text before the first header.
+        StructureError: the file cannot be read, or text precedes the first header.
     """
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
         raise StructureError(f"cannot read {path}: {error}") from error
-    lines = (line for line in text.split("\n") if not line.startswith(";"))  # comments of old files
+    lines = (line for line in text.split("\n") if not line.startswith(";"))  # comments in old files
     before, *records = ("\n" + "\n".join(lines)).split("\n>")
     if before.strip() or not records:
         raise StructureError(f"cannot read {path}: expected '>' and a name at the start of a FASTA file")
@@ -59,7 +59,7 @@ def _record(text: str, number: int) -> tuple[str, str]:
 
 
 def _name(header: str) -> str:
-    """Name of a record.
+    """The name in the header of a record.
 
     >>> _name("sp|P00257|ADX_BOVIN Adrenodoxin"), _name("T=0.1, sample=2, score=0.8")
     ('sp|P00257|ADX_BOVIN', 'T=0.1_sample=2')
@@ -72,22 +72,21 @@ def _name(header: str) -> str:
 
 
 def protein_of_record(name: str, sequence: str) -> Protein:
-    """The protein of a FASTA record; ``/`` and ``:`` divide chains, which are called A, B, ...
+    """Make a protein without coordinates from a FASTA record.
 
-    Letters that are not among the 20 amino acids are read as X; except for X itself, a note has their
-    positions.
+    ``/`` and ``:`` separate chains, which are named A, B, ... Letters other than the 20 amino acids become X;
+    a note lists them and their positions.
 
     Raises:
-        ValueError: the sequence is empty, or holds something else than letters; the message says which.
+        ValueError: the sequence is empty or has a character that is not a letter.
     """
     chains = [chain for part in _CHAIN_ENDS.split(sequence) if (chain := part.removesuffix("*"))]
     letters = "".join(chains)
     if not letters:
         raise ValueError(f"record {name} has no sequence")
-    if found := re.search("[^A-Z]", letters):
-        wrong = found[0]
-        why = _WHY_WRONG.get(wrong, "expected letters of residues only")
-        raise ValueError(f"record {name} holds {wrong} at position {found.start() + 1}: {why}")
+    if invalid := re.search("[^A-Z]", letters):
+        reason = _INVALID.get(invalid[0], "expected letters only")
+        raise ValueError(f"record {name} has {invalid[0]} at position {invalid.start() + 1}: {reason}")
     protein = protein_of_sequence(name, letters)
     lengths = torch.tensor([len(chain) for chain in chains])
     starts = lengths.cumsum(0) - lengths
@@ -101,7 +100,7 @@ def protein_of_record(name: str, sequence: str) -> Protein:
 
 
 def protein_of_sequence(name: str, sequence: str) -> Protein:
-    """A protein without coordinates, residues numbered from 1 in chain A, letters read as X in its notes."""
+    """Make a protein without coordinates: chain A, residues numbered from 1."""
     length = len(sequence)
     return Protein(
         name=name,
@@ -121,7 +120,7 @@ def _chain_name(number: int) -> str:
 
 def _notes(letters: str) -> tuple[str, ...]:
     if len(letters) >= _MIN_DNA and set(letters) <= _DNA:
-        return ("it holds the letters A, C, G, T, U and N only: DNA or RNA would be read as a protein",)
+        return ("only the letters A, C, G, T, U and N: DNA or RNA would be read as a protein",)
     other = [
         f"{letter} at {place}" for place, letter in enumerate(letters, 1) if letter not in AMINO_ACIDS + "X"
     ]

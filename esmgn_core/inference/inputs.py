@@ -1,4 +1,4 @@
-"""What can be embedded: structure files, folders of them, stores, sequences in FASTA files."""
+"""Inputs for embeddings: structure files, folders, stores and FASTA files."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from esmgn_core.store import Store, is_store
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One protein to be read; picklable.
+    """A protein to be read; picklable.
 
     Attributes:
         name: unique among the inputs of a job.
-        path: the file it is in.
+        path: its file or store.
         sequence: one-letter sequence of a FASTA record; ``None`` for a structure file.
-        row: number of the protein in the store ``path``; ``None`` for a file.
-        features: what to compute of a structure file besides, see :func:`esmgn_core.io.read_structure`.
-        formats: the formats of structure files that are read.
-        reason: why it cannot be read, where the search found that already.
+        row: row of the protein in the store; ``None`` for a file.
+        features: residue features to compute, see :func:`esmgn_core.io.read_structure`.
+        formats: known formats of structure files.
+        reason: reason for a refusal by the search for files; empty if there is none.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Input:
     reason: str = ""
 
     def key(self) -> str:
-        """SHA-256 over name and content: what a result is found by again."""
+        """SHA-256 of name and content, which identifies the result of the input."""
         if self.reason:
             content = self.reason.encode(errors="surrogateescape")
         elif self.row is not None:
@@ -53,7 +53,7 @@ class Input:
         return hashlib.sha256(self.name.encode() + b"\0" + content).hexdigest()
 
     def read(self) -> Protein | Refusal:
-        """The protein, or the reason why there is none."""
+        """Read the protein; a :class:`Refusal` if it cannot be read."""
         if self.reason:
             return Refusal(self.path, self.reason)
         if self.sequence is not None:
@@ -77,25 +77,25 @@ def find_inputs(
     formats: Formats = FORMATS,
     passed_over: Counter[str] | None = None,
 ) -> list[Input]:
-    """Everything below ``paths``, each under a name of its own.
+    """Find the inputs in ``paths`` and give each a unique name.
 
-    What looks like a structure and cannot be read is an input with a reason.
+    Unreadable structure files become inputs with a reason.
 
     Args:
-        paths: structure files, folders searched for them, stores, FASTA files.
-        sequence_only: whether sequences without structures can be embedded.
-        features: of residues, which structure files are to be read with.
-        formats: the formats of structure files that are read.
-        passed_over: counts the other files of folders, by ending.
+        paths: structure files, folders with structure files, stores, FASTA files.
+        sequence_only: True if the model needs no structures.
+        features: residue features to compute from structure files.
+        formats: known formats of structure files.
+        passed_over: counter of skipped files by suffix, updated in place.
 
     Raises:
-        StructureError: a path does not exist, nothing is found, or there are FASTA files for a model
-            that reads structures.
+        StructureError: a path does not exist, there is no input, or the model needs structures and a path is
+            a FASTA file.
     """
     fasta = [path for path in paths if path.is_file() and is_fasta(path)]
     if fasta and not sequence_only:
         raise StructureError(
-            f"{fasta[0]} holds sequences, and this model needs structures",
+            f"{fasta[0]} holds sequences, but this model needs structures",
             f"use a sequence encoder alone: --seq {suggested_encoder()}, without --struct and --fuse",
             "or give structure files of these proteins (PDB or mmCIF)",
         )
@@ -122,7 +122,7 @@ def find_inputs(
 
 
 def _uniquely_named(inputs: Sequence[Input]) -> Iterator[Input]:
-    """Inputs whose name was taken before get a number behind it."""
+    """Append a number to names that occur before."""
     taken = {item.name for item in inputs}
     seen: Counter[str] = Counter()
     for item in inputs:
@@ -151,4 +151,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return bytes_of(path)
     except UnreadableError:
-        return b""  # reading it will say why
+        return b""  # reading it gives the reason

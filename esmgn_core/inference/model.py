@@ -1,4 +1,4 @@
-"""An encoder ready for use, and how it is named."""
+"""Encoders for inference: names, loading, embeddings."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from esmgn_core.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """What a model is loaded from: a folder, or names of components; picklable and storable.
+    """The source of a model: a folder, or names of components. Picklable and storable as JSON.
 
     Attributes:
-        folder: of a run, or of imported weights; ``None`` for a composition of names.
-        names: component or preset for each kind, ``{"seq": "esm2_650m", "struct": "gearnet"}``. A
-            sequence encoder without a structure encoder is used alone.
-        changes: settings over those of the folder or the presets, as texts ``TABLE.KEY=VALUE``.
+        folder: folder of a run or of imported weights; ``None`` for a composition.
+        names: component or preset of each kind, ``{"seq": "esm2_650m", "struct": "gearnet"}``. Without a
+            structure encoder, the sequence encoder is used alone.
+        changes: overrides of settings, texts ``TABLE.KEY=VALUE``.
     """
 
     folder: str | None = None
@@ -55,28 +55,28 @@ class ModelName:
         return ", ".join([*parts, *self.changes])
 
     def record(self) -> dict[str, Any]:
-        """The name as plain values, for :meth:`from_record`."""
+        """Plain values, the inverse of :meth:`from_record`."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ModelName:
-        """The name that :meth:`record` described."""
+        """The name with the values of :meth:`record`."""
         return cls(record["folder"], dict(record["names"]), tuple(record["changes"]))
 
 
 class Model:
-    """An encoder in evaluation mode with everything that stands between a file and its embedding.
+    """An encoder in evaluation mode, with readers and graph builder, from files to embeddings.
 
     Attributes:
-        name: what it was loaded from.
-        encoder: the joint encoder, or the sequence encoder where that is used alone.
-        blueprint: the checked configuration it was built from.
+        name: its source.
+        encoder: the joint encoder, or the sequence encoder if it is used alone.
+        blueprint: its checked components and settings.
         output_dim: width of its representations.
-        random_parts: parts whose weights nobody trained, in words; empty for trained models.
-        fingerprint: SHA-256 over weights and settings; equal for models that give equal embeddings.
-        features: of residues that it takes besides, by name.
-        formats: the formats of structure files that it reads, by name.
-        device: where it runs.
+        random_parts: names of parts with random weights; empty for trained models.
+        fingerprint: SHA-256 of weights and settings; equal for models with equal embeddings.
+        features: names of the residue features that it uses.
+        formats: known formats of structure files, by name.
+        device: its device.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Model:
             torch.manual_seed(blueprint.config.train.seed)
             sequence: Any = blueprint.build(Kind.SEQ)
             if folder:
-                _fill_sequence(sequence, folder, registry)
+                _load_sequence(sequence, folder, registry)
             self.encoder = sequence
         else:
             joint = blueprint.encoder()
@@ -121,8 +121,8 @@ class Model:
         if (kept := blueprint.config.cache).features != "off":
             if self.sequence_only:
                 raise SettingsError(
-                    "cache.features keeps what a sequence encoder gives to a structure encoder",
-                    "a sequence encoder alone has its output in the embedding itself",
+                    "cache.features keeps the output of a sequence encoder for a structure encoder",
+                    "a sequence encoder alone has no structure encoder; use: --set cache.features=off",
                 )
             self.encoder.freeze_sequence().keep_features(kept, precision=self._autocast)
 
@@ -133,14 +133,14 @@ class Model:
     def encode(self, batch: ProteinBatch) -> Encoding:
         """Representations of a batch: float32 residue [N, output_dim] and protein [B, output_dim].
 
-        A protein's do not depend on the others of the batch. The batch may lie on any device; the
-        result lies on the model's.
+        The result for a protein does not depend on the other proteins. The batch may be on any device; the
+        result is on the device of the model.
         """
         with self.inference():
             return self._encode(batch)
 
     def graph(self, batch: ProteinBatch) -> ResidueGraph:
-        """The residue graph of a batch on the model's device.
+        """The residue graph of a batch, on the device of the model.
 
         Raises:
             StructureError: the model is a sequence encoder alone.
@@ -151,7 +151,7 @@ class Model:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Without gradients, in the model's precision."""
+        """Disable gradients and use the precision of the model."""
         with torch.inference_mode(), self.autocast():
             yield
 
@@ -159,8 +159,8 @@ class Model:
         batch = batch.to(self.device)
         if self.length.prepare(batch).num_residues != batch.num_residues:
             raise RunError(
-                "the model's settings would cut a long sequence (length.policy)",
-                "read it whole: --set length.policy=full, or window",
+                "the settings of the model would cut a long sequence (length.policy)",
+                "to read it whole: --set length.policy=full, or window",
             )
         with self.autocast():
             if self._build_graph is None:
@@ -170,24 +170,24 @@ class Model:
         return Encoding(encoding.residue.float(), encoding.protein.float())
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision the encoder runs in."""
+        """The autocast context for the precision of the model."""
         if self._autocast is None:
             return nullcontext()
         return torch.autocast(self.device.type, self._autocast)
 
     def read(self, path: str | os.PathLike[str]) -> Protein:
-        """The protein in a structure file, with the features of residues that the model takes.
+        """Read a structure file, with the residue features that the model uses.
 
         Raises:
-            StructureError: the file cannot be read or holds no protein, or lacks what a feature is made of.
+            StructureError: the file is unreadable or has no protein, or lacks the data for a feature.
         """
         return read_protein(path, features=self.features, formats=self.formats)
 
     def embed(self, source: str | os.PathLike[str] | Protein) -> Embedding:
-        """The embedding of a structure file, or of a protein that was read before.
+        """Embed a structure file or a protein.
 
         Raises:
-            StructureError: the file cannot be read or holds no protein, or ``source`` is a folder.
+            StructureError: the file is unreadable or has no protein, or ``source`` is a folder.
         """
         if isinstance(source, Protein):
             protein = source
@@ -201,14 +201,14 @@ class Model:
         return embedding
 
     def embed_many(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedding | Refusal]:
-        """For each structure file, also of folders, its embedding or the reason why it has none."""
+        """Embed structure files and the files in folders; a :class:`Refusal` for each unreadable one."""
         found = search(paths, self.formats)
         for result in iter_structures(found.files, features=self.features, formats=self.formats):
             yield result if isinstance(result, Refusal) else self.embed(result)
         yield from found.refused
 
     def embed_batch(self, proteins: list[Protein]) -> list[Embedding]:
-        """The embeddings of proteins in one forward pass."""
+        """Embed proteins in one forward pass."""
         encoding = self.encode(ProteinBatch.from_proteins(proteins))
         return embeddings_of(proteins, Encoding(encoding.residue.cpu(), encoding.protein.cpu()))
 
@@ -231,12 +231,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelPlan:
-    """A model that was named and checked, before its weights are read or downloaded.
+    """A checked model whose weights are not yet read or downloaded.
 
     Attributes:
-        name: what it is loaded from.
-        blueprint: its checked configuration.
-        folder: the folder of a run or of imported weights, if it is one.
+        name: its source.
+        blueprint: its checked components and settings.
+        folder: folder of a run or of imported weights; ``None`` for a composition.
         registry: all components.
     """
 
@@ -252,19 +252,19 @@ class ModelPlan:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Features of residues that the model takes, see :class:`Model`."""
+        """Names of the residue features that the model uses."""
         return () if self.sequence_only else columns_of(self.blueprint.config.inputs.residue)
 
     @property
     def formats(self) -> Formats:
-        """The formats of structure files that are read, by name."""
+        """Known formats of structure files, by name."""
         return structure_formats(self.registry)
 
     def load(self, *, device: str = "auto", precision: str = "fp32") -> Model:
-        """The model; its weights are downloaded if they are not on this machine.
+        """Load the model; missing weights are downloaded.
 
         Raises:
-            EsmgnError: no such device, or the weights cannot be had.
+            EsmgnError: there is no such device, or the weights are not available.
         """
         chosen = pick_device(device)
         return Model(
@@ -275,18 +275,18 @@ class ModelPlan:
 def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPlan:
     """Check the name and the settings of a model without reading its weights.
 
-    Commands that read files call it first, and load the model once the files are known to be usable.
+    Commands check their files between this call and :meth:`ModelPlan.load`.
 
     Raises:
-        EsmgnError: there is no such folder, component or setting.
+        EsmgnError: a folder, component or setting does not exist.
     """
     registry = registry or discover()
     layers, origins, folder = [], [], None
     if name.folder is not None:
         if name.names:
             raise SettingsError(
-                f"the encoder in {name.folder} names its components itself",
-                "leave out either the folder or the names of components",
+                f"{name.folder} determines the components of the encoder",
+                "give either the folder or the names of components",
             )
         folder = EncoderFolder(Path(name.folder))
         layers, origins = [folder.tables()], [str(folder.config)]
@@ -300,10 +300,10 @@ def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPla
 def load_model(
     name: ModelName, *, device: str = "auto", precision: str = "fp32", registry: Registry | None = None
 ) -> Model:
-    """Load the encoder that ``name`` stands for.
+    """Load an encoder.
 
     Raises:
-        EsmgnError: there is no such folder, component or setting, or its weights cannot be had.
+        EsmgnError: a folder, component or setting does not exist, or the weights are not available.
     """
     return plan_model(name, registry=registry).load(device=device, precision=precision)
 
@@ -311,7 +311,7 @@ def load_model(
 def _checked_names(names: dict[str, str]) -> Tables:
     if "seq" not in names:
         raise SettingsError(
-            "no model is named",
+            "no model is given",
             "the folder of a run or of imported weights: --model FOLDER",
             f"or a composition: {suggested_composition()}",
             f"or a sequence encoder alone: --seq {suggested_encoder()}",
@@ -326,7 +326,7 @@ def _sequence_only(name: ModelName, folder: EncoderFolder | None) -> bool:
     return Kind.STRUCT not in name.names and Kind.FUSE not in name.names
 
 
-def _fill_sequence(sequence: nn.Module, folder: EncoderFolder, registry: Registry) -> None:
+def _load_sequence(sequence: nn.Module, folder: EncoderFolder, registry: Registry) -> None:
     prefix = "sequence."
     tensors: dict[str, Tensor] = {
         name.removeprefix(prefix): tensor

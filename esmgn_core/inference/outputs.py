@@ -1,4 +1,4 @@
-"""Files that a command will write, checked before it reads weights or computes."""
+"""Checks of output files before weights are read and anything is computed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def check_writable(path: Path, *, flag: str, parents: bool = False) -> None:
     Args:
         path: the file.
         flag: the option that names it, for the message.
-        parents: the command makes missing folders.
+        parents: True if the command creates missing folders.
 
     Raises:
-        RunError: its path is not UTF-8, it is a folder, its folder is missing or cannot be written to.
+        RunError: the path is not UTF-8 or is a folder, or the folder is missing or not writable.
     """
     if not is_utf8(path.absolute()):
         raise RunError(f"the path {path} is not UTF-8 ({flag})", "name another file")
@@ -26,9 +26,9 @@ def check_writable(path: Path, *, flag: str, parents: bool = False) -> None:
         raise RunError(f"{path} is a folder ({flag})", f"name a file in it, such as {path / 'NAME'}")
     folder = path.absolute().parent
     if parents:
-        folder = next(place for place in (folder, *folder.parents) if place.exists())
+        folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise RunError(f"cannot write {path}: {folder} {what} ({flag})")
+        reason = "is not a folder" if folder.exists() else "does not exist"
+        raise RunError(f"cannot write {path}: {folder} {reason} ({flag})")
     if not os.access(folder, os.W_OK):
         raise RunError(f"cannot write {path}: no permission to write to {folder} ({flag})")

@@ -1,4 +1,4 @@
-"""Rows of plain values as CSV, TSV or JSON."""
+"""Tables of plain values as CSV, TSV or JSON."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 def check_table_path(path: Path) -> None:
-    """Refuse a file that names no format or cannot be written, before anything is computed.
+    """Refuse a table file of an unknown format or an unwritable folder, before anything is computed.
 
     Raises:
-        RunError: the ending is none of ``.csv``, ``.tsv``, ``.json``, or the folder cannot be written to.
+        RunError: the suffix is not ``.csv``, ``.tsv``, ``.txt`` or ``.json``, or the folder is not writable.
     """
     if path.suffix.lower() not in (*_SEPARATORS, ".json"):
-        raise RunError(f"the ending of {path} names no format (--out)", "endings: .csv .tsv .json")
+        raise RunError(f"{path} has an unknown suffix (--out)", "suffixes: .csv .tsv .json")
     check_writable(path, flag="--out")
 
 
 def write_table(rows: Sequence[Row], path: Path, *, about: Mapping[str, Any]) -> None:
-    """Write rows; JSON also holds ``about``: what made them.
+    """Write rows; JSON also contains ``about``, which describes how they were computed.
 
     Raises:
-        RunError: the ending names no format.
+        RunError: the suffix is unknown.
         WriteError: the file cannot be written.
     """
     check_table_path(path)
@@ -51,5 +51,5 @@ def as_text(rows: Sequence[Row], separator: str) -> str:
 
 
 def as_json(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
-    """An object with ``about`` beside the list ``rows``."""
+    """A JSON object with the items of ``about`` and the list ``rows``."""
     return json.dumps({**about, "rows": list(rows)}, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""The task of a run: its class, its settings and its trained heads."""
+"""The task of a finished run: class, settings and trained heads."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from esmgn_core.spec import Kind
 
 
 def check_single(run: RunFolder, group_size: int) -> None:
-    """Refuse a run that predicts for groups of proteins.
+    """Refuse a run whose predictions need several proteins.
 
     Raises:
-        RunError: a prediction takes more than one protein.
+        RunError: ``group_size`` is not 1.
     """
     if group_size == 2:
-        raise RunError(f"{run.path} compares a protein with its mutant", "use: esmgn mutate FILE --model RUN")
+        raise RunError(
+            f"{run.path} predicts for pairs of a protein and its mutant", "use: esmgn mutate FILE --model RUN"
+        )
     if group_size > 2:
         raise RunError(
             f"{run.path} predicts for groups of {group_size} proteins, not for one",
@@ -31,22 +33,22 @@ def check_single(run: RunFolder, group_size: int) -> None:
 
 
 def group_size(run: RunFolder, registry: Registry) -> int:
-    """Proteins of one prediction of a run; 1 for a run without a downstream task."""
+    """Number of proteins for one prediction; 1 for a run without a downstream task."""
     if not run.labels.is_file():
         return 1
     return int(getattr(_task_class(run, registry), "group_size", 1))
 
 
 def output_of(run: RunFolder, registry: Registry) -> Output:
-    """The meaning of the outputs of a finished downstream run.
+    """The kind of output of a finished downstream run.
 
     Raises:
-        RunError: the folder lacks the files of such a run, or its task declares no output.
-        UnknownComponentError: no plugin in use has its task.
+        RunError: it is not a finished downstream run, or its task does not declare its output.
+        UnknownComponentError: no plugin provides the task.
     """
     if not run.labels.is_file() or not run.task.is_file():
         raise RunError(
-            f"{run.path} is no finished run of a downstream task",
+            f"{run.path} is not a finished run of a downstream task",
             "labels.json or task.safetensors is missing",
             "fine-tune one: esmgn run --downstream TASK --init RUN; tasks: esmgn list downstream",
         )
@@ -55,8 +57,8 @@ def output_of(run: RunFolder, registry: Registry) -> Output:
         return task.output
     raise RunError(
         f"cannot predict with {run.path}: its downstream task '{run.recorded_labels()[0]}' does not declare "
-        "the meaning of its outputs",
-        f"set the attribute output of its class to one of: {', '.join(OUTPUTS)}",
+        "its output",
+        f"set the attribute `output` of its class to one of: {', '.join(OUTPUTS)}",
         f"its scores are in {run.results}, its raw outputs in {run.predictions}",
     )
 
@@ -67,19 +69,19 @@ def _task_class(run: RunFolder, registry: Registry) -> type:
 
 
 def run_blueprint(folder: EncoderFolder, registry: Registry) -> Blueprint:
-    """The whole run of a folder, with its task."""
+    """The components and settings of a run, including its task."""
     return resolve(registry, configure(registry, [read_run_file(folder.config)], [str(folder.config)]))
 
 
-def fill_task(task: nn.Module, run: RunFolder) -> None:
-    """Put the trained heads of a run into its task.
+def load_heads(task: nn.Module, run: RunFolder) -> None:
+    """Load the trained heads of a run into its task.
 
     Raises:
-        WeightsError: they are damaged, or of another make.
+        WeightsError: the file is damaged or does not match the task.
     """
     try:
         task.load_state_dict(load_weights(run.task))
     except RuntimeError as error:
         raise WeightsError(
-            f"{run.task} does not fit the task of {run.config}", *str(error).splitlines()[1:4]
+            f"{run.task} does not match the task in {run.config}", *str(error).splitlines()[1:4]
         ) from error

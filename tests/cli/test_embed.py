@@ -104,7 +104,7 @@ def test_without_a_model_the_ways_to_name_one_are_shown(esmgn: Esmgn, tmp_path: 
     done = esmgn("embed", tmp_path, "-o", tmp_path / "out.npz")
     assert done.status == 2
     assert done.err.splitlines()[:2] == [
-        "error: no model is named",
+        "error: no model is given",
         "  the folder of a run or of imported weights: --model FOLDER",
     ]
 

@@ -94,11 +94,11 @@ def test_nucleotides_are_noted() -> None:
 @pytest.mark.parametrize(
     ("sequence", "reason"),
     [
-        ("MK-V", "record x holds - at position 3: a gap of an alignment: give the sequence without gaps"),
-        ("MK.V", "record x holds . at position 3: a gap of an alignment: give the sequence without gaps"),
-        ("MK*VL", "record x holds * at position 3: a stop inside of the sequence: divide it there, or"),
-        ("1MKV", "record x holds 1 at position 1: expected letters of residues only"),
-        ("MKÉ", "record x holds É at position 3: expected letters of residues only"),
+        ("MK-V", "record x has - at position 3: a gap of an alignment; remove the gaps"),
+        ("MK.V", "record x has . at position 3: a gap of an alignment; remove the gaps"),
+        ("MK*VL", "record x has * at position 3: a stop codon inside the sequence; split or"),
+        ("1MKV", "record x has 1 at position 1: expected letters only"),
+        ("MKÉ", "record x has É at position 3: expected letters only"),
         ("", "record x has no sequence"),
         ("/", "record x has no sequence"),
     ],
@@ -122,7 +122,7 @@ def test_a_job_notes_letters_by_protein_and_position(tmp_path: Path) -> None:
     file.write_bytes(">one Müller\nMKUV\n>two\nMK:GG\n>three\nM-K\n".encode("latin-1"))
     summary = embed_files(SEQUENCE, [file], tmp_path / "out.npz", NPZ)
     assert summary.notes == ("one: read as X: U at 3",)
-    assert "record three holds - at position 2" in refused_file(tmp_path / "out.npz").read_text()
+    assert "record three has - at position 2" in refused_file(tmp_path / "out.npz").read_text()
     with np.load(tmp_path / "out.npz") as content:
         assert content["name"].tolist() == ["one", "two"]
         assert content["chain"].tolist() == ["A"] * 4 + ["A"] * 2 + ["B"] * 2

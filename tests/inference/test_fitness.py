@@ -90,13 +90,13 @@ def test_positions_without_coordinates_are_left_out(tmp_path: Path, proteins: li
     assert result.spearman == pytest.approx(1)
 
 
-def test_a_structure_of_another_protein_is_told(tmp_path: Path, proteins: list[Protein]) -> None:
+def test_a_structure_of_another_protein_is_an_error(tmp_path: Path, proteins: list[Protein]) -> None:
     scan(proteins[0], tmp_path / "SCAN", first=1, separator=":", column="mutant", score="DMS_score")
     (tmp_path / "SCAN" / "structure.pdb").write_text(pdb_text(proteins[1]))
     [assay] = find_assays(tmp_path)
     result = correlate(Oracle(), assay, max_residues=4096)
     assert math.isnan(result.spearman)
-    assert "do not fit" in result.problem
+    assert "do not match" in result.problem
     (tmp_path / "SCAN" / "structure.pdb").write_text("")
     assert "the file is empty" in correlate(Oracle(), assay, max_residues=4096).problem
 
@@ -225,7 +225,9 @@ def test_a_table_that_fits_two_proteins_is_refused(tmp_path: Path) -> None:
     chains = ("A", REPEAT, 1), ("B", REPEAT[:6] + "YYYYYY", 1)
     assay = table_of(tmp_path, SCANNED[:6], pdb=pdb_text(helix(*chains)))
     problem = correlate(Oracle(), assay, max_residues=4096).problem
-    assert problem.startswith("the wild types fit residue numbers of chain A and residue numbers of chain B")
+    assert problem.startswith(
+        "the wild types match residue numbers of chain A and residue numbers of chain B"
+    )
 
 
 def test_variants_of_another_wild_type_are_left_out_if_they_are_few(tmp_path: Path) -> None:
@@ -234,7 +236,7 @@ def test_variants_of_another_wild_type_are_left_out_if_they_are_few(tmp_path: Pa
     result = correlate(SequenceOracle(), assay, max_residues=4096)
     assert (result.num_variants, dict(result.left_out)) == (12, {"another wild type": 1})
     many = table_of(tmp_path, [*SCANNED, "W2G", "Y3G", "F4G"], fasta=f">wt\n{REPEAT}\n")
-    assert "do not fit: 12 of 15 agree with positions from 1" in (
+    assert "do not match: 12 of 15 agree with positions from 1" in (
         correlate(SequenceOracle(), many, max_residues=4096).problem
     )
 
@@ -261,7 +263,7 @@ def test_a_loop_without_coordinates_is_placed_by_the_break_of_the_chain() -> Non
 def test_the_sequence_finds_its_chain() -> None:
     found = align(REPEAT, helix(("A", "GGHWYRVLKEGG", 1), ("B", REPEAT, 40), ("C", REPEAT, 40)), (1,))
     assert (found.chain, found.rows) == (1, {place: 12 + place for place in range(12)})
-    with pytest.raises(RunError, match="only 0 of 12 residues of the structure fit the sequence"):
+    with pytest.raises(RunError, match="only 0 of 12 residues of the structure match the sequence"):
         align(REPEAT, helix(("A", "GGGGGGGGGGGH", 1)), (1,))
 
 
@@ -375,10 +377,10 @@ def test_equal_scores_have_no_correlation_and_repeated_rows_are_counted(
     table.write_text("\n".join([header, first, first, *rows]) + "\n")
     [assay] = find_assays(tmp_path)
     result = correlate(Oracle(), assay, max_residues=4096)
-    assert "rows that repeat a variant, each of which counts: 1" in result.notes
+    assert "rows that repeat a variant, all counted: 1" in result.notes
     table.write_text("\n".join([header, *(f"{line.rpartition(',')[0]},1.0" for line in rows)]) + "\n")
     result = correlate(Oracle(), assay, max_residues=4096)
-    assert result.problem == "all measured scores, or all predicted ones, are equal"
+    assert result.problem == "all measured or all predicted scores are equal"
     assert math.isnan(result.spearman)
 
 

@@ -190,14 +190,14 @@ def test_sequences_are_embedded_by_a_sequence_encoder(tmp_path: Path) -> None:
     assert "".join(content["residue_letter"]) == "MKVLLAACDEX"
     assert content["residue_number"].tolist() == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5]
     assert summary.num_refused == 1
-    assert "record bad holds -" in refused_file(tmp_path / "out.npz").read_text()
+    assert "record bad has -" in refused_file(tmp_path / "out.npz").read_text()
 
 
 def test_sequences_for_a_model_that_reads_structures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.fasta").write_text(">a\nMKV\n")
     with pytest.raises(StructureError) as caught:
         embed_files(SMALL, [tmp_path / "x.fasta"], tmp_path / "out.npz", NPZ)
-    assert "holds sequences, and this model needs structures" in str(caught.value)
+    assert "holds sequences, but this model needs structures" in str(caught.value)
     assert f"a sequence encoder alone: --seq {suggested_encoder()}" in str(caught.value)
 
 

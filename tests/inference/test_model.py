@@ -16,7 +16,7 @@ from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.session import start_run
 from esmgn_core.errors import EsmgnError, SettingsError, StructureError
 from esmgn_core.host.registry import discover, suggested_encoder
-from esmgn_core.inference.batching import embed_all, plan
+from esmgn_core.inference.batching import embed_all, plan_batches
 from esmgn_core.inference.embedding import Residue
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.io import Refusal
@@ -144,7 +144,7 @@ def test_embedding_changes_no_weight_and_no_protein(small: Model, proteins: list
     assert not first.residue.requires_grad
 
 
-def test_the_fingerprint_tells_models_apart() -> None:
+def test_different_models_have_different_fingerprints() -> None:
     def fingerprint(*changes: str, precision: str = "fp32", **names: str) -> str:
         return load_model(ModelName(names=names, changes=changes), precision=precision).fingerprint
 
@@ -183,9 +183,9 @@ def longer(protein: Protein, length: int) -> Protein:
     )
 
 
-def test_batches_hold_at_most_the_residues_asked_for() -> None:
+def test_batches_hold_at_most_the_requested_residues() -> None:
     lengths = [50, 300, 40, 60, 900, 1, 399]
-    batches = plan(lengths, 400)
+    batches = plan_batches(lengths, 400)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert all(sum(lengths[i] for i in batch) <= 400 or len(batch) == 1 for batch in batches)
     assert len(batches) == 4
@@ -203,9 +203,9 @@ def test_a_folder_is_embedded_file_by_file(small: Model, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (ModelName(), "no model is named"),
-        (ModelName(names={"struct": "gearnet"}), "no model is named"),
-        (ModelName(folder="runs/x", names={"seq": "onehot"}), "names its components itself"),
+        (ModelName(), "no model is given"),
+        (ModelName(names={"struct": "gearnet"}), "no model is given"),
+        (ModelName(folder="runs/x", names={"seq": "onehot"}), "determines the components of the encoder"),
         (ModelName(names={"seq": "esm2_tinny"}), "did you mean: esm2_tiny?"),
         (ModelName(folder="nowhere"), "no encoder in nowhere: config.toml is missing"),
     ],
@@ -233,5 +233,5 @@ def test_features_of_the_sequence_encoder_are_computed_once_for_all_embeddings(
         assert torch.equal(kept.residue, plain.residue)
         assert torch.equal(kept.protein, plain.protein)
         monkeypatch.setattr(CachedEncoder, "_computed", None)
-    with pytest.raises(SettingsError, match="keeps what a sequence encoder gives to a struct"):
+    with pytest.raises(SettingsError, match="keeps the output of a sequence encoder for a struct"):
         load_model(ModelName(names={"seq": "esm2_tiny"}, changes=changes[1:]))

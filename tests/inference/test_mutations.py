@@ -24,7 +24,7 @@ from esmgn_core.inference.model import ModelName, load_model
 from esmgn_core.inference.mutate.heatmap import draw_heatmap
 from esmgn_core.inference.mutate.paired import mutated, score_pairs
 from esmgn_core.inference.mutate.scan import scan_variants
-from esmgn_core.inference.mutate.score import described, score_variants
+from esmgn_core.inference.mutate.score import score_variants, variant_columns
 from esmgn_core.inference.mutate.scorer import Scorer, load_scorer
 from esmgn_core.inference.mutate.variants import Addresses, MutationError, parse_list
 from esmgn_core.inference.predict.predictor import Predictor, predict_files
@@ -129,7 +129,7 @@ def test_without_such_a_run_the_language_model_scores_and_says_so(proteins: list
 def test_a_model_without_a_head_is_refused_with_what_to_do() -> None:
     with pytest.raises(SettingsError) as caught:
         load_scorer(ModelName(names={"seq": "onehot", "struct": "gearnet"}), device="cpu")
-    assert "has no head that tells amino acids" in str(caught.value)
+    assert "has no head that predicts amino acids" in str(caught.value)
     assert "esmgn run --pretext residue_type" in str(caught.value)
 
 
@@ -151,8 +151,8 @@ def test_the_language_model_of_a_run_has_the_head_of_the_weights_it_started_from
         trunk = {name: tensor for name, tensor in trunk.items() if name.startswith("model.")}
         assert not published.load_state_dict(trunk, strict=False).unexpected_keys
     assert torch.equal(scorer.logits(batch), published.residue_logits(batch))
-    told = f", trained on by {run} without its head" if scale == "1" else ""
-    assert scorer.described == f"language model esm2_tiny (sequence only){told}"
+    trained = f", trained further in {run} without its head" if scale == "1" else ""
+    assert scorer.described == f"language model esm2_tiny (sequence only){trained}"
     assert scorer.random_parts == ()
 
 
@@ -175,8 +175,8 @@ def test_a_run_that_never_had_a_head_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_scorer(ModelName(folder=str(run)), device="cpu")
     assert str(caught.value).splitlines() == [
-        f"{run} has no head that tells amino acids",
-        "  its sequence encoder started from random weights, without such a head",
+        f"{run} has no head that predicts amino acids",
+        "  its sequence encoder started from random weights",
         "  use a run that was pre-trained with residue type prediction: esmgn run --pretext residue_type",
         f"  or a language model: --seq {suggested_encoder()}",
     ]
@@ -240,7 +240,7 @@ def test_a_residue_of_several_chains_needs_its_chain(proteins: list[Protein]) ->
     text = f"{proteins[0].sequence[0]}1{other(proteins[0].sequence[0])}"
     with pytest.raises(MutationError) as caught:
         Addresses(twice).variant(text)
-    assert str(caught.value).splitlines()[1] == f"  name one: A:{text}, B:{text}"
+    assert str(caught.value).splitlines()[1] == f"  choose one: A:{text}, B:{text}"
     assert Addresses(twice).variant(f"B:{text}")[0].row == length
 
 
@@ -261,7 +261,7 @@ def test_a_chain_with_copies_is_not_guessed(text: str) -> None:
         Addresses(two_copies(("A-1", "A-2"))).variant(text)
     assert str(caught.value).splitlines() == [
         f"{text}: pair has chain A 2 times: name A-1 or A-2",
-        "  name one: A-1:K2A, A-2:G2A",
+        "  choose one: A-1:K2A, A-2:G2A",
     ]
     assert Addresses(two_copies(("A-1", "A-2"))).variant("A-2:G2A")[0].row == 11
 
@@ -274,7 +274,7 @@ def test_a_residue_number_that_occurs_twice_is_not_guessed(chains: tuple[str, ..
             addresses.variant(text)
         assert str(caught.value).splitlines() == [
             f"{text}: residue 2 occurs 2 times",
-            "  name one: A:K2A@1, A:G2A@2",
+            "  choose one: A:K2A@1, A:G2A@2",
         ]
     assert [addresses.variant(text)[0].row for text in ("A:K2A@1", "A:G2A@2")] == [1, 11]
     with pytest.raises(MutationError, match="no residue 2@3 in chain A"):
@@ -282,11 +282,11 @@ def test_a_residue_number_that_occurs_twice_is_not_guessed(chains: tuple[str, ..
 
 
 @pytest.mark.parametrize("chains", [("A",), ("A", "A"), ("A-1", "A-2"), ("", "A")])
-def test_every_variant_has_a_name_of_its_own(chains: tuple[str, ...]) -> None:
-    """What ``--all`` prints is what can be typed, row by row."""
+def test_every_variant_has_a_unique_name(chains: tuple[str, ...]) -> None:
+    """Each row of ``--all`` can be given as a mutation."""
     addresses = Addresses(two_copies(chains, second="MKHLAEDCKS"))
     variants = addresses.all_substitutions()
-    names = {item["variant"] for item in map(described, variants)}
+    names = {item["variant"] for item in map(variant_columns, variants)}
     assert len(names) == len(variants) == 380
     typed = [addresses.variant(f":{name}" if chains[0] == "" and ":" not in name else name) for name in names]
     assert {variant[0].row for variant in typed} == set(range(20))
@@ -294,7 +294,7 @@ def test_every_variant_has_a_name_of_its_own(chains: tuple[str, ...]) -> None:
 
 def test_a_blank_chain_among_others_is_named_by_a_colon() -> None:
     addresses = Addresses(two_copies(("", "A")))
-    with pytest.raises(MutationError, match="name one: :K2A, A:G2A"):
+    with pytest.raises(MutationError, match="choose one: :K2A, A:G2A"):
         addresses.variant("K2A")
     assert addresses.variant(":K2A")[0].row == 1
 
@@ -313,7 +313,7 @@ def test_negative_numbers_and_mutations_joined_by_colons() -> None:
 
 def test_a_chain_named_like_a_mutation_is_not_guessed() -> None:
     addresses = Addresses(two_copies(("A", "K2A")))
-    with pytest.raises(MutationError, match="K2A is a chain of pair, and a mutation of it"):
+    with pytest.raises(MutationError, match="K2A is both a chain of pair and a mutation of it"):
         addresses.variant("K2A:A5G")
     assert [item.row for item in addresses.variant("A:K2A+A:A5G")] == [1, 4]
     assert Addresses(two_copies(("B", "H2A"))).variant("H2A:W4G")[0].row == 13
@@ -346,7 +346,7 @@ def test_tables_hold_every_variant(joint: Scorer, proteins: list[Protein], tmp_p
     content = json.loads((tmp_path / "scan.json").read_text())
     assert content["scored_by"] == joint.described
     assert content["rows"] == rows
-    with pytest.raises(RunError, match="names no format"):
+    with pytest.raises(RunError, match="unknown suffix"):
         write_table(rows, tmp_path / "scan.xlsx", about={})
 
 
@@ -360,7 +360,7 @@ def test_the_picture_shows_every_residue(joint: Scorer, proteins: list[Protein],
     assert picture.shape[0] > 500
     assert picture.std() > 0.05
     assert "<svg" in (tmp_path / "scan.svg").read_text()
-    with pytest.raises(RunError, match="names no picture format"):
+    with pytest.raises(RunError, match="not a known picture format"):
         draw_heatmap(scores, tmp_path / "scan.doc", title="", subtitle="")
 
 
@@ -389,9 +389,9 @@ def test_a_run_on_pairs_compares_with_the_wild_type(proteins: list[Protein], tmp
     assert scored[6].score == pytest.approx(float(logit.sigmoid()), abs=1e-5)
     assert scored[6].row()["variant"] == str(variants[6][0])
     assert len({item.score for item in scored}) > 1
-    with pytest.raises(RunError, match="compares a protein with its mutant"):
+    with pytest.raises(RunError, match="predicts for pairs of a protein and its mutant"):
         predictor.outputs(proteins[5])
-    with pytest.raises(RunError, match="compares a protein with its mutant"):
+    with pytest.raises(RunError, match="predicts for pairs of a protein and its mutant"):
         next(predict_files(predictor, find_inputs([folder], sequence_only=False), count=5))
     assert not predictor.decides
     name = ModelName(folder=str(path))

@@ -141,7 +141,7 @@ def test_mutate_reads_what_a_task_on_pairs_declares(
     assert (39 <= value <= 41) if output == "values" else value == pytest.approx(1.0)
     refused = esmgn("predict", run, file, "--device", "cpu")
     assert refused.status == 2
-    assert "compares a protein with its mutant" in refused.err
+    assert "predicts for pairs of a protein and its mutant" in refused.err
 
 
 def test_a_class_of_a_pair_is_not_a_score_of_a_mutation(
@@ -177,4 +177,4 @@ def test_scans_are_scored_by_the_language_model_of_the_run(
     scored = esmgn("mutate", scans / "scan.pdb", rows[0], "--model", run, "--device", "cpu")
     assert scored.status == 0, scored.err
     for done in (evaluated, scored):
-        assert "the labels that the run learned (stranger) are not used" in " ".join(done.out.split())
+        assert "the task of the run (stranger) is not used" in " ".join(done.out.split())

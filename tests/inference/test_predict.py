@@ -68,7 +68,7 @@ def predictor(run: Path) -> Predictor:
 def test_predictions_are_those_the_run_was_scored_by(
     predictor: Predictor, run: Path, proteins: list[Protein]
 ) -> None:
-    """Calibrated logits of the held-out proteins, as ``predictions.npz`` holds them."""
+    """Calibrated logits of the validation proteins, as ``predictions.npz`` holds them."""
     with np.load(run / "predictions.npz") as file:
         names, logits = file["valid.names"].tolist(), torch.from_numpy(file["valid.predictions"])
     assert [Path(name).stem for name in names] == ["protein4", "protein5"]
@@ -93,9 +93,7 @@ def test_predictions_of_other_weights_calibrate_nothing(run: Path, tmp_path: Pat
     again = RunFolder(shutil.copytree(run, tmp_path / "run"))
     record = json.loads(again.results.read_text())
     again.results.write_text(json.dumps({**record, "step": 77}))
-    assert calibrated(again, exclusive=False).problem.startswith(
-        "validation proteins were predicted at step 77"
-    )
+    assert calibrated(again, exclusive=False).problem.startswith("the validation predictions are of step 77")
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 20, MIN_PROTEINS - 1])
@@ -165,7 +163,7 @@ def test_labels_separated_without_an_error_keep_a_finite_temperature() -> None:
 
 
 def test_the_temperature_undoes_overconfidence() -> None:
-    """Labels drawn with the probabilities of logits; the model says three times the logits."""
+    """Labels drawn with the probabilities of logits; the model returns three times the logits."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2000, 4, generator=generator)
     labels = (torch.rand(2000, 4, generator=generator) < logits.sigmoid()).float()
@@ -218,20 +216,23 @@ def test_an_unsure_structure_has_a_caveat(proteins: list[Protein]) -> None:
     assert low == "mean pLDDT 40, below 70; 100% of residues below pLDDT 50: likely disordered"
 
 
-def test_a_folder_that_is_no_fine_tuned_run_is_told(tmp_path: Path, run: Path) -> None:
-    with pytest.raises(RunError, match="is no finished run of a downstream task"):
+def test_a_folder_that_is_not_a_fine_tuned_run_is_an_error(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(RunError, match="is not a finished run of a downstream task"):
         Predictor(tmp_path)
     with pytest.raises(RunError) as caught:
         find_run("multilable", run.parent)
-    assert str(caught.value).splitlines()[1:3] == ["  did you mean: multilabel?", "  tasks there: multilabel"]
+    assert str(caught.value).splitlines()[1:3] == [
+        "  did you mean: multilabel?",
+        "  tasks with finished runs: multilabel",
+    ]
     assert find_run("multilabel", run.parent) == run
 
 
-def test_the_hint_names_the_task_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_hint_names_the_requested_task(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         find_run("go_mf", tmp_path)
     assert caught.value.hints == (
-        "tasks there: none",
+        "tasks with finished runs: none",
         "fine-tune one: esmgn run --downstream go_mf --init RUN",
     )
     with pytest.raises(RunError) as caught:
@@ -252,7 +253,7 @@ def test_a_task_whose_output_is_unknown_is_refused(
     assert unknown.value.hints[0] == "did you mean: multilabel?"
     again.write_labels("multilabel", ["kd", "koff"])
     task = discover().load(discover().component(Kind.DOWNSTREAM, "multilabel"))
-    for output, context in ((None, "does not declare the meaning"), ("numbers", "does not declare")):
+    for output, context in ((None, "does not declare its output"), ("numbers", "does not declare")):
         monkeypatch.setattr(task, "output", output)
         with pytest.raises(RunError, match=context) as caught:
             Predictor(again.path, device="cpu")

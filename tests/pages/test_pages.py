@@ -17,7 +17,7 @@ import torch
 from esmgn_core.engine.runs import RunSummary
 from esmgn_core.inference.mutate.heatmap import draw_heatmap
 from esmgn_core.inference.mutate.variants import Addresses
-from esmgn_core.inference.predict.page import Shown, drawn_chains, viewer_text, write_page
+from esmgn_core.inference.predict.page import PageEntry, plain_chains, viewer_text, write_page
 from esmgn_core.inference.predict.predictor import Prediction
 from esmgn_core.io.write import pdb_text
 from esmgn_core.pages import Markup, render
@@ -77,7 +77,7 @@ def predictions_page(folder: Path, *, viewer: bool = False) -> Path:
     protein = example_proteins()[0]
     named = replace(protein, name=NAME, plddt=torch.full((len(protein),), 95.0))
     found = [Prediction(NAME, NAME, 0.9, True, NAME), Prediction(NAME, "other", 0.1, False, NAME)]
-    shown = [Shown(named, found, torch.linspace(-1, 1, len(protein)), NAME)]
+    shown = [PageEntry(named, found, torch.linspace(-1, 1, len(protein)), NAME)]
     page = folder / "predictions.html"
     with pytest.MonkeyPatch.context() as patch:
         if not viewer:
@@ -164,7 +164,7 @@ def test_a_chain_is_drawn_whatever_its_name(chain: str) -> None:
     """Some names are syntax in mmCIF: the text would not be read, and nothing be drawn."""
     protein = example_proteins()[0]
     assert len(protein.chains) == 2
-    names = drawn_chains((chain, "chain-1"))
+    names = plain_chains((chain, "chain-1"))
     assert len(set(names)) == 2
     assert names[1] == "chain-1"
     read = gemmi.cif.read_string(viewer_text(replace(protein, chains=names)))

@@ -1,1 +1,1 @@
-"""Scores of mutations and their comparison with measured ones."""
+"""Scores of mutations, and their correlation with measurements."""

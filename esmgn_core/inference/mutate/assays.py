@@ -1,11 +1,11 @@
-"""Deep mutational scans on disk: variants with measured scores, and the structure they belong to.
+"""Deep mutational scans on disk: variants with measured scores, sequence and structure of the wild type.
 
-Four layouts are read:
+Four layouts of tables are read:
 
 - ProteinGym: ``mutant`` (``A12G:L15V``, positions from 1 in the sequence) and ``DMS_score`` or ``score``;
 - MaveDB: ``hgvs_pro`` (``p.Ala12Gly``) and ``score``;
-- nn4dms: ``variant`` (``A11G,L14V``, positions from 0) and ``score``; ``wt.fasta`` may name an offset;
-- GB1 of Olson et al. 2014: one column for each letter and number, and counts instead of scores.
+- nn4dms: ``variant`` (``A11G,L14V``, positions from 0) and ``score``; ``wt.fasta`` may have an offset;
+- GB1 of Olson et al. 2014: a column for each part of a mutation, and counts instead of scores.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _COLUMNS = {"proteingym": "mutant", "mavedb": "hgvs_pro", "nn4dms": "variant"}
 
 _EXPECTED = "mutant and DMS_score, or hgvs_pro and score"
 _SCAN_WORDS = {"mutant", "mutation", "mutations", "variant", "hgvs_pro", "dms_score", "fitness"}
-"""Columns, in lower case, of tables that look like scans."""
-_SPELLED = {
+"""Lower-case names of columns that suggest a scan in an unknown layout."""
+_USUAL_CASE = {
     name.lower(): name
     for name in ("mutant", "DMS_score", "score", "hgvs_pro", "variant", "DMS_id", "target_seq")
 }
@@ -45,14 +45,14 @@ _NO_SCORE = "without a score"
 
 @dataclass(frozen=True, slots=True)
 class Assay:
-    """A scan.
+    """A deep mutational scan.
 
     Attributes:
-        name: of its table, without endings.
-        table: its file.
-        sequence: of the wild type; ``None`` if there is no file of it.
-        structure: a file; ``None`` if there is none.
-        problem: why sequence or structure are not known; empty if they are, or there are none.
+        name: name of the table without suffixes.
+        table: file with the variants.
+        sequence: sequence of the wild type; ``None`` if there is no file with it.
+        structure: structure file; ``None`` if there is none.
+        problem: why the scan cannot be used; empty if it can.
     """
 
     name: str
@@ -64,14 +64,14 @@ class Assay:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What a table holds.
+    """The content of a table.
 
     Attributes:
         variants: changes of each variant, numbered as in the table.
-        scores: its measured score; higher is fitter.
-        left_out: number of rows left out, by reason.
-        first: number of the first residue of the sequence by the rules of the layout.
-        unread: the first text that was not understood; empty if all were.
+        scores: measured score of each variant; higher is fitter.
+        left_out: number of skipped rows by reason.
+        first: number of the first residue of the sequence in this layout.
+        unread: the first unreadable variant; empty if there is none.
     """
 
     variants: list[tuple[Change, ...]]
@@ -82,13 +82,13 @@ class Measurements:
 
 
 def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
-    """The scans below a folder, by name.
+    """Find the scans below a folder.
 
-    Beside a table, or of its name elsewhere below the folder, stand the sequence of the wild type
-    (FASTA, else ``target_seq`` of ProteinGym's reference file) and the structure.
+    The structure and the sequence of the wild type (FASTA, else ``target_seq`` of ProteinGym's reference
+    file) are beside the table, or elsewhere below the folder under the name of the table.
 
     Raises:
-        RunError: there is no such folder, or no scan in it.
+        RunError: the folder does not exist or has no scan.
     """
     if not folder.is_dir():
         raise RunError(f"no such folder: {folder}")
@@ -100,7 +100,7 @@ def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
     if not tables:
         raise RunError(
             f"no mutational scan in {folder}",
-            f"looked for .csv and .tsv tables with the columns {_EXPECTED}",
+            f"expected .csv or .tsv tables with the columns {_EXPECTED}",
             *(f"{path.name} has the columns {_listed(path)}" for path in others[:3]),
         )
     sequences = _reference_sequences(reference) if reference else {}
@@ -111,7 +111,7 @@ def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
         name = stem if num_named[stem] == 1 else str(path.relative_to(folder))
         alone = num_beside[path.parent] == 1
         try:
-            structure, sequence = _belongings(path, stem, files, alone=alone)
+            structure, sequence = _structure_and_sequence(path, stem, files, alone=alone)
         except EsmgnError as error:
             assays.append(Assay(name, path, None, None, error.message))
         else:
@@ -129,40 +129,40 @@ def _listed(table: Path) -> str:
     return ", ".join(columns[:6]) + ", ..." * (len(columns) > 6) if columns else "of an empty file"
 
 
-def _belongings(
+def _structure_and_sequence(
     table: Path, stem: str, files: Sequence[Path], *, alone: bool
 ) -> tuple[Path | None, str | None]:
-    """Structure and sequence of a table."""
+    """The structure file and the wild-type sequence of a table."""
     formats = structure_formats()
     structures = [path for path in files if is_structure(path.name, formats)]
-    twins = {(path.parent, _stem(path)): path for path in structures}  # of .cif and .pdb the latter
-    structure = _belonging(table, stem, list(twins.values()), alone=alone)
-    fasta = _belonging(table, stem, [path for path in files if is_fasta(path)], alone=alone)
+    twins = {(path.parent, _stem(path)): path for path in structures}  # .pdb comes after .cif and replaces it
+    structure = _file_of(table, stem, list(twins.values()), alone=alone)
+    fasta = _file_of(table, stem, [path for path in files if is_fasta(path)], alone=alone)
     return structure, read_fasta(fasta)[0][1] if fasta else None
 
 
-def _belonging(table: Path, stem: str, files: Sequence[Path], *, alone: bool) -> Path | None:
-    """The file of a table: beside it and named like it, else beside it if alone, else named like it.
+def _file_of(table: Path, stem: str, files: Sequence[Path], *, alone: bool) -> Path | None:
+    """The file of a table: beside it with its name, else beside it if the table is alone, else with its name.
 
     Raises:
-        RunError: several files are equally near.
+        RunError: several files qualify equally.
     """
     beside = [path for path in files if path.parent == table.parent]
     named = [path for path in files if _stem(path) == stem]
-    for found in ([path for path in beside if path in named], beside if alone else [], named):
-        if len(found) > 1:
-            listed = ", ".join(map(str, found[:4]))
+    for candidates in ([path for path in beside if path in named], beside if alone else [], named):
+        if len(candidates) > 1:
+            listed = ", ".join(map(str, candidates[:4]))
             raise RunError(f"several files may belong to {table.name}: {listed}; keep one beside the table")
-        if found:
-            return found[0]
+        if candidates:
+            return candidates[0]
     return None
 
 
 def read_measurements(assay: Assay) -> Measurements:
-    """The variants of a scan and their scores. Rows that cannot be scored are counted by reason.
+    """Read the variants of a scan and their scores. Skipped rows are counted by reason.
 
     Raises:
-        RunError: the scan has a problem, its table cannot be read, or is not a scan.
+        RunError: the scan has a problem, or its table is unreadable or not a scan.
     """
     if assay.problem:
         raise RunError(assay.problem)
@@ -170,7 +170,7 @@ def read_measurements(assay: Assay) -> Measurements:
     if kind is None:
         raise RunError(f"{assay.table} is not a scan", f"expected the columns {_EXPECTED}")
     first = _offset(assay.table) if kind == "nn4dms" else 1
-    found = Measurements([], [], Counter(), first)
+    measured = Measurements([], [], Counter(), first)
     unread = ""
     for row in _rows(assay.table):
         if kind == "gb1":
@@ -179,25 +179,25 @@ def read_measurements(assay: Assay) -> Measurements:
             text, score = row[_COLUMNS[kind]] or "", _number(row.get("DMS_score", row.get("score")))
         variant = read_variant(text)
         if isinstance(variant, NotScored):
-            found.left_out[variant] += 1
+            measured.left_out[variant] += 1
             unread = unread or text * (variant is NotScored.UNREADABLE)
         elif not math.isfinite(score):
-            found.left_out[_NO_SCORE] += 1
+            measured.left_out[_NO_SCORE] += 1
         else:
-            found.variants.append(variant)
-            found.scores.append(score)
-    return replace(found, unread=unread)
+            measured.variants.append(variant)
+            measured.scores.append(score)
+    return replace(measured, unread=unread)
 
 
 def _enrichment(row: Mapping[str, str | None]) -> tuple[str, float]:
-    """Logarithm of selected over input counts, with half a count added: Olson et al. 2014."""
+    """The variant and the log ratio of selected to input counts, plus half a count (Olson et al. 2014)."""
     selected, before = (_number(row[name]) for name in ("Selection Count", "Input Count"))
     text = "".join(row[name] or "" for name in ("WT amino acid", "Position", "Mutation"))
     return text, math.log((selected + 0.5) / (before + 0.5)) if min(selected, before) >= 0 else math.nan
 
 
 def _kind(table: Path) -> str | None:
-    """Layout of a table by its header; ``None`` for a table of something else."""
+    """The layout of a table by its header; ``None`` for other tables."""
     columns = set(_columns(table))
     if {"WT amino acid", "Position", "Mutation", "Selection Count"} <= columns:
         return "gb1"
@@ -209,9 +209,9 @@ def _kind(table: Path) -> str | None:
 
 
 def _columns(table: Path) -> list[str]:
-    """Names of the columns without blanks around them; those of the layouts in their usual case."""
+    """Names of the columns, stripped; names of the layouts in their usual case."""
     header = next(csv.reader(_lines(table), delimiter=_separator(table)), [])
-    return [_SPELLED.get(name.strip().lower(), name.strip()) for name in header]
+    return [_USUAL_CASE.get(name.strip().lower(), name.strip()) for name in header]
 
 
 def _rows(table: Path) -> Iterator[dict[str, str | None]]:
@@ -226,7 +226,7 @@ def _rows(table: Path) -> Iterator[dict[str, str | None]]:
 
 def _lines(table: Path) -> Iterator[str]:
     try:
-        # MaveDB puts comments before the header.
+        # MaveDB writes comments before the header.
         lines = dropwhile(lambda line: line.startswith("#"), read_lines(table))
         yield from (f"{line}\n" for line in lines)
     except (OSError, ValueError) as error:
@@ -237,13 +237,13 @@ def _reference_sequences(reference: Path) -> dict[str, str]:
     rows = list(_rows(reference))
     if not rows or not {"DMS_id", "target_seq"} <= rows[0].keys():
         raise RunError(
-            f"{reference} is no reference file of ProteinGym", "expected columns DMS_id and target_seq"
+            f"{reference} is not a reference file of ProteinGym", "expected columns DMS_id and target_seq"
         )
     sequences: dict[str, str] = {}
     for row in rows:
         name, sequence = row["DMS_id"] or "", row["target_seq"] or ""
         if sequences.setdefault(name, sequence) != sequence:
-            raise RunError(f"{reference} has two sequences of '{name}'")
+            raise RunError(f"{reference} has two sequences for '{name}'")
     return sequences
 
 
@@ -260,7 +260,7 @@ def _number(text: str | None) -> float:
 
 
 def _separator(table: Path) -> str:
-    """What divides the columns of the header: a comma, a tab, or the semicolon of spreadsheets."""
+    """The separator of columns: a comma, a tab, or a semicolon (spreadsheets)."""
     header = next(_lines(table), "")
     usual = "\t" if _suffix(table) == ".tsv" else ","
     return max((usual, ",", "\t", ";"), key=header.count)

@@ -1,4 +1,4 @@
-"""How well scores of mutations rank measured ones: Spearman's correlation for each scan."""
+"""Spearman's rank correlation of predicted and measured scores, for each scan."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from esmgn_core.inference.mutate.numbering import (
     Numbering,
     Site,
     align,
-    choose,
+    choose_numbering,
     numberings_of_chains,
     positions,
     residue_numbers,
-    through,
+    to_positions,
 )
 from esmgn_core.inference.mutate.score import gain, masked_log_probabilities
 from esmgn_core.inference.mutate.scorer import Scorer
@@ -28,7 +28,7 @@ from esmgn_core.metrics import spearman
 
 Progress = Callable[[int, int], None]
 
-NO_COORDINATES = "at a residue that the structure lacks or has exchanged"
+NO_COORDINATES = "residue missing or different in the structure"
 OTHER_WILD_TYPE = "another wild type"
 
 
@@ -37,13 +37,13 @@ class Correlation:
     """The result of one scan.
 
     Attributes:
-        name: of the scan.
-        num_variants: variants that were scored and measured.
-        left_out: number of rows that were not, by reason.
-        spearman: rank correlation of masked-marginal with measured scores; NaN where ``problem`` says why.
-        problem: why the scan could not be used; empty if it was.
-        notes: of the structure, see :class:`esmgn_core.batch.Protein`.
-        numbering: what the numbers in the table are: positions, or residue numbers.
+        name: name of the scan.
+        num_variants: number of variants in the correlation.
+        left_out: number of skipped rows by reason.
+        spearman: rank correlation of masked-marginal and measured scores; NaN if there is a ``problem``.
+        problem: why there is no correlation; empty if there is one.
+        notes: notes on the structure, see :class:`esmgn_core.batch.Protein`, and on the table.
+        numbering: meaning of the numbers in the table, positions or residue numbers.
     """
 
     name: str
@@ -56,14 +56,17 @@ class Correlation:
 
     @property
     def num_left_out(self) -> int:
-        """Rows that were not scored, whatever the reason."""
+        """Number of skipped rows."""
         return sum(self.left_out.values())
 
 
 def correlate(
     scorer: Scorer, assay: Assay, *, max_residues: int, progress: Progress | None = None
 ) -> Correlation:
-    """Score the variants of a scan by masked marginals, added up over substitutions, and correlate."""
+    """Correlate masked-marginal scores with the measured scores of a scan.
+
+    The score of a variant is the sum over its substitutions.
+    """
     left_out: Counter[str] = Counter()
     try:
         measured = read_measurements(assay)
@@ -71,13 +74,13 @@ def correlate(
         protein, numbering = _protein(scorer, assay, measured)
     except (RunError, StructureError) as error:
         return Correlation(assay.name, 0, math.nan, left_out, error.message)
-    chosen: list[tuple[tuple[Change, ...], float]] = []
+    kept: list[tuple[tuple[Change, ...], float]] = []
     for changes, score in zip(measured.variants, measured.scores, strict=True):
-        if reason := _reason(changes, numbering):
+        if reason := _reason_to_skip(changes, numbering):
             left_out[reason] += 1
         else:
-            chosen.append((changes, score))
-    rows = sorted({numbering.rows[_site(change)] for changes, _ in chosen for change in changes})
+            kept.append((changes, score))
+    rows = sorted({numbering.rows[_site(change)] for changes, _ in kept for change in changes})
     number = {row: index for index, row in enumerate(rows)}
     table = masked_log_probabilities(
         scorer, protein, rows, max_residues=max_residues, progress=progress
@@ -87,23 +90,23 @@ def correlate(
             gain(table[number[numbering.rows[_site(change)]]], change.wild, change.mutant)
             for change in changes
         )
-        for changes, _ in chosen
+        for changes, _ in kept
     ]
-    scores = [score for _, score in chosen]
+    scores = [score for _, score in kept]
     value, problem, notes = math.nan, "", protein.notes
-    if len(chosen) < 2:
+    if len(kept) < 2:
         problem = "fewer than two variants to correlate"
     elif len(set(scores)) == 1 or len(set(predicted)) == 1:
-        problem = "all measured scores, or all predicted ones, are equal"
+        problem = "all measured or all predicted scores are equal"
     else:
         value = spearman(predicted, scores)
-    if repeated := len(chosen) - len({changes for changes, _ in chosen}):
-        notes = (*notes, f"rows that repeat a variant, each of which counts: {repeated}")
-    return Correlation(assay.name, len(chosen), value, left_out, problem, notes, numbering.described)
+    if repeated := len(kept) - len({changes for changes, _ in kept}):
+        notes = (*notes, f"rows that repeat a variant, all counted: {repeated}")
+    return Correlation(assay.name, len(kept), value, left_out, problem, notes, numbering.described)
 
 
-def _reason(changes: tuple[Change, ...], numbering: Numbering) -> str:
-    """Why a variant cannot be scored; empty if it can."""
+def _reason_to_skip(changes: tuple[Change, ...], numbering: Numbering) -> str:
+    """The reason to skip a variant; empty if it can be scored."""
     for change in changes:
         letter = numbering.letters.get(_site(change))
         if letter != change.wild and (letter is not None or numbering.complete):
@@ -118,10 +121,10 @@ def _site(change: Change) -> Site:
 
 
 def _protein(scorer: Scorer, assay: Assay, measured: Measurements) -> tuple[Protein, Numbering]:
-    """The protein to score on, and how the table numbers its residues.
+    """The protein to score, and the numbering of its residues in the table.
 
     Raises:
-        RunError: there is no structure for a model that needs one, or the table has other residues.
+        RunError: the model needs a structure and there is none, or the wild types do not match.
     """
     if not measured.variants:
         hint = f": '{measured.unread}', expected a variant such as A12G" if measured.unread else ""
@@ -134,22 +137,22 @@ def _protein(scorer: Scorer, assay: Assay, measured: Measurements) -> tuple[Prot
         rows = {place: place for place in range(len(sequence))}
         numberings = [positions(sequence, first, rows) for first in firsts]
         try:
-            return protein, choose(numberings, wild_types)
+            return protein, choose_numbering(numberings, wild_types)
         except RunError:
             if structure is None:
                 raise
         read = scorer.read(structure)
         alignment = align(sequence, read, firsts)
-        numberings.append(through(residue_numbers(read, alignment.chain), alignment))
-        return protein, choose(numberings, wild_types)
+        numberings.append(to_positions(residue_numbers(read, alignment.chain), alignment))
+        return protein, choose_numbering(numberings, wild_types)
     if structure is None:
         if scorer.head is not None:
-            raise RunError("no structure beside the table, and this model needs one")
-        raise RunError("neither a structure nor a sequence of the wild type beside the table")
+            raise RunError("no structure file beside the table, but this model needs one")
+        raise RunError("neither a structure nor a sequence (FASTA) of the wild type beside the table")
     protein = scorer.read(structure)
     if sequence is None:
-        return protein, choose(numberings_of_chains(protein, firsts), wild_types)
+        return protein, choose_numbering(numberings_of_chains(protein, firsts), wild_types)
     alignment = align(sequence, protein, firsts)
     numberings = [positions(sequence, first, alignment.rows) for first in firsts]
     numberings.append(residue_numbers(protein, alignment.chain))
-    return protein, choose(numberings, wild_types)
+    return protein, choose_numbering(numberings, wild_types)

@@ -1,4 +1,4 @@
-"""A picture of the scores of all substitutions of a protein."""
+"""Heat map of the scores of all single substitutions of a protein."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from esmgn_core.machine.files import written_atomically
 from esmgn_core.printable import printable
 
 ORDER = "GAVLIMCFWYPSTNQHKRDE"
-"""Amino acids from top to bottom: small and aliphatic, sulphur, aromatic, polar, charged."""
-_PER_LINE = 90
+"""Amino acids from top to bottom: small and aliphatic, sulfur, aromatic, polar, charged."""
+_RESIDUES_PER_LINE = 90
 
 
 def draw_heatmap(
@@ -31,7 +31,7 @@ def draw_heatmap(
     label: str = "log p(mutant) - log p(wild type)",
     neutral: float = 0.0,
 ) -> None:
-    """Draw scores of single substitutions, residues from left to right.
+    """Draw the scores of single substitutions, with residues from left to right.
 
     Blue is below ``neutral``, red above. A dot marks the wild type, grey marks missing scores. Chains are
     named above the residues if there are several. The suffix of ``path`` selects the format: ``.png``,
@@ -47,9 +47,11 @@ def draw_heatmap(
     from matplotlib.figure import Figure
 
     residues, grid = _grid(scores)
-    lines = [slice(first, first + _PER_LINE) for first in range(0, len(residues), _PER_LINE)]
+    lines = [
+        slice(first, first + _RESIDUES_PER_LINE) for first in range(0, len(residues), _RESIDUES_PER_LINE)
+    ]
     norm = CenteredNorm(neutral, max(float(np.nanpercentile(np.abs(grid - neutral), 98)), 1e-3))
-    columns = min(len(residues), _PER_LINE)
+    columns = min(len(residues), _RESIDUES_PER_LINE)
     # Names may contain dollar signs, which matplotlib would parse as formulas.
     with rc_context({"text.parse_math": False}), written_atomically(path) as temporary:
         figure = Figure(
@@ -76,12 +78,12 @@ def check_picture_path(path: Path) -> None:
         RunError: the suffix is not ``.png``, ``.svg`` or ``.pdf``, or the folder is not writable.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise RunError(f"the ending of {path} names no picture format (--picture)", "endings: .png .svg .pdf")
+        raise RunError(f"{path} is not a known picture format (--picture)", "suffixes: .png .svg .pdf")
     check_writable(path, flag="--picture")
 
 
 def _grid(scores: Sequence[tuple[Variant, float]]) -> tuple[list[Residue], NDArray[np.float64]]:
-    """Residues in order, and scores [20, residues] with NaN where there is no score."""
+    """The residues in order, and their scores [20, residues]; NaN for missing scores."""
     single = [(variant[0], score) for variant, score in scores if len(variant) == 1]
     residues = {item.row: item.residue for item, _ in sorted(single, key=lambda pair: pair[0].row)}
     column = {row: number for number, row in enumerate(residues)}
@@ -110,7 +112,7 @@ def _draw_line(axis: Any, residues: Sequence[Residue], grid: NDArray[np.float64]
 
 
 def _name_chains(axis: Any, residues: Sequence[Residue]) -> None:
-    """Write each chain's name above its residues, and divide neighboring chains by a line."""
+    """Write the name of each chain above its residues, and draw a line between chains."""
     names, centers = [], []
     for name, members in groupby(enumerate(residues), key=lambda pair: pair[1].chain):
         columns = [x for x, _ in members]

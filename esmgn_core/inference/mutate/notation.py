@@ -1,8 +1,9 @@
-"""How people write variants of a protein: ``A12G``, ``p.Ala12Gly``, ``A12G:L15V``, ``_wt``.
+"""Parser for the notations of protein variants.
 
-Read are the texts of ProteinGym (``A12G:L15V``), nn4dms (``A12G,L15V``), HGVS as MaveDB has it
-(``p.[Ala12Gly;Leu15Val]``, ``p.(Ala12Gly)``, ``p.Ala12=``, ``p.Ala12Ter``, ``p.Ala12del``) and Enrich2
-(``_wt``, ``_sy``, ``c.35C>G (p.Ala12Gly)``).
+- ProteinGym: ``A12G:L15V``
+- nn4dms: ``A12G,L15V``
+- HGVS in MaveDB: ``p.[Ala12Gly;Leu15Val]``, ``p.(Ala12Gly)``, ``p.Ala12=``, ``p.Ala12Ter``, ``p.Ala12del``
+- Enrich2: ``_wt``, ``_sy``, ``c.35C>G (p.Ala12Gly)``
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _THREE_LETTERS = re.compile(
 _RESIDUE = r"(?:[A-Z][a-z]{2}|[A-Z])-?[0-9]+[A-Za-z]?"
 _RANGE = rf"{_RESIDUE}(?:_{_RESIDUE})?"
 
-_NOTHING = ("", "na", "nan", "none", "null", ".", "-")
+_EMPTY = ("", "na", "nan", "none", "null", ".", "-")
 _WILD_TYPE = ("wt", "_wt", "wildtype", "wild-type", "wild_type", "wild type", "=", "(=)", "p.=", "p.(=)")
 _SEPARATORS = re.compile(r"[:;,+|/&\s]+")
 _PROTEIN_PART = re.compile(r"\(\s*(p\.[^()]*(?:\([^()]*\))?)\s*\)")
@@ -31,13 +32,13 @@ _PROTEIN_PART = re.compile(r"\(\s*(p\.[^()]*(?:\([^()]*\))?)\s*\)")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An amino acid that replaces another, as a text writes it.
+    """The replacement of an amino acid, in the numbering of the text.
 
     Attributes:
         wild: one-letter code of the wild type.
-        number: of the residue, by whatever numbering the text uses.
-        insertion_code: of the residue, one letter or empty.
-        mutant: one-letter code of the new amino acid.
+        number: number of the residue.
+        insertion_code: insertion code of the residue, one letter or empty.
+        mutant: one-letter code of the mutant.
     """
 
     wild: str
@@ -50,9 +51,9 @@ class Change:
 
 
 class NotScored(StrEnum):
-    """Why a row of a table is not a set of substitutions; of several reasons the first here counts."""
+    """Reasons to skip a row of a table; the first reason in this order is reported."""
 
-    UNREADABLE = "not understood"
+    UNREADABLE = "not readable"
     EMPTY = "without a variant"
     WILD_TYPE = "wild type"
     SYNONYMOUS = "synonymous"
@@ -74,7 +75,7 @@ _FORMS = (
 
 
 def read_change(text: str) -> Change | None:
-    """The change in ``A12G``, ``A12BG`` (insertion code B) or ``p.(Ala12Gly)``; ``None`` if it is none."""
+    """Parse ``A12G``, ``A12BG`` (insertion code B) or ``p.(Ala12Gly)``; ``None`` for other texts."""
     text = _bare(text)
     if match := _ONE_LETTER.fullmatch(text):
         wild, mutant = match["wild"], match["mutant"]
@@ -88,20 +89,20 @@ def read_change(text: str) -> Change | None:
 
 
 def read_variant(text: str) -> tuple[Change, ...] | NotScored:
-    """The substitutions of a variant in a table, or why there are none to score.
+    """Parse a variant of a table into substitutions, or the reason to skip it.
 
-    Synonymous parts beside substitutions, and parts that are written twice, are dropped.
+    Synonymous parts and repeated parts of a variant with substitutions are dropped.
     """
     text = text.strip()
-    if text.lower() in _NOTHING:
+    if text.lower() in _EMPTY:
         return NotScored.EMPTY
     if text.lower() in _WILD_TYPE:
         return NotScored.WILD_TYPE
     if text.lower() == "_sy":
         return NotScored.SYNONYMOUS
-    if named := _PROTEIN_PART.findall(text):  # Enrich2: the change of the DNA stands before
+    if named := _PROTEIN_PART.findall(text):  # Enrich2 writes the change of the DNA before
         text = ",".join(named)
-    # A reference sequence may stand before: NP_000509.1:p.Glu7Val.
+    # A reference sequence may precede: NP_000509.1:p.Glu7Val.
     text = re.sub(r"\b[\w.]+:(?=p\.)", "", text).strip("[]")
     parts = [_part(part) for part in _SEPARATORS.split(text)]
     reasons = {part for part in parts if isinstance(part, NotScored)} - {NotScored.SYNONYMOUS}
@@ -109,7 +110,7 @@ def read_variant(text: str) -> tuple[Change, ...] | NotScored:
         return next(reason for reason in NotScored if reason in reasons)
     changes = tuple(dict.fromkeys(change for part in parts if isinstance(part, tuple) for change in part))
     if len({(change.number, change.insertion_code) for change in changes}) < len(changes):
-        return NotScored.UNREADABLE  # one residue, two mutants
+        return NotScored.UNREADABLE  # two mutants at one residue
     return changes or NotScored.SYNONYMOUS
 
 
@@ -120,7 +121,7 @@ def _part(text: str) -> tuple[Change, ...] | NotScored:
     for reason, form in _FORMS:
         if form.fullmatch(text):
             return reason
-    for separator in "_-":  # A12G_L15V; the same signs have other meanings above
+    for separator in "_-":  # A12G_L15V; the forms above use these signs differently
         changes = [read_change(part) for part in text.split(separator)]
         if all(changes):
             return tuple(change for change in changes if change and change.wild != change.mutant)
@@ -128,6 +129,6 @@ def _part(text: str) -> tuple[Change, ...] | NotScored:
 
 
 def _bare(text: str) -> str:
-    """A change without what HGVS puts around it: ``p.``, brackets of alleles, parentheses of predictions."""
+    """Remove ``p.``, the brackets of alleles and the parentheses of predictions (HGVS)."""
     text = text.strip().strip("[]").removeprefix("p.").strip("[]")
     return text[1:-1] if text.startswith("(") and text.endswith(")") else text

@@ -1,7 +1,7 @@
-"""Which residue of a protein a position in a table of variants means.
+"""Find the numbering of residues that a table of variants uses.
 
-Tables count from 1 or 0 in the sequence of the wild type, or have the residue numbers of a structure. The
-wild types that they name decide: a numbering is used if at least nine of ten agree with it.
+Tables have positions in the wild-type sequence, from 1 or 0, or residue numbers of a structure. A numbering
+is used if at least 90 % of the wild types in the table agree with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from esmgn_core.inference.embedding import residues_of
 _LEAST = 0.9
 _LEAST_ALIGNED = 0.5
 _LONGEST_STEP = 4.5
-"""Angstrom between the CA atoms of residues that follow each other: 3.8, 2.9 before a cis proline."""
+"""Maximum distance in angstrom of consecutive CA atoms: usually 3.8, or 2.9 before a cis proline."""
 
 Site = tuple[int, str]
 """Number and insertion code of a residue."""
@@ -31,11 +31,10 @@ class Numbering:
     """A way to number the residues of a protein.
 
     Attributes:
-        described: what the numbers are, for a message.
+        described: description for messages.
         letters: one-letter code of each residue by its number.
-        rows: row of each residue in the protein; residues without coordinates lack.
-        complete: True if a number that is not in ``letters`` is wrong; False if its residue may lack
-            coordinates.
+        rows: row in the protein of each residue with coordinates.
+        complete: True if ``letters`` has all residues; False if residues without coordinates are missing.
     """
 
     described: str
@@ -44,7 +43,7 @@ class Numbering:
     complete: bool
 
     def agreement(self, wild_types: Iterable[tuple[Site, str]]) -> tuple[int, int]:
-        """How many wild types are as this numbering has them, and how many are not."""
+        """Number of wild types that agree with this numbering, and number that do not."""
         found = [(self.letters.get(site), wild) for site, wild in wild_types]
         right = sum(letter == wild for letter, wild in found)
         unknown = 0 if self.complete else sum(letter is None for letter, _ in found)
@@ -53,12 +52,12 @@ class Numbering:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Residues of one chain of a structure in a sequence.
+    """Alignment of a chain of a structure to a sequence.
 
     Attributes:
         chain: index of the chain.
-        rows: row of the protein for each position in the sequence, from 0; residues of one type.
-        num_uncertain: residues of the chain that fit several positions.
+        rows: row in the protein of each aligned position in the sequence, from 0; identical residues only.
+        num_uncertain: number of residues that fit several positions.
     """
 
     chain: int
@@ -67,7 +66,7 @@ class Alignment:
 
 
 def positions(sequence: str, first: int, rows: Mapping[int, int], *, described: str = "") -> Numbering:
-    """Positions in a sequence, of which the first has the number ``first``."""
+    """Positions in a sequence, counted from ``first``."""
     letters = {(first + place, ""): letter for place, letter in enumerate(sequence)}
     found = {(first + place, ""): row for place, row in rows.items()}
     described = described or f"positions from {first} in the sequence"
@@ -75,7 +74,7 @@ def positions(sequence: str, first: int, rows: Mapping[int, int], *, described: 
 
 
 def residue_numbers(protein: Protein, chain: int) -> Numbering:
-    """The residue numbers of one chain. A number that occurs twice is left out."""
+    """The residue numbers of a chain, without repeated numbers."""
     residues = list(residues_of(protein))
     rows = _rows(protein, chain)
     sites = [(residues[row].number, residues[row].insertion_code) for row in rows]
@@ -86,7 +85,7 @@ def residue_numbers(protein: Protein, chain: int) -> Numbering:
 
 
 def numberings_of_chains(protein: Protein, firsts: Sequence[int]) -> Iterator[Numbering]:
-    """What numbers may be without a sequence: residue numbers of a chain, or positions in it."""
+    """All numberings without a sequence: residue numbers of each chain, and positions in each chain."""
     chains = [chain for chain in range(len(protein.chains)) if _rows(protein, chain)]
     yield from (residue_numbers(protein, chain) for chain in chains)
     for first in firsts:
@@ -97,17 +96,17 @@ def numberings_of_chains(protein: Protein, firsts: Sequence[int]) -> Iterator[Nu
             yield positions(sequence, first, dict(enumerate(rows)), described=described)
 
 
-def choose(numberings: Iterable[Numbering], wild_types: Set[tuple[Site, str]]) -> Numbering:
-    """The numbering that most of the wild types in a table agree with; of equals the first.
+def choose_numbering(numberings: Iterable[Numbering], wild_types: Set[tuple[Site, str]]) -> Numbering:
+    """Choose the numbering with the best agreement; of equals the first.
 
     Raises:
-        RunError: fewer than nine of ten agree with any, or chains of different sequences fit alike.
+        RunError: no numbering agrees with 90 % of the wild types, or different chains agree equally.
     """
     tried = [(item, *item.agreement(wild_types)) for item in numberings]
     fitting = [row for row in tried if row[1] and row[1] >= _LEAST * (row[1] + row[2])]
     if not fitting:
         counts = [f"{right} of {right + wrong} agree with {item.described}" for item, right, wrong in tried]
-        raise RunError(f"the wild types in the table do not fit: {', '.join(counts)}")
+        raise RunError(f"the wild types in the table do not match: {', '.join(counts)}")
     best = max(right - wrong for _, right, wrong in fitting)
     chosen, *others = [item for item, right, wrong in fitting if right - wrong == best]
     rivals = [
@@ -117,26 +116,26 @@ def choose(numberings: Iterable[Numbering], wild_types: Set[tuple[Site, str]]) -
     ]
     if rivals:
         raise RunError(
-            f"the wild types fit {' and '.join(item.described for item in (chosen, *rivals))} alike: put the "
-            "sequence of the wild type beside the table (FASTA)"
+            f"the wild types match {' and '.join(item.described for item in (chosen, *rivals))} equally: put "
+            "the sequence of the wild type beside the table (FASTA)"
         )
     return chosen
 
 
 def _alike(one: Mapping[Site, str], other: Mapping[Site, str]) -> bool:
-    """True for copies of a chain, which may lack coordinates of different residues."""
+    """True for copies of a chain. They may lack coordinates of different residues."""
     common = one.keys() & other.keys()
     return bool(common) and all(one[site] == other[site] for site in common)
 
 
 def align(sequence: str, protein: Protein, firsts: Sequence[int]) -> Alignment:
-    """Find the chain of a structure that has most residues of a sequence, and their positions in it.
+    """Align the chain of a structure that has most residues of a sequence.
 
-    Residue numbers are used where they are the positions; else the sequences are aligned, with gaps where the
-    chain is broken. A residue that fits several positions equally well, as in a repeat, has none.
+    If the residue numbers are positions in the sequence, they are used. Otherwise the sequences are aligned,
+    with gaps at chain breaks. Residues that fit several positions equally, as in repeats, are not aligned.
 
     Raises:
-        RunError: less than half of the residues of any chain are in the sequence, or it is not clear where.
+        RunError: less than half of the residues of every chain match, or most positions are ambiguous.
     """
     found = [
         _by_number(sequence, protein, chain, firsts) or _by_sequence(sequence, protein, chain)
@@ -148,17 +147,17 @@ def align(sequence: str, protein: Protein, firsts: Sequence[int]) -> Alignment:
     num_aligned = len(best.rows) + best.num_uncertain
     where = _of_chain(protein, best.chain)
     if num_aligned < _LEAST_ALIGNED * length:
-        raise RunError(f"only {num_aligned} of {length} residues of the structure{where} fit the sequence")
+        raise RunError(f"only {num_aligned} of {length} residues of the structure{where} match the sequence")
     if len(best.rows) < best.num_uncertain:
         raise RunError(
-            f"{best.num_uncertain} of {length} residues of the structure{where} fit the sequence at several "
-            "places (repeats): number them by their positions in the sequence"
+            f"{best.num_uncertain} of {length} residues of the structure{where} match the sequence "
+            "at several places (repeats): number them by their positions in the sequence"
         )
     return best
 
 
-def through(numbering: Numbering, alignment: Alignment) -> Numbering:
-    """A numbering of a structure's rows as one of the positions, from 0, in the aligned sequence."""
+def to_positions(numbering: Numbering, alignment: Alignment) -> Numbering:
+    """Translate the rows of a numbering to positions, from 0, in the aligned sequence."""
     places = {row: place for place, row in alignment.rows.items()}
     rows = {site: places[row] for site, row in numbering.rows.items() if row in places}
     return replace(numbering, rows=rows)
@@ -179,22 +178,22 @@ def _by_number(sequence: str, protein: Protein, chain: int, firsts: Sequence[int
 
 
 def _by_sequence(sequence: str, protein: Protein, chain: int) -> Alignment:
-    """The residues for which the first and the last of the best alignments agree."""
+    """Align the sequences; keep residues on which two optimal alignments agree."""
     rows = _rows(protein, chain)
-    found = "".join(protein.sequence[row] for row in rows)
+    observed = "".join(protein.sequence[row] for row in rows)
     costs = _costs_of_gaps(protein, rows)
-    forward = _aligned(sequence, found, costs)
-    # Of alignments that are equally good gemmi gives one; read backwards, it is one from the other end.
+    forward = _aligned(sequence, observed, costs)
+    # gemmi returns one of several optimal alignments. Reversed sequences give the one from the other end.
     backward = {
-        len(sequence) - 1 - place: len(found) - 1 - row
-        for place, row in _aligned(sequence[::-1], found[::-1], costs[::-1]).items()
+        len(sequence) - 1 - place: len(observed) - 1 - row
+        for place, row in _aligned(sequence[::-1], observed[::-1], costs[::-1]).items()
     }
     certain = {place: rows[row] for place, row in forward.items() if backward.get(place) == row}
     return Alignment(chain, certain, len(forward) - len(certain))
 
 
 def _costs_of_gaps(protein: Protein, rows: Sequence[int]) -> list[int]:
-    """The cost to open a gap before each residue and after the last one; 0 where the chain is broken."""
+    """The cost to open a gap before each residue and after the last; 0 at chain breaks."""
     scoring = gemmi.AlignmentScoring()
     place = protein.backbone[rows, CA]
     steps = torch.linalg.vector_norm(place[1:] - place[:-1], dim=1)
@@ -202,14 +201,14 @@ def _costs_of_gaps(protein: Protein, rows: Sequence[int]) -> list[int]:
     return [scoring.good_gapo, *inner, scoring.good_gapo]
 
 
-def _aligned(sequence: str, found: str, costs: Sequence[int]) -> dict[int, int]:
-    """Position in ``sequence`` -> position in ``found``, for equal letters of an optimal global alignment."""
+def _aligned(sequence: str, observed: str, costs: Sequence[int]) -> dict[int, int]:
+    """Map positions in ``sequence`` to those in ``observed``, for equal letters of a global alignment."""
     scoring = gemmi.AlignmentScoring()
-    aligned = gemmi.align_string_sequences(list(sequence), list(found), list(costs), scoring)
+    aligned = gemmi.align_string_sequences(list(sequence), list(observed), list(costs), scoring)
     pairs: dict[int, int] = {}
     place = row = 0
-    letters = sequence.replace("-", "?")  # add_gaps writes a gap as -
-    for one, other in zip(aligned.add_gaps(letters, 1), aligned.add_gaps(found, 2), strict=True):
+    letters = sequence.replace("-", "?")  # add_gaps writes gaps as -
+    for one, other in zip(aligned.add_gaps(letters, 1), aligned.add_gaps(observed, 2), strict=True):
         if one == other:
             pairs[place] = row
         place += one != "-"

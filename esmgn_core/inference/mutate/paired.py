@@ -1,4 +1,4 @@
-"""Mutations by a run that was fine-tuned on pairs of a protein and its mutant, such as MSP."""
+"""Scores of mutations by a run on pairs of a protein and its mutant, such as MSP."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError
-from esmgn_core.inference.batching import plan
-from esmgn_core.inference.mutate.score import described
+from esmgn_core.inference.batching import plan_batches
+from esmgn_core.inference.mutate.score import variant_columns
 from esmgn_core.inference.mutate.variants import Variant
 from esmgn_core.inference.predict.predictor import Predictor
 
@@ -21,12 +21,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PairScored:
-    """A variant and the head's score for it beside the wild type.
+    """A variant and its score by the head of a run on pairs.
 
     Attributes:
         variant: the substitutions.
-        label: the name of the head's first output.
-        score: its probability, 0-1, not calibrated; or its value, where ``is_number``.
+        label: name of the first output of the head.
+        score: its probability, 0-1, not calibrated; its value if ``is_number``.
         is_number: True if the head predicts quantities.
     """
 
@@ -38,7 +38,7 @@ class PairScored:
     def row(self) -> dict[str, Any]:
         """A row of the table."""
         column = "value" if self.is_number else "probability"
-        return {**described(self.variant), "label": self.label, column: round(self.score, 5)}
+        return {**variant_columns(self.variant), "label": self.label, column: round(self.score, 5)}
 
 
 def score_pairs(
@@ -49,24 +49,24 @@ def score_pairs(
     max_residues: int = 4096,
     progress: Progress | None = None,
 ) -> list[PairScored]:
-    """The head's score for each variant, beside the wild type's structure.
+    """Score each variant, paired with the wild type.
 
-    The mutant has the coordinates of the wild type: nothing is remodelled.
+    The mutant has the coordinates of the wild type; no structure is modelled.
 
     Raises:
-        RunError: the run predicts one of several classes, which gives no score for a variant.
+        RunError: the run predicts one of several classes, which is not a score.
     """
     if predictor.output == "classes":
         raise RunError(
             f"{predictor.run.path} predicts the class of a pair, which is not a score of a mutation",
-            "a task that scores mutations has output = multilabel or values",
+            "use a run whose task has output = multilabel or values",
         )
     result = torch.zeros(len(variants))
     done = 0
-    for part in plan([2 * len(protein)] * len(variants), max_residues):
-        pairs = [each for index in part for each in (protein, mutated(protein, variants[index]))]
-        result[part] = predictor.scores(pairs)[:, 0]
-        done += len(part)
+    for batch in plan_batches([2 * len(protein)] * len(variants), max_residues):
+        pairs = [member for index in batch for member in (protein, mutated(protein, variants[index]))]
+        result[batch] = predictor.scores(pairs)[:, 0]
+        done += len(batch)
         if progress:
             progress(done, len(variants))
     label = predictor.labels[0]
@@ -77,7 +77,7 @@ def score_pairs(
 
 
 def mutated(protein: Protein, variant: Variant) -> Protein:
-    """The protein with the residues of a variant, its coordinates as they are."""
+    """The protein with the substitutions of a variant and unchanged coordinates."""
     residue_type = protein.residue_type.clone()
     for item in variant:
         residue_type[item.row] = AMINO_ACIDS.index(item.mutant)

@@ -1,4 +1,4 @@
-"""Score variants by whatever head a model has for it."""
+"""Score variants with the head of a model that can score them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Scan:
     """Scores of variants.
 
     Attributes:
-        scored_by: which head gave them, in words.
+        scored_by: description of the head.
         random_parts: parts of the model with random weights.
         values: each variant with its main score.
-        rows: a row of the table for each, the scores in its last columns.
-        label: what the main score is.
-        neutral: the main score that is neither for nor against the mutant.
+        rows: a row of the table for each variant, with scores in the last columns.
+        label: name of the main score.
+        neutral: main score at which mutant and wild type are equal.
     """
 
     scored_by: str
@@ -52,18 +52,18 @@ def scan_variants(
     max_residues: int = 4096,
     progress: Progress | None = None,
 ) -> Scan:
-    """Score variants: by the head of a run on pairs where the model is one, else by masked marginals.
+    """Score variants with the head of a run on pairs, or else by masked marginals.
 
     Args:
         name: the model.
         file: a structure file.
-        variants: of the protein in it.
-        device: where the model runs.
-        max_residues: residues read together at most.
-        progress: called with how many are done, and how many there are.
+        variants: variants of its protein.
+        device: device of the model.
+        max_residues: maximum number of residues in a forward pass.
+        progress: called with the number of finished steps and their total.
 
     Raises:
-        EsmgnError: there is no such model, or it has no head for it, or the file cannot be read.
+        EsmgnError: the model does not exist or has no suitable head, or the file cannot be read.
     """
     if name.folder is not None and group_size(RunFolder(Path(name.folder)), discover()) == 2:
         predictor = Predictor(Path(name.folder), device=device)

@@ -1,4 +1,4 @@
-"""Scores of mutations: how much less, or more, a model expects the mutant than the wild type."""
+"""Scores of mutations: log odds of the mutant against the wild type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.inference.batching import plan
+from esmgn_core.inference.batching import plan_batches
 from esmgn_core.inference.mutate.scorer import Scorer
 from esmgn_core.inference.mutate.variants import Variant, rows_of
 
@@ -19,13 +19,13 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A variant and its scores, in natural logarithms; below 0 the wild type is expected more.
+class VariantScore:
+    """A variant and its scores, in natural logarithms; negative if the wild type is more likely.
 
     Attributes:
         variant: the substitutions.
-        masked_marginal: log p(mutant) - log p(wild type), each residue masked on its own; summed.
-        wild_type_marginal: the same with nothing masked.
+        masked_marginal: sum of log p(mutant) - log p(wild type), with one residue masked at a time.
+        wild_type_marginal: the same sum without masking.
     """
 
     variant: Variant
@@ -35,14 +35,14 @@ class Scored:
     def row(self) -> dict[str, Any]:
         """A row of the table."""
         return {
-            **described(self.variant),
+            **variant_columns(self.variant),
             "masked_marginal": round(self.masked_marginal, 5),
             "wild_type_marginal": round(self.wild_type_marginal, 5),
         }
 
 
-def described(variant: Variant) -> dict[str, str]:
-    """Columns that say what a variant is; what differs between its substitutions is joined by ``+``."""
+def variant_columns(variant: Variant) -> dict[str, str]:
+    """The columns of a table that describe a variant; the values of its substitutions are joined by ``+``."""
     parts = {
         "variant": [str(item) for item in variant],
         "chain": [item.residue.chain for item in variant],
@@ -61,22 +61,24 @@ def score_variants(
     *,
     max_residues: int = 4096,
     progress: Progress | None = None,
-) -> list[Scored]:
-    """Masked-marginal and wild-type-marginal scores of variants of a protein.
+) -> list[VariantScore]:
+    """Masked-marginal and wild-type-marginal scores of variants.
 
-    Every changed residue is masked once, whatever number of variants change it, and scores of a
-    variant are added up. Source: Meier et al. 2021 (doi 10.1101/2021.07.09.450648), section 3.
+    Each residue is masked once, for all variants that change it. The score of a variant is the sum over its
+    substitutions.
+
+    Source: Meier et al. 2021 (doi 10.1101/2021.07.09.450648), section 3.
     """
     rows = rows_of(variants)
-    number = {row: index for index, row in enumerate(rows)}
+    index_of = {row: index for index, row in enumerate(rows)}
     masked = masked_log_probabilities(scorer, protein, rows, max_residues=max_residues, progress=progress)
     unmasked = scorer.logits(ProteinBatch.from_proteins([protein])).cpu()[rows].log_softmax(1)
     tables = masked.tolist(), unmasked.tolist()
     return [
-        Scored(
+        VariantScore(
             variant,
             *(
-                sum(gain(table[number[item.row]], item.residue.letter, item.mutant) for item in variant)
+                sum(gain(table[index_of[item.row]], item.residue.letter, item.mutant) for item in variant)
                 for table in tables
             ),
         )
@@ -85,7 +87,7 @@ def score_variants(
 
 
 def gain(log_probabilities: Sequence[float], wild: str, mutant: str) -> float:
-    """Log p(mutant) - log p(wild type) at one residue, from its 20 log probabilities."""
+    """Log p(mutant) - log p(wild type) of one residue, from its 20 log probabilities."""
     return log_probabilities[AMINO_ACIDS.index(mutant)] - log_probabilities[AMINO_ACIDS.index(wild)]
 
 
@@ -97,14 +99,14 @@ def masked_log_probabilities(
     max_residues: int = 4096,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Log probabilities float32 [R, 20] of the amino acids at ``rows``, each masked on its own."""
+    """Log probabilities float32 [R, 20] of the amino acids at ``rows``, with one row masked at a time."""
     result = torch.zeros(len(rows), len(AMINO_ACIDS))
     done = 0
-    for batch in plan([len(protein)] * len(rows), max_residues):
+    for batch in plan_batches([len(protein)] * len(rows), max_residues):
         copies = [_masked(protein, rows[index]) for index in batch]
         packed = ProteinBatch.from_proteins(copies)
-        asked = packed.ptr[:-1] + torch.tensor([rows[index] for index in batch])
-        result[batch] = scorer.logits(packed).cpu()[asked].log_softmax(1)
+        masked_rows = packed.ptr[:-1] + torch.tensor([rows[index] for index in batch])
+        result[batch] = scorer.logits(packed).cpu()[masked_rows].log_softmax(1)
         done += len(batch)
         if progress:
             progress(done, len(rows))

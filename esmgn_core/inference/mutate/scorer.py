@@ -1,4 +1,4 @@
-"""What turns encodings into amino acids: the head of a pre-training run, or a language model's own."""
+"""Models that predict amino acids: a pre-training run with its head, or a language model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.host.components import build_component
 from esmgn_core.host.registry import Registry, discover, suggested_encoder
 from esmgn_core.inference.model import Model, ModelName, load_model
-from esmgn_core.inference.task import fill_task, run_blueprint
+from esmgn_core.inference.task import load_heads, run_blueprint
 from esmgn_core.protocols import LanguageModel, ResidueTypeHead, weights_sha256
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
@@ -23,13 +23,13 @@ _LM_HEAD = "lm_head"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scorer:
-    """A model that says which amino acids it expects.
+    """A model that predicts the amino acid of each residue.
 
     Attributes:
         model: the encoder.
-        head: of the pre-training run; ``None`` where the language model answers.
-        described: which of both it is, in words.
-        language_model: the sequence encoder with its own head, where that answers.
+        head: head of a pre-training run; ``None`` if the language model is used.
+        described: description for users.
+        language_model: the sequence encoder with its language-model head; ``None`` if ``head`` is used.
     """
 
     model: Model
@@ -39,16 +39,16 @@ class Scorer:
 
     @property
     def random_parts(self) -> tuple[str, ...]:
-        """Parts with random weights among those that give the scores."""
+        """Parts with random weights that affect the scores."""
         parts = self.model.random_parts
         return parts if self.head is not None else tuple(part for part in parts if part == "sequence encoder")
 
     def read(self, path: Path) -> Protein:
-        """The protein in a structure file, see :meth:`esmgn_core.inference.model.Model.read`."""
+        """Read a structure file, see :meth:`esmgn_core.inference.model.Model.read`."""
         return self.model.read(path)
 
     def logits(self, batch: ProteinBatch) -> Tensor:
-        """Logits float32 [N, 20] over the amino acids for each residue of a batch."""
+        """Logits float32 [N, 20] of the amino acids for each residue of a batch."""
         if self.head is not None:
             return self.head.residue_type_logits(self.model.encode(batch).residue)
         if self.language_model is None:
@@ -58,15 +58,14 @@ class Scorer:
 
 
 def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32") -> Scorer:
-    """Load a model with what it needs to score mutations.
+    """Load a model with a head that scores mutations.
 
-    The head of residue type prediction is used where the folder is of a run that trained one: it sees
-    the structure. Else the sequence encoder's own language-model head is used, which does not. A run
-    keeps its sequence encoder without that head: it is the one in the weights file that the run
-    started from.
+    A run with residue type prediction has a head that uses sequence and structure. For other models, the
+    language-model head of the sequence encoder is used, which reads the sequence only. Run folders do not
+    contain this head; it is read from the weights file that the run started from.
 
     Raises:
-        SettingsError: the model has neither.
+        SettingsError: the model has neither head.
         EsmgnError: as :func:`esmgn_core.inference.model.load_model`.
     """
     registry = discover()
@@ -74,20 +73,20 @@ def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32
     head = _trained_head(model, registry)
     if head is not None:
         return Scorer(model, head, f"residue type head of {name.folder} (sequence and structure)")
-    language_model, trained_on = _with_its_head(model)
+    language_model, was_trained = _with_language_head(model)
     described = f"language model {model.blueprint.config.seq.name} (sequence only)"
-    if trained_on:
-        described += f", trained on by {name.folder} without its head"
+    if was_trained:
+        described += f", trained further in {name.folder} without its head"
     if model.folder and (run := RunFolder(model.folder.path)).labels.is_file():
-        described += f"; the labels that the run learned ({run.recorded_labels()[0]}) are not used"
+        described += f"; the task of the run ({run.recorded_labels()[0]}) is not used"
     return Scorer(model, None, described, language_model)
 
 
-def _with_its_head(model: Model) -> tuple[LanguageModel, bool]:
-    """The sequence encoder with its own head, and whether its weights changed since they had that head."""
+def _with_language_head(model: Model) -> tuple[LanguageModel, bool]:
+    """The sequence encoder with its language-model head, and True if the run changed its other weights."""
     spec, component, settings = model.blueprint.parts[Kind.SEQ]
     if _LM_HEAD not in type(settings).model_fields:
-        raise _no_head(model.name, f"the sequence encoder {spec.name} is no language model")
+        raise _no_head(model.name, f"the sequence encoder {spec.name} is not a language model")
     if getattr(settings, _LM_HEAD):
         return model.sequence, False
     torch.manual_seed(model.blueprint.config.train.seed)
@@ -96,7 +95,7 @@ def _with_its_head(model: Model) -> tuple[LanguageModel, bool]:
     except WeightsError as error:
         raise _no_head(model.name, error.message) from error
     if model.folder and weights_sha256(whole) is None:
-        raise _no_head(model.name, "its sequence encoder started from random weights, without such a head")
+        raise _no_head(model.name, "its sequence encoder started from random weights")
     state, published = model.sequence.state_dict(), whole.state_dict()
     changed = any(not torch.equal(tensor.cpu(), published[name]) for name, tensor in state.items())
     whole.load_state_dict(state, strict=False)
@@ -106,7 +105,7 @@ def _with_its_head(model: Model) -> tuple[LanguageModel, bool]:
 
 def _no_head(name: ModelName, reason: str) -> SettingsError:
     return SettingsError(
-        f"{name} has no head that tells amino acids",
+        f"{name} has no head that predicts amino acids",
         reason,
         "use a run that was pre-trained with residue type prediction: esmgn run --pretext residue_type",
         f"or a language model: --seq {suggested_encoder()}",
@@ -114,7 +113,7 @@ def _no_head(name: ModelName, reason: str) -> SettingsError:
 
 
 def _trained_head(model: Model, registry: Registry) -> ResidueTypeHead | None:
-    """The head of residue type prediction among those of the folder's run."""
+    """The head of residue type prediction of the run; ``None`` if there is none."""
     task = pretext_task(model, registry) if model.folder else None
     if task is None:
         return None
@@ -122,7 +121,7 @@ def _trained_head(model: Model, registry: Registry) -> ResidueTypeHead | None:
 
 
 def pretext_task(model: Model, registry: Registry) -> nn.Module | None:
-    """The pretext task of the model's run with its trained heads; ``None`` without such a run."""
+    """The pretext task of the run with its trained heads; ``None`` if there is none."""
     if model.folder is None:
         return None
     run = RunFolder(model.folder.path)
@@ -130,5 +129,5 @@ def pretext_task(model: Model, registry: Registry) -> nn.Module | None:
     if not run.task.is_file() or Kind.PRETEXT not in blueprint.parts:
         return None
     task: nn.Module = blueprint.build(Kind.PRETEXT, encoder_dim=model.output_dim)
-    fill_task(task, run)
+    load_heads(task, run)
     return task.eval().requires_grad_(requires_grad=False).to(model.device)

@@ -1,4 +1,4 @@
-"""Variants of a protein as people write them, and the residues they speak of."""
+"""Mutations given by users, such as ``A:K2A``, and the residues they refer to."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Place = tuple[str, int, str]
 
 
 class MutationError(EsmgnError):
-    """A mutation that cannot be read, or that does not fit the structure."""
+    """A mutation that cannot be read or does not match the structure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Substitution:
-    """Another amino acid at one residue.
+    """The replacement of one residue.
 
     Attributes:
-        row: of the residue in its protein.
-        residue: as the file names it.
-        mutant: one-letter code of the new amino acid.
-        copy: number among the residues that share chain, number and insertion code, from 1; 0 if there is
-            one only.
+        row: row of the residue in its protein.
+        residue: the residue, with its name in the file.
+        mutant: one-letter code of the mutant.
+        copy: number, from 1, among residues with the same chain, number and insertion code; 0 if the residue
+            is unique.
     """
 
     row: int
@@ -48,10 +48,10 @@ Variant = tuple[Substitution, ...]
 
 
 class Addresses:
-    """The residues of a protein by chain, number and insertion code.
+    """Lookup of the residues of a protein by chain, number and insertion code.
 
-    Every variant of a protein has a name of its own. Where a chain has several residues of one number and
-    insertion code, ``@2`` behind the mutation is the second of them.
+    Every variant has a unique name. If a chain has several residues with one number and insertion code, the
+    suffix ``@2`` selects the second.
     """
 
     def __init__(self, protein: Protein) -> None:
@@ -62,31 +62,31 @@ class Addresses:
             self._rows[residue[:3]].append(row)
 
     def all_substitutions(self, chain: str | None = None) -> list[Variant]:
-        """Every amino acid at every residue (of one chain) but the one that is there.
+        """All single substitutions of the protein or of one chain.
 
         Raises:
-            MutationError: there is no such chain, or it has none of the 20 amino acids.
+            MutationError: the chain does not exist or has none of the 20 amino acids.
         """
         if chain is not None and chain not in self.protein.chains:
             raise MutationError(f"{self.protein.name} has {no_chain(chain, self.protein.chains)} (--chain)")
         found: list[Variant] = [
-            (self._exchanged(row, mutant),)
+            (self._substitute(row, mutant),)
             for row, residue in enumerate(self.residues)
             if residue.letter in AMINO_ACIDS and chain in (None, residue.chain)
             for mutant in AMINO_ACIDS
             if mutant != residue.letter
         ]
         if not found:
-            raise MutationError(f"{self.protein.name} has no residue of the 20 amino acids to exchange")
+            raise MutationError(f"{self.protein.name} has none of the 20 amino acids")
         return found
 
     def variant(self, text: str) -> Variant:
-        """The variant a text names: ``A12G``, ``B:A12G``, ``A12BG`` (insertion code B), ``A12G+L15V``.
+        """Parse a variant: ``A12G``, ``B:A12G``, ``A12BG`` (insertion code B), ``A12G+L15V``.
 
-        ``A12G:L15V`` is ``A12G+L15V``, and ``p.Ala12Gly`` is ``A12G``.
+        ``A12G:L15V`` is read as ``A12G+L15V``, and ``p.Ala12Gly`` as ``A12G``.
 
         Raises:
-            MutationError: it is of another form, names no residue or several, or another residue is there.
+            MutationError: the text is invalid, matches no residue or several, or has another wild type.
         """
         substitutions = tuple(self._substitution(*part, text) for part in self._parts(text))
         twice = [row for row, count in Counter(item.row for item in substitutions).items() if count > 1]
@@ -95,7 +95,7 @@ class Addresses:
         return substitutions
 
     def _parts(self, text: str) -> Iterator[tuple[str | None, str]]:
-        """Chain, ``None`` if it is not named, and mutation of each part of a text."""
+        """Chain (``None`` if not given) and mutation of each part of a text."""
         for piece in text.split("+"):
             chain: str | None = None
             *before, last = (word.strip() for word in piece.split(":"))
@@ -113,7 +113,7 @@ class Addresses:
         """True if a word before a colon is a mutation, False if it is a chain.
 
         Raises:
-            MutationError: it is a chain of the protein, and a mutation that fits.
+            MutationError: it is both a chain of the protein and a matching mutation.
         """
         read = _read(word)
         if read is None or word not in self.protein.chains:
@@ -122,8 +122,8 @@ class Addresses:
         if read[0].wild not in {self.residues[row].letter for row in rows}:
             return False
         raise MutationError(
-            f"{text}: {word} is a chain of {self.protein.name}, and a mutation of it",
-            f"two mutations together: {text.replace(':', '+')}",
+            f"{text}: {word} is both a chain of {self.protein.name} and a mutation of it",
+            f"for two mutations, write: {text.replace(':', '+')}",
             "for a mutation of that chain, rename the chain in the file",
         )
 
@@ -131,9 +131,9 @@ class Addresses:
         read = _read(text)
         if read is None:
             raise MutationError(
-                f"cannot read the mutation '{text}'" + (f" of '{variant}'" if text != variant else ""),
-                "expected wild type, residue number and mutant in capitals, such as A12G",
-                "with a chain: B:A12G; with insertion code B: A12BG; several at once: A12G+L15V",
+                f"cannot read the mutation '{text}'" + (f" in '{variant}'" if text != variant else ""),
+                "expected wild type, residue number and mutant, such as A12G",
+                "with chain: B:A12G; with insertion code B: A12BG; several together: A12G+L15V",
             )
         change, copy = read
         name = text if chain is None else f"{chain}:{text}"
@@ -144,17 +144,17 @@ class Addresses:
                 f"{name}: {_place(residue)} of {self.protein.name} is {residue.letter}, not {change.wild}",
                 *self._where_it_fits(change, residue.chain),
             )
-        return self._exchanged(row, change.mutant)
+        return self._substitute(row, change.mutant)
 
-    def _exchanged(self, row: int, mutant: str) -> Substitution:
+    def _substitute(self, row: int, mutant: str) -> Substitution:
         same = self._rows[self.residues[row][:3]]
         return Substitution(row, self.residues[row], mutant, same.index(row) + 1 if len(same) > 1 else 0)
 
     def _row(self, chain: str | None, change: Change, copy: int, name: str) -> int:
-        """The only residue that fits chain, number, insertion code and copy.
+        """The row of the residue with this chain, number, insertion code and copy.
 
         Raises:
-            MutationError: there is none, or there are several: the choices are listed.
+            MutationError: there is none, or there are several; the message lists them.
         """
         protein, place = self.protein, f"{change.number}{change.insertion_code}"
         if chain is not None and chain not in protein.chains:
@@ -166,7 +166,7 @@ class Addresses:
         chains = protein.chains if chain is None else (chain,)
         rows = self._found(chains, change)
         if copy:
-            rows = [row for row in rows if self._exchanged(row, change.mutant).copy == copy]
+            rows = [row for row in rows if self._substitute(row, change.mutant).copy == copy]
         if not rows:
             raise MutationError(
                 f"{name}: {protein.name} has no residue {place}"
@@ -185,21 +185,23 @@ class Addresses:
         return [row for place in places for row in self._rows.get(place, ())]
 
     def _near(self, number: int, chains: Sequence[str]) -> list[str]:
-        """Lines that say which residues there are."""
-        near = [f"there is: {residue}" for residue in self.residues if residue.number == number]
+        """Hints: residues with this number, and the range of numbers."""
+        near = [f"exists: {residue}" for residue in self.residues if residue.number == number]
         numbers = [residue.number for residue in self.residues if residue.chain in chains]
         if numbers:
-            near[3:] = [f"residue numbers go from {min(numbers)} to {max(numbers)}; gaps have no coordinates"]
+            near[3:] = [
+                f"residue numbers are {min(numbers)} to {max(numbers)}; gaps are residues without coordinates"
+            ]
         return near
 
     def _choices(self, rows: Sequence[int], change: Change) -> list[str]:
-        """A line of what to type instead, with the residues that are there."""
-        items = [self._exchanged(row, change.mutant) for row in rows]
+        """A hint with the names of all matching residues."""
+        items = [self._substitute(row, change.mutant) for row in rows]
         names = [str(item) if item.residue.chain else f":{item}" for item in items]
-        return [f"name one: {', '.join(names)}"] * bool(names)
+        return [f"choose one: {', '.join(names)}"] * bool(names)
 
     def _where_it_fits(self, change: Change, chain: str) -> list[str]:
-        """A hint where all numbers may be shifted: the nearest residue of the wanted type in the chain."""
+        """A hint for shifted numbers: the nearest residue of this type in the chain."""
         rows = [
             row
             for row, item in enumerate(self.residues)
@@ -208,7 +210,7 @@ class Addresses:
         if not rows:
             return []
         closest = min(rows, key=lambda row: abs(self.residues[row].number - change.number))
-        hint = "numbers are those of the file, not positions in the sequence"
+        hint = "use the residue numbers of the file, not positions in the sequence"
         return [f"the nearest {change.wild} is {self.residues[closest]}; {hint}"]
 
 
@@ -218,7 +220,7 @@ def _place(residue: Residue) -> str:
 
 
 def _read(text: str) -> tuple[Change, int] | None:
-    """A mutation and the number of the copy behind ``@``, 0 without; ``None`` if it cannot be read."""
+    """A mutation and its copy number after ``@``, or 0; ``None`` if it cannot be read."""
     text, at, copy = text.partition("@")
     change = read_change(text)
     if change is None or (at and not re.fullmatch("[0-9]+", copy)):
@@ -227,10 +229,10 @@ def _read(text: str) -> tuple[Change, int] | None:
 
 
 def parse_list(addresses: Addresses, text: str) -> list[Variant]:
-    """The variants in a text, separated by commas.
+    """Parse variants that are separated by commas.
 
     Raises:
-        MutationError: there is none, or one does not fit.
+        MutationError: there is none, or one is invalid.
     """
     found = [addresses.variant(part.strip()) for part in text.split(",") if part.strip()]
     if not found:
@@ -239,5 +241,5 @@ def parse_list(addresses: Addresses, text: str) -> list[Variant]:
 
 
 def rows_of(variants: Sequence[Variant]) -> list[int]:
-    """Rows of all residues that some variant changes, each once, in order."""
+    """Sorted rows of all residues that the variants change."""
     return sorted({item.row for variant in variants for item in variant})

@@ -1,8 +1,8 @@
-"""Calibrated scores: a temperature and a threshold from the validation proteins of a run.
+"""Calibration: a temperature and a threshold from the validation set of a run.
 
-Logits are divided by the temperature that makes the validation labels most likely (Guo et al. 2017,
-arXiv 1706.04599). The targets are smoothed as by Platt (1999), so that labels which the logits separate
-without an error still have a finite temperature. The threshold is where Fmax is reached on the same proteins.
+Logits are divided by the temperature that maximises the likelihood of the validation labels (Guo et al.
+2017, arXiv 1706.04599). The targets are smoothed (Platt 1999): otherwise perfectly separated labels have no
+finite optimum. The threshold maximises Fmax on the same proteins.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ from esmgn_core.errors import WriteError
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.machine.parse import parse_json
 from esmgn_core.metrics import Sweep, accuracy, f_max
+from esmgn_core.printable import counted
 from esmgn_core.run_folder import RunFolder
 
 MIN_PROTEINS = 30
-"""Fewer validation proteins give no calibration: a rate measured on 30 is known to +-0.18 (95 %)."""
+"""Minimum number of validation proteins: a rate measured on 30 is known to +-0.18 (95 %)."""
 MIN_THRESHOLD = 0.05
-"""Lowest probability from which a label is predicted. The best threshold of calibrated probabilities is half
-of Fmax (Lipton et al. 2014, arXiv 1402.1892), so that a lower one means an Fmax below 0.1."""
+"""Lower bound of the threshold. The best threshold of calibrated probabilities is half of Fmax (Lipton et al.
+2014, arXiv 1402.1892), so that a lower threshold means an Fmax below 0.1."""
 
 _STEPS = 36
 _RANGE = (-3.0, 4.0)
-"""Natural logarithms of the temperatures that are tried."""
+"""Search range of the natural logarithm of the temperature."""
 _FLAT = 50.0
-"""Temperatures above this are the end of the range: the flatter the scores, the likelier the labels."""
+"""Temperatures above this are at the end of the range: the scores contradict the labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What turns logits into probabilities.
+    """A calibration of logits.
 
     Attributes:
-        temperature: logits are divided by it; 1 without a calibration.
-        threshold: probability from which on a label is predicted; ``None`` where no score is swept.
-        f_max: of the validation proteins at the threshold; ``None`` where no score is swept.
-        num_proteins: validation proteins with a known label.
-        problem: why there is no calibration and nothing is predicted; empty if there is one.
-        warning: what limits the calibration; empty if nothing is known.
-        unvalidated: columns of the labels that no validation protein has, or that all of them have.
+        temperature: divisor of the logits; 1 without a calibration.
+        threshold: lowest probability of a predicted label; ``None`` for exclusive classes.
+        f_max: Fmax on the validation set at the threshold; ``None`` for exclusive classes.
+        num_proteins: number of validation proteins with a known label.
+        problem: why there is no calibration and no label is predicted; empty if there is one.
+        warning: limits of the calibration; empty if none is known.
+        unvalidated: columns of labels that no validation protein has, or that all have.
     """
 
     temperature: float = 1.0
@@ -60,16 +61,16 @@ class Calibration:
     unvalidated: tuple[int, ...] = ()
 
     def probabilities(self, logits: Tensor, *, exclusive: bool) -> Tensor:
-        """Probabilities [P, T] of logits [P, T]; those of one protein sum to 1 if ``exclusive``."""
+        """Probabilities [P, T] for logits [P, T]; the sum for a protein is 1 if ``exclusive``."""
         scaled = logits / self.temperature
         return scaled.softmax(1) if exclusive else scaled.sigmoid()
 
 
 def calibrated(run: RunFolder, *, exclusive: bool) -> Calibration:
-    """The calibration of a run from its predictions of validation proteins; kept in ``calibration.json``.
+    """Calibrate a run on its predictions of the validation set, and record it in ``calibration.json``.
 
     Args:
-        run: of a downstream task.
+        run: a run of a downstream task.
         exclusive: True if a protein has exactly one class.
     """
     try:
@@ -77,14 +78,14 @@ def calibrated(run: RunFolder, *, exclusive: bool) -> Calibration:
             logits, labels = (torch.from_numpy(file[f"valid.{name}"]) for name in ("predictions", "labels"))
     except (OSError, KeyError, ValueError):
         return Calibration(problem="the run has no predictions of validation proteins")
-    fitted = _of_other_weights(run) or fit(logits, labels, exclusive=exclusive)
-    with suppress(WriteError):  # a record only: the folder of a run may be read-only
+    fitted = _problem_of_steps(run) or fit(logits, labels, exclusive=exclusive)
+    with suppress(WriteError):  # only a record: the run folder may be read-only
         write_atomically(run.calibration, json.dumps(asdict(fitted), indent=1) + "\n")
     return fitted
 
 
-def _of_other_weights(run: RunFolder) -> Calibration | None:
-    """No calibration, where the predictions are of another step than the encoder, by ``train.test_epoch``."""
+def _problem_of_steps(run: RunFolder) -> Calibration | None:
+    """A problem if predictions and encoder are of different steps (``train.test_epoch``), else ``None``."""
     try:
         predicted = parse_json(run.results.read_text(encoding="utf-8"))["step"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -93,25 +94,25 @@ def _of_other_weights(run: RunFolder) -> Calibration | None:
     if kept == str(predicted):
         return None
     return Calibration(
-        problem=f"validation proteins were predicted at step {predicted}, the encoder is that of step {kept}"
+        problem=f"the validation predictions are of step {predicted}, but the encoder is of step {kept}"
     )
 
 
 def fit(logits: Tensor, labels: Tensor, *, exclusive: bool) -> Calibration:
-    """Fit a temperature, and for labels that do not exclude each other a threshold.
+    """Fit a temperature, and a threshold unless classes are exclusive.
 
     Args:
-        logits: float32 [P, T] of validation proteins.
-        labels: float32 [P, T], NaN = unknown; [P, 1], the number of the class, if ``exclusive``.
+        logits: float32 [P, T], of validation proteins.
+        labels: float32 [P, T], NaN = unknown; class indices [P, 1] if ``exclusive``.
         exclusive: see :func:`calibrated`.
     """
     rows = ~labels.isnan().all(1)
     logits, labels = logits[rows].double(), labels[rows].double()
     number = len(labels)
     if number < MIN_PROTEINS:
-        counted = "1 validation protein" if number == 1 else f"{number} validation proteins"
+        proteins = counted(number, "validation protein")
         return Calibration(
-            problem=f"{counted} with a known label, {MIN_PROTEINS} needed", num_proteins=number
+            problem=f"{proteins} with a known label, {MIN_PROTEINS} needed", num_proteins=number
         )
     if not bool(logits.isfinite().all()):
         return Calibration(problem="predictions of validation proteins are not finite", num_proteins=number)
@@ -129,12 +130,12 @@ def _fit_classes(logits: Tensor, labels: Tensor) -> Calibration:
     targets.scatter_(1, truth[:, None], 1 - wrong)
     temperature = _temperature(lambda t: functional.cross_entropy(logits / t, targets))
     if temperature > _FLAT:
-        return _contradicted(number)
+        return _no_calibration(number)
     right, most = accuracy(logits.numpy(), truth.numpy()), float(present.max()) / number
     return Calibration(
         temperature=temperature,
         num_proteins=number,
-        warning=_no_better("accuracy", right, "the most frequent class", most),
+        warning=_baseline_warning("accuracy", right, "the most frequent class", most),
     )
 
 
@@ -150,7 +151,7 @@ def _fit_labels(logits: Tensor, labels: Tensor) -> Calibration:
     targets = torch.where(truth > 0, (with_label + 1) / (with_label + 2), 1 / (without + 2))
     temperature = _temperature(lambda t: functional.binary_cross_entropy_with_logits(scores / t, targets))
     if temperature > _FLAT:
-        return _contradicted(number)
+        return _no_calibration(number)
     lowest = float(torch.tensor(MIN_THRESHOLD, dtype=torch.float64).logit()) * temperature
     best, score = Sweep.over(logits.numpy(), labels.numpy()).best(least=lowest)
     threshold = MIN_THRESHOLD if np.isinf(score) else float(torch.tensor(score / temperature).sigmoid())
@@ -160,26 +161,26 @@ def _fit_labels(logits: Tensor, labels: Tensor) -> Calibration:
         threshold=max(threshold, MIN_THRESHOLD),
         f_max=best,
         num_proteins=number,
-        warning=_no_better(
+        warning=_baseline_warning(
             "Fmax", best, "the frequencies of the labels", f_max(frequencies.numpy(), labels.numpy())
         ),
         unvalidated=tuple((~validated).nonzero()[:, 0].tolist()),
     )
 
 
-def _contradicted(number: int) -> Calibration:
+def _no_calibration(number: int) -> Calibration:
     problem = "the scores of the validation proteins contradict their labels"
     return Calibration(problem=problem, num_proteins=number)
 
 
-def _no_better(name: str, value: float, trivial: str, baseline: float) -> str:
+def _baseline_warning(name: str, value: float, trivial: str, baseline: float) -> str:
     if value > baseline:
         return ""
     return f"{name} {value:.3f} on the validation proteins is not above {baseline:.3f} of {trivial} alone"
 
 
 def _temperature(loss: Any) -> float:
-    """Golden-section search: the loss has one minimum in the temperature's logarithm."""
+    """Golden-section search: the loss has one minimum in the logarithm of the temperature."""
     low, high = _RANGE
     ratio = (np.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)

@@ -1,7 +1,7 @@
-"""A page with predictions and structures that opens in a browser without a network.
+"""A self-contained HTML page with predictions and structures.
 
-Mol* draws; it comes from the package ``ipymolstar`` and is written into the page. Structures are the
-residues that were read, coloured by MolViewSpec trees, one for each way to colour.
+Mol*, from the package ``ipymolstar``, is embedded into the page and draws the residues that were read. A
+MolViewSpec tree for each view defines their colours.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _PLAIN_CHAIN = re.compile("[A-Za-z0-9][A-Za-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """One protein of the page.
+class PageEntry:
+    """A protein on the page.
 
     Attributes:
-        protein: what is drawn.
-        predictions: beside it.
-        importance: float [n], how much each residue speaks for ``explained``; ``None`` without.
-        explained: the label.
+        protein: the structure.
+        predictions: the rows of its table.
+        importance: float [n], contribution of each residue to ``explained``; ``None`` for no such view.
+        explained: name of a label.
     """
 
     protein: Protein
@@ -54,9 +54,9 @@ class Shown:
 
 
 def write_page(
-    shown: Sequence[Shown], path: Path, *, title: str, notes: Sequence[str], warnings: Sequence[str] = ()
+    shown: Sequence[PageEntry], path: Path, *, title: str, notes: Sequence[str], warnings: Sequence[str] = ()
 ) -> None:
-    """Write one self-contained HTML file.
+    """Write a self-contained HTML file.
 
     Raises:
         RunError: the viewer is not installed.
@@ -92,12 +92,12 @@ def viewer_files() -> tuple[Path, Path]:
     return script, style
 
 
-def _entry(item: Shown) -> dict[str, Any]:
+def _entry(item: PageEntry) -> dict[str, Any]:
     colors = {"pLDDT": plddt_colors(item.protein)} if item.protein.plddt is not None else {}
     if item.importance is not None:
         colors[f"importance for {printable(item.explained)}"] = importance_colors(item.importance)
     colors = colors or {"structure": [_NO_PLDDT] * len(item.protein)}
-    drawn = replace(item.protein, name="protein", chains=drawn_chains(item.protein.chains))
+    drawn = replace(item.protein, name="protein", chains=plain_chains(item.protein.chains))
     text = viewer_text(drawn)
     return {
         "name": printable(item.protein.name),
@@ -109,33 +109,33 @@ def _entry(item: Shown) -> dict[str, Any]:
     }
 
 
-def drawn_chains(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of chains that mmCIF takes without quotes; others, such as a blank one, are numbered.
+def plain_chains(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of chains that need no quotes in mmCIF; other names, such as a blank, are numbered.
 
-    >>> drawn_chains(["A", "", "_", "A-2"])
+    >>> plain_chains(["A", "", "_", "A-2"])
     ('A', 'chain-2', 'chain-3', 'A-2')
     """
-    taken, drawn = set(names), []
+    taken, plain = set(names), []
     for number, name in enumerate(names, 1):
         if not _PLAIN_CHAIN.fullmatch(name):
             name = f"chain-{number}"
             while name in taken:
                 name += "x"
-        drawn.append(name)
-    return tuple(drawn)
+        plain.append(name)
+    return tuple(plain)
 
 
 def plddt_colors(protein: Protein) -> list[str]:
-    """The colour of each residue by its pLDDT; grey where there is none."""
+    """The colour of each residue by its pLDDT; grey without pLDDT."""
     if protein.plddt is None:
         return [_NO_PLDDT] * len(protein)
     return [plddt_color(value) or _NO_PLDDT for value in protein.plddt.tolist()]
 
 
 def importance_colors(importance: Tensor) -> list[str]:
-    """Red where a residue speaks for the label, blue where against it, pale where it says little."""
+    """The colour of each residue: red if it raises the logit, blue if it lowers it, pale near zero."""
     values = importance.numpy()
-    limit = float(np.percentile(np.abs(values), 98)) or 1.0
+    limit = float(np.percentile(np.abs(values), 98)) or 1.0  # a few outliers would make all others pale
     shades = np.rint(np.clip(values / limit, -1, 1) * _SHADES) / _SHADES
     return [_mixed(_FOR if shade > 0 else _AGAINST, abs(float(shade))) for shade in shades]
 
@@ -146,14 +146,14 @@ def _mixed(color: tuple[int, int, int], share: float) -> str:
 
 
 def viewer_text(protein: Protein) -> str:
-    """The residues of a protein as mmCIF text that Mol* draws as a cartoon."""
+    """MmCIF text of the residues of a protein, for a cartoon in Mol*."""
     plddt = None if protein.plddt is None else protein.plddt.nan_to_num(0)
     drawn = structure(replace(protein, plddt=plddt))
     for subchain in drawn[0].subchains():
         # Without positions in a polymer sequence viewers draw sticks, not a cartoon.
         drawn.get_entity_of(subchain).full_sequence = [residue.name for residue in subchain]
     drawn.assign_label_seq_id(force=True)
-    # No table of component types: gemmi does not know them, and viewers rely on what it writes.
+    # Without the table of component types: gemmi does not know the types, but viewers rely on the table.
     groups = gemmi.MmcifOutputGroups(False)
     groups.atoms = groups.entity = groups.entity_poly = groups.entity_poly_seq = groups.struct_asym = True
     return str(drawn.make_mmcif_document(groups).as_string())
@@ -167,14 +167,14 @@ def _scene(protein: Protein, text: str, colors: Sequence[str]) -> dict[str, Any]
         if residue.insertion_code:
             selector["pdbx_PDB_ins_code"] = residue.insertion_code
         groups[color].append(selector)
-    painted = [_node("color", color=color, selector=selector) for color, selector in groups.items()]
+    coloring = [_node("color", color=color, selector=selector) for color, selector in groups.items()]
     url = "data:text/plain;base64," + base64.b64encode(text.encode()).decode()
-    cartoon = _node("representation", painted, type="cartoon")
+    cartoon = _node("representation", coloring, type="cartoon")
     model = _node("structure", [_node("component", [cartoon], selector="all")], type="model")
     root = _node("root", [_node("download", [_node("parse", [model], format="mmcif")], url=url)])
     return {"root": root, "metadata": {"version": "1", "timestamp": "2026-01-01T00:00:00Z"}}
 
 
 def _node(kind: str, children: Sequence[Any] = (), **params: Any) -> dict[str, Any]:
-    full = {"kind": kind, "params": params, "children": list(children)}
-    return {name: value for name, value in full.items() if value}
+    node = {"kind": kind, "params": params, "children": list(children)}
+    return {name: value for name, value in node.items() if value}

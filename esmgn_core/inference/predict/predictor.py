@@ -1,4 +1,4 @@
-"""A fine-tuned run put to use: named, calibrated predictions for structures of one's own."""
+"""Named, calibrated predictions of a fine-tuned run for given structures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esmgn_core.host.registry import discover
 from esmgn_core.inference.inputs import Input
 from esmgn_core.inference.model import Model, ModelName, load_model
 from esmgn_core.inference.predict.calibration import Calibration, calibrated
-from esmgn_core.inference.task import check_single, fill_task, group_size, output_of, run_blueprint
+from esmgn_core.inference.task import check_single, group_size, load_heads, output_of, run_blueprint
 from esmgn_core.io import Refusal
 from esmgn_core.model.encoder_folder import EncoderFolder
 from esmgn_core.model.wrapper import EncoderWrapper
@@ -25,20 +25,20 @@ from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 
 CONFIDENT, UNSURE = 70.0, 50.0
-"""pLDDT above which a backbone is trusted, and below which it is no structure (Jumper et al. 2021)."""
+"""pLDDT above which a backbone is reliable, and below which it is likely disordered (Jumper et al. 2021)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One label of one protein.
+    """The prediction of one label for one protein.
 
     Attributes:
-        protein: its name.
-        label: the name of the class or quantity.
-        score: probability, or the value of a quantity.
-        predicted: True if the score reaches the threshold; ``None`` for a quantity, and where the validation
-            proteins cannot decide.
-        caveat: why the structure or the validation set may mislead; empty if nothing is known.
+        protein: name of the protein.
+        label: name of the class or quantity.
+        score: probability, or value of the quantity.
+        predicted: True if the score reaches the threshold; ``None`` for a quantity, and without a calibration
+            for this label.
+        caveat: warning about a structure of low confidence; empty if there is none.
     """
 
     protein: str
@@ -48,7 +48,7 @@ class Prediction:
     caveat: str
 
     def row(self, *, decided: bool = True) -> dict[str, Any]:
-        """A row of the table; without the column ``predicted`` if nothing of the run is ``decided``."""
+        """A row of the table; ``decided``: with the column ``predicted``."""
         predicted = "" if self.predicted is None else ("yes" if self.predicted else "no")
         return {
             "protein": self.protein,
@@ -60,18 +60,18 @@ class Prediction:
 
 
 class Predictor:
-    """The model of a fine-tuned run.
+    """The encoder, heads and calibration of a fine-tuned run.
 
     Attributes:
-        model: its encoder.
+        model: the encoder.
         task: the task with its trained heads.
-        output: the meaning of the task's outputs.
-        labels: names of its outputs.
-        calibration: what turns its logits into probabilities.
-        run: the folder.
+        output: kind of output of the task.
+        labels: names of the outputs.
+        calibration: calibration of the logits.
+        run: the run folder.
 
     Raises:
-        RunError: the folder is not of such a run, or its task does not declare its output.
+        RunError: it is not a fine-tuned run, or its task does not declare its output.
     """
 
     def __init__(self, folder: Path, *, device: str = "auto") -> None:
@@ -84,7 +84,7 @@ class Predictor:
         task: Any = blueprint.build(
             Kind.DOWNSTREAM, encoder_dim=self.model.output_dim, num_targets=len(self.labels)
         )
-        fill_task(task, self.run)
+        load_heads(task, self.run)
         self.task: DownstreamTask = task.eval().requires_grad_(requires_grad=False).to(self.model.device)
         self.calibration = Calibration()
         if not self.is_number and self.task.group_size == 1:
@@ -97,27 +97,27 @@ class Predictor:
 
     @property
     def decides(self) -> bool:
-        """True if there are predicted labels, not scores alone."""
+        """True if labels are predicted, and not only scores."""
         return not self.is_number and self.task.group_size == 1 and not self.calibration.problem
 
     @property
     def warnings(self) -> list[str]:
-        """What limits all predictions of this run, for everybody who reads them."""
+        """Warnings about all predictions of this run."""
         if self.calibration.problem:
             return [f"scores are not calibrated and no label is predicted: {self.calibration.problem}"]
-        found = [self.calibration.warning] if self.calibration.warning else []
+        warnings = [self.calibration.warning] if self.calibration.warning else []
         if number := len(self.calibration.unvalidated):
-            counted = "1 label is" if number == 1 else f"{number} labels are"
-            found.append(f"{counted} never predicted: no validation protein has it, or all have it")
-        return found
+            labels = "1 label is" if number == 1 else f"{number} labels are"
+            warnings.append(f"{labels} never predicted: no validation protein has it, or all have it")
+        return warnings
 
     def row(self, prediction: Prediction) -> dict[str, Any]:
-        """A row of the table that is written: with a column ``warning`` where the run has warnings."""
+        """A row of the output table, with a column ``warning`` if the run has warnings."""
         warning = {"warning": "; ".join(self.warnings)} if self.warnings else {}
         return {**prediction.row(decided=self.decides), **warning}
 
     def outputs(self, protein: Protein) -> Tensor:
-        """Calibrated probabilities, or values, float32 [T]. The whole protein is read.
+        """Calibrated probabilities or values of a protein, float32 [T].
 
         Raises:
             RunError: the task predicts for groups of proteins.
@@ -126,7 +126,7 @@ class Predictor:
         return self.scores([protein])[0]
 
     def scores(self, proteins: Sequence[Protein]) -> Tensor:
-        """Probabilities, or values, float32 [P, T] of P groups of proteins that stand side by side."""
+        """Probabilities or values, float32 [P, T], of P groups of consecutive proteins."""
         batch = ProteinBatch.from_proteins(proteins)
         encoding = self.model.encode(batch)
         with torch.inference_mode():
@@ -136,19 +136,19 @@ class Predictor:
         return self.calibration.probabilities(outputs, exclusive=self.output == "classes")
 
     def predict(self, protein: Protein, *, count: int) -> list[Prediction]:
-        """The ``count`` labels of highest score, and all others that are predicted, best first."""
+        """The ``count`` labels with the highest scores and all other predicted labels, best first."""
         scores = self.outputs(protein)
         order = (
             range(len(scores)) if self.is_number else scores.argsort(descending=True, stable=True).tolist()
         )
         caveat = plddt_caveat(protein)
-        found = []
+        predictions = []
         for rank, index in enumerate(order):
             score = float(scores[index])
             predicted = self._predicted(score, rank, index)
             if self.is_number or rank < count or predicted:
-                found.append(Prediction(protein.name, self.labels[index], score, predicted, caveat))
-        return found
+                predictions.append(Prediction(protein.name, self.labels[index], score, predicted, caveat))
+        return predictions
 
     def _predicted(self, score: float, rank: int, index: int) -> bool | None:
         if not self.decides or index in self.calibration.unvalidated:
@@ -160,37 +160,38 @@ class Predictor:
     def importance(self, protein: Protein, label: int) -> Tensor:
         """Gradient x input of each residue for the logit of one label, float32 [n].
 
-        The input is the representation of the sequence encoder, which is where the residue enters
-        structure encoder and fuser; positive where it speaks for the label.
+        The input is the representation by the sequence encoder, which structure encoder and fuser read.
+        Positive values raise the logit.
         """
         joint = self.model.encoder
         batch = ProteinBatch.from_proteins([protein]).to(self.model.device)
         with torch.no_grad():
             sequence = joint.reader(batch)(batch)
         residue = sequence.residue.float().detach().requires_grad_()
-        read = _Read(joint.sequence, sequence, residue, batch)
+        reader = _FixedEncoding(joint.sequence, sequence, residue, batch)
         with torch.enable_grad():
-            encoding = joint(batch, self.model.graph(batch), read)
+            encoding = joint(batch, self.model.graph(batch), reader)
             logit = self.task.predict(encoding, batch)[0, label]
             (gradient,) = torch.autograd.grad(logit, residue)
         share: Tensor = gradient * residue
         return share.sum(1).detach().cpu()
 
 
-class _Read(EncoderWrapper):
-    """A sequence encoding that was made before, with the residues as the variable."""
+class _FixedEncoding(EncoderWrapper):
+    """A sequence encoder that returns a given encoding, differentiable in its residues."""
 
     def __init__(self, encoder: Any, encoding: Encoding, residue: Tensor, batch: ProteinBatch) -> None:
         super().__init__(encoder)
+        # Zero in value: the protein representation keeps its value and gains a gradient.
         change = Encoding.from_residues(residue - residue.detach(), batch, readout_of(encoder)).protein
         self._encoding = Encoding(residue, encoding.protein.float().detach() + change)
 
-    def __call__(self, batch: ProteinBatch) -> Encoding:  # noqa: ARG002 - in place of a sequence encoder
+    def __call__(self, batch: ProteinBatch) -> Encoding:  # noqa: ARG002 - signature of a sequence encoder
         return self._encoding
 
 
 def check_predicts(folder: Path) -> None:
-    """Refuse a folder that cannot predict for single proteins.
+    """Refuse a run that cannot predict for single proteins.
 
     Raises:
         RunError: see :func:`esmgn_core.inference.task.output_of`, or the task predicts for groups.
@@ -201,21 +202,21 @@ def check_predicts(folder: Path) -> None:
 
 
 def plddt_caveat(protein: Protein) -> str:
-    """What a predicted structure's own confidence says against trusting it; empty if nothing."""
+    """A warning if the pLDDT of a predicted structure is low; else empty."""
     if protein.plddt is None:
         return ""
     mean = float(protein.plddt.nanmean())
     unsure = float((protein.plddt < UNSURE).float().mean())
-    said = []
+    warnings = []
     if mean < CONFIDENT:
-        said.append(f"mean pLDDT {mean:.0f}, below {CONFIDENT:.0f}")
+        warnings.append(f"mean pLDDT {mean:.0f}, below {CONFIDENT:.0f}")
     if unsure > 0.2:
-        said.append(f"{unsure:.0%} of residues below pLDDT {UNSURE:.0f}: likely disordered")
-    return "; ".join(said)
+        warnings.append(f"{unsure:.0%} of residues below pLDDT {UNSURE:.0f}: likely disordered")
+    return "; ".join(warnings)
 
 
 def find_run(name: str, runs: Path = Path("runs")) -> Path:
-    """The run folder that ``name`` is, else the newest one below ``runs`` with this downstream task.
+    """The run folder ``name``, else the newest run below ``runs`` with the downstream task ``name``.
 
     Raises:
         RunError: there is neither.
@@ -229,9 +230,9 @@ def find_run(name: str, runs: Path = Path("runs")) -> Path:
         known = sorted(set(tasks.values()))
         task = name if name in downstream else "TASK"
         raise RunError(
-            f"no run folder and no finished task '{name}' below {runs}",
+            f"no run folder '{name}', and no finished run of a task '{name}' in {runs}",
             *(() if name in downstream else did_you_mean(name, [*known, *downstream])),
-            f"tasks there: {', '.join(known) or 'none'}",
+            f"tasks with finished runs: {', '.join(known) or 'none'}",
             f"fine-tune one: esmgn run --downstream {task} --init RUN",
         )
     return max(matching, key=lambda folder: RunFolder(folder).labels.stat().st_mtime)
@@ -252,7 +253,7 @@ def _tasks(runs: Path) -> Iterator[tuple[Path, str]]:
 def predict_files(
     predictor: Predictor, inputs: Sequence[Input], *, count: int
 ) -> Iterator[tuple[Protein, list[Prediction]] | Refusal]:
-    """For each input its protein and predictions, or the reason why it has none.
+    """Predict for inputs: the protein and its predictions, or a :class:`Refusal`, for each.
 
     Raises:
         RunError: the task predicts for groups of proteins.
