@@ -1,11 +1,11 @@
-"""Labels of a table: the names of classes or values, and the labels of each row."""
+"""Labels of a table: names of classes or values, and the label of each row."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from esmgn_core.errors import SettingsError
@@ -15,13 +15,20 @@ from esmgn_datasets.cells import MISSING, Mistakes, Row, is_list, number_of, sho
 
 
 class TableLabels:
-    """Labels of all rows; wrong cells are added to ``mistakes``.
+    """Labels of all rows. Wrong cells are added to ``mistakes``.
+
+    Args:
+        rows: the rows to use.
+        mistakes: receives the wrong cells.
+        kind: ``data.kind``.
+        columns: columns of labels; one, except for ``regression`` and ``pairs``.
+        separator: text between the classes of a cell.
+        classes: file of class names; ``None`` for the classes that occur, sorted.
 
     Attributes:
         names: names of classes or of values.
-        values: for each row its numbers [L], or the numbers of its classes; ``[NaN]`` where these are
-            unknown.
-        notes: what was counted as unknown, and classes that look alike, one sentence each.
+        values: for each row L numbers, or the numbers of its classes; ``[NaN]`` if these are unknown.
+        notes: unknown labels, and classes whose names differ only in case, one sentence each.
 
     Raises:
         SettingsError: the file of classes cannot be read or lists a class twice.
@@ -45,14 +52,15 @@ class TableLabels:
             self.values = [[self._value(row, column) for column in columns] for row in rows]
         else:
             self._column = columns[0]
-            listed = None if classes is None else _listed(classes)
-            self._unknown = {cell for cell in MISSING if cell not in (listed or ())}
+            listed = [] if classes is None else _read_class_names(classes)
+            # A listed class may have the name of a missing value, such as NA or None.
+            self._unknown = set(MISSING).difference(listed)
             cells = [self._classes(row) for row in rows]
-            self.names = listed or self._found(rows, cells)
-            number = {name: place for place, name in enumerate(self.names)}
+            self.names = listed or self._collect_names(rows, cells)
+            number = {name: index for index, name in enumerate(self.names)}
             self.values = [
-                [math.nan] if found is None else self._numbers(row, found, number, classes)
-                for row, found in zip(rows, cells, strict=True)
+                [math.nan] if names is None else self._numbers(row, names, number, classes)
+                for row, names in zip(rows, cells, strict=True)
             ]
         self._note_missing(classes_given=classes is not None)
 
@@ -71,7 +79,7 @@ class TableLabels:
         return value
 
     def _classes(self, row: Row) -> list[str] | None:
-        """Names of the classes in a row; ``None`` where they are unknown."""
+        """Names of the classes in a row; ``None`` if they are unknown."""
         cell = row[self._column]
         if cell in self._unknown or (not cell and self._kind == "classification"):
             self._missing[cell] += 1
@@ -90,75 +98,79 @@ class TableLabels:
             self._mistakes.add(
                 row,
                 self._column,
-                f"'{name}' (unknown) stands beside classes; if it is a class, list it in data.classes",
+                f"'{name}' (unknown) is next to classes; if it is a class, list it in data.classes",
             )
         return names
 
-    def _found(self, rows: Sequence[Row], cells: Sequence[list[str] | None]) -> list[str]:
-        """All classes of the rows, sorted; one number written in two ways is a mistake."""
-        first: dict[str, Row] = {}
-        for row, found in zip(rows, cells, strict=True):
-            for name in found or ():
-                first.setdefault(name, row)
-        names = sorted(first)
-        for one, other in _alike(names, _number):
+    def _collect_names(self, rows: Sequence[Row], cells: Sequence[list[str] | None]) -> list[str]:
+        """All classes of the rows, sorted. A number written in two ways is a mistake."""
+        first_row: dict[str, Row] = {}
+        for row, classes in zip(rows, cells, strict=True):
+            for name in classes or ():
+                first_row.setdefault(name, row)
+        names = sorted(first_row)
+        for first, second in _pairs_with_equal_keys(names, _whole_number):
             self._mistakes.add(
-                first[other],
+                first_row[second],
                 self._column,
-                f"{shown(other)} is the same number as {shown(one)} in row {first[one].number}; "
+                f"{shown(second)} is the same number as {shown(first)} in row {first_row[first].number}; "
                 "write both alike, or list both in data.classes",
             )
         self.notes += [
-            f"the classes {shown(one)} and {shown(other)} differ only in case or width"
-            for one, other in _alike(names, lambda name: unicodedata.normalize("NFKC", name).casefold())
+            f"the classes {shown(first)} and {shown(second)} differ only in case or width"
+            for first, second in _pairs_with_equal_keys(names, _without_case)
         ]
         return names
 
     def _numbers(
-        self, row: Row, found: Sequence[str], number: dict[str, int], classes: Path | None
+        self, row: Row, names: Sequence[str], number: dict[str, int], classes: Path | None
     ) -> list[float]:
-        for name in found:
+        for name in names:
             if name not in number:
                 self._mistakes.add(row, self._column, f"{shown(name)} is not in {classes}")
-        return [number[name] for name in found if name in number]
+        return [number[name] for name in names if name in number]
 
     def _note_missing(self, *, classes_given: bool) -> None:
         if not self._missing:
             return
-        told = ", ".join(
+        cells = ", ".join(
             f"{number} '{cell}'" if cell else f"{number} empty" for cell, number in self._missing.items()
         )
         hint = ""
         if self._kind in ("classification", "multilabel") and not classes_given and any(self._missing):
             hint = "; if one of them is a class, list all classes in data.classes"
-        self.notes.append(f"{counted(self._missing.total(), 'label')} unknown: {told}{hint}")
+        self.notes.append(f"{counted(self._missing.total(), 'label')} unknown: {cells}{hint}")
 
 
-def _listed(path: Path) -> list[str]:
+def _read_class_names(path: Path) -> list[str]:
     try:
         names = [line.strip() for line in read_lines(path) if line.strip()]
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot read the file of classes {path}: {error}") from error
-    if twice := [name for name, number in Counter(names).items() if number > 1]:
-        raise SettingsError(f"the file of classes {path} lists '{twice[0]}' twice")
+    if repeated := [name for name, number in Counter(names).items() if number > 1]:
+        raise SettingsError(f"the file of classes {path} lists '{repeated[0]}' twice")
     if not names:
         raise SettingsError(f"the file of classes {path} is empty")
     return names
 
 
-def _alike(names: Iterable[str], key: Callable[[str], object]) -> list[tuple[str, str]]:
-    """Pairs of names with the same key, the first of them with each other one; ``None`` is no key."""
-    groups: dict[object, list[str]] = defaultdict(list)
+def _pairs_with_equal_keys(names: Iterable[str], key: Callable[[str], object]) -> Iterator[tuple[str, str]]:
+    """The first name of each key with every later one. Names with the key ``None`` are left out."""
+    first: dict[object, str] = {}
     for name in names:
-        if (found := key(name)) is not None:
-            groups[found].append(name)
-    return [(group[0], other) for group in groups.values() for other in group[1:]]
+        value = key(name)
+        if value is not None and first.setdefault(value, name) != name:
+            yield first[value], name
 
 
-def _number(name: str) -> float | None:
-    """The whole number that a name writes, in digits of any script; ``None`` if it writes none.
+def _without_case(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
 
-    Others are not compared: the EC numbers 1.1 and 1.10 are two classes.
+
+def _whole_number(name: str) -> float | None:
+    """The whole number that a name is, in digits of any script, else ``None``.
+
+    Other numbers are not compared: the EC numbers 1.1 and 1.10 are two classes.
     """
     try:
         value = math.nan if "_" in name else float(name)

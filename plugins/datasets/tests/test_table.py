@@ -1,4 +1,4 @@
-"""The dataset ``csv`` reads a table of one's own."""
+"""The dataset ``csv`` reads a table of the user."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_rows_without_a_file_are_left_out_with_the_reason(folder):
         (
             'file,label,split\nlong,"a,train\npair,b,train\n',
             {},
-            "cannot read the table .*\n  is a quotation mark",
+            "cannot read the table .*\n  check for an unclosed quotation mark",
         ),
         ("file,label,split\nlong,a,\n", {}, "has no row to use\n  1 row in all"),
         ("", {}, "has no column 'file'"),
@@ -222,7 +222,7 @@ def test_mistakes_in_a_table_name_the_place(folder, text, settings, message):
 
 
 def test_no_table():
-    with pytest.raises(SettingsError, match="the dataset 'csv' has no table"):
+    with pytest.raises(SettingsError, match="the dataset 'csv' needs a table"):
         Table(Table.Settings())
 
 
@@ -236,8 +236,8 @@ CLASSES = {"kind": "classification"}
         ("inf", "'inf' is infinite"),
         ("-Infinity", "'-Infinity' is infinite"),
         ("+INF", "'[+]INF' is infinite"),
-        ("1e39", "'1e39' is beyond the range of float32"),
-        ("-3.5e38", "'-3.5e38' is beyond the range of float32"),
+        ("1e39", "'1e39' is outside the range of float32"),
+        ("-3.5e38", "'-3.5e38' is outside the range of float32"),
         ("1e-60", "'1e-60' is too small for float32"),
         ("1_5", "'1_5' is not a number"),
         ("\u0661\u0662", "'\u0661\u0662' is not a number"),
@@ -246,7 +246,7 @@ CLASSES = {"kind": "classification"}
         ('"3,5"', "'3,5' is not a number"),
         ("['1', '2']".replace(",", ";"), "is not a number"),
         ("none", "'none' is not a number"),
-        ("1" * 60, f"'{'1' * 40}...' is beyond"),
+        ("1" * 60, f"'{'1' * 40}...' is outside"),
     ],
 )
 def test_what_is_not_a_number_of_float32_is_named_with_its_place(folder, cell, reason):
@@ -288,8 +288,8 @@ def test_what_pandas_writes_for_missing_is_unknown_and_counted(folder, kind, cel
         return
     group = dataset.group_size
     assert dataset.labels([0, group, 2 * group]).isnan().flatten().tolist() == [False, True, True]
-    told = f"2 '{cell}'" if cell else "2 empty"
-    assert dataset.notes[0].startswith(f"2 labels unknown: {told}")
+    cells = f"2 '{cell}'" if cell else "2 empty"
+    assert dataset.notes[0].startswith(f"2 labels unknown: {cells}")
     assert ("list all classes in data.classes" in dataset.notes[0]) == bool(
         cell and kind in ("classification", "multilabel")
     )
@@ -355,9 +355,7 @@ def test_a_class_may_begin_with_a_bracket(folder):
 
 
 def test_a_missing_value_among_classes_is_named(folder):
-    with pytest.raises(
-        SettingsError, match="row 2, column 'label': 'NA' \\(unknown\\) stands beside classes"
-    ):
+    with pytest.raises(SettingsError, match="row 2, column 'label': 'NA' \\(unknown\\) is next to classes"):
         build(write(folder, 'file,label,split\nlong,"a,NA",train\n'))
 
 
