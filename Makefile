@@ -5,13 +5,19 @@ BIN := $(VENV)/bin
 
 INSTALLING := installing esmgn into $(VENV), once: some minutes; 2 GB on disk, 8 GB where pip takes PyTorch with CUDA
 
-.PHONY: run test lint types clean
+.PHONY: run test test-fast lint types clean
 
 run: $(VENV)/installed
 	$(BIN)/esmgn run --recipe quickstart
 
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Units of core and of the models, without whole programs and several processes.
+test-fast: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" \
+		tests/core tests/io tests/metrics tests/host tests/model tests/published \
+		plugins/esm2 plugins/fusion plugins/gearnet plugins/graphs plugins/pretext
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

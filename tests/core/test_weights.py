@@ -274,6 +274,7 @@ def test_cache_that_cannot_be_made_is_named(server, tmp_path, monkeypatch):
         fetch(checkpoint(server.url))
 
 
+@pytest.mark.slow
 def test_two_processes_download_once(server, cache):
     """The one that comes second waits and finds the file."""
     server.delay = 1.0

@@ -226,6 +226,7 @@ def check_records(cache: FeatureCache, encoder: Counting) -> int:
     return num_kept
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_cache_together(tmp_path: Path) -> None:
     processes = [_process(tmp_path, order) for order in ("up", "down")]
     for process, _ in processes:
@@ -236,6 +237,7 @@ def test_two_processes_fill_one_cache_together(tmp_path: Path) -> None:
     assert cache.num_kept == check_records(cache, encoder) == 100
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_records(tmp_path: Path) -> None:
     process, started = _process(tmp_path, "up")
     assert started.wait(120)

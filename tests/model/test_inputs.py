@@ -106,6 +106,7 @@ def test_a_misspelt_feature_gets_the_nearest_name():
         residue_inputs(packed().replace(features={}), ["exposre"])
 
 
+@pytest.mark.slow
 def test_a_dataset_without_the_feature_is_refused_before_anything_is_trained():
     with pytest.raises(DataError, match="takes 'exposure' of each residue"):
         blueprint("gearnet", "exposure").dataset()
