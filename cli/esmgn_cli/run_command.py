@@ -98,7 +98,7 @@ def run(
         raise missing
     if dry_run:
         check_counts(gpus, processes)
-        _print_checked(registry, composed)
+        _dry_run(registry, composed, gpus or processes or 1)
     elif not _elsewhere(gpus, processes, slurm=slurm, out=out):
         from esmgn_core.engine.session import start_run
 
@@ -141,13 +141,17 @@ def _refuse_with_resume(config: Path | None, given: dict[str, object]) -> None:
         )
 
 
-def _print_checked(registry: Registry, config: RunConfig) -> None:
+def _dry_run(registry: Registry, config: RunConfig, processes: int) -> None:
+    """Print the run file, and on stderr the warnings of the run."""
     import tomli_w
 
+    from esmgn_core.engine.check import start_warnings
     from esmgn_core.model.compose import resolve
 
-    resolved = resolve(registry, config).resolved()
-    block(tomli_w.dumps(resolved.model_dump(mode="json", exclude_none=True)))
+    blueprint = resolve(registry, config)
+    for warning in start_warnings(blueprint, processes=processes):
+        block(f"warning: {warning}", err=True)
+    block(tomli_w.dumps(blueprint.resolved().model_dump(mode="json", exclude_none=True)))
 
 
 def _train(registry: Registry, run: Callable[[], Outcome], dataset: str = "") -> None:

@@ -97,7 +97,13 @@ def _implemented(registry: Registry, spec: ComponentSpec, preset: Mapping[str, A
         origin += f", plugin {plugin.name}, {plugin.distribution} {plugin.version}"
     if spec.kind is Kind.FORMAT:  # without settings
         return origin
-    return f"{origin}\n{settings_text(settings_class(spec, registry.load(spec)), preset)}"
+    try:
+        component = registry.load(spec)
+    except PluginError as error:
+        if not (spec.requires and isinstance(error.__cause__, ImportError)):
+            raise
+        return f"{origin}\nits settings cannot be shown without its package\n  {error}"
+    return f"{origin}\n{settings_text(settings_class(spec, component), preset)}"
 
 
 def _recipe(recipe: Recipe) -> str:

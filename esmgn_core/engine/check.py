@@ -131,6 +131,19 @@ def check_run(
     return found
 
 
+def start_warnings(blueprint: Blueprint, *, processes: int) -> list[str]:
+    """Warnings that a run prints when it starts; those about batches only if its data can be read."""
+    warnings, train = component_warnings(blueprint), blueprint.config.train
+    try:
+        if (dataset := _dataset(blueprint, Checkup())) is None:
+            return warnings
+        step = _on_meta(lambda: blueprint.with_random_weights().step(dataset))
+        schedule = build_schedule(dataset, train, world_size=processes, most_residues=max_residues(step))
+    except EsmgnError:
+        return warnings
+    return warnings + batch_norm_warning(step, schedule, train)
+
+
 def _check_passes(
     blueprint: Blueprint, step: TrainStep, dataset: ProteinDataset, machine: Machine, found: Checkup
 ) -> None:

@@ -50,6 +50,16 @@ def test_one_protein_is_written_in_the_singular(esmgn: Esmgn, folder: Path, tmp_
     assert "1 input computed by an earlier run of this command" in esmgn(*command).out
 
 
+@pytest.mark.parametrize("wrong", [("--seq", "esm2_tniy"), ("--set", "seq.weights=/no/such.pt")])
+def test_a_refused_command_creates_no_folder(
+    esmgn: Esmgn, folder: Path, tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    assert esmgn("embed", folder, "-o", tmp_path / "new" / "e.npz", *MODEL, *wrong).status == 2
+    assert not (tmp_path / "new").exists()
+    assert esmgn("embed", tmp_path / "absent.pdb", "-o", tmp_path / "new" / "e.npz", *MODEL).status == 2
+    assert not (tmp_path / "new").exists()
+
+
 SLOW_PROGRAM = """
 import signal, time
 from esmgn_cli.__main__ import main

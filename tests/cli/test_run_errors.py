@@ -164,6 +164,14 @@ def test_a_dry_run_prints_a_run_file_that_gives_the_same_run(esmgn: Esmgn) -> No
     assert not Path("runs").exists()
 
 
+def test_a_dry_run_prints_the_warnings_of_the_run(esmgn: Esmgn) -> None:
+    command = (*SMALL, "--set", "train.proteins_per_batch=2")
+    dry = esmgn("run", *command, "--dry-run")
+    assert dry.status == 0
+    assert dry.err.startswith("warning: batch normalisation meets only 2 proteins at a time, fewer than 4")
+    assert dry.err.splitlines()[0].removeprefix("warning: ") in esmgn("check", *command).out
+
+
 def test_a_flag_switches_the_encoder_of_a_resolved_run_file_wholly(esmgn: Esmgn) -> None:
     Path("run.toml").write_text(esmgn("run", "--seq", "esm2_8m", "--dry-run").out)
     assert esmgn("run", "run.toml", "--seq", "esm2_35m", "--dry-run") == esmgn(

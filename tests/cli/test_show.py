@@ -18,7 +18,7 @@ from esmgn_core.settings import (
     OptimTable,
     TrainTable,
 )
-from esmgn_core.spec import Kind
+from esmgn_core.spec import ComponentSpec, Kind
 
 from ..conftest import PluginHost
 from .conftest import Esmgn
@@ -154,9 +154,6 @@ def test_bounds_and_choices_of_engine_settings(esmgn: Esmgn) -> None:
 def test_everything_that_is_listed_can_be_shown(esmgn: Esmgn, kind: Kind) -> None:
     for name in discover().names(kind):
         status, out, err = esmgn("show", name)
-        if status == 2 and kind is Kind.TRACKER:  # its extra is not installed
-            assert err.endswith(f"install it: pip install 'esmgn[{name}]'\n")
-            continue
         assert (status, err) == (0, "")
         assert out.count("'") >= 2
 
@@ -175,6 +172,21 @@ def test_a_name_that_two_plugins_claim(host: PluginHost, esmgn: Esmgn) -> None:
     status, _, err = esmgn("show", "egnn")
     assert status == 2
     assert "error: structure encoder 'egnn' is claimed by 2 plugins" in err
+
+
+def test_a_component_without_its_package_is_shown_without_settings(host: PluginHost, esmgn: Esmgn) -> None:
+    host.install(
+        "far", ComponentSpec(Kind.TRACKER, "far", "no_such_package:Far", "Logs far", requires="far[x]")
+    )
+    status, out, err = esmgn("show", "far")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "tracker 'far': Logs far",
+        "component far (no_such_package:Far), plugin far, esmgn-far 1.0",
+        "its settings cannot be shown without its package",
+        "  tracker 'far' needs a package that cannot be imported: No module named 'no_such_package'",
+        "  install it: pip install 'far[x]'",
+    ]
 
 
 def test_a_component_that_cannot_be_loaded(host: PluginHost, esmgn: Esmgn) -> None:

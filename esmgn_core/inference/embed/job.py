@@ -120,16 +120,6 @@ def embed_files(
             process writes it.
     """
     check_out(out, overwrite=options.overwrite)
-    with write_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    busy = f"another process writes {out}"
-    with locked(out.with_name(f".{out.name}.lock"), busy, "wait until it ends, or name another file (--out)"):
-        return _embed_files(name, paths, out, options, progress)
-
-
-def _embed_files(
-    name: ModelName, paths: Sequence[Path], out: Path, options: Options, progress: Progress | None
-) -> Summary:
     plan = plan_model(name)
     passed_over = Counter[str]()
     inputs = find_inputs(
@@ -140,6 +130,23 @@ def _embed_files(
         passed_over=passed_over,
     )
     model = plan.load(device=options.devices[0], precision=options.precision)
+    # Nothing is created before the inputs and the model are known to be usable.
+    with write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"another process writes {out}"
+    with locked(out.with_name(f".{out.name}.lock"), busy, "wait until it ends, or name another file (--out)"):
+        return _embed_inputs(name, model, inputs, out, options, passed_over_text(passed_over), progress)
+
+
+def _embed_inputs(
+    name: ModelName,
+    model: Model,
+    inputs: Sequence[Input],
+    out: Path,
+    options: Options,
+    passed_over: str,
+    progress: Progress | None,
+) -> Summary:
     keyed = [(item, item.key()) for item in inputs]
     about = {"fingerprint": model.fingerprint, "level": options.level}
     digest = hashlib.sha256(json.dumps([about, [key for _, key in keyed]]).encode()).hexdigest()
@@ -172,7 +179,7 @@ def _embed_files(
         num_reused,
         model.random_parts,
         tuple(group_notes((_noted_name(record), record.notes) for record in content.records)),
-        passed_over_text(passed_over),
+        passed_over,
     )
     metadata = {**about, "esmgn": __version__, "model": name.record(), "job": digest}
     metadata |= {"precision": options.precision, "summary": asdict(summary)}
