@@ -30,7 +30,7 @@ def egnn(installed, build_wheel, tmp_path_factory):
 
 def test_a_strangers_encoder_is_listed_with_its_plugin(egnn):
     listed = egnn.run("esmgn", "list", "struct").stdout
-    assert re.search(r"^ +egnn +plugin egnn +Messages that know the distance$", listed, re.MULTILINE)
+    assert re.search(r"^ +egnn +plugin egnn +Message passing by CA distances$", listed, re.MULTILINE)
     plugins = egnn.run("esmgn", "plugins").stdout
     assert re.search(r"^egnn +esmgn-egnn 0\.1\.0 +in use +struct:egnn$", plugins, re.MULTILINE)
 

@@ -10,7 +10,7 @@ from esmgn_core.settings import ComponentSettings
 
 
 class EGNN(nn.Module):
-    """One round of messages between CA atoms that know how far they travel, by relation."""
+    """One round of message passing, with the CA distance and the relation of each edge."""
 
     class Settings(ComponentSettings):
         """Settings of ``egnn``."""
