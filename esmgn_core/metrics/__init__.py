@@ -1,8 +1,8 @@
-"""Metrics of downstream tasks, in float64 and right under ties.
+"""Metrics of downstream tasks, computed in float64 and correct under ties.
 
-Arrays may be NumPy arrays, tensors or lists. Scores are finite numbers, also bool and unsigned ones; higher
-scores rank first. NaN labels are unknown and left out. A metric is NaN where it is undefined, such as
-without a known label. Other input raises a ``ValueError``.
+Arrays may be NumPy arrays, tensors or lists. Scores are finite numbers, bool or unsigned ones too; higher
+scores rank first. NaN labels are unknown and ignored. A metric is NaN if it is undefined, for example
+without a known label. Invalid input raises ``ValueError``.
 """
 
 from esmgn_core.metrics.arrays import mean_of_known

@@ -1,4 +1,4 @@
-"""Validated float64 arrays from the scores and labels of callers."""
+"""Conversion and validation of scores and labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ Floats = NDArray[np.float64]
 def numbers(values: ArrayLike) -> NDArray[np.floating]:
     """Floating-point array of any shape; bool and integers become float64.
 
-    Unsigned and bool values must not be negated, and integers have no NaN: both are converted here.
     Masked entries of a masked array and ``None`` become NaN. A tensor may be on any device.
 
     Raises:
@@ -29,7 +28,8 @@ def numbers(values: ArrayLike) -> NDArray[np.floating]:
             raise ValueError("expected numbers, got objects that are not numbers") from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"expected numbers, got {array.dtype}")
-    # Half precision is widened: differences and sums of it would overflow at 65504.
+    # Metrics negate scores, which bool and unsigned types do not support, and mark unknown labels with NaN,
+    # which integers lack. Sums in half precision overflow at 65504.
     wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         wide = np.where(np.ma.getmaskarray(values), np.nan, wide)
@@ -37,10 +37,10 @@ def numbers(values: ArrayLike) -> NDArray[np.floating]:
 
 
 def column(values: ArrayLike) -> Floats:
-    """float64 [P], from [P] or [P, 1].
+    """Convert [P] or [P, 1] to float64 [P].
 
     Raises:
-        ValueError: another shape, or values that are not numbers.
+        ValueError: the shape is different, or a value is not a number.
     """
     array = numbers(values).astype(np.float64)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -50,32 +50,31 @@ def column(values: ArrayLike) -> Floats:
     return array
 
 
-def columns(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
-    """Two :func:`column` of equal length, reduced to the rows where the second is known (not NaN).
+def columns(predicted: ArrayLike, true: ArrayLike) -> tuple[Floats, Floats]:
+    """Convert predictions and labels to float64, without the rows of unknown (NaN) labels.
 
     Raises:
-        ValueError: they differ in length, the first has a value that is not finite, or the second is
-            infinite somewhere.
+        ValueError: the lengths differ, a prediction is not finite, or a label is infinite.
     """
-    one, other = column(first), column(second)
-    if len(one) != len(other):
-        raise ValueError(f"{len(one)} predictions and {len(other)} labels")
-    known = ~np.isnan(other)
-    check_finite(one)
-    if np.isinf(other).any():
-        raise ValueError("labels must be finite, or NaN where unknown")
-    return one[known], other[known]
+    values, truth = column(predicted), column(true)
+    if len(values) != len(truth):
+        raise ValueError(f"{len(values)} predictions and {len(truth)} labels")
+    known = ~np.isnan(truth)
+    check_finite(values)
+    if np.isinf(truth).any():
+        raise ValueError("labels must be finite, or NaN if unknown")
+    return values[known], truth[known]
 
 
 def binary(labels: ArrayLike) -> NDArray[np.floating]:
-    """Labels of any shape: 1, 0, or NaN where unknown.
+    """Labels of any shape: 1, 0, or NaN if unknown.
 
     Raises:
-        ValueError: another label occurs.
+        ValueError: a label is neither 1 nor 0 nor NaN.
     """
     array = numbers(labels)
     if not (np.isnan(array) | (array == 0) | (array == 1)).all():
-        raise ValueError("labels must be 1 or 0, or NaN where unknown")
+        raise ValueError("labels must be 1 or 0, or NaN if unknown")
     return array
 
 
@@ -93,7 +92,7 @@ def multilabel(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floatin
 
 
 def check_finite(scores: NDArray[np.floating]) -> None:
-    """Raise a ``ValueError`` unless all scores are finite: a NaN would land anywhere in a ranking."""
+    """Raise ``ValueError`` unless all scores are finite; the rank of NaN is undefined."""
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
 

@@ -1,4 +1,4 @@
-"""Correlations of predicted and true values."""
+"""Pearson's and Spearman's correlation."""
 
 from __future__ import annotations
 
@@ -10,48 +10,47 @@ from numpy.typing import ArrayLike, NDArray
 from esmgn_core.metrics.arrays import Floats, column, columns
 
 MIN_IN_GROUP = 3
-"""Smallest group whose own correlation counts, as in ATOM3D."""
+"""Size of the smallest group with a correlation, as in ATOM3D."""
 
 
 def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Pearson's correlation of two [P]; NaN where one is constant. NaN in ``true`` is left out.
+    """Pearson's correlation of two [P]; NaN if one is constant. NaN in ``true`` is ignored.
 
     Raises:
         ValueError: the lengths differ, or a value other than NaN in ``true`` is not finite.
     """
-    one, other = columns(predicted, true)
-    return _correlation(one, other)
+    return _correlation(*columns(predicted, true))
 
 
 def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Spearman's rank correlation of two [P], average ranks for ties. NaN in ``true`` is left out.
+    """Spearman's rank correlation of two [P], average ranks for ties. NaN in ``true`` is ignored.
 
-    0 where one of them is constant, as in TorchDrug (SciPy returns NaN), so that a model with constant
-    predictions does not count as better than none. NaN for fewer than two known values.
+    0 if one of them is constant, as in TorchDrug (SciPy returns NaN): constant predictions must not count as
+    missing. NaN for fewer than two known values.
 
     Raises:
         ValueError: the lengths differ, or a value other than NaN in ``true`` is not finite.
     """
-    one, other = columns(predicted, true)
-    if len(one) < 2:
+    values, truth = columns(predicted, true)
+    if len(values) < 2:
         return np.nan
-    found = _rank_correlation(one, other)
-    return 0.0 if np.isnan(found) else found
+    correlation = _rank_correlation(values, truth)
+    return 0.0 if np.isnan(correlation) else correlation
 
 
 def grouped_spearman(
     predicted: ArrayLike, true: ArrayLike, groups: ArrayLike, counts: ArrayLike | None = None
 ) -> float:
-    """Mean of the rank correlations within groups, such as the decoys of one target.
+    """Mean rank correlation within groups, such as the decoys of one target.
 
-    Groups of fewer than three, and groups in which one side is constant, are left out, as in ATOM3D.
-    NaN where no group is left.
+    Groups with fewer than three members, or with constant predictions or labels, are ignored, as in ATOM3D.
+    NaN if no group remains.
 
     Args:
         predicted: [P].
-        true: [P]; NaN is left out.
-        groups: [P], the group of each prediction: integers or text.
-        counts: [P], how often each group counts (read at its first member); once by default.
+        true: [P]; NaN is ignored.
+        groups: [P], group of each prediction: integers or text.
+        counts: [P], weight of each group (of its first member); 1 by default.
 
     Raises:
         ValueError: the lengths differ, or a value other than NaN in ``true`` is not finite.
@@ -61,13 +60,15 @@ def grouped_spearman(
     _, member = np.unique(_aligned(groups, known), return_inverse=True)
     weight = np.ones(len(member)) if counts is None else _aligned(counts, known)
     order = np.argsort(member, kind="stable")
-    found, weights = [], []
+    correlations, weights = [], []
     for rows in np.split(order, np.flatnonzero(np.diff(member[order])) + 1):
         if len(rows) >= MIN_IN_GROUP and weight[rows[0]]:
-            found.append(_rank_correlation(values[rows], truth[rows]))
+            correlations.append(_rank_correlation(values[rows], truth[rows]))
             weights.append(weight[rows[0]])
-    kept = ~np.isnan(found)
-    return float(np.average(np.array(found)[kept], weights=np.array(weights)[kept])) if kept.any() else np.nan
+    kept = ~np.isnan(correlations)
+    if not kept.any():
+        return np.nan
+    return float(np.average(np.array(correlations)[kept], weights=np.array(weights)[kept]))
 
 
 def _aligned(values: ArrayLike, known: NDArray[np.bool_]) -> NDArray[Any]:
@@ -77,24 +78,24 @@ def _aligned(values: ArrayLike, known: NDArray[np.bool_]) -> NDArray[Any]:
     return array[known]
 
 
-def _rank_correlation(one: Floats, other: Floats) -> float:
-    # Takes most of a second to import.
+def _rank_correlation(x: Floats, y: Floats) -> float:
+    # Imported here: the import takes most of a second.
     from scipy.stats import rankdata
 
-    return _correlation(rankdata(one), rankdata(other))
+    return _correlation(rankdata(x), rankdata(y))
 
 
-def _correlation(one: Floats, other: Floats) -> float:
-    # Compared, not computed: the mean of equal numbers may differ from them in the last bit.
-    if len(one) < 2 or one.min() == one.max() or other.min() == other.max():
+def _correlation(x: Floats, y: Floats) -> float:
+    # Not by a variance of zero: the mean of equal numbers may differ from them in the last bit.
+    if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
         return np.nan
-    first, second = _centered(one), _centered(other)
+    first, second = _centered(x), _centered(y)
     scale = np.sqrt((first @ first) * (second @ second))
     return float(first @ second / scale) if scale > 0 else np.nan
 
 
 def _centered(values: Floats) -> Floats:
-    """Differences from the mean, in units of the largest, whose squares neither overflow nor vanish."""
+    """Differences from the mean, divided by the largest so that squares neither overflow nor underflow."""
     scaled = values / np.abs(values).max()
     centered: Floats = scaled - scaled.mean()
     largest = np.abs(centered).max()

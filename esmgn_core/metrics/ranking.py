@@ -1,4 +1,4 @@
-"""Metrics of rankings: average precision and area under the ROC curve, by scikit-learn."""
+"""Average precision and area under the ROC curve, computed by scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from esmgn_core.metrics.arrays import binary, column, columns, multilabel, numbe
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Area under the precision-recall curve as the sum of precision over steps of recall; micro for [B, T].
+    """Area under the precision-recall curve: sum of precision over steps of recall; micro for [B, T].
 
-    Equal scores share one threshold. NaN labels are left out. 0 where nothing is positive, NaN where no
-    label is known.
+    Equal scores share one threshold. NaN labels are ignored. 0 without a positive label, NaN without a known
+    label.
 
     Args:
-        scores: [P] or [B, T]; of the latter all pairs make up one ranking.
+        scores: [P] or [B, T]; all pairs of [B, T] form one ranking.
         labels: the same shape, 1 or 0.
 
     Raises:
         ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
     """
-    # Takes a second to import.
+    # Imported here: the import takes a second.
     from sklearn.metrics import average_precision_score
 
     values, truth = numbers(scores), binary(labels)
@@ -31,30 +31,30 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     known = ~np.isnan(truth)
     if not known.any():
         return np.nan
-    # Without a positive, scikit-learn warns.
+    # Avoids a warning of scikit-learn without a positive.
     return float(average_precision_score(truth[known], values[known])) if (truth[known] > 0).any() else 0.0
 
 
 def macro_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Mean over classes of :func:`average_precision` [B, T]; classes without a positive are left out.
+    """Mean over classes of :func:`average_precision` for [B, T]; classes without a positive are ignored.
 
-    NaN where no class has a positive.
+    NaN if no class has a positive.
 
     Raises:
         ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
     """
     values, truth = multilabel(scores, labels)
-    found = [
+    precisions = [
         average_precision(values[:, number], truth[:, number])
         for number in np.flatnonzero((truth > 0).any(axis=0))
     ]
-    return float(np.mean(found)) if found else np.nan
+    return float(np.mean(precisions)) if precisions else np.nan
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Share of pairs of a positive and a negative in which the positive ranks higher; a tie is half.
+    """Area under the ROC curve: share of positive-negative pairs ranked correctly; ties count half.
 
-    NaN where positives or negatives are missing. NaN labels are left out.
+    NaN without positives or without negatives. NaN labels are ignored.
 
     Args:
         scores: [P] or [P, 1].

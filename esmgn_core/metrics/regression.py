@@ -1,4 +1,4 @@
-"""Errors of predicted values, and the share of right classes."""
+"""Errors of predicted values, and accuracy of predicted classes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from esmgn_core.metrics.arrays import check_finite, columns, numbers
 
 
 def mean_absolute_error(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Mean of the absolute differences of two [P]. NaN in ``true`` is left out."""
-    one, other = columns(predicted, true)
-    return float(np.abs(one - other).mean()) if len(one) else np.nan
+    """Mean absolute difference of two [P]. NaN in ``true`` is ignored."""
+    values, truth = columns(predicted, true)
+    return float(np.abs(values - truth).mean()) if len(values) else np.nan
 
 
 def root_mean_squared_error(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Root of the mean squared difference of two [P]. NaN in ``true`` is left out."""
-    one, other = columns(predicted, true)
-    return float(np.sqrt(np.square(one - other).mean())) if len(one) else np.nan
+    """Root mean squared difference of two [P]. NaN in ``true`` is ignored."""
+    values, truth = columns(predicted, true)
+    return float(np.sqrt(np.square(values - truth).mean())) if len(values) else np.nan
 
 
 def accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Share of predictions whose highest score is that of the true class.
+    """Share of predictions with the highest score for the true class.
 
     Args:
         scores: [P, T].
-        labels: index of the true class, [P] or [P, 1]; NaN is left out.
+        labels: index of the true class, [P] or [P, 1]; NaN is ignored.
 
     Raises:
         ValueError: the shapes differ, a score is not finite, or a label is not one of 0 to T - 1.
@@ -36,7 +36,5 @@ def accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
     check_finite(values)
     chosen, true = columns(values.argmax(axis=1), labels)
     if not np.isin(true, np.arange(values.shape[1])).all():
-        raise ValueError(
-            f"labels must be whole numbers from 0 to {values.shape[1] - 1}, or NaN where unknown"
-        )
+        raise ValueError(f"labels must be whole numbers from 0 to {values.shape[1] - 1}, or NaN if unknown")
     return float((chosen == true).mean()) if len(chosen) else np.nan

@@ -1,4 +1,4 @@
-"""Protein-centric Fmax: a threshold swept over the scores of all proteins and classes."""
+"""Protein-centric Fmax by a sweep of the threshold over all scores."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ Mode = Literal["distinct", "torchdrug", "cafa"]
 def f_max(scores: ArrayLike, labels: ArrayLike, *, mode: Mode = "distinct") -> float:
     """Largest harmonic mean of precision and recall over all thresholds.
 
-    At a threshold, precision is the mean, over proteins with at least one prediction, of the share of
-    their predictions that are right; recall is the mean, over all proteins with a known label, of the
-    share of their positive classes that are predicted. A protein without positive classes has recall 0, and
-    precision 0 once something is predicted for it. NaN where no label is known.
+    Precision is the mean, over proteins with at least one predicted class, of the share of correct
+    predictions. Recall is the mean, over all proteins with a known label, of the share of predicted positive
+    classes. A protein without positive classes has recall 0, and precision 0 once a class is predicted. NaN
+    if no label is known.
 
     Args:
         scores: [B, T], any monotone function of the probability.
-        labels: [B, T], 1 or 0; NaN takes this class of this protein out of the sweep. A protein whose
-            labels are all NaN is left out.
-        mode: ``distinct``: every distinct score is a threshold. ``torchdrug``: equal scores are taken
-            one by one in their order in ``scores``, as TorchDrug does, which is optimistic where there
-            are ties. ``cafa``: as ``distinct``, but recall is the mean over the proteins that have
-            positive classes.
+        labels: [B, T], 1 or 0; NaN labels are ignored, and so are proteins with NaN labels only.
+        mode: ``distinct``: every distinct score is a threshold. ``torchdrug``: equal scores are added one by
+            one in their order in ``scores``, as in TorchDrug, which is optimistic under ties. ``cafa``: as
+            ``distinct``, but recall is the mean over proteins with positive classes.
 
     Raises:
         ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
@@ -40,22 +38,21 @@ def f_max(scores: ArrayLike, labels: ArrayLike, *, mode: Mode = "distinct") -> f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """All S known pairs of protein and class, by descending score.
+    """All S known pairs of protein and class, in the order of descending scores.
 
-    Sorted once, so that Fmax and micro-averaged precision of many resamples of the proteins are cheap.
+    The pairs are sorted once, which makes Fmax and average precision of many resamples of the proteins cheap.
 
     Attributes:
         score: [S].
-        protein: int64 [S], row of the pair's protein.
-        precision_change: float64 [S], change of the protein's precision.
-        num_positives: int64 [B].
+        protein: int64 [S], row of the protein.
+        precision_change: float64 [S], change of the precision of the protein by this pair.
+        num_positives: int64 [B], number of positive classes of each protein.
         is_known: bool [B], True for proteins with a known label.
-        ends: int64 [G], places after which a threshold may stand; only those that a hit makes worth
-            while: between hits neither precision nor recall rises.
-        hits: int64 [H], proteins of the pairs whose label is positive.
-        hits_within: int64 [G], how many of them lie within the threshold.
-        firsts: int64 [F], proteins by their highest score.
-        firsts_within: int64 [G], how many of them lie within the threshold.
+        ends: int64 [G], last pair of each useful threshold; precision and recall rise only at hits.
+        hits: int64 [H], proteins of the pairs with a positive label.
+        hits_within: int64 [G], number of hits up to each threshold.
+        firsts: int64 [F], proteins in the order of their highest scores.
+        firsts_within: int64 [G], number of them up to each threshold.
         mode: see :func:`f_max`.
     """
 
@@ -73,13 +70,13 @@ class Sweep:
 
     @classmethod
     def over(cls, scores: ArrayLike, labels: ArrayLike, *, mode: Mode = "distinct") -> Self:
-        """Sort the scores [B, T] of B proteins; see :func:`f_max`.
+        """Sort the scores [B, T]; see :func:`f_max`.
 
         Raises:
             ValueError: the shapes differ, a score is not finite, or a label is neither 1 nor 0 nor NaN.
         """
         values, truth = multilabel(scores, labels)
-        # Unknown pairs go to the end of their row and are then left out.
+        # Unknown pairs are sorted to the end of their row, and removed below.
         known = ~np.isnan(truth)
         kind: Literal["stable"] | None = "stable" if mode == "torchdrug" else None
         order = np.argsort(np.where(known, -values, np.inf), axis=1, kind=kind)
@@ -89,8 +86,8 @@ class Sweep:
 
         kept = np.flatnonzero(np.take_along_axis(known, order, axis=1))
         ranked = np.take_along_axis(values, order, axis=1).ravel()[kept]
-        turn = np.argsort(-ranked, kind=kind)
-        kept, ranked = kept[turn], ranked[turn]
+        descending = np.argsort(-ranked, kind=kind)
+        kept, ranked = kept[descending], ranked[descending]
         hit, first = positive.ravel()[kept], kept % max(values.shape[1], 1) == 0
         ends = _ends(ranked, hit, one_by_one=mode == "torchdrug")
         protein = kept // max(values.shape[1], 1)
@@ -109,14 +106,14 @@ class Sweep:
         )
 
     def best(self, counts: ArrayLike | None = None, *, least: float = -np.inf) -> tuple[float, float]:
-        """Fmax, and the score from which on classes are predicted there.
+        """Fmax and its threshold, the lowest score of a predicted class.
 
         Args:
-            counts: [B], how often each protein counts; once by default.
-            least: lowest score that may be a threshold.
+            counts: [B], weight of each protein; 1 by default.
+            least: lowest allowed threshold.
 
         Returns:
-            ``(0.0, inf)`` where no class is positive, ``(NaN, inf)`` where no label is known.
+            ``(0.0, inf)`` if no class is positive, ``(NaN, inf)`` if no label is known.
         """
         if not self._weights(counts).any():
             return np.nan, np.inf
@@ -143,9 +140,9 @@ class Sweep:
         return precision, recalled / max(answerable, 1e-300)
 
     def average_precision(self, counts: ArrayLike | None = None) -> float:
-        """Micro-averaged precision: of all pairs of protein and class as one ranking.
+        """Average precision of all pairs of protein and class as one ranking (micro).
 
-        0 without positive classes, NaN where no label is known.
+        0 without positive classes, NaN if no label is known.
         """
         weight = self._weights(counts)
         if not weight.any():
@@ -160,13 +157,13 @@ class Sweep:
         return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
 
     def _weights(self, counts: ArrayLike | None) -> Floats:
-        """How often each protein counts, float64 [B]; 0 without a known label."""
+        """Weight of each protein, float64 [B]; 0 without a known label."""
         known = self.is_known.astype(np.float64)
         return known if counts is None else known * np.asarray(counts, dtype=np.float64)
 
 
 def _ends(ranked: NDArray[np.floating], hit: NDArray[np.bool_], *, one_by_one: bool) -> NDArray[np.int64]:
-    """Last place of every run of equal scores that has a hit in it."""
+    """Index of the last pair of each run of equal scores that contains a hit."""
     if one_by_one:
         return np.flatnonzero(hit)
     is_last = np.ones(len(ranked), dtype=np.bool_)
