@@ -1,8 +1,8 @@
-"""The kit of all HTML pages: one template engine that escapes, one style sheet, one security policy.
+"""HTML pages: templates with escaping, a common style sheet and a security policy.
 
-Whatever is put into a template is escaped: markup by the engine, control and bidirectional characters by
-:func:`esmgn_core.printable.printable`. Only :class:`Markup` made by our own code passes as it is.
-Pages are single files that load nothing; their policy forbids every request to a network.
+Values in templates are escaped: markup by the template engine, control and bidirectional characters by
+:func:`esmgn_core.printable.printable`. Only :class:`Markup` from our own code is inserted unchanged.
+A page is a single file. Its policy forbids all network requests.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _FOLDER = Path(__file__).parent
 
 
 def render(template: str, /, **values: Any) -> str:
-    """The text of a page.
+    """Render a page.
 
     Args:
         template: a file in this folder, such as ``store.html``.
-        values: what its expressions name.
+        values: variables of the template.
     """
     return _environment().get_template(template).render(**values)
 
@@ -47,5 +47,5 @@ def _environment() -> Environment:
 
 
 def _visible(value: Any) -> Any:
-    """The value as it is shown: text that our own code marked as safe is left alone."""
+    """Make control characters visible, except in text marked as safe by our own code."""
     return value if isinstance(value, Markup) else printable(value)

@@ -1,4 +1,4 @@
-"""Charts of pages as inline SVG, colored by the style sheet of the page."""
+"""Charts as inline SVG, in the colours of the style sheet."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from esmgn_core.pages import Markup, render
 Point = tuple[float, float]
 
 TRAIN, VALID, NEUTRAL = "var(--train)", "var(--valid)", "var(--soft)"
-"""Colors that follow the light or dark mode of the page."""
+"""Colours that follow the light or dark mode of the page."""
 PLDDT_COLORS = ((90.0, "#0053d6"), (70.0, "#65cbf3"), (50.0, "#ffdb13"), (0.0, "#ff7d45"))
-"""AlphaFold DB's bands: lowest pLDDT and color, from high to low."""
+"""Confidence bands of AlphaFold DB: lowest pLDDT and colour, from high to low."""
 _WIDTH, _HEIGHT = 520, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 494, 14, 200
-"""Edges of the area with data, from the left and from the top."""
-_MOST_POINTS, _TREND_POINTS, _FEW = 400, 60, 30
+"""Edges of the plot area, from the left and from the top."""
+_MAX_POINTS, _TREND_POINTS, _MAX_DOTS = 400, 60, 30
 
 
 class Line(NamedTuple):
@@ -29,8 +29,8 @@ class Line(NamedTuple):
     Attributes:
         label: name in the legend.
         points: steps and values.
-        color: CSS color.
-        noisy: draw a long curve pale, with a trend line above it.
+        color: CSS colour.
+        noisy: True to draw a long curve pale, with a trend line.
     """
 
     label: str
@@ -40,12 +40,12 @@ class Line(NamedTuple):
 
 
 def plddt_color(value: float) -> str | None:
-    """Color of AlphaFold DB for a pLDDT; ``None`` for NaN."""
+    """The colour of AlphaFold DB for a pLDDT; ``None`` for NaN."""
     return next((color for least, color in PLDDT_COLORS if value >= least), None)
 
 
 def line_chart(lines: Sequence[Line], *, from_zero: bool = False, best: Point | None = None) -> Markup:
-    """Lines over training steps.
+    """Draw curves over training steps.
 
     Args:
         lines: at least one, each with at least one point.
@@ -60,13 +60,13 @@ def line_chart(lines: Sequence[Line], *, from_zero: bool = False, best: Point | 
     y = _scale(y_low - (0 if from_zero else margin), y_high + margin, _BOTTOM, _TOP)
     curves, dots = [], []
     for line in lines:
-        shown = _thinned(line.points, _MOST_POINTS)
-        if line.noisy and len(shown) > _FEW:
+        shown = _downsample(line.points, _MAX_POINTS)
+        if line.noisy and len(shown) > _MAX_DOTS:
             curves.append(("pale", line.color, [(x(step), y(value)) for step, value in shown]))
-            shown = _thinned(line.points, _TREND_POINTS)
+            shown = _downsample(line.points, _TREND_POINTS)
         places = [(x(step), y(value)) for step, value in shown]
         curves.append(("line", line.color, places))
-        if len(places) <= _FEW:
+        if len(places) <= _MAX_DOTS:
             dots += [(line.color, place) for place in places]
     return _svg(
         " and ".join(line.label for line in lines),
@@ -87,14 +87,14 @@ def histogram(
     log: bool = False,
     color: Callable[[float], str | None] = lambda _: TRAIN,
 ) -> Markup:
-    """Counts of values between edges.
+    """Draw a histogram.
 
     Args:
         label: description of the chart for screen readers.
         counts: [n].
         edges: [n + 1], ascending.
-        log: draw the x axis in logarithmic scale.
-        color: CSS color of a bar by its left edge.
+        log: True for a logarithmic x axis.
+        color: CSS colour of a bar by its left edge.
     """
     counts, edges = np.asarray(counts), np.asarray(edges, dtype=np.float64)
     low, high = float(edges[0]), float(edges[-1])
@@ -102,15 +102,15 @@ def histogram(
     if log:
         ticks = [size * 10.0**power for power in range(9) for size in (1, 2, 5)]
         ticks = [tick for tick in ticks if low <= tick <= high]
-    warp = math.log10 if log else float
-    across = _scale(warp(low), warp(high), _LEFT, _RIGHT)
-    places = [across(warp(edge)) for edge in edges]
+    transform = math.log10 if log else float
+    x = _scale(transform(low), transform(high), _LEFT, _RIGHT)
+    places = [x(transform(edge)) for edge in edges]
     bars = [(places[n], places[n + 1] - places[n], count, color(edges[n])) for n, count in enumerate(counts)]
-    return _bars(label, bars, [(across(warp(tick)), _number(tick)) for tick in ticks])
+    return _bars(label, bars, [(x(transform(tick)), _number(tick)) for tick in ticks])
 
 
 def bar_chart(label: str, rows: Sequence[tuple[str, float, str]]) -> Markup:
-    """A bar for each name, value and CSS color."""
+    """Draw a bar for each name, value and CSS colour."""
     width = (_RIGHT - _LEFT) / len(rows)
     bars = [
         (_LEFT + (n + 0.1) * width, 0.8 * width, value, color) for n, (_, value, color) in enumerate(rows)
@@ -121,7 +121,7 @@ def bar_chart(label: str, rows: Sequence[tuple[str, float, str]]) -> Markup:
 def _bars(
     label: str, bars: Iterable[tuple[float, float, float, str | None]], x_ticks: Sequence[Any]
 ) -> Markup:
-    """Bars on a common y axis from zero: left, width, value and color of each."""
+    """Draw bars, given by left edge, width, value and colour, on a y axis from zero."""
     bars = list(bars)
     most = max(value for _, _, value, _ in bars) or 1.0
     y = _scale(0.0, most, _BOTTOM, _TOP)
@@ -143,8 +143,8 @@ def _scale(low: float, high: float, first: float, last: float) -> Callable[[floa
     return lambda value: first + (value - low) / (high - low) * (last - first)
 
 
-def _thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """At most ``most`` points: the last step and the mean value of as many equal parts."""
+def _downsample(points: Sequence[Point], most: int) -> list[Point]:
+    """Reduce to ``most`` points: the last step and the mean value of equal parts."""
     parts = np.array_split(np.asarray(points, dtype=np.float64), min(len(points), most))
     return [(float(part[-1, 0]), float(part[:, 1].mean())) for part in parts]
 
@@ -156,13 +156,14 @@ def _span(values: Any) -> Point:
 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers between ``low`` and ``high``, about ``count`` of them.
+    """About ``count`` round numbers between ``low`` and ``high``.
 
     >>> _ticks(0.13, 0.87, 4)
     [0.2, 0.4, 0.6, 0.8]
     """
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
+    # 0.99: rounding errors must not skip to the next size.
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough * 0.99)
     first = math.ceil(low / step)
     return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]

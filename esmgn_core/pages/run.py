@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page without scripts that loads nothing."""
+"""The report of a run: a self-contained HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from esmgn_core.pages.chart import TRAIN, VALID, Line, Point, line_chart
 from esmgn_core.version import __version__
 
 _REFUSED_SHOWN = 50
-_ELSEWHERE = {"settings", "data"}
-"""Records of ``environment.json`` that other sections show."""
-_EXACT = {"lr", "memory_gb"}
-"""Curves without noise."""
+_SHOWN_ELSEWHERE = {"settings", "data"}
+"""Entries of ``environment.json`` that other sections show."""
+_NOT_NOISY = {"lr", "memory_gb"}
+"""Curves without noise, which need no trend line."""
 
 
 def run_page(item: RunSummary) -> str:
@@ -50,27 +50,27 @@ def _tiles(item: RunSummary, curves: Mapping[str, Sequence[Point]]) -> list[tupl
     """Name, value and remark of each tile."""
     facts = [("state", item.state, "")]
     if best := item.best():
-        facts.append((f"best {_spoken(best.name)}", f"{best.value:.4f}", f"at step {best.step:,}"))
+        facts.append((f"best {_title(best.name)}", f"{best.value:.4f}", f"at step {best.step:,}"))
     if losses := curves.get("loss"):
         step, value = losses[-1]
         facts.append(("last training loss", f"{value:.4f}", f"at step {step:,.0f}"))
     if speeds := sorted(value for _, value in curves.get("residues_per_second", ())):
         facts.append(("residues per second", f"{speeds[len(speeds) // 2]:,.0f}", "median"))
     if memory := [value for _, value in curves.get("memory_gb", ())]:
-        facts.append(("memory", f"{max(memory):.1f} GB", "at most"))
+        facts.append(("memory", f"{max(memory):.1f} GB", "maximum"))
     return facts
 
 
 def _scores(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A row for each score, a column for each set of proteins."""
+    """The table of scores: a row for each score, a column for each set of proteins."""
     sets: Mapping[str, Any] = results.get("sets", {})
     if not sets:
         return None
-    names = dict.fromkeys(name for found in sets.values() for name in found["scores"])
+    names = dict.fromkeys(name for result in sets.values() for name in result["scores"])
     return {
-        "sets": [(_set_name(name), f"{found['num_predictions']:,}") for name, found in sets.items()],
+        "sets": [(_set_name(name), f"{result['num_predictions']:,}") for name, result in sets.items()],
         "rows": [
-            (_spoken(name), [_score(found["scores"].get(name, {})) for found in sets.values()])
+            (_title(name), [_score(result["scores"].get(name, {})) for result in sets.values()])
             for name in names
         ],
     }
@@ -91,11 +91,11 @@ def _score(numbers: Mapping[str, float | None]) -> tuple[str, str]:
 
 
 def _charts(curves: Mapping[str, Sequence[Point]], best: Selection | None = None) -> list[dict[str, Any]]:
-    """A chart for each value that changes, with its validation values if there are any."""
+    """A chart for each value that varies, with its values on the validation set if there are any."""
     charts = []
     for name in dict.fromkeys(name.removeprefix("valid_") for name in curves):
         lines = [
-            Line(label, curves[key], color, noisy=key == name and name not in _EXACT)
+            Line(label, curves[key], color, noisy=key == name and name not in _NOT_NOISY)
             for key, label, color in ((name, "training", TRAIN), (f"valid_{name}", "validation", VALID))
             if key in curves
         ]
@@ -105,7 +105,7 @@ def _charts(curves: Mapping[str, Sequence[Point]], best: Selection | None = None
         mark = (float(best.step), best.value) if best and selects else None
         charts.append(
             {
-                "caption": _spoken(name),
+                "caption": _title(name),
                 "legend": [] if [line.label for line in lines] == ["training"] else lines,
                 "svg": line_chart(lines, from_zero=name in MACHINE_VALUES, best=mark),
             }
@@ -113,28 +113,28 @@ def _charts(curves: Mapping[str, Sequence[Point]], best: Selection | None = None
     return charts
 
 
-def _spoken(name: str) -> str:
+def _title(name: str) -> str:
     words = {
         "lr": "learning rate",
         "memory_gb": "memory, GB",
-        "gpu_percent": "GPU in use, percent",
-        "loading_percent": "waiting for data, percent of a step",
+        "gpu_percent": "GPU utilisation, %",
+        "loading_percent": "waiting for data, % of a step",
         "slowest_rank": "slowest process",
-        "idle_percent": "waiting for the slowest process, percent",
+        "idle_percent": "waiting for the slowest process, %",
         "f_max": "Fmax",
         "aupr_micro": "AUPR micro",
         "aupr_macro": "AUPR macro",
     }
     name = words.get(name, name)
     if name.startswith("valid_"):
-        return f"validation {_spoken(name.removeprefix('valid_'))}"
+        return f"validation {_title(name.removeprefix('valid_'))}"
     return name.replace("_", " ")
 
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for name, value in environment.items():
-        if name in _ELSEWHERE:
+        if name in _SHOWN_ELSEWHERE:
             continue
         if name == "plugins" and isinstance(value, list):
             plugins = [item for item in value if isinstance(item, Mapping) and not item.get("problem")]
@@ -163,7 +163,7 @@ def _settings(table: Any) -> list[tuple[str, str]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a text file; none if it cannot be read."""
+    """Lines of a text file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
     except OSError:

@@ -1,4 +1,4 @@
-"""The report of a store: one HTML page with the distributions of its proteins."""
+"""The report of a store: an HTML page with the distributions of its proteins."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ def store_page(store: Store) -> str:
 
 
 def _charts(store: Store) -> list[dict[str, Any]]:
-    """Caption and picture of every distribution the store has data for."""
+    """Caption and chart of each distribution."""
     index = store.index(["mean_plddt", "resolution"])
     plddt, resolution = (index.column(name).to_numpy().astype(float) for name in index.column_names)
     plddt, resolution = plddt[np.isfinite(plddt)], resolution[np.isfinite(resolution)]
-    drawn = {}
+    charts = {}
     if len(store):
         low, high = max(1, int(store.lengths.min())), int(store.lengths.max()) + 1
         edges = np.unique(np.round(np.geomspace(low, max(high, low + 1), 33)))
         caption = f"Length, residues (median {np.median(store.lengths):,.0f})"
-        drawn[caption] = histogram(caption, np.histogram(store.lengths, edges)[0], edges, log=True)
+        charts[caption] = histogram(caption, np.histogram(store.lengths, edges)[0], edges, log=True)
     if len(plddt):
         first = 2.5 * max(0.0, plddt.min() // 2.5 - 2)
         edges = np.arange(first, 101, 2.5)
         caption = "Mean pLDDT of predicted structures"
-        drawn[caption] = histogram(caption, np.histogram(plddt, edges)[0], edges, color=plddt_color)
+        charts[caption] = histogram(caption, np.histogram(plddt, edges)[0], edges, color=plddt_color)
     if len(resolution):
         caption = "Resolution, angstrom"
-        drawn[caption] = histogram(caption, *np.histogram(resolution, 24))
+        charts[caption] = histogram(caption, *np.histogram(resolution, 24))
     counts = sum(
         (np.bincount(types, minlength=21)[:21] for types in store.residue_types()), np.zeros(21, np.int64)
     )
     share = 100 * counts / max(1, counts.sum())
     residues = zip([*AMINO_ACIDS, "X"], share.tolist(), strict=True)
     caption = "Composition, % of residues"
-    drawn[caption] = bar_chart(
+    charts[caption] = bar_chart(
         caption, [(name, value, TRAIN) for name, value in sorted(residues, key=lambda row: -row[1])]
     )
     if "secondary_structure" in store.layout.annotations:
@@ -70,10 +70,10 @@ def _charts(store: Store) -> list[dict[str, Any]]:
         colors = [*(_STATE_COLORS[three] for three in EIGHT_TO_THREE), NEUTRAL]
         names = [*SECONDARY_STATES, "unknown"]
         rows = zip(names, (100 * count / max(1, sum(states)) for count in states), colors, strict=True)
-        drawn[caption] = bar_chart(caption, list(rows))
+        charts[caption] = bar_chart(caption, list(rows))
     if "exposure" in store.layout.annotations:
         edges = np.arange(0.0, 310.0, 10.0)
-        pieces = (np.histogram(areas(piece), edges)[0] for piece in store.annotation("exposure"))
+        counts_by_shard = (np.histogram(areas(values), edges)[0] for values in store.annotation("exposure"))
         caption = "Exposure of residues, square angstrom"
-        drawn[caption] = histogram(caption, sum(pieces, np.zeros(len(edges) - 1, np.int64)), edges)
-    return [{"caption": caption, "legend": (), "svg": svg} for caption, svg in drawn.items()]
+        charts[caption] = histogram(caption, sum(counts_by_shard, np.zeros(len(edges) - 1, np.int64)), edges)
+    return [{"caption": caption, "legend": (), "svg": svg} for caption, svg in charts.items()]

@@ -122,7 +122,7 @@ def test_the_report_of_a_downstream_run_has_a_table_of_scores_and_draws_what_cha
     assert "Fmax 0.7000 0.610 to 0.790 0.5000" in texts
     assert "rank not defined" in texts
     assert "best validation Fmax 0.7000 at step 2" in texts
-    assert "learning rate" not in texts.partition("Where it ran")[0]
+    assert "learning rate" not in texts.partition("Machine and software")[0]
     assert "test f max" not in texts
 
 
