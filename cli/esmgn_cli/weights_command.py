@@ -24,11 +24,11 @@ def list_weights() -> None:
 
     With the licence and the place on this machine. Nothing is downloaded.
     """
-    from esmgn_core.published.catalogue import all_weights, place
+    from esmgn_core.published.catalogue import all_weights, location_text
 
     header = ("name", "licence", "place", "file")
     rows = [
-        (weights.name, weights.file.license, place(weights), weights.file.filename)
+        (weights.name, weights.file.license, location_text(weights), weights.file.filename)
         for weights in all_weights(discover())
     ]
     block(table([header, *rows], indent="", width=line_width()))
@@ -79,11 +79,11 @@ def import_weights(
 
     The file must have exactly the tensors of its layout. Otherwise the differences are printed.
     """
-    from esmgn_core.published.catalogue import located
+    from esmgn_core.published.catalogue import find_weights
     from esmgn_core.published.convert import import_file
 
     registry = discover()
-    path, weights = located(registry, file)
+    path, weights = find_weights(registry, file)
     given = _layout(layout) or (weights.layout if weights else None)
     content = import_file(registry, path, out, given)
     layout_found = content.model.layout

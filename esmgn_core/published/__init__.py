@@ -1,6 +1,6 @@
-"""Published files of weights: what they hold, and the way from them to this package and back.
+"""Published weights: import, export and verification.
 
-A layout is an entry ``[layout.NAME]`` of a ``registry.toml``: which components a file holds, and below which
-prefixes. ``layouts`` joins what the components know of their own tensors and compares files with it, ``read``
-and ``convert`` read and write files, ``catalogue`` and ``verify`` are about files that have a name.
+A layout is an entry ``[layout.NAME]`` in a ``registry.toml`` with the components in a file and the prefixes
+of their tensors. ``layouts`` compares files with layouts, ``read`` and ``convert`` read and write files,
+``catalogue`` and ``verify`` handle files by name.
 """

@@ -1,4 +1,4 @@
-"""Weights that have a name: checkpoints of presets, and published files that are imported."""
+"""Named weights: checkpoints of presets, and published files to import."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _SEE = "esmgn weights list"
 
 
 class NamedWeights(NamedTuple):
-    """A file of weights with a name: the checkpoint of a preset, or one to import."""
+    """Named weights: the checkpoint of a preset, or a published file to import."""
 
     name: str
     file: RemoteFile
     preset: Preset | None
     layout: PublishedLayout | None
-    """Of a file to import."""
+    """The layout of a file to import; ``None`` for a checkpoint."""
 
     @property
     def has_checksum(self) -> bool:
-        """Whether its authors published a checksum."""
+        """True if the authors published a checksum."""
         return bool(self.file.md5 or self.file.sha256)
 
 
 def all_weights(registry: Registry) -> list[NamedWeights]:
-    """Every name, in the order of the registry files.
+    """All named weights, in the order of the registry files.
 
     Raises:
-        SettingsError: an entry of a registry file is wrong.
+        SettingsError: an entry of a registry file is invalid.
     """
     presets = [preset for preset in registry.catalogue.presets.values() if "checkpoint" in preset.settings]
     return [
@@ -46,15 +46,15 @@ def all_weights(registry: Registry) -> list[NamedWeights]:
 
 
 def named_weights(registry: Registry, name: str) -> NamedWeights:
-    """The weights of this name.
+    """The weights with this name.
 
     Raises:
-        UnknownComponentError: there are none.
+        UnknownComponentError: the name is unknown.
     """
     known = {weights.name: weights for weights in all_weights(registry)}
     if name not in known:
         raise UnknownComponentError(
-            f"no weights are called '{name}'",
+            f"unknown weights '{name}'",
             *did_you_mean(name, known),
             f"available: {', '.join(known) or 'none'}",
             f"see: {_SEE}",
@@ -62,8 +62,8 @@ def named_weights(registry: Registry, name: str) -> NamedWeights:
     return known[name]
 
 
-def place(weights: NamedWeights) -> str:
-    """Where the file is on this machine, in words."""
+def location_text(weights: NamedWeights) -> str:
+    """The location of the file on this machine, for users."""
     path = locate(weights.file)
     if path is None:
         return "not here"
@@ -73,23 +73,23 @@ def place(weights: NamedWeights) -> str:
     return "in the cache" if path.is_relative_to(cache_dir()) else "in torch hub's cache"
 
 
-def located(registry: Registry, source: str) -> tuple[Path, NamedWeights | None]:
-    """The file that a path or a name stands for; never connects.
+def find_weights(registry: Registry, source: str) -> tuple[Path, NamedWeights | None]:
+    """Find a file of weights by path or name, without downloads.
 
     Raises:
-        UnknownComponentError: no such file and no such name.
-        WeightsError: the file of that name is not on this machine.
+        UnknownComponentError: there is no such file and no such name.
+        WeightsError: the file of this name is not on this machine.
     """
     path = Path(source).expanduser()
     if path.exists():
         return path, None
     if path.suffix or len(path.parts) > 1:
-        raise WeightsError(f"file not found: {source}", f"or name known weights; see: {_SEE}")
+        raise WeightsError(f"file not found: {source}", f"or give the name of known weights; see: {_SEE}")
     weights = named_weights(registry, source)
     found = locate(weights.file)
     if found is None:
         raise WeightsError(
-            f"{weights.file.filename} is not on this machine", f"fetch it: esmgn weights fetch {source}"
+            f"{weights.file.filename} is not on this machine", f"download it: esmgn weights fetch {source}"
         )
     return found, weights
 

@@ -1,4 +1,4 @@
-"""Published files into folders that a run can start from, and such folders into published files."""
+"""Import of published files into folders, and export of folders to published files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,20 @@ from esmgn_core.model.compose import Blueprint
 from esmgn_core.model.encoder_folder import EncoderFolder
 from esmgn_core.model.tensors import load_weights, write_tensors
 from esmgn_core.protocols import PublishedFile
-from esmgn_core.published.layouts import MODULES, PublishedModel, choices, encoder_blueprint, split
+from esmgn_core.published.layouts import (
+    MODULES,
+    PublishedModel,
+    choices,
+    encoder_blueprint,
+    split_by_component,
+)
 from esmgn_core.published.read import Content, check, fit_named, read_published
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 from esmgn_core.weights import Checkpoint, locate, remembered_digests
 
 EXTRAS = "extras.safetensors"
-"""What a published file holds besides an encoder, kept for writing it again."""
+"""File with the tensors of a published file that the encoder does not use, kept for export."""
 
 
 def import_file(
@@ -38,12 +44,12 @@ def import_file(
     """Write ``model.safetensors``, ``config.toml`` and ``extras.safetensors`` for a published file.
 
     Returns:
-        What the file holds.
+        The model and the tensors of the file.
 
     Raises:
         WeightsError: as :func:`esmgn_core.published.read.read_published`.
-        RunError: ``folder`` holds something.
-        WriteError: it cannot be written; nothing is left of it.
+        RunError: ``folder`` is not empty.
+        WriteError: it cannot be written; partial results are removed.
         UnknownComponentError: no plugin provides the model.
     """
     if folder.exists():
@@ -67,7 +73,7 @@ def import_file(
 
 
 def tables_with_weights(model: PublishedModel, weights: Path) -> Tables:
-    """The tables of a run file that give a model with the weights of a file."""
+    """The tables of a run file for a model with the weights in a file."""
     settings = model.blueprint.parts[Kind.SEQ][2]
     if Kind.SEQ not in model.layout.parts or "weights" not in type(settings).model_fields:
         return model.tables
@@ -75,7 +81,7 @@ def tables_with_weights(model: PublishedModel, weights: Path) -> Tables:
 
 
 def _run_file(registry: Registry, model: PublishedModel, file: Path, target: RunFolder) -> str:
-    """The complete tables of the encoder, with every setting of its components."""
+    """Text of ``config.toml``: the tables of the encoder with all settings of its components."""
     given = tables_with_weights(model, target.model)
     config = configure(registry, [given])
     tables: dict[str, Any] = {}
@@ -95,13 +101,13 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Exported(NamedTuple):
-    """A file that was written.
+    """An exported file.
 
     Attributes:
         model: its model.
         state: its tensors by published name.
-        has_unused: True if it holds tensors that our encoder does not use, such as heads.
-        unused_from: the file they come from; ``None`` if they are zeros.
+        has_unused: True if it has tensors that our encoder does not use, such as heads.
+        unused_from: the file with these tensors; ``None`` if they are zeros.
     """
 
     model: PublishedModel
@@ -113,24 +119,24 @@ class Exported(NamedTuple):
 def export_folder(
     registry: Registry, folder: Path, file: Path, layout: PublishedLayout | None = None
 ) -> Exported:
-    """Write the encoder of a run or of imported weights as a file the original loads strictly.
+    """Export the encoder of a run or of imported weights to a file that the original loads strictly.
 
-    Tensors that the original holds and our encoder does not use, such as heads, come from the imported file
-    or from the weights that the configuration names. Without these files they are zeros.
+    Tensors that our encoder does not use, such as heads, are copied from the imported file or from the
+    weights in the configuration. Without these files they are zeros.
 
     Raises:
-        WeightsError: ``file`` exists, or the layout cannot hold the encoder.
+        WeightsError: ``file`` exists, or the layout does not match the encoder.
     """
     if file.exists():
-        raise WeightsError(f"{file} exists already (--out)", "name another file")
+        raise WeightsError(f"{file} already exists (--out)", "name another file")
     source = EncoderFolder(folder)
-    ours = {name: _own_memory(tensor) for name, tensor in source.tensors(registry).items()}
+    ours = {name: _own_storage(tensor) for name, tensor in source.tensors(registry).items()}
     blueprint = encoder_blueprint(registry, source.run_config(registry))
     layout = _layout(registry, layout, blueprint, ours, folder)
-    trained = PublishedModel.built(layout, source.tables(), blueprint)
+    trained = PublishedModel.build(layout, source.tables(), blueprint)
     unused, unused_from = _unused(registry, blueprint, source.path)
     state = trained.to_published(ours, unused)
-    # The sizes in the file must be all that distinguishes the encoder from the layout's.
+    # The encoder may differ from the layout in the sizes of its tensors only.
     model, _ = fit_named(registry, folder, layout, state)
     check(model, state, folder)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(layout.optional)}
@@ -140,8 +146,8 @@ def export_folder(
     return Exported(model, state, has_unused, unused_from if has_unused else None)
 
 
-def _own_memory(tensor: Tensor) -> Tensor:
-    # torch.save writes the whole memory of which a tensor may be a part.
+def _own_storage(tensor: Tensor) -> Tensor:
+    # torch.save writes the whole storage, of which a tensor may be a small view.
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
@@ -152,20 +158,20 @@ def _layout(
     ours: Mapping[str, Tensor],
     folder: Path,
 ) -> PublishedLayout:
-    """The given layout, else the one of fewest components that holds the encoder."""
+    """The given layout, else the matching layout with the fewest components."""
     kinds = {kind for kind, name in MODULES.items() if any(own.startswith(f"{name}.") for own in ours)}
     known = registry.catalogue.layouts
     whole = [layout for layout in known.values() if kinds <= layout.parts.keys()]
     for layout in [given] if given else sorted(whole, key=lambda layout: len(layout.parts)):
-        if _has_components(registry, layout, blueprint):
+        if _matches(registry, layout, blueprint):
             return layout
     parts = ", ".join(f"{kind} {blueprint.parts[kind][0].name}" for kind in MODULES)
-    what = f"the layout {given.name} does not hold" if given else "no layout holds"
-    raise WeightsError(f"{what} the encoder in {folder}: {parts}", f"known layouts: {', '.join(known)}")
+    reason = f"the layout {given.name} does not match" if given else "no layout matches"
+    raise WeightsError(f"{reason} the encoder in {folder}: {parts}", f"known layouts: {', '.join(known)}")
 
 
-def _has_components(registry: Registry, layout: PublishedLayout, blueprint: Blueprint) -> bool:
-    """True if a layout holds the components of an encoder."""
+def _matches(registry: Registry, layout: PublishedLayout, blueprint: Blueprint) -> bool:
+    """True if the layout has the components of the encoder."""
 
     def component(kind: Kind, name: str) -> str:
         preset = registry.catalogue.presets.get((kind, name))
@@ -180,7 +186,7 @@ def _has_components(registry: Registry, layout: PublishedLayout, blueprint: Blue
 def _unused(
     registry: Registry, blueprint: Blueprint, folder: Path
 ) -> tuple[dict[Kind, dict[str, Tensor]], Path | None]:
-    """Tensors that a file needs besides those of the encoder, by kind, and the file they come from."""
+    """Published tensors that the encoder does not use, by kind, and their file."""
     settings: Any = blueprint.parts[Kind.SEQ][2]
     weights = getattr(settings, "weights", None)
     named = weights if isinstance(weights, Path) else None
@@ -188,7 +194,7 @@ def _unused(
         if path.is_file():
             with safe_open(path, "pt") as file:
                 layout = registry.catalogue.layouts.get((file.metadata() or {}).get("layout", ""))
-            return (split(layout, load_weights(path)), path) if layout else ({}, None)
+            return (split_by_component(layout, load_weights(path)), path) if layout else ({}, None)
     checkpoint = getattr(settings, "checkpoint", None)
     if named is None and weights == "pretrained" and isinstance(checkpoint, Checkpoint):
         named = locate(checkpoint)
@@ -197,8 +203,8 @@ def _unused(
     try:
         content = read_published(registry, named)
     except WeightsError:
-        return {}, None  # a file without heads, such as the model.safetensors of a run
-    return split(content.model.layout, content.model.to_ours(content.state)[1]), named
+        return {}, None  # not a published file, such as the model.safetensors of a run
+    return split_by_component(content.model.layout, content.model.to_ours(content.state)[1]), named
 
 
 def _save(model: PublishedModel, state: dict[str, Tensor], file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The model that a published file holds: its components, its tensors, and how a file differs from them."""
+"""Models of published layouts: components, expected tensors, and differences of a file from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODULES = {Kind.SEQ: "sequence", Kind.STRUCT: "structure", Kind.FUSE: "fuser"}
 
 
 def encoder_blueprint(registry: Registry, config: RunConfig) -> Blueprint:
-    """The components of an encoder and their settings, without a task and a dataset."""
+    """The components of an encoder and their settings, without task and dataset."""
     kinds = (*MODULES, Kind.GRAPH)
     return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in kinds})
 
@@ -36,9 +36,9 @@ class PublishedModel:
 
     Attributes:
         layout: the layout.
-        tables: the tables of a run file that give the model.
-        blueprint: its components.
-        modules: its components on the meta device, for names, shapes and types of their tensors.
+        tables: tables of a run file with this model.
+        blueprint: components of the model.
+        modules: modules on the meta device, for names, shapes and types of tensors.
     """
 
     layout: PublishedLayout
@@ -47,11 +47,11 @@ class PublishedModel:
     modules: Mapping[Kind, nn.Module]
 
     @classmethod
-    def built(cls, layout: PublishedLayout, tables: Tables, blueprint: Blueprint) -> PublishedModel:
-        """The model of a blueprint.
+    def build(cls, layout: PublishedLayout, tables: Tables, blueprint: Blueprint) -> PublishedModel:
+        """Build the modules on the meta device.
 
         Raises:
-            PluginError, SettingsError: its components do not fit each other.
+            PluginError, SettingsError: the components do not fit together.
         """
         bare = blueprint.with_random_weights()
         with torch.device("meta"):
@@ -62,12 +62,12 @@ class PublishedModel:
         return cls(layout, tables, blueprint, modules)
 
     def expected(self) -> dict[str, Tensor]:
-        """Every tensor of a file, by published name: constants on the CPU, all others on the meta device."""
-        return self.to_published(self._own_state(self.modules), {})
+        """All tensors of a file by published name: constants on the CPU, others on the meta device."""
+        return self.to_published(self._own_state(), {})
 
     def num_parameters(self, names: Mapping[str, Any]) -> int:
-        """Parameters among the tensors of these names, tied ones counted once; without buffers."""
-        # Tied tensors are one object. Mappings permute tensors, so that the sizes of buffers stay.
+        """Number of parameters in the tensors ``names``, without buffers; tied tensors count once."""
+        # Tied tensors are one object. Mappings may permute a buffer, but keep its size.
         found = {
             id(value): value for name, value in self.expected().items() if value.is_meta and name in names
         }
@@ -82,14 +82,14 @@ class PublishedModel:
     def to_published(
         self, ours: Mapping[str, Tensor], unused: Mapping[Kind, dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """The tensors of a file.
+        """Convert tensors to published names.
 
         Args:
             ours: tensors of a joint encoder by our names.
-            unused: for each kind tensors that our component does not use, by its published names.
+            unused: tensors that our components do not use, by kind and published name.
 
         Raises:
-            PluginError: two components of the layout have a tensor of one name.
+            PluginError: two components have a tensor with the same name.
         """
         found = {name: torch.tensor(values) for name, values in self.layout.constants.items()}
         for kind, prefix in self.layout.parts.items():
@@ -98,67 +98,66 @@ class PublishedModel:
             if isinstance(module, PublishedNames):
                 state = module.to_published(state, unused.get(kind, {}))
             if twice := [name for name in state if prefix + name in found]:
-                raise PluginError(f"{_what(self.layout)}: two components have the tensor {prefix}{twice[0]}")
+                raise PluginError(
+                    f"{_origin(self.layout)}: two components have the tensor {prefix}{twice[0]}"
+                )
             found |= {prefix + name: tensor for name, tensor in state.items()}
         return found
 
     def to_ours(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Tensors of the joint encoder by our names, and unused ones by published names.
+        """Convert tensors to our names; return unused tensors, by published names, too.
 
         Raises:
-            PluginError: the layout does not fill each tensor of the encoder.
+            PluginError: the result does not match the tensors of the encoder.
         """
         ours: dict[str, Tensor] = {}
         unused: dict[str, Tensor] = {}
-        for kind, tensors in split(self.layout, state).items():
+        for kind, tensors in split_by_component(self.layout, state).items():
             module = self.modules[kind]
             left: dict[str, Tensor] = {}
             if isinstance(module, PublishedNames):
                 tensors, left = module.from_published(tensors)
             ours |= {f"{MODULES[kind]}.{name}": tensor for name, tensor in tensors.items()}
             unused |= {self.layout.parts[kind] + name: tensor for name, tensor in left.items()}
-        needed = self._own_state(self.modules)
-        shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (ours, needed)]
-        if wrong := sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()}):
-            raise PluginError(f"{_what(self.layout)} does not fill the encoder: {', '.join(wrong[:5])}")
+        shapes, needed = (
+            {(name, tensor.shape) for name, tensor in tensors.items()}
+            for tensors in (ours, self._own_state())
+        )
+        if wrong := sorted({name for name, _ in shapes ^ needed}):
+            raise PluginError(f"{_origin(self.layout)} does not match the encoder: {', '.join(wrong[:5])}")
         return ours, unused
 
     def differences(self, state: Mapping[str, Any]) -> list[str]:
-        """One line for each missing, unexpected, wrong-shaped or wrong-valued tensor; empty if none."""
+        """A line for each missing, unexpected or wrong tensor."""
         expected = self.expected()
         required = [name for name in expected if not name.startswith(self.layout.optional)]
         missing = [f"missing: {name} {_shown(expected[name])}" for name in required if name not in state]
         unexpected = [f"unexpected: {name} {_shown(state[name])}" for name in state if name not in expected]
-        other = [
+        wrong_shape = [
             f"wrong shape: {name} {_shown(state[name])} in the file, {_shown(tensor)} expected"
             for name, tensor in expected.items()
             if name in state and _shown(state[name]) != _shown(tensor)
         ]
-        values = (
-            []
-            if other
-            else [
-                f"wrong values: {name} differs from the constant that every file of this layout holds"
-                for name, tensor in expected.items()
-                # Wide enough for constants that were stored in half precision.
-                if name in state
-                and not tensor.is_meta
-                and not torch.allclose(state[name], tensor, 4e-3, 1e-7)
-            ]
-        )
-        return [*missing, *unexpected, *other, *values]
+        if wrong_shape:
+            return [*missing, *unexpected, *wrong_shape]
+        wrong_values = [
+            f"wrong values: {name} differs from the constant in all files of this layout"
+            for name, tensor in expected.items()
+            # The tolerance allows constants that were stored in half precision.
+            if name in state and not tensor.is_meta and not torch.allclose(state[name], tensor, 4e-3, 1e-7)
+        ]
+        return [*missing, *unexpected, *wrong_values]
 
-    @staticmethod
-    def _own_state(modules: Mapping[Kind, nn.Module]) -> dict[str, Tensor]:
+    def _own_state(self) -> dict[str, Tensor]:
         return {
             f"{MODULES[kind]}.{name}": tensor
-            for kind, module in modules.items()
+            for kind, module in self.modules.items()
             for name, tensor in module.state_dict().items()
         }
 
 
-def split(layout: PublishedLayout, tensors: Mapping[str, Any]) -> dict[Kind, dict[str, Any]]:
-    """The tensors of each component without its prefix; the longest prefix that fits decides."""
+def split_by_component(layout: PublishedLayout, tensors: Mapping[str, Any]) -> dict[Kind, dict[str, Any]]:
+    """The tensors of each component, without prefix; the longest matching prefix decides."""
     parts: dict[Kind, dict[str, Any]] = {kind: {} for kind in layout.parts}
     longest_first = sorted(layout.parts.items(), key=lambda part: -len(part[1]))
     for name, tensor in tensors.items():
@@ -170,10 +169,10 @@ def split(layout: PublishedLayout, tensors: Mapping[str, Any]) -> dict[Kind, dic
 
 
 def layout_named(registry: Registry, name: str, where: str) -> PublishedLayout:
-    """The layout of this name.
+    """The layout with this name.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: the name is unknown.
     """
     known = registry.catalogue.layouts
     if name not in known:
@@ -183,21 +182,24 @@ def layout_named(registry: Registry, name: str, where: str) -> PublishedLayout:
 
 
 def choices(layout: PublishedLayout) -> Iterator[Tables]:
-    """The tables of a run, once for each choice among alternatives."""
+    """The tables of a run for each combination of alternative components."""
     listed = [tables if isinstance(tables, list) else [tables] for tables in layout.run.values()]
-    for chosen in itertools.product(*listed):
-        yield check_tables(dict(zip(layout.run, chosen, strict=True)), origin=_what(layout))
+    for combination in itertools.product(*listed):
+        yield check_tables(dict(zip(layout.run, combination, strict=True)), origin=_origin(layout))
 
 
 def fit(
     registry: Registry, layout: PublishedLayout, content: Mapping[str, Any]
 ) -> tuple[PublishedModel, dict[str, Any]]:
-    """The model of a layout that differs least from a file, and the file's tensors by published name.
+    """Fit the model of a layout with the fewest differences from a file.
 
     Args:
         registry: all components.
         layout: the layout of the file.
         content: content of the file.
+
+    Returns:
+        The model, and the tensors of the file by published name.
 
     Raises:
         WeightsError: there are too few tensors to find the sizes of the model.
@@ -210,10 +212,10 @@ def fit(
         try:
             sized = _sized(layout, tables, blueprint, state)
             blueprint = encoder_blueprint(registry, configure(registry, [sized]))
-        except (SettingsError, WeightsError) as error:  # sizes that no model has: the file is damaged
+        except (SettingsError, WeightsError) as error:  # impossible sizes: the file is damaged
             problems.append(error)
             continue
-        model = PublishedModel.built(layout, sized, blueprint)
+        model = PublishedModel.build(layout, sized, blueprint)
         found.append((len(model.differences(state)), model, state))
     if not found:
         raise WeightsError(problems[0].message)
@@ -222,13 +224,13 @@ def fit(
 
 
 def _sized(layout: PublishedLayout, tables: Tables, blueprint: Blueprint, state: Mapping[str, Any]) -> Tables:
-    """The tables with the sizes that the components find in the tensors.
+    """The tables with the sizes of the tensors, as found by the components.
 
     Raises:
-        WeightsError: there are too few of them.
+        WeightsError: there are too few tensors.
     """
     sized = dict(tables)
-    for kind, tensors in split(layout, state).items():
+    for kind, tensors in split_by_component(layout, state).items():
         spec, component, _ = blueprint.parts[kind]
         if isinstance(component, PublishedSizes):
             tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
@@ -248,7 +250,7 @@ def _unpacked(layout: PublishedLayout, blueprint: Blueprint, content: Mapping[st
     return state_dict(content)
 
 
-def _what(layout: PublishedLayout) -> str:
+def _origin(layout: PublishedLayout) -> str:
     return f"[layout.{layout.name}] in {layout.origin}"
 
 

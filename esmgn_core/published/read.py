@@ -1,4 +1,4 @@
-"""Published files, read and checked against their layout."""
+"""Read published files and check them against their layout."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from esmgn_core.errors import UnknownComponentError, WeightsError
 from esmgn_core.host.presets import PublishedLayout
 from esmgn_core.host.registry import Registry
+from esmgn_core.printable import counted
 from esmgn_core.published.layouts import PublishedModel, fit
 from esmgn_core.weights import load_file, state_dict
 
@@ -31,16 +32,15 @@ class Content(NamedTuple):
 
 
 def read_published(registry: Registry, path: Path, layout: PublishedLayout | None = None) -> Content:
-    """Read a file without running code from it; every tensor must be as its layout says.
+    """Read a file without running code in it, and check all tensors against its layout.
 
     Args:
         registry: all components and layouts.
         path: a torch pickle or ``.safetensors``.
-        layout: its layout; found if not given.
+        layout: its layout; detected if not given.
 
     Raises:
-        WeightsError: the file is missing, damaged, hostile, of no known layout, or differs from it,
-            tensor by tensor.
+        WeightsError: the file is missing, damaged, hostile, has no known layout or differs from its layout.
         UnknownComponentError: no plugin provides the components of the layout.
     """
     content = load_file(path)
@@ -52,10 +52,13 @@ def read_published(registry: Registry, path: Path, layout: PublishedLayout | Non
 def detect(
     registry: Registry, path: Path, content: Mapping[str, Any]
 ) -> tuple[PublishedModel, dict[str, Any]]:
-    """The model, of all layouts, that differs least from a file, and the file's tensors by published name.
+    """Find the layout with the fewest differences from a file.
+
+    Returns:
+        The model, and the tensors of the file by published name.
 
     Raises:
-        WeightsError: no layout has a tensor in common with the file, or too few to find the sizes.
+        WeightsError: no layout has a tensor in common with the file, or enough to find the sizes.
     """
     names, layouts = list(state_dict(content)), registry.catalogue.layouts
     found, partial = [], []
@@ -75,8 +78,8 @@ def detect(
     if partial:
         raise partial[0]
     raise WeightsError(
-        f"{path} is not a published file of weights that is known here",
-        f"its first names: {', '.join(names[:3]) or 'none'}",
+        f"{path} is not a published file of a known layout",
+        f"its first tensors: {', '.join(names[:3]) or 'none'}",
         f"known layouts: {', '.join(layouts)}",
     )
 
@@ -84,10 +87,10 @@ def detect(
 def fit_named(
     registry: Registry, path: Path, layout: PublishedLayout, content: Mapping[str, Any]
 ) -> tuple[PublishedModel, dict[str, Any]]:
-    """The model of a file in a layout.
+    """As :func:`esmgn_core.published.layouts.fit`, with the path in the error.
 
     Raises:
-        WeightsError: there are too few tensors to find its sizes.
+        WeightsError: there are too few tensors to find the sizes of the model.
     """
     try:
         return fit(registry, layout, content)
@@ -96,22 +99,22 @@ def fit_named(
 
 
 def check(model: PublishedModel, state: Mapping[str, Any], path: Path) -> None:
-    """Refuse a state dict that differs from its layout.
+    """Refuse tensors that differ from their layout.
 
     Raises:
-        WeightsError: with a line for each difference, 20 of a kind at most.
+        WeightsError: with a line for each difference, at most 20 of a kind.
     """
     if lines := _cut(model.differences(state)):
-        what = f"{len(lines)} difference{'s' * (len(lines) > 1)}"
-        raise WeightsError(f"{path} does not have the layout {model.layout.name}: {what}", *lines)
+        differences = counted(len(lines), "difference")
+        raise WeightsError(f"{path} does not have the layout {model.layout.name}: {differences}", *lines)
 
 
 def _cut(lines: Sequence[str]) -> list[str]:
-    """At most 20 differences of a kind, and the number of further ones."""
+    """At most 20 differences of a kind, and the number of others."""
     shown = []
-    for what, group in itertools.groupby(lines, key=lambda line: line.partition(":")[0]):
+    for kind, group in itertools.groupby(lines, key=lambda line: line.partition(":")[0]):
         of_kind = list(group)
         shown += of_kind[:_SHOWN]
-        more = len(of_kind) - _SHOWN
-        shown += [f"{what}: {more} more"] * (more > 0)
+        if len(of_kind) > _SHOWN:
+            shown.append(f"{kind}: {len(of_kind) - _SHOWN} more")
     return shown

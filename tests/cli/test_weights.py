@@ -178,7 +178,7 @@ def test_what_cannot_be_fetched_says_where_to_put_it(
 
 def test_an_unknown_name_has_its_nearest(esmgn: Esmgn) -> None:
     text = error(esmgn("weights", "fetch", "mc_esm_gearnets"))
-    first = "no weights are called 'mc_esm_gearnets'\n  did you mean: mc_esm_gearnet?\n  available: esm2_8m, "
+    first = "unknown weights 'mc_esm_gearnets'\n  did you mean: mc_esm_gearnet?\n  available: esm2_8m, "
     assert text.startswith(first)
     assert text.endswith("\n  see: esmgn weights list\n")
 
@@ -253,8 +253,11 @@ def test_differences_are_printed_one_by_one(esmgn: Esmgn) -> None:
     ("arguments", "message"),
     [
         (["import", "none.pth", "-o", "x"], "file not found: none.pth\n"),
-        (["import", "esm2_8m", "-o", "x"], "esm2_t6_8M_UR50D.pt is not on this machine\n  fetch it: esmgn "),
-        (["import", "esm2_8mm", "-o", "x"], "no weights are called 'esm2_8mm'\n  did you mean: esm2_8m?\n"),
+        (
+            ["import", "esm2_8m", "-o", "x"],
+            "esm2_t6_8M_UR50D.pt is not on this machine\n  download it: esmgn ",
+        ),
+        (["import", "esm2_8mm", "-o", "x"], "unknown weights 'esm2_8mm'\n  did you mean: esm2_8m?\n"),
         (
             ["import", SERIES, "-o", "x", "--layout", "esmgearnet"],
             "unknown layout 'esmgearnet' (--layout)\n  did you mean: esm_gearnet?\n",
@@ -332,27 +335,27 @@ def test_weights_that_give_the_recorded_outputs_are_verified(
     recording = golden(tmp_path / "given" / "mine.golden.safetensors")
     lines = ok(esmgn("weights", "verify", "mine")).splitlines()
     assert [line.split()[0] for line in lines] == ["file", "checksum", "layout", "outputs"]
-    assert lines[1] == "checksum  as published, sha256"
-    assert lines[3].startswith(f"outputs   as recorded in {recording}: ")
+    assert lines[1] == "checksum  matches the published sha256"
+    assert lines[3].startswith(f"outputs   match {recording}: ")
     assert "relative difference 0.0000, smallest cosine 1.0000" in lines[3]
 
 
 def test_other_outputs_than_recorded_are_an_error(esmgn: Esmgn, tmp_path: Path) -> None:
     recording = golden(tmp_path / "recorded.safetensors", noise=1.0)
     text = error(esmgn("weights", "verify", TINY, "--golden", recording))
-    assert text.startswith(f"{TINY} does not give the outputs recorded in {recording}\n")
+    assert text.startswith(f"{TINY} does not reproduce the outputs recorded in {recording}\n")
 
 
 def test_what_verification_lacks_is_named(esmgn: Esmgn) -> None:
     assert error(esmgn("weights", "verify", "esm2_8m")) == (
-        "esm2_t6_8M_UR50D.pt is not on this machine\n  fetch it: esmgn weights fetch esm2_8m\n"
+        "esm2_t6_8M_UR50D.pt is not on this machine\n  download it: esmgn weights fetch esm2_8m\n"
     )
     text = error(esmgn("weights", "verify", TINY))
-    assert text.startswith(f"no recorded outputs of {TINY} at hand\n")
+    assert text.startswith(f"no recorded outputs of {TINY} on this machine\n")
     assert f"esmgn weights verify {TINY} --golden FILE.safetensors" in text
 
 
 def test_files_without_recordings_are_checked_to_the_last_tensor(esmgn: Esmgn) -> None:
     lines = ok(esmgn("weights", "verify", SERIES)).splitlines()
-    assert lines[2].startswith("layout    esm_gearnet: 74 tensors, 11,754 parameters, nothing missing")
+    assert lines[2].startswith("layout    esm_gearnet: 74 tensors, 11,754 parameters, no tensor is missing")
     assert lines[3] == "outputs   not compared: there are no recorded outputs for this layout"

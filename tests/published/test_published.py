@@ -45,7 +45,7 @@ def model(name: str, fusion: str = "", **sizes: dict[str, int]) -> PublishedMode
     chosen = [tables for tables in choices(layout(name)) if not fusion or tables["fuse"]["name"] == fusion]
     tables = {kind: {**table, **sizes.get(kind, {})} for kind, table in chosen[0].items()}
     blueprint = encoder_blueprint(discover(), configure(discover(), [tables]))
-    return PublishedModel.built(layout(name), tables, blueprint)
+    return PublishedModel.build(layout(name), tables, blueprint)
 
 
 def gearnet(num_layers: int, hidden_dim: int) -> dict[str, int]:
@@ -378,7 +378,7 @@ def test_a_constant_of_another_value_is_named(name: str, tmp_path: Path) -> None
     """Their numbers would be wrong without a sign of it."""
     state = recorded_state("series")
     state[name] = state[name].flip(0)
-    text = "differs from the constant that every file of this layout holds"
+    text = "differs from the constant in all files of this layout"
     assert refusal(state, tmp_path).splitlines()[1:] == [f"  wrong values: {name} {text}"]
 
 
@@ -417,8 +417,8 @@ def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert refusal({"weight": torch.zeros(1)}, tmp_path) == (
-        "DIR/bad.pth is not a published file of weights that is known here\n"
-        "  its first names: weight\n"
+        "DIR/bad.pth is not a published file of a known layout\n"
+        "  its first tensors: weight\n"
         "  known layouts: esm_gearnet, gearnet, gearnet_edge, fair_esm"
     )
 
@@ -454,7 +454,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not an empty folder"):
         import_file(discover(), file, tmp_path / "imported")
     taken = saved(tmp_path / "taken.pth", {})
-    with pytest.raises(WeightsError, match="exists already"):
+    with pytest.raises(WeightsError, match="already exists"):
         export_folder(discover(), tmp_path / "imported", taken)
 
 

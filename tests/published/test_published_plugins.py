@@ -143,7 +143,7 @@ def test_differences_are_named_by_published_names(host: PluginHost, tmp_path: Pa
         "  wrong shape: net.in.matrix [20, 5] in the file, [21, 5] expected",
     ]
     assert refused({**published(), "format": torch.tensor([2, 2])}, tmp_path).splitlines()[1:] == [
-        "  wrong values: format differs from the constant that every file of this layout holds"
+        "  wrong values: format differs from the constant in all files of this layout"
     ]
 
 
@@ -151,14 +151,14 @@ def test_a_mapping_that_leaves_a_parameter_unfilled_is_refused(host: PluginHost,
     installed(host, Forgetful)
     text = refused(published(), tmp_path)
     assert text.startswith("[layout.rings] in ")
-    assert text.endswith("does not fill the encoder: structure.embed.bias")
+    assert text.endswith("does not match the encoder: structure.embed.bias")
 
 
 def test_a_layout_without_a_part_that_has_parameters_is_refused(host: PluginHost, tmp_path: Path) -> None:
     registry = installed(host, Rings, LAYOUT.replace('seq = "onehot"', 'seq = "esm2_tiny"'))
     state = {**published(), "net.in.matrix": torch.rand(32, 5)}
     assert "rings" in registry.catalogue.layouts
-    assert "does not fill the encoder: sequence.model." in refused(state, tmp_path)
+    assert "does not match the encoder: sequence.model." in refused(state, tmp_path)
 
 
 def test_two_tensors_of_one_name_are_refused(host: PluginHost, tmp_path: Path) -> None:
@@ -174,6 +174,6 @@ def test_an_encoder_that_no_layout_holds_is_not_exported(host: PluginHost, tmp_p
     with pytest.raises(WeightsError) as caught:
         export_folder(registry, tmp_path / "imported", tmp_path / "x.pt", layouts["gearnet"])
     assert str(caught.value).splitlines()[0] == (
-        f"the layout gearnet does not hold the encoder in {tmp_path / 'imported'}: "
+        f"the layout gearnet does not match the encoder in {tmp_path / 'imported'}: "
         "seq onehot, struct rings, fuse serial"
     )
