@@ -1,4 +1,4 @@
-"""What angle and dihedral prediction share: angles along walks of edges, and the classes made of them."""
+"""Base class of angle and dihedral prediction: classes of angles along walks of edges."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from esmgn_pretext.walks import draw_walks
 
 
 class AngleTask(CroppedTask, ABC):
-    """Cross-entropy of an angle along consecutive edges that were taken away, in equal bins."""
+    """Cross-entropy of an angle along consecutive edges removed from the graph, in equal bins."""
 
     predicts_residues = True
     removes_edges = True
@@ -34,7 +34,7 @@ class AngleTask(CroppedTask, ABC):
         num_samples: int = Field(512, ge=1)
         """Walks of consecutive edges drawn in each protein."""
         num_bins: int = Field(8, ge=2)
-        """Classes: equal bins of the angle, which has no sign, between 0 and pi."""
+        """Classes: equal bins of the unsigned angle between 0 and pi."""
 
     num_edges: ClassVar[Literal[2, 3]]
     """Edges of a walk."""
@@ -60,8 +60,8 @@ class AngleTask(CroppedTask, ABC):
 
     def view_without(self, batch: ProteinBatch, graph: ResidueGraph, edges: Tensor) -> View:
         """The view without the edges of some walks, rows of ``graph`` in int64 [num_edges, S]."""
-        met = torch.cat([graph.edge_index[0, edges], graph.edge_index[1, edges[-1:]]])
-        residues, angle = self.measured(met, batch.ca.float())
+        visited = torch.cat([graph.edge_index[0, edges], graph.edge_index[1, edges[-1:]]])
+        residues, angle = self.measure(visited, batch.ca.float())
         targets = {
             "residues": residues,
             "angle_class": angle_class(angle, self.settings.num_bins),
@@ -70,11 +70,11 @@ class AngleTask(CroppedTask, ABC):
         return View(batch, self.settings.without(graph, edges), targets)
 
     @abstractmethod
-    def measured(self, met: Tensor, ca: Tensor) -> tuple[Tensor, Tensor]:
-        """Residues in the order the head reads them, and the angle.
+    def measure(self, visited: Tensor, ca: Tensor) -> tuple[Tensor, Tensor]:
+        """Residues in the order the head reads them, and the angle of each walk.
 
         Args:
-            met: int64 [num_edges + 1, S], residues in the order of the edges.
+            visited: int64 [num_edges + 1, S], residues in the order of the walk.
             ca: float32 [N, 3], in angstrom.
 
         Returns:
@@ -91,13 +91,14 @@ class AngleTask(CroppedTask, ABC):
 
 
 def angle_between(first: Tensor, second: Tensor) -> Tensor:
-    """Angle in radians, [S] in 0 to pi, between vectors [S, 3]; 0 where one of them is zero."""
+    """Angle in radians, [S] in 0 to pi, between vectors [S, 3]; 0 if one of them is zero."""
+    # atan2 is accurate near 0 and pi, where the derivative of acos diverges.
     cross = torch.linalg.cross(first, second, dim=-1).norm(dim=-1)
     return torch.atan2(cross, (first * second).sum(dim=-1))
 
 
 def angle_class(angle: Tensor, num_bins: int) -> Tensor:
-    """Class int64 [S] of angles in 0 to pi: equal bins that hold their lower bound; pi is in the last."""
+    """Class int64 [S] of angles in 0 to pi. Bins include their lower bound; pi is in the last bin."""
     bounds = torch.arange(1, num_bins, device=angle.device, dtype=angle.dtype) * (math.pi / num_bins)
     return torch.bucketize(angle, bounds, right=True)
 
@@ -105,7 +106,7 @@ def angle_class(angle: Tensor, num_bins: int) -> Tensor:
 def classified(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> TaskOutput:
     """Mean cross-entropy and accuracy of ``scores`` [S, C] for the classes ``target`` int64 [S].
 
-    Each prediction is counted by ``weight`` [S], or once.
+    Predictions are weighted by ``weight`` [S], or equally.
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     loss = functional.cross_entropy(scores, target, reduction="none")

@@ -1,4 +1,4 @@
-"""Predicted structures: what a task does about residues the predictor was unsure of."""
+"""Handling of residues of low confidence (pLDDT) in predicted structures, and weighted means."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from esmgn_core.settings import ComponentSettings
 
 
 class Confidence(ComponentSettings):
-    """Settings about residues of low pLDDT. Experimental structures have no pLDDT and are not touched."""
+    """Settings for residues of low pLDDT. Experimental structures have no pLDDT and are not affected."""
 
     threshold: float = Field(0.0, ge=0, le=100)
-    """Residues of predicted structures whose pLDDT is below this are uncertain; 0 for none."""
+    """Residues of predicted structures with a pLDDT below this are uncertain; 0 for none."""
     weight: float = Field(0.0, ge=0, le=1)
-    """What a prediction about an uncertain residue counts for in the loss: 0 leaves it out, 1 makes no
-    difference to others."""
+    """Weight of predictions about uncertain residues in the loss: 0 leaves them out, 1 treats them as
+    all others."""
     drop_edges: bool = False
-    """Take all edges between an uncertain residue and others away, before any are drawn to be
-    predicted."""
+    """Remove all edges between an uncertain residue and others, before edges to predict are drawn."""
 
     def residue_weight(self, batch: ProteinBatch) -> Tensor | None:
-        """Weight of each residue in the loss, float32 [N]; ``None`` where all are 1."""
+        """Weight of each residue in the loss, float32 [N]; ``None`` if all are 1."""
         uncertain = self._uncertain(batch)
         if uncertain is None or self.weight == 1:
             return None
         return uncertain.float().mul_(self.weight - 1).add_(1)
 
     def targets(self, batch: ProteinBatch, residues: Tensor) -> dict[str, Tensor]:
-        """Target ``weight`` [S] of predictions about residues int64 [S] or [k, S]; nothing where all are 1.
+        """Target ``weight`` [S] of predictions about residues int64 [S] or [k, S]; empty if all are 1.
 
-        A prediction about several residues counts as the least certain of them.
+        A prediction about several residues has the smallest of their weights.
         """
         weight = self.residue_weight(batch)
         if weight is None:
@@ -48,7 +47,7 @@ class Confidence(ComponentSettings):
         return {} if weight is None else {"weight": _mean_by_protein(weight, batch)}
 
     def certain_edges(self, batch: ProteinBatch, graph: ResidueGraph) -> ResidueGraph:
-        """The graph without the edges that are to be dropped."""
+        """The graph without the edges to drop. Self-loops stay."""
         uncertain = self._uncertain(batch)
         if uncertain is None or not self.drop_edges:
             return graph
@@ -56,21 +55,21 @@ class Confidence(ComponentSettings):
         return graph.keep_edges((source == target) | ~(uncertain[source] | uncertain[target]))
 
     def _uncertain(self, batch: ProteinBatch) -> Tensor | None:
-        # NaN stands for a protein without pLDDT, and is not below anything.
+        # A protein without pLDDT has NaN here, and no comparison with NaN is true.
         return None if batch.plddt is None or not self.threshold else batch.plddt < self.threshold
 
 
 def left_out(batch: ProteinBatch, residue: Tensor, weight: Tensor | None = None) -> int:
-    """How many proteins have no prediction that counts.
+    """Number of proteins without a prediction of positive weight.
 
     Args:
         batch: N residues of B proteins.
-        residue: int64 [S], a residue of the protein each prediction is about.
-        weight: float or bool [S], what each counts for; ``None`` where all count.
+        residue: int64 [S], a residue of each prediction's protein.
+        weight: float or bool [S], weight of each prediction; ``None`` for equal weights.
     """
-    counting = residue if weight is None else residue[weight > 0]
-    num_asked = batch.protein_index[counting].bincount(minlength=len(batch))
-    return int((num_asked == 0).sum())
+    counted = residue if weight is None else residue[weight > 0]
+    num_predictions = batch.protein_index[counted].bincount(minlength=len(batch))
+    return int((num_predictions == 0).sum())
 
 
 def _mean_by_protein(values: Tensor, batch: ProteinBatch) -> Tensor:
@@ -79,14 +78,14 @@ def _mean_by_protein(values: Tensor, batch: ProteinBatch) -> Tensor:
 
 
 def means(loss: Tensor, metrics: Mapping[str, Tensor], weight: Tensor | None = None) -> TaskOutput:
-    """Means of a loss [S] and of metrics [S] over predictions, each counted by ``weight`` [S], 1 if ``None``.
+    """Weighted means of a loss [S] and of metrics [S] over S predictions.
 
-    ``weight`` may be bool, for predictions that count or do not.
+    ``weight`` [S] is float, bool, or ``None`` for equal weights.
     """
     if weight is None:
         total: float = len(loss)
     else:
-        # A weighted zero would still hand on a loss that is not finite.
+        # 0 times a loss that is not finite would be NaN.
         loss = (loss * weight).masked_fill(weight == 0, 0)
         metrics = {name: values * weight for name, values in metrics.items()}
         total = weight.sum().item()

@@ -1,4 +1,4 @@
-"""Heads that take noise away again."""
+"""Heads that predict the noise of noised views, and the base class of denoising tasks."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Denoiser(nn.Module):
         \ell = \frac{2}{|\mathrm{views}|} \sum_\mathrm{views} \gamma\,
         \tfrac12 \lVert V(\hat s) - V(s) \rVert^2 + (1 - \gamma)\,\tfrac12\,\mathrm{CE}
 
-    Either part is averaged within each protein, over its residues or over those drawn for masking, then
-    over proteins. A protein of which a part asks nothing has 0 there.
+    Both parts are averaged within each protein, over its residues or over those drawn for masking, then over
+    proteins. A protein without predictions in a part has 0 there.
     """
 
     def __init__(self, settings: DiffusionSettings, encoder_dim: int) -> None:
@@ -36,10 +36,10 @@ class Denoiser(nn.Module):
         self.residue_type = MLP(encoder_dim, encoder_dim, len(AMINO_ACIDS), settings.head_layers)
 
     def forward(self, views: Sequence[View], residues: Sequence[Tensor]) -> TaskOutput:
-        """Loss of the views, each of which is denoised from one of ``residues``, float [N, D]."""
-        asked, rows = _joined(views), torch.cat(list(residues))
-        structure = self._structure(rows, asked)
-        sequence, accuracy = self._sequence(rows, asked)
+        """Loss of the views. View number i is denoised from ``residues[i]``, float [N, D]."""
+        targets, rows = _join_targets(views), torch.cat(list(residues))
+        structure = self._structure(rows, targets)
+        sequence, accuracy = self._sequence(rows, targets)
         share = self.settings.structure_weight
         return TaskOutput(
             loss=share * structure + (1 - share) * sequence,
@@ -51,29 +51,29 @@ class Denoiser(nn.Module):
             },
         )
 
-    def _structure(self, rows: Tensor, asked: _Asked) -> Tensor:
-        predicted = self.pair_score(rows, asked.pair, asked.distance)
-        pull = (predicted - asked.score).unsqueeze(1) * asked.direction
-        low, high = asked.weight.unsqueeze(2) * pull
+    def _structure(self, rows: Tensor, targets: _Targets) -> Tensor:
+        predicted = self.pair_score(rows, targets.pair, targets.distance)
+        pull = (predicted - targets.score).unsqueeze(1) * targets.direction
+        low, high = targets.weight.unsqueeze(2) * pull
         vector = pull.new_zeros(len(rows), 3)
-        vector = vector.index_add(0, asked.pair[0], low).index_add(0, asked.pair[1], -high)
-        return asked.mean(vector.square().sum(dim=1), torch.arange(len(rows), device=rows.device))
+        vector = vector.index_add(0, targets.pair[0], low).index_add(0, targets.pair[1], -high)
+        return targets.mean(vector.square().sum(dim=1), torch.arange(len(rows), device=rows.device))
 
-    def _sequence(self, rows: Tensor, asked: _Asked) -> tuple[Tensor, Tensor]:
-        target = asked.residue_type
+    def _sequence(self, rows: Tensor, targets: _Targets) -> tuple[Tensor, Tensor]:
+        target = targets.residue_type
         if self.settings.reference:
             target = target.masked_fill(target == UNKNOWN, GLYCINE)
         known = target < UNKNOWN
-        residue, target = asked.residue[known], target[known]
+        residue, target = targets.residue[known], target[known]
         scores = self.residue_type(rows.index_select(0, residue))
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         losses = functional.cross_entropy(scores, target, reduction="none")
         correct = (scores.argmax(dim=1) == target).to(losses.dtype)
-        return asked.mean(losses, residue), asked.mean(correct, residue)
+        return targets.mean(losses, residue), targets.mean(correct, residue)
 
 
 class DenoisingTask(MaskedTask):
-    """A task that adds noise to sequence and structure, and predicts it from representations of the views."""
+    """A task that adds noise to sequence and structure and predicts it from encodings of the views."""
 
     settings: DiffusionSettings
 
@@ -82,14 +82,25 @@ class DenoisingTask(MaskedTask):
         self.denoiser = Denoiser(settings, encoder_dim)
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        """Loss of each view by the encoding at its place, its parts, and the accuracy on masked residues."""
+        """Loss of each view from the encoding of the same index, its two parts, and the accuracy."""
         output: TaskOutput = self.denoiser(views, [encoding.residue for encoding in encodings])
         return output
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is asked of all views as of one; rows and proteins of a later view follow those before."""
+class _Targets:
+    """Targets of all views, joined. Rows and proteins of each view are numbered after the one before it.
+
+    Attributes:
+        pair: int64 [2, P], rows of pairs of residues with an edge.
+        distance, score: float32 [P], see :func:`~esmgn_pretext.diffusion.noised_view`.
+        weight: float32 [2, P], weights of both ends of a pair.
+        direction: float32 [P, 3].
+        residue, residue_type: int64 [M], rows of the masked residues, and their types before masking.
+        protein: int64 [N], protein of each row.
+        num_proteins: number of proteins in all views.
+        certainty: float32 [N], weight of each residue; ``None`` if all are 1.
+    """
 
     pair: Tensor
     distance: Tensor
@@ -103,11 +114,11 @@ class _Asked:
     certainty: Tensor | None = None
 
     def mean(self, values: Tensor, residue: Tensor) -> Tensor:
-        """Mean over proteins of the mean of each one's values, 0 for a protein without any.
+        """Mean over proteins of the weighted mean within each; 0 for a protein without values.
 
         Args:
-            values: [S], about the residues ``residue``, int64 [S].
-            residue: rows; a value counts for the certainty of its residue.
+            values: float [S].
+            residue: int64 [S], the row of each value, whose certainty is its weight.
         """
         weight = torch.ones_like(values) if self.certainty is None else self.certainty[residue]
         empty = values.new_zeros(self.num_proteins)
@@ -116,7 +127,7 @@ class _Asked:
         return (total / count.masked_fill(count == 0, 1)).mean()
 
 
-def _joined(views: Sequence[View]) -> _Asked:
+def _join_targets(views: Sequence[View]) -> _Targets:
     sizes = [(view.batch.num_residues, len(view.batch)) for view in views]
     num_rows, num_proteins = (list(accumulate(column, initial=0)) for column in zip(*sizes, strict=True))
     parts = [
@@ -129,5 +140,5 @@ def _joined(views: Sequence[View]) -> _Asked:
         for number, view in enumerate(views)
     ]
     along = {"pair": 1, "weight": 1}
-    asked = {name: torch.cat([part[name] for part in parts], dim=along.get(name, 0)) for name in parts[0]}
-    return _Asked(**asked, num_proteins=num_proteins[-1])
+    targets = {name: torch.cat([part[name] for part in parts], dim=along.get(name, 0)) for name in parts[0]}
+    return _Targets(**targets, num_proteins=num_proteins[-1])

@@ -13,13 +13,13 @@ from esmgn_pretext.diffusion import DiffusionSettings, Noise, noised_views, norm
 class DiffPreT(DenoisingTask):
     """Denoising of sequence and structure of one view from its own representations.
 
-    The loss is twice that of the view, so that it compares with the sum over two views of SiamDiff.
+    The loss is twice that of the view, which makes it comparable with SiamDiff's sum over two views.
 
     Source: Zhang et al. 2023 (arXiv 2301.12068), section 3.
     """
 
     class Settings(DiffusionSettings):
-        """As of SiamDiff, without its second view."""
+        """Settings of SiamDiff without the second view."""
 
     settings: Settings
 

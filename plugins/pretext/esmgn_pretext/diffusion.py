@@ -1,4 +1,4 @@
-"""Noise on residue types and coordinates, and what a denoiser is asked for."""
+"""Noise on residue types and coordinates, and the targets of a denoiser."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class DiffusionSettings(CroppedTaskSettings):
     """Settings of a task that adds noise of a random level to sequence and structure."""
 
     crop_length: int = Field(150, ge=0)
-    """Each step sees a random window of this many residues of each protein; 0 for whole proteins."""
+    """Length of the random window of each protein that a step uses; 0 for whole proteins."""
     head_layers: int = Field(3, ge=1)
     """Linear layers of each prediction head; hidden layers are as wide as the encoder's output."""
     num_noise_levels: int = Field(100, ge=1)
-    """Noise levels; each protein gets one of them at random."""
+    """Number of noise levels. Each protein gets a random level."""
     sigma_begin: float = Field(1e-3, gt=0, lt=1)
-    """Variance that the first levels add."""
+    """Variance added per level at the first levels, in square angstrom."""
     sigma_end: float = Field(0.1, gt=0, lt=1)
-    """Variance that the last levels add."""
+    """Variance added per level at the last levels, in square angstrom."""
     min_mask_rate: float = Field(0.15, gt=0, le=1)
-    """Share of residues drawn below the first level; the last one draws ``max_mask_rate``."""
+    """Limit of the mask rate towards level 0. The rate grows linearly to ``max_mask_rate``."""
     max_mask_rate: float = Field(1.0, gt=0, le=1)
-    """Share of residues drawn at the last level, with replacement: 1 masks about 63 % of them."""
+    """Share of residues drawn at the last level, with replacement. A rate of 1 masks about 63 % of them."""
     structure_weight: float = Field(0.5, ge=0, le=1)
-    """Weight of the structure part of the loss; the sequence part has what is left to 1."""
+    """Weight w of the structure part of the loss. The sequence part has weight 1 - w."""
     masked_as: Literal["G", "mask"] = "G"
-    """What the encoder reads in place of a masked residue: glycine, as in the original, or a mask. With
-    ``reference`` the sequence encoder reads glycine, and the one-hot of parallel and cross fusion is zero."""
+    """Input of the encoder for a masked residue: glycine, as in the original, or a mask. With ``reference``
+    the sequence encoder reads glycine, and the one-hot of parallel and cross fusion is zero."""
 
     def sigma(self) -> Tensor:
         r"""Standard deviation of the noise at each level, float32 [num_noise_levels], in angstrom.
@@ -55,7 +55,7 @@ class DiffusionSettings(CroppedTaskSettings):
 
         with u from -6 to 6 in equal steps.
         """
-        # Single precision, as in the original: 1 - kept of the first levels loses digits that scores show.
+        # Single precision, as in the original: 1 - kept loses digits at the first levels, and scores show it.
         ramp = torch.linspace(-6, 6, self.num_noise_levels).sigmoid()
         beta = self.sigma_begin + (self.sigma_end - self.sigma_begin) * ramp
         kept = (1 - beta).cumprod(0)
@@ -69,7 +69,7 @@ class DiffusionSettings(CroppedTaskSettings):
 
 
 class Noise(NamedTuple):
-    """Draws for one batch.
+    """Random levels and masks of one batch.
 
     Attributes:
         level: int64 [B], noise level of each protein.
@@ -81,7 +81,7 @@ class Noise(NamedTuple):
 
     @classmethod
     def drawn(cls, batch: ProteinBatch, settings: DiffusionSettings, draws: Draws) -> Noise:
-        """A level for each protein, and the residues it masks."""
+        """Draw a level for each protein and the residues it masks."""
         lengths = batch.lengths.cpu()
         ones = torch.ones_like(lengths)
         level = uniform_index(draws, ones, ones * settings.num_noise_levels)
@@ -90,7 +90,7 @@ class Noise(NamedTuple):
 
 
 def normal(batch: ProteinBatch, draws: Draws, *shape: int) -> Tensor:
-    """Standard normal numbers, float32 [N, *shape], on the batch's device."""
+    """Draw standard normal numbers, float32 [N, *shape], on the batch's device."""
     per_residue = torch.Size(shape).numel()
     numbers = draws.normal(batch.lengths.cpu() * per_residue)
     return numbers.view(-1, *shape).float().to(batch.ptr.device)
@@ -103,55 +103,55 @@ def noised_views(
     noise: Noise,
     moves: Sequence[Tensor],
 ) -> tuple[View, ...]:
-    """Views with shared masks and a noise of their own on the coordinates.
+    """Views with the same masked residues and different noise on the coordinates.
 
     Args:
-        shapes: copies of one batch of N residues, with the coordinates edges are drawn on.
-        build_graph: draws them.
-        settings: of the task.
+        shapes: copies of one batch of N residues, with the coordinates on which edges are built.
+        build_graph: builds the edges.
+        settings: settings of the task.
         noise: levels and masked residues.
         moves: float32 [N, 3] for each view, standard normal.
 
     Returns:
         Views that share the tensor of residue types; targets are those of :func:`noised_view`,
-        ``residue`` int64 [M], and ``residue_type`` int64 [M], the types before masking; where residues of
-        low pLDDT count less, ``certainty`` [N] too, what each residue counts for.
+        ``residue`` int64 [M], and ``residue_type`` int64 [M], the types before masking. If residues of low
+        pLDDT count less, ``certainty`` float32 [N] holds the weight of each residue.
     """
     first = shapes[0]
     code = GLYCINE if settings.masked_as == "G" else MASKED
     hidden = first.residue_type.index_fill(0, noise.residue, code)
-    # The original writes glycine where ESM-2 reads it, and zeros where structure encoders do.
+    # In the original, ESM-2 reads glycine and structure encoders read zeros.
     zeroed = None
     if settings.reference and settings.masked_as == "G":
         zeroed = torch.zeros_like(hidden, dtype=torch.bool).index_fill(0, noise.residue, value=True)
     sigma = settings.sigma().to(noise.level.device)[noise.level][first.protein_index]
-    asked = {"residue": noise.residue, "residue_type": first.residue_type[noise.residue]}
+    shared = {"residue": noise.residue, "residue_type": first.residue_type[noise.residue]}
     if (certainty := settings.plddt.residue_weight(first)) is not None:
-        asked["certainty"] = certainty
+        shared["certainty"] = certainty
     views = []
     for shape, move in zip(shapes, moves, strict=True):
         shown = shape.replace(residue_type=hidden, hidden=zeroed)
         view = noised_view(shown, settings.residue_graph(shown, build_graph), sigma, move)
-        views.append(replace(view, targets={**view.targets, **asked}))
+        views.append(replace(view, targets={**view.targets, **shared}))
     return tuple(views)
 
 
 def noised_view(batch: ProteinBatch, graph: ResidueGraph, sigma: Tensor, noise: Tensor) -> View:
-    r"""The view whose residues are moved, with the scores of its edges as targets.
+    r"""The view with noise on the coordinates, and the scores of its edges as targets.
 
-    Every edge has a score :math:`s_e = (d_e - \tilde d_e) / \sigma`, the change of its length back to the
-    true one. Scores become vectors of the residues, with unit vectors u from target to source:
+    Every edge has a score :math:`s_e = (d_e - \tilde d_e) / \sigma`, the change of its noised length that
+    restores the true one. Scores define vectors of the residues, with unit vectors u from target to source:
 
     .. math::
         V_i(s) = \operatorname{mean}_{e:\,\mathrm{source} = i} s_e u_e
                  - \operatorname{mean}_{e:\,\mathrm{target} = i} s_e u_e
 
-    Score and u of all edges between two residues agree but for the sign of u, so that V is a sum over
-    unordered pairs with a weight for either end. Self-loops have u = 0, but count in the means.
+    All edges between two residues have the same score, and the same u except for its sign. V is therefore a
+    sum over unordered pairs with a weight for each end. Self-loops have u = 0, but count in the means.
 
     Args:
-        batch: N residues where the edges were drawn; the whole backbone of a residue moves with it.
-        graph: its edges.
+        batch: N residues before the noise. The backbone of a residue moves as a whole.
+        graph: the edges, built before the noise.
         sigma: float32 [N], standard deviation of the noise of each residue's protein, in angstrom.
         noise: float32 [N, 3], standard normal.
 

@@ -1,4 +1,4 @@
-"""Distance prediction: how far apart two residues are whose edge was taken away."""
+"""Distance prediction: the CA-CA distance of edges removed from the graph."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Distance(CroppedTask):
     """Squared error of the CA-CA distance, in angstrom, of edges removed from the graph.
 
     In every protein ``num_samples`` edges are drawn with replacement from all edges, self-loops
-    included. Exactly these edges are removed: the reverse edge, and edges of the same pair under
-    another relation, stay unless ``hide_pairs`` is set. A protein without edges has no part in the loss.
+    included. Only these edges are removed: the reverse edge, and edges of the same pair under another
+    relation, stay unless ``hide_pairs`` is set. Proteins without edges do not contribute to the loss.
 
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.2.
     """
@@ -52,7 +52,7 @@ class Distance(CroppedTask):
         return (self.view_without(batch, graph, drawable[number]),)
 
     def view_without(self, batch: ProteinBatch, graph: ResidueGraph, edge: Tensor) -> View:
-        """The view in which the edges ``edge`` (int64 [S], rows of ``graph``) are removed and asked for."""
+        """The view without the edges ``edge`` (int64 [S], rows of ``graph``), which are the targets."""
         pair = graph.edge_index[:, edge]
         distance = (batch.ca[pair[0]] - batch.ca[pair[1]]).norm(dim=1)
         targets = {"pair": pair, "distance": distance, **self.settings.plddt.targets(batch, pair)}

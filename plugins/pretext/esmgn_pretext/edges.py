@@ -1,4 +1,4 @@
-"""What the tasks on edges share: which edges they draw, and which they take away."""
+"""Drawing and removal of edges, shared by the tasks on edges."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from esmgn_pretext.settings import CroppedTaskSettings
 
 
 class EdgeTaskSettings(CroppedTaskSettings):
-    """Settings of a task that asks about edges it takes away."""
+    """Settings of a task that predicts from edges it removes."""
 
     hide_pairs: bool = False
-    """Take away every edge between two residues of whose edges one was drawn, in both directions and
-    under all relations, and draw no self-loops. The original leaves the other edges in the graph."""
+    """For each drawn edge, remove all edges between its two residues (both directions, all relations), and
+    draw no self-loops. The original leaves the other edges in the graph."""
 
     def drawable(self, graph: ResidueGraph) -> Tensor:
         """Mask bool [E] of the edges that may be drawn."""
@@ -32,23 +32,23 @@ class EdgeTaskSettings(CroppedTaskSettings):
 
 
 def pair_keys(edge_index: Tensor) -> Tensor:
-    """A number for each edge, int64 [E], the same for all edges between two residues."""
+    """Key of the unordered pair of residues of each edge, int64 [E]: row numbers in two halves of 32 bits."""
     low, high = edge_index.amin(dim=0), edge_index.amax(dim=0)
     return (high << 32) | low
 
 
 def share_of(sizes: Tensor, rate: float | Tensor) -> Tensor:
-    """``rate`` of each of ``sizes``, rounded down, at least 1 where there is one, int64 [B]."""
+    """``rate * sizes``, rounded down, at least 1 for sizes above 0; int64 [B]."""
     return (rate * sizes).long().clamp(min=1).minimum(sizes)
 
 
 def draw_from_each(draws: Draws, ptr: Tensor, counts: int | Tensor) -> Tensor:
-    """Numbers of each range ``ptr[b]:ptr[b + 1]``, drawn with replacement.
+    """Draw numbers of each range ``ptr[b]:ptr[b + 1]`` with replacement.
 
     Args:
         draws: source of random numbers.
         ptr: int64 [B + 1].
-        counts: numbers for each range, int or int64 [B] on the CPU; none from an empty range.
+        counts: how many to draw from each range, int or int64 [B] on the CPU; 0 for an empty range.
 
     Returns:
         int64 [S] on the device of ``ptr``, packed in the order of the proteins.

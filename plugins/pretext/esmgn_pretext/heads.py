@@ -30,9 +30,9 @@ class MLP(nn.Module):
 class TupleMLP(nn.Module):
     """An :class:`MLP` on the concatenated representations of ``arity`` residues.
 
-    The first layer is linear, so each residue is projected once and the projections are gathered
-    and added: the same numbers as on the concatenation, for far fewer operations where residues
-    recur in many tuples.
+    The first layer is linear. Each residue is therefore projected once, and the projections are gathered
+    and added. This equals the layer on the concatenation, with far fewer operations if residues occur in
+    many tuples.
 
     Shapes: residues [N, residue_dim] and index int64 [arity, S] -> [S, output_dim].
     """
@@ -50,7 +50,7 @@ class TupleMLP(nn.Module):
         """Apply the head to the tuples ``index`` of ``residues``."""
         hidden: Tensor = self.first.bias
         for member, weight in zip(index, self.first.weight.chunk(self.arity, dim=1), strict=True):
-            # index_select adds up its gradient in one order; indexing would on the CPU in any.
+            # The gradient of index_select is summed in a fixed order; that of indexing is not on the CPU.
             hidden = hidden + functional.linear(residues, weight).index_select(0, member)
         for layer in self.layers:
             hidden = layer(functional.relu(hidden))
@@ -58,14 +58,14 @@ class TupleMLP(nn.Module):
 
 
 class PairScore(nn.Module):
-    r"""A score of two residues from the product of their representations and their distance.
+    r"""Scores of pairs of residues from the product of their representations and their distance.
 
     .. math::
         s_{ab} = \mathrm{MLP}_s([z_a \odot z_b, \mathrm{MLP}_d(d_{ab})])
 
-    Symmetric, so that one evaluation serves all edges between two residues. The last layer of MLP_d and
-    the half of MLP_s's first layer that reads it are linear with nothing between: with many pairs their
-    product is formed once, which saves a layer on every pair.
+    The score is symmetric, so that one evaluation serves all edges between two residues. Between the last
+    layer of MLP_d and the first layer of MLP_s there is no activation. With many pairs the product of their
+    weights is computed once, which saves a layer for every pair.
 
     Shapes: residues [N, residue_dim], pair int64 [2, P], distance [P] -> [P].
     """

@@ -1,4 +1,4 @@
-"""Multiview contrast: find the second piece of a protein among pieces of others."""
+"""Multiview contrast: match two windows of a protein among windows of other proteins."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from esmgn_pretext.task import CroppedTask
 
 
 class MultiviewContrast(CroppedTask):
-    r"""Cross-entropy of finding a protein's second view among those of other proteins.
+    r"""Cross-entropy of a protein's second view among those of a group of proteins.
 
-    Edges are drawn on the whole protein. Either view is a random window of it with the edges inside;
-    in the views of half of the steps a share of these edges is taken away. With x and y the projected
-    representations of the proteins of a group in both views:
+    Edges are built on the whole protein. Each view is a random window with the edges inside it. In half of
+    the views, chosen once per step, a share of these edges is removed. With x and y the projected
+    representations of the n proteins of a group in the first and second view:
 
     .. math::
         \ell = -\frac1n \sum_a \log \frac{\exp(\cos(x_a, y_a) / \tau)}{\sum_b \exp(\cos(x_a, y_b) / \tau)}
 
-    A protein that is alone in its group has loss 0.
+    A protein alone in its group has loss 0.
 
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.1.
     """
 
     class Settings(CroppedTaskSettings):
         crop_length: int = Field(50, ge=0)
-        """Each view is a random window of this many residues of each protein; 0 for whole proteins."""
+        """Length of the random window that is a view of a protein; 0 for whole proteins."""
         mask_rate: float = Field(0.15, gt=0, le=1)
-        """Share of edges drawn to be taken away, with replacement, where a view's edges are masked."""
+        """Share of edges drawn for removal, with replacement, in views whose edges are masked."""
         temperature: float = Field(0.07, gt=0)
-        """What cosines are divided by."""
+        """Divisor of the cosine similarities."""
         group_size: int = Field(48, ge=0)
-        """Most proteins that are compared with one another: the proteins of a pass are divided into equal
-        groups. 0 for one group."""
+        """Largest number of proteins compared with one another. The proteins of a pass are divided into
+        equal groups; 0 for one group."""
         symmetric: bool = False
-        """Also find the first view of a protein by its second, and take the mean of both losses."""
+        """Average the loss with that of matching first views to second views."""
         gather: bool = False
-        """In training, compare with the proteins of all processes instead of those of a group."""
+        """In training, compare the proteins of all processes, without groups."""
 
     settings: Settings
 
@@ -59,12 +59,12 @@ class MultiviewContrast(CroppedTask):
         self.projection = MLP(encoder_dim, encoder_dim, encoder_dim, settings.head_layers)
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
-        """Two views of each protein; targets ``weight`` [B] only where residues of low pLDDT count less."""
+        """Two views of each protein; targets ``weight`` [B] only if residues of low pLDDT count less."""
         windows = [self._window(batch, draws) for _ in range(2)]
         if all(bool(window.all()) for window in windows):
             graph = self.settings.residue_graph(batch, build_graph)
             return self._view(batch, graph, draws), self._view(batch, graph, draws)
-        # Neighbours are ranked in the whole protein, but only those of the windows' residues are needed.
+        # Neighbours are chosen in the whole protein, but only edges into the windows are needed.
         if isinstance(build_graph, DrawsEdgesInto):
             graph = build_graph.edges_into(batch, windows[0] | windows[1])
         else:
@@ -90,35 +90,41 @@ class MultiviewContrast(CroppedTask):
         return View(batch, without(graph, drawn), targets)
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        """Mean cross-entropy over proteins, and how often the right protein is the nearest."""
+        """Mean cross-entropy over proteins, and the share whose second view is the most similar."""
         both = torch.stack([self._projected(encoding.protein) for encoding in encodings], dim=1)
         with torch.autocast(both.device.type, enabled=False):
             if self.settings.gather and self.training:
-                found = [self._found(both, *gather_rows(both))]
+                scored = [self._score(both, *gather_rows(both))]
             else:
                 groups = torch.tensor_split(both, self._num_groups(len(both)))
-                found = [self._found(group, group, 0) for group in groups]
-        losses, hits = (torch.cat(column) for column in zip(*found, strict=True))
+                scored = [self._score(group, group, 0) for group in groups]
+        losses, hits = (torch.cat(column) for column in zip(*scored, strict=True))
         weights = [view.targets["weight"] for view in views if "weight" in view.targets]
         weight = torch.stack(weights).mean(dim=0) if weights else None
         return means(losses, {"retrieval": hits.to(losses.dtype)}, weight)
 
     def _projected(self, protein: Tensor) -> Tensor:
-        """Unit vectors of the proteins, at least in single precision."""
+        """Projected representations as unit vectors, at least float32."""
         projected = self.projection(protein)
         return functional.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
 
     def _num_groups(self, num_proteins: int) -> int:
         return -(-num_proteins // self.settings.group_size) if self.settings.group_size else 1
 
-    def _found(self, own: Tensor, group: Tensor, first: int) -> tuple[Tensor, Tensor]:
-        """Loss of proteins [n, 2, D] that are rows ``first`` and on of a group [m, 2, D], and their hits."""
+    def _score(self, own: Tensor, group: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """Loss float [n] and hits bool [n] of n proteins, which are rows ``first:first + n`` of a group.
+
+        Args:
+            own: float [n, 2, D], both views of the proteins.
+            group: float [m, 2, D], both views of the group.
+            first: row of the first protein in the group.
+        """
         target = torch.arange(len(own), device=own.device) + first
         scores = own[:, 0] @ group[:, 1].T / self.settings.temperature
         losses = functional.cross_entropy(scores, target, reduction="none")
         if self.settings.symmetric:
-            back = own[:, 1] @ group[:, 0].T / self.settings.temperature
-            losses = (losses + functional.cross_entropy(back, target, reduction="none")) / 2
+            reverse = own[:, 1] @ group[:, 0].T / self.settings.temperature
+            losses = (losses + functional.cross_entropy(reverse, target, reduction="none")) / 2
         return losses, scores.argmax(dim=1) == target
 
 

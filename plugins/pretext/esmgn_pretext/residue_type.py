@@ -1,4 +1,4 @@
-"""Residue type prediction: masked residues from sequence context and structure."""
+"""Residue type prediction: the types of masked residues, from sequence context and structure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from esmgn_pretext.task import MaskedTask
 class ResidueType(MaskedTask):
     """Cross-entropy of the types of masked residues.
 
-    In every protein max(1, floor(mask_rate * n)) residues are drawn with replacement and masked;
-    edges and coordinates stay. A residue drawn twice counts twice, so about 13.9 % of residues are
-    hidden at a rate of 15 %. Unknown residues are masked but not predicted.
+    In every protein max(1, floor(mask_rate * n)) residues are drawn with replacement and masked. Edges and
+    coordinates stay. A residue drawn twice counts twice in the loss, so a rate of 15 % masks about 13.9 % of
+    the residues. Unknown residues are masked but not predicted.
 
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.2.
     """

@@ -14,24 +14,24 @@ from esmgn_pretext.confidence import Confidence
 
 
 class CroppedTaskSettings(ComponentSettings):
-    """Settings of a task that crops every protein before it draws edges."""
+    """Settings of a task that crops every protein before edges are built."""
 
     crop_length: int = Field(100, ge=0)
-    """Each step sees a random window of this many residues of each protein; 0 for whole proteins."""
+    """Length of the random window of each protein that a step uses; 0 for whole proteins."""
     head_layers: int = Field(2, ge=1)
     """Linear layers of the prediction head; hidden layers are as wide as the encoder's output."""
     reference: bool = False
-    """Do what the original code did where it differs: the last window of a protein is never drawn, unknown
-    residues are glycine as a target, and residues masked as glycine have a one-hot of zeros."""
+    """Reproduce the original code where it differs: it never draws the last window of a protein, predicts
+    unknown residues as glycine, and encodes residues masked as glycine by a one-hot of zeros."""
     plddt: Confidence = Confidence()
-    """What to do about residues of predicted structures that the predictor was unsure of."""
+    """Handling of residues of low confidence in predicted structures."""
 
     def residue_graph(self, batch: ProteinBatch, build_graph: GraphBuilder) -> ResidueGraph:
-        """The residue graph, without the edges of uncertain residues where they are to be dropped."""
+        """The residue graph, without edges of uncertain residues if ``plddt.drop_edges`` is set."""
         return self.plddt.certain_edges(batch, build_graph(batch))
 
     def crop(self, batch: ProteinBatch, draws: Draws) -> ProteinBatch:
-        """The batch cut to random windows. The original never drew the last possible window."""
+        """The batch cut to a random window of each protein."""
         if not self.crop_length:
             return batch
         return random_crop(batch, self.crop_length, draws, skip_last_start=self.reference)

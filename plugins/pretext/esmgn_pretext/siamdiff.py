@@ -1,4 +1,4 @@
-"""SiamDiff: predict the noise of one view from the encoding of another."""
+"""SiamDiff: predict the noise of each of two views from the encoding of the other."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from esmgn_pretext.diffusion import DiffusionSettings, Noise, noised_views, norm
 class SiamDiff(DenoisingTask):
     """Denoising of sequence and structure, each view from the representations of the other.
 
-    The second view is the protein with Gaussian jitter on every atom. Both get the same noise level and
-    the same masked residues, each its own noise on the coordinates. Edges are drawn before that noise.
-    Since both views have one sequence, the sequence encoder reads it once.
+    The second view is the protein with Gaussian jitter on every atom. Both views have the same noise level
+    and masked residues, but different noise on the coordinates. Edges are built before that noise is added.
+    Both views have the same sequence, so the sequence encoder reads it once.
 
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2301.12068).
     """
@@ -47,10 +47,10 @@ class SiamDiff(DenoisingTask):
         noise: Noise,
         moves: Sequence[Tensor],
     ) -> tuple[View, ...]:
-        """The views of given draws: ``jitter`` [N, 4, 3] in angstrom, the rest as for ``noised_views``."""
+        """Views for given noise: ``jitter`` [N, 4, 3] in angstrom, the rest as in :func:`noised_views`."""
         shapes = [batch, batch.replace(backbone=batch.backbone + jitter)]
         return noised_views(shapes, build_graph, self.settings, noise, moves)
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        """The sum over both views, its parts, and the accuracy on masked residues."""
+        """Sum of the loss over both views, its two parts, and the accuracy on masked residues."""
         return super().loss(views, encodings[::-1])

@@ -1,4 +1,4 @@
-"""Base classes of the tasks."""
+"""Base classes of tasks that crop or mask."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from esmgn_pretext.settings import CroppedTaskSettings
 
 
 class CroppedTask(nn.Module):
-    """A task that crops every protein before it draws edges.
+    """A task that crops every protein before edges are built.
 
     Attributes:
-        max_residues: residues of a protein that the encoder sees at most; ``None`` for whole proteins.
+        max_residues: largest number of residues of a protein that the encoder sees; ``None`` for no limit.
     """
 
     settings: CroppedTaskSettings
@@ -23,7 +23,7 @@ class CroppedTask(nn.Module):
         self.max_residues = settings.crop_length or None
 
     def shows_whole(self, lengths: Tensor) -> Tensor:
-        """Which proteins of these lengths, int64 [B], the encoder reads whole and as they are, bool [B]."""
+        """Mask of the lengths, int64 [B], whose proteins the encoder reads whole and unmasked, bool [B]."""
         if self.max_residues is None:
             return torch.ones_like(lengths, dtype=torch.bool)
         return lengths <= self.max_residues
@@ -35,5 +35,5 @@ class MaskedTask(CroppedTask):
     predicts_residues = True
 
     def shows_whole(self, lengths: Tensor) -> Tensor:
-        """No protein's sequence is left as it is, bool [B]."""
+        """All False, bool [B]: every sequence is masked."""
         return torch.zeros_like(lengths, dtype=torch.bool)

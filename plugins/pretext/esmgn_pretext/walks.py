@@ -1,7 +1,7 @@
-"""Walks of two or three edges along a residue graph, numbered without being listed.
+"""Sampling of walks of two or three edges along a residue graph, without listing them.
 
-The original lists all of them (the line graph, and the line graph of the line graph) to draw a few
-hundred; a real protein of 100 residues has some hundred thousand of three edges.
+The original lists all walks (the line graph, and the line graph of the line graph) to draw a few hundred. A
+real protein of 100 residues has some hundred thousand walks of three edges.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from esmgn_pretext.edges import draw_from_each
 
 
 class Walks:
-    """All walks of ``num_edges`` consecutive edges whose first and third residue of three differ.
+    """Numbering of all walks of ``num_edges`` consecutive edges that do not turn back.
 
-    Two edges: k -> j -> i with k != i. Three: k -> t -> j -> i with k != j and t != i. Other residues
-    may be the same; parallel edges make different walks. Memory and time grow with the edges of the
-    graph, not with the walks.
+    Two edges: k -> j -> i with k != i. Three edges: k -> t -> j -> i with k != j and t != i.
+    Other residues may be equal. Parallel edges make different walks. Memory and time grow with the edges of
+    the graph, not with the walks.
 
-    A walk is numbered by its middle (of two: last) edge first. At either end of an edge the edges that
-    would turn back stand together once they are sorted, so that a number skips them: every number
-    below the count is a walk, and nothing is drawn in vain.
+    A walk's number identifies its middle edge (the last of two) first, then the edges before and after it.
+    Edges are sorted by both ends, so that those that turn back are consecutive, and the numbering skips
+    them. Every number below the count is therefore a walk, and no draw is rejected.
 
     Args:
         graph: E edges.
@@ -45,15 +45,18 @@ class Walks:
         self._end = self._count.cumsum(0)
 
     def ptr(self, ptr: Tensor) -> Tensor:
-        """int64 [B + 1]: the walks of protein ``b`` have the numbers ``ptr[b]`` to ``ptr[b + 1] - 1``.
+        """First walk of each protein: those of protein ``b`` are ``ptr[b]`` to ``ptr[b + 1] - 1``.
 
         Args:
-            ptr: int64 [B + 1], residues of the proteins.
+            ptr: int64 [B + 1], first residue of each protein.
+
+        Returns:
+            int64 [B + 1].
         """
         return torch.cat([self._end.new_zeros(1), self._end])[self._graph.edge_ptr(ptr)]
 
     def edges(self, number: Tensor) -> Tensor:
-        """Rows of the edges of the walks ``number`` (int64 [S]) in walking order, int64 [num_edges, S]."""
+        """Edges of the walks ``number`` (int64 [S]) in walking order, int64 [num_edges, S]."""
         middle = torch.searchsorted(self._end, number, right=True)
         before = number - (self._end - self._count)[middle]
         source, target = self._graph.edge_index[:, middle]
@@ -67,12 +70,12 @@ class Walks:
 
 
 class _Ends(NamedTuple):
-    """E edges by one of their ends, then by the other.
+    """E edges sorted by one of their ends (primary), then by the other (secondary).
 
     Attributes:
-        keys: int64 [E], sorted, the one end in the high half and the other in the low.
+        keys: int64 [E], sorted; the primary end in the high 32 bits, the secondary end in the low ones.
         order: int64 [E], rows of the edges in that order.
-        first: int64 [N + 1]; edges of residue ``i`` stand at ``first[i]:first[i + 1]``.
+        first: int64 [N + 1]; edges of residue ``i`` are at ``first[i]:first[i + 1]``.
     """
 
     keys: Tensor
@@ -80,28 +83,29 @@ class _Ends(NamedTuple):
     first: Tensor
 
     @classmethod
-    def of(cls, one: Tensor, other: Tensor) -> _Ends:
-        """Edges by their ends ``one``, then ``other``, int64 [E]."""
-        # Stable: which of two parallel edges comes first must not depend on what else is in the batch.
-        keys, order = ((one << 32) | other).sort(stable=True)
-        num_residues = int(torch.maximum(one, other).amax()) + 1 if len(one) else 0
-        degree = one.bincount(minlength=num_residues)
+    def of(cls, primary: Tensor, secondary: Tensor) -> _Ends:
+        """Sort edges with the ends ``primary`` and ``secondary``, int64 [E]."""
+        # Stable: the order of parallel edges must not depend on the other proteins of the batch.
+        keys, order = ((primary << 32) | secondary).sort(stable=True)
+        num_residues = int(torch.maximum(primary, secondary).amax()) + 1 if len(primary) else 0
+        degree = primary.bincount(minlength=num_residues)
         return cls(keys, order, torch.cat([degree.new_zeros(1), degree.cumsum(0)]))
 
     def degree(self) -> Tensor:
         """Edges of each residue, int64 [N]."""
         return self.first.diff()
 
-    def num_between(self, one: Tensor, other: Tensor) -> Tensor:
-        """How many edges have these ends, int64 [S]."""
-        keys = (one << 32) | other
+    def num_between(self, primary: Tensor, secondary: Tensor) -> Tensor:
+        """Number of edges with these ends, int64 [S]."""
+        keys = (primary << 32) | secondary
         return torch.searchsorted(self.keys, keys, right=True) - torch.searchsorted(self.keys, keys)
 
-    def pick(self, one: Tensor, left_out: Tensor, num_left_out: Tensor, number: Tensor) -> Tensor:
-        """Row of edge ``number`` of each residue ``one``, not counting edges to ``left_out``, int64 [S]."""
-        position = self.first[one] + number
-        gap = torch.searchsorted(self.keys, (one << 32) | left_out)
-        return self.order[torch.where(position < gap, position, position + num_left_out)]
+    def pick(self, residue: Tensor, skipped: Tensor, num_skipped: Tensor, number: Tensor) -> Tensor:
+        """Row of edge ``number`` of each residue, not counting edges to ``skipped``, int64 [S]."""
+        position = self.first[residue] + number
+        # Edges to the skipped residue are consecutive: later positions move past them.
+        gap = torch.searchsorted(self.keys, (residue << 32) | skipped)
+        return self.order[torch.where(position < gap, position, position + num_skipped)]
 
 
 def draw_walks(
@@ -112,7 +116,7 @@ def draw_walks(
     num_edges: Literal[2, 3],
     num_samples: int,
 ) -> Tensor:
-    """``num_samples`` walks of each protein, drawn with replacement; none where a protein has none.
+    """Draw ``num_samples`` walks of each protein with replacement; none if a protein has no walk.
 
     Args:
         draws: source of random numbers.

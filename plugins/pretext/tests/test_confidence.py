@@ -199,7 +199,7 @@ def test_a_contrast_counts_proteins_by_the_certainty_of_their_residues(
     with torch.no_grad():
         encodings = encode(example_encoder(), made)
         both = torch.stack([subject._projected(encoding.protein) for encoding in encodings], dim=1)
-        found = [part.double() for part in subject._found(both, both, 0)]
+        found = [part.double() for part in subject._score(both, both, 0)]
     expected = torch.zeros(5, dtype=torch.float64)
     for view in made:
         assert view.batch.plddt is not None
