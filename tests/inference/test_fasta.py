@@ -1,4 +1,4 @@
-"""FASTA of other programs: names that differ, chains that are kept apart, letters that are noted."""
+"""FASTA files of other programs: unique names, separate chains, notes on unusual letters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def inputs(tmp_path: Path, text: str) -> list[Protein | Refusal]:
     return [item.read() for item in find_inputs([file], sequence_only=True)]
 
 
-def test_samples_of_proteinmpnn_have_names_and_chains_of_their_own(tmp_path: Path) -> None:
+def test_samples_of_proteinmpnn_have_unique_names_and_separate_chains(tmp_path: Path) -> None:
     proteins = inputs(tmp_path, MPNN)
     assert all(isinstance(protein, Protein) for protein in proteins)
     assert [p.name for p in proteins] == ["6MRR", "T=0.1_sample=1", "T=0.1_sample=2"]
@@ -76,7 +76,7 @@ def test_more_chains_than_letters_have_different_names() -> None:
     assert protein.chains[25:28] == ("Z", "A2", "B2")
 
 
-def test_letters_that_are_no_amino_acid_are_noted_with_their_positions() -> None:
+def test_letters_other_than_amino_acids_are_noted_with_their_positions() -> None:
     protein = protein_of_record("x", "MUKBZOJX")
     assert protein.sequence == "MXKXXXXX"
     assert protein.notes == ("read as X: U at 2, B at 4, Z at 5, O at 6, J at 7",)
@@ -103,7 +103,7 @@ def test_nucleotides_are_noted() -> None:
         ("/", "record x has no sequence"),
     ],
 )
-def test_what_is_no_sequence_is_refused_with_the_position(sequence: str, reason: str) -> None:
+def test_an_invalid_sequence_is_refused_with_the_position(sequence: str, reason: str) -> None:
     with pytest.raises(ValueError, match="record x") as caught:
         protein_of_record("x", sequence)
     assert str(caught.value).startswith(reason)
@@ -117,7 +117,7 @@ def test_lower_case_comments_and_repeated_names_are_read(tmp_path: Path) -> None
 
 
 def test_a_job_notes_letters_by_protein_and_position(tmp_path: Path) -> None:
-    """One Latin-1 letter in a header does not cost the file."""
+    """A Latin-1 letter in a header does not make the file unreadable."""
     file = tmp_path / "x.fasta"
     file.write_bytes(">one Müller\nMKUV\n>two\nMK:GG\n>three\nM-K\n".encode("latin-1"))
     summary = embed_files(SEQUENCE, [file], tmp_path / "out.npz", NPZ)

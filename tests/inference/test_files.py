@@ -32,7 +32,7 @@ def written(folder: Path, tmp_path: Path) -> dict[str, Path]:
     return files
 
 
-def test_all_formats_hold_the_same(written: dict[str, Path]) -> None:
+def test_all_formats_hold_the_same_data(written: dict[str, Path]) -> None:
     with np.load(written["npz"]) as file:
         expected = dict(file)
     assert {"A", "B"} == set(expected["chain"])
@@ -69,7 +69,7 @@ def test_every_format_is_read_back(written: dict[str, Path]) -> None:
     assert tables[0].metadata["model"] == SMALL.record() | {"changes": list(SMALL.changes)}
 
 
-def test_a_file_of_residues_alone_is_refused_where_proteins_are_needed(folder: Path, tmp_path: Path) -> None:
+def test_a_file_of_residues_alone_is_refused_if_proteins_are_needed(folder: Path, tmp_path: Path) -> None:
     for name in FORMATS:
         out = tmp_path / f"residues.{name}"
         embed_files(SMALL, [folder], out, Options(level="residue", file_format=name, devices=("cpu",)))
@@ -90,7 +90,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     ("file", "named", "expected"),
     [("a.h5", None, "hdf5"), ("a.PARQUET", None, "parquet"), ("a", "npz", "npz"), ("a.h5", "npz", "npz")],
 )
-def test_the_ending_or_the_flag_names_the_format(file: str, named: str | None, expected: str) -> None:
+def test_the_suffix_or_the_flag_selects_the_format(file: str, named: str | None, expected: str) -> None:
     assert format_of(Path(file), named) == expected
 
 

@@ -1,4 +1,4 @@
-"""Scans are read by the rules of their authors, and correlated with scores at the right residues."""
+"""Scans are read in the layouts of their authors, and scores are matched to the right residues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FITNESS = DATA / "fitness"
 
 
 class Oracle(Scorer):
-    """Expects at a masked residue the amino acids late in the alphabet, at later residues more strongly."""
+    """Prefers amino acids late in the alphabet at a masked residue, more strongly at later residues."""
 
     def __init__(self) -> None:
         super().__init__(None, torch.nn.Identity(), "an oracle")
@@ -48,7 +48,7 @@ def gain(protein: Protein, changes: list[tuple[int, str]]) -> float:
 
 
 def scan(protein: Protein, folder: Path, *, first: int, separator: str, column: str, score: str) -> None:
-    """A table whose scores rank variants as the oracle does; two of its rows have none."""
+    """A table whose scores rank variants as the oracle does; two rows have no score."""
     folder.mkdir(parents=True)
     variants = [[(3, "W")], [(3, "C")], [(10, "F")], [(10, "F"), (12, "D")], [(20, "Y")], [(1, "V")]]
     lines = [f"{column},{score}"]
@@ -78,7 +78,7 @@ def test_scores_that_rank_alike_correlate_by_one(
 
 
 def test_positions_without_coordinates_are_left_out(tmp_path: Path, proteins: list[Protein]) -> None:
-    """The sequence begins before the structure, as that of TEM-1 with its signal peptide does."""
+    """The sequence begins before the structure, as in TEM-1 with its signal peptide."""
     protein = proteins[0]
     scan(protein, tmp_path / "SCAN", first=5, separator=":", column="mutant", score="DMS_score")
     (tmp_path / "SCAN" / "wt.fasta").write_text(f">wt\nMKKL{protein.sequence}\n")
@@ -143,7 +143,7 @@ SCANNED = [f"{letter}{place}G" for place, letter in enumerate(REPEAT, 1)]
 
 
 @pytest.mark.parametrize("row", ["WT", "wt", "_wt", "", "A5=", "p.Lys2=", "K2_", "K2del", "p.Lys2Ter", "?"])
-def test_a_row_that_is_no_substitution_costs_itself_only(row: str, tmp_path: Path) -> None:
+def test_only_rows_without_a_substitution_are_skipped(row: str, tmp_path: Path) -> None:
     assay = table_of(tmp_path, [row, *SCANNED], fasta=f">wt\n{REPEAT}\n")
     result = correlate(SequenceOracle(), assay, max_residues=4096)
     assert (result.problem, result.num_variants, result.num_left_out) == ("", 12, 1)
@@ -168,14 +168,14 @@ def test_a_table_of_mavedb_with_its_comments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("score", ["", "NA", "nan", "inf", "-Infinity", "1_5", "\u0661", "high"])
-def test_a_score_that_is_no_finite_number_is_left_out(score: str, tmp_path: Path) -> None:
+def test_a_score_that_is_not_finite_is_left_out(score: str, tmp_path: Path) -> None:
     assay = table_of(tmp_path, SCANNED, fasta=f">wt\n{REPEAT}\n")
     with assay.table.open("a") as file:
         file.write(f"K2A,{score}\n")
     assert read_measurements(assay).left_out == {"without a score": 1}
 
 
-def test_a_table_without_a_readable_variant_says_what_is_expected(tmp_path: Path) -> None:
+def test_the_error_for_a_table_without_a_readable_variant_gives_an_example(tmp_path: Path) -> None:
     assay = table_of(tmp_path, ["k2a", "WT"], fasta=f">wt\n{REPEAT}\n")
     result = correlate(SequenceOracle(), assay, max_residues=4096)
     assert result.problem == "the table has no variant to score: 'k2a', expected a variant such as A12G"
@@ -215,7 +215,7 @@ def test_the_numbering_that_agrees_with_the_sequence_is_used(
 def test_without_a_sequence_the_structure_decides(
     chains: tuple[tuple[str, str, int], ...], described: str, tmp_path: Path
 ) -> None:
-    """Of two chains with the same numbers the one whose residues the table names."""
+    """Two chains have the same numbers; the chain with the wild types of the table is used."""
     assay = table_of(tmp_path, SCANNED, pdb=pdb_text(helix(*chains)))
     result = correlate(Oracle(), assay, max_residues=4096)
     assert (result.problem, result.num_variants, result.numbering) == ("", 12, described)
@@ -251,7 +251,7 @@ def test_a_repeat_is_placed_by_its_residue_numbers() -> None:
 
 
 def test_a_loop_without_coordinates_is_placed_by_the_break_of_the_chain() -> None:
-    """By letters alone, each of the glycines left could be any of five."""
+    """Without the chain break, each remaining glycine could be any of five."""
     sequence = "MKHLAGGGGGEDCWST"
     found = align(sequence, helix(("A", "MKHLAGGEDCWST", 301), broken=6), (1,))
     assert found.rows == {place: place for place in range(6)} | {place + 3: place for place in range(6, 13)}
@@ -351,7 +351,7 @@ def test_tables_of_spreadsheets_are_read(
     assert result.spearman == pytest.approx(1)
 
 
-def test_a_table_that_looks_like_a_scan_and_is_not_one_is_named(
+def test_a_table_that_looks_like_a_scan_but_is_not_a_scan_is_named(
     tmp_path: Path, proteins: list[Protein]
 ) -> None:
     scan(proteins[0], tmp_path / "scan", first=1, separator=":", column="mutant", score="DMS_score")

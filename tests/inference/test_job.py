@@ -40,7 +40,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def test_the_file_holds_what_the_model_gives(folder: Path, tmp_path: Path, small: Model) -> None:
+def test_the_file_holds_the_embeddings_of_the_model(folder: Path, tmp_path: Path, small: Model) -> None:
     summary = run(folder, tmp_path / "out.npz")
     content = load(tmp_path / "out.npz")
     assert summary.num_embedded == 6
@@ -55,10 +55,10 @@ def test_the_file_holds_what_the_model_gives(folder: Path, tmp_path: Path, small
     assert not (tmp_path / "out.npz.parts").exists()
 
 
-def test_a_job_that_was_interrupted_goes_on_where_it_stopped(
+def test_an_interrupted_job_is_resumed(
     folder: Path, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And gives the file of an undisturbed one, bit for bit."""
+    """The file is bit-identical to that of an uninterrupted job."""
     monkeypatch.setattr(job, "_INPUTS_PER_TASK", 2)
 
     def ctrl_c(done: int, _: int) -> None:
@@ -128,7 +128,7 @@ def test_a_damaged_part_is_computed_again(
     assert len(counted) == 4
 
 
-def test_a_finished_job_is_not_done_again(folder: Path, tmp_path: Path, counted: list[str]) -> None:
+def test_a_finished_job_is_not_repeated(folder: Path, tmp_path: Path, counted: list[str]) -> None:
     first = run(folder, tmp_path / "out.npz")
     counted.clear()
     again = run(folder, tmp_path / "out.npz")
@@ -174,7 +174,7 @@ def test_bad_files_are_listed_and_the_others_embedded(folder: Path, tmp_path: Pa
     assert rows[2].startswith(f"{folder / 'page.cif'}\tpage\tan HTML page, as a failed download leaves")
 
 
-def test_a_folder_without_one_good_file_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_readable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.pdb").write_text("")
     with pytest.raises(StructureError, match="none of 1 inputs could be embedded"):
         run(tmp_path, tmp_path / "out.npz")
@@ -233,7 +233,7 @@ def test_one_part_at_a_time_is_in_memory(
     assert max(mapped) == 1
 
 
-def test_proteins_alone_take_no_room_for_residues(folder: Path, tmp_path: Path) -> None:
+def test_the_level_protein_stores_no_residues(folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path / "out.npz", level="protein")
     assert set(load(tmp_path / "out.npz")) == {"name", "path", "num_residues", "protein", "esmgn"}
     assert read_proteins(tmp_path / "out.npz").names[0] == "protein0"
@@ -294,7 +294,7 @@ def test_every_hard_file_gives_rows_for_its_residues_or_a_reason(tmp_path: Path)
         columns = ("chain", "residue_number", "insertion_code", "residue_letter")
         ours = list(zip(*(content[name][rows].tolist() for name in columns), strict=True))
         expected = residues_with_ca(Path(path))
-        # Chains without a name are numbered where there are several.
+        # Chains without a name are numbered if there are several.
         places = [
             ("" if row[0] in "12" and not place[0] else row[0], *row[1:3])
             for row, place in zip(ours, expected, strict=True)
@@ -341,7 +341,7 @@ def test_a_store_gives_the_embeddings_of_its_files(folder: Path, tmp_path: Path)
     assert np.abs(stored["protein"][order] - files["protein"]).max() < 0.05 * np.abs(files["protein"]).max()
 
 
-def test_a_full_disk_is_named_and_the_same_command_goes_on(folder: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_an_error_and_the_same_command_resumes(folder: Path, small_disk: Path) -> None:
     (small_disk / "rest").write_bytes(bytes(560_000))
     out = small_disk / "out.npz"
     with pytest.raises(WriteError, match=r"cannot write .*: the disk is full \(0\.\d MB free\)"):

@@ -94,7 +94,7 @@ def encoder_pairs() -> list[tuple[str, str, str]]:
     ]
 
 
-def test_no_encoder_and_fuser_miss_each_other() -> None:
+def test_every_pair_of_encoder_and_fuser_is_covered() -> None:
     pairs = encoder_pairs()
     fusers = component_names(Kind.FUSE)
     for place, kind in enumerate((Kind.SEQ, Kind.STRUCT)):
@@ -158,8 +158,8 @@ def test_different_models_have_different_fingerprints() -> None:
     assert len({*same, *others}) == 1 + len(others)
 
 
-def test_a_batch_that_one_protein_spoils_is_taken_apart(proteins: list[Protein]) -> None:
-    """ESM-1b reads 1,022 residues at most: the long protein is refused, its neighbours are not."""
+def test_a_batch_with_one_unsuitable_protein_is_split(proteins: list[Protein]) -> None:
+    """ESM-1b reads at most 1,022 residues: only the long protein is refused."""
     changes = changes_for((Kind.SEQ, "esm1"))
     model = load_model(ModelName(names={"seq": "esm1"}, changes=changes), device="cpu")
     long = longer(proteins[0], 1100)
@@ -210,7 +210,7 @@ def test_a_folder_is_embedded_file_by_file(small: Model, folder: Path) -> None:
         (ModelName(folder="nowhere"), "no encoder in nowhere: config.toml is missing"),
     ],
 )
-def test_a_model_that_is_not_there_is_named(name: ModelName, message: str) -> None:
+def test_a_missing_model_is_named(name: ModelName, message: str) -> None:
     with pytest.raises(EsmgnError) as caught:
         load_model(name)
     assert message in str(caught.value)
@@ -225,7 +225,7 @@ def test_the_message_without_a_model_shows_how_to_name_one() -> None:
 def test_features_of_the_sequence_encoder_are_computed_once_for_all_embeddings(
     tmp_path: Path, proteins: list[Protein], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second model of the same encoder reads what the first one kept; the embedding is bit-identical."""
+    """A second model of the same encoder reads the cache of the first; the embedding is bit-identical."""
     changes = ("struct.hidden_dim=16", "cache.features=fp32", f"cache.path={tmp_path}")
     plain = load_model(ModelName(names=NAMES, changes=changes[:1])).embed(proteins[0])
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Scores of mutations, their addresses, their table and their picture."""
+"""Scores of mutations, lookup of residues, tables and heat maps."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def joint(run: Path) -> Scorer:
 
 
 def test_the_score_is_the_log_ratio_at_the_masked_residue(joint: Scorer, proteins: list[Protein]) -> None:
-    """By hand: mask the residue, encode, ask the head of the run."""
+    """Computed step by step: mask the residue, encode, apply the head of the run."""
     protein, row = proteins[0], 7
     wild, mutant = protein.sequence[row], "W" if protein.sequence[row] != "W" else "A"
     [scored] = score_variants(joint, protein, [Addresses(protein).variant(f"{wild}{row + 1}{mutant}")])
@@ -108,13 +108,13 @@ def other(letter: str) -> str:
 
 
 @pytest.mark.parametrize("seq", ["esm1", "protbert"])
-def test_a_language_model_that_nobody_trained_is_called_by_its_name(seq: str) -> None:
+def test_a_language_model_without_a_run_is_described_by_its_name(seq: str) -> None:
     size = ("seq.num_layers=2", "seq.embed_dim=32", "seq.attention_heads=4", "seq.weights=random")
     name = ModelName(names={"seq": seq}, changes=size)
     assert load_scorer(name, device="cpu").described == f"language model {seq} (sequence only)"
 
 
-def test_without_such_a_run_the_language_model_scores_and_says_so(proteins: list[Protein]) -> None:
+def test_without_such_a_run_the_language_model_scores_and_is_named(proteins: list[Protein]) -> None:
     scorer = load_scorer(
         ModelName(names={"seq": "esm2_tiny", "struct": "gearnet", "fuse": "serial"}), device="cpu"
     )
@@ -137,7 +137,7 @@ def test_a_model_without_a_head_is_refused_with_what_to_do() -> None:
 def test_the_language_model_of_a_run_has_the_head_of_the_weights_it_started_from(
     scale: str, tmp_path: Path, proteins: list[Protein]
 ) -> None:
-    """Frozen, it is that file's model; trained on, its blocks are the run's, and that is said."""
+    """A frozen model is that of the file; a trained one has the blocks of the run, as the text states."""
     weights = [f"seq.weights={TINY}", "seq.embed_dim=16", "pretext.name=distance"]
     changes = (*weights, f"optim.seq_lr_scale={scale}", "optim.lr=0.01", "train.max_steps=2")
     run = start_run(discover(), small_config(*changes), out=tmp_path / "run").run.path
@@ -159,7 +159,7 @@ def test_the_language_model_of_a_run_has_the_head_of_the_weights_it_started_from
 def test_imported_weights_score_with_the_head_they_were_published_with(
     tmp_path: Path, proteins: list[Protein]
 ) -> None:
-    """That of ESM-2 within an ESM-GearNet, which its encoder does not need."""
+    """The head of ESM-2 in an ESM-GearNet, which the encoder does not use."""
     published = load_file(FUSION)
     import_file(discover(), FUSION, tmp_path / "weights")
     scorer = load_scorer(ModelName(folder=str(tmp_path / "weights")), device="cpu")
@@ -212,12 +212,12 @@ def test_residues_are_addressed_as_the_file_names_them() -> None:
         ("A999G", "has no residue 999"),
     ],
 )
-def test_mutations_that_do_not_fit_are_named(text: str, message: str, proteins: list[Protein]) -> None:
+def test_mutations_that_do_not_match_are_named(text: str, message: str, proteins: list[Protein]) -> None:
     with pytest.raises(MutationError, match=message):
         Addresses(proteins[0]).variant(text)
 
 
-def test_a_wrong_wild_type_is_named_with_what_is_there(proteins: list[Protein]) -> None:
+def test_a_wrong_wild_type_is_named_with_the_residue_in_the_file(proteins: list[Protein]) -> None:
     letter = proteins[0].sequence[4]
     with pytest.raises(MutationError) as caught:
         Addresses(proteins[0]).variant(f"{other(letter)}5W")
@@ -365,7 +365,7 @@ def test_the_picture_shows_every_residue(joint: Scorer, proteins: list[Protein],
 
 
 def test_a_run_on_pairs_compares_with_the_wild_type(proteins: list[Protein], tmp_path: Path) -> None:
-    """By hand: wild type and mutant side by side through encoder and head."""
+    """Computed step by step: wild type and mutant together through encoder and head."""
     folder = tmp_path / "structures"
     folder.mkdir()
     lines = ["file,mutant,label,split"]

@@ -1,4 +1,4 @@
-"""Nearest proteins are the nearest, whoever searches."""
+"""Both backends find the nearest proteins."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_another_protein_of_the_same_name_is_a_neighbour(file: Path, folder: Pat
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "npz", "hdf5", "safetensors"])
-def test_every_format_keeps_where_proteins_are_from(file_format: str, folder: Path, tmp_path: Path) -> None:
+def test_every_format_keeps_the_paths_of_proteins(file_format: str, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     embed_files(SMALL, [folder], out, Options(level="protein", file_format=file_format, devices=("cpu",)))
     table = read_proteins(out)
@@ -105,7 +105,7 @@ def test_a_protein_of_the_file_is_not_its_own_neighbour(file: Path) -> None:
     assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
 
 
-def test_a_query_that_is_neither_is_named(file: Path) -> None:
+def test_an_unknown_query_is_named(file: Path) -> None:
     with pytest.raises(RunError) as caught:
         neighbors_of("protien3", file)
     assert str(caught.value).splitlines()[:2] == [
@@ -179,7 +179,7 @@ def test_a_damaged_file_is_an_error_that_names_it(file_format: str, seed: int, t
 @pytest.mark.parametrize(
     "content", [b"", b"\0", b"PAR1", b"PK\3\4", b"\x89HDF\r\n\x1a\n", b"\2" + b"\0" * 9, b"[" * 99]
 )
-def test_a_file_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(RunError, match=r"cannot read .*x: "):
         read_proteins(tmp_path / "x")
@@ -268,8 +268,8 @@ def test_the_damaged_embedding_files() -> None:
             assert str(file) in str(error)  # noqa: PT017
 
 
-def test_pipes_and_devices_are_no_embedding_files(tmp_path: Path) -> None:
-    """Opening a pipe that nobody writes waited for ever."""
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
+    """Opening a pipe without a writer would block forever."""
     os.mkfifo(tmp_path / "pipe.npz")
     for path, kind in ((tmp_path / "pipe.npz", "a named pipe"), (Path("/dev/zero"), "a device")):
         with pytest.raises(RunError, match=f"cannot read {path}: {kind}, not a file"):

@@ -54,7 +54,7 @@ def test_substitutions_are_read(text: str, changes: str) -> None:
         ),
     ],
 )
-def test_what_is_no_substitution_has_its_reason(reason: NotScored, texts: tuple[str, ...]) -> None:
+def test_texts_without_a_substitution_have_a_reason(reason: NotScored, texts: tuple[str, ...]) -> None:
     assert {text: read_variant(text) for text in texts} == dict.fromkeys(texts, reason)
 
 

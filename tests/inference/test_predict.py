@@ -127,7 +127,7 @@ def test_labels_that_the_validation_proteins_share_are_never_predicted() -> None
 
 @pytest.mark.parametrize("shift", [-100.0, -3.0, 0.0])
 def test_the_threshold_has_a_floor(shift: float) -> None:
-    """Scores that tell nothing reach Fmax where all labels are predicted, at any probability."""
+    """Uninformative scores reach Fmax when all labels are predicted, at any probability."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(60, 3, generator=generator) + shift
     labels = (torch.rand(60, 3, generator=generator) < 0.1).float()
@@ -260,7 +260,7 @@ def test_a_task_whose_output_is_unknown_is_refused(
         assert caught.value.hints[0].endswith("its class to one of: multilabel, classes, values")
 
 
-def test_few_validation_proteins_are_named_wherever_predictions_are_read(
+def test_few_validation_proteins_are_named_in_every_output(
     run: Path,
     esmgn: Esmgn,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
@@ -291,7 +291,7 @@ def test_few_validation_proteins_are_named_wherever_predictions_are_read(
 
 
 def test_enough_validation_proteins_bring_the_predicted_labels(run: Path, tmp_path: Path) -> None:
-    """The same run with 40 validation proteins; only the label that they tell apart is decided."""
+    """The same run with 40 validation proteins; only the label with positives and negatives is predicted."""
     again = RunFolder(shutil.copytree(run, tmp_path / "run"))
     truth = (torch.arange(40)[:, None] % 2).float() * torch.tensor([1.0, 0.0])
     arrays = {"valid.predictions": (4 * truth - 2).numpy(), "valid.labels": truth.numpy()}
@@ -309,7 +309,7 @@ def protein_file(run: Path) -> Path:
     return run.parent / "structures" / "protein4.pdb"
 
 
-def test_colours_say_what_they_stand_for(proteins: list[Protein]) -> None:
+def test_colours_match_the_legend(proteins: list[Protein]) -> None:
     plddt = torch.full((len(proteins[0]),), 95.0)
     plddt[:3] = torch.tensor([75.0, 60.0, 20.0])
     blue, cyan, yellow, orange = (color for _, color in PLDDT_COLORS)

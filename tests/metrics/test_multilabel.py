@@ -21,7 +21,7 @@ LABELS = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0]])
 @pytest.fixture(params=[FORMULA, REAL], ids=["formula", "real"])
 def recorded(request):
     if not request.param.is_dir():
-        pytest.skip("recorded values are not at hand (../shared/fixtures/torchdrug)")
+        pytest.skip("recorded values are missing (../shared/fixtures/torchdrug)")
     with np.load(request.param / "multilabel.npz") as file:
         return dict(file)
 
@@ -41,7 +41,7 @@ def test_recorded_values_of_the_original(recorded, case):
 
 
 def test_a_protein_without_labels_counts_as_in_the_published_numbers():
-    """It lowers recall, and precision once something is predicted for it."""
+    """It lowers recall, and precision once a class is predicted for it."""
     assert f_max(SCORES, LABELS) == pytest.approx(4 / 9)
     assert f_max(SCORES, LABELS, mode="torchdrug") == pytest.approx(4 / 9)
     assert f_max(SCORES, LABELS, mode="cafa") == pytest.approx(0.5)
@@ -58,7 +58,7 @@ def test_precision_and_recall_at_each_hit_of_the_worked_example():
 
 
 def test_ties_are_one_threshold():
-    """A model that says the same for every class earns the F of predicting everything, not 0.8."""
+    """A model with equal scores for all classes gets the F of predicting everything, not 0.8."""
     scores, labels = np.zeros((2, 3)), np.array([[1, 0, 0], [1, 0, 0]])
     assert f_max(scores, labels) == pytest.approx(0.5)
     assert f_max(scores, labels, mode="torchdrug") == pytest.approx(0.8)
@@ -176,7 +176,7 @@ def test_a_protein_without_a_known_label_does_not_count(mode):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_metrics_of_no_known_label_are_undefined(metric):
+def test_metrics_without_a_known_label_are_undefined(metric):
     assert np.isnan(metric(SCORES, np.full((3, 3), np.nan)))
     assert np.isnan(metric(np.zeros((0, 3)), np.zeros((0, 3))))
     assert np.isnan(metric(np.zeros((2, 0)), np.zeros((2, 0))))

@@ -193,13 +193,13 @@ def test_unknown_labels_are_left_out_however_they_are_written(metric):
     assert compute(RANKED, masked) == pytest.approx(expected, nan_ok=True)
 
 
-def test_metrics_of_no_known_label_are_undefined(metric):
+def test_metrics_without_a_known_label_are_undefined(metric):
     compute, _ = metric
     assert np.isnan(compute(PREDICTED, np.full(6, np.nan)))
     assert np.isnan(accuracy(np.eye(2), [np.nan, np.nan]))
 
 
-def test_metrics_of_nothing_are_undefined():
+def test_metrics_of_empty_arrays_are_undefined():
     for compute in (spearman, pearson, auroc, average_precision, mean_absolute_error):
         assert np.isnan(compute([], []))
     assert np.isnan(accuracy(np.zeros((0, 2)), []))
@@ -231,7 +231,7 @@ def test_correlations_do_not_depend_on_the_unit(scale):
         (lambda: grouped_spearman([1, 2, 3], [1, 2, 3], [0, 0]), "3 predictions, and groups"),
     ],
 )
-def test_labels_and_shapes_that_do_not_fit_are_named(compute, message):
+def test_invalid_labels_and_shapes_are_named(compute, message):
     with pytest.raises(ValueError, match=message):
         compute()
 

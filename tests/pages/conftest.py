@@ -1,4 +1,4 @@
-"""A headless browser that records what a page asks a network for."""
+"""A headless browser that records the network requests of a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _ITS_OWN = ("google.com", "googleapis.com", "gvt1.com", "gstatic.com")
-"""What the browser itself asks for, page or no page."""
+"""Requests of the browser itself, without any page."""
 
 
 class Page(HTMLParser):
@@ -50,7 +50,7 @@ Browse = Callable[[Path], Visit]
 
 @pytest.fixture
 def browse(tmp_path: Path) -> Browse:
-    """Open a page in a headless Chromium whose only way to a network is a proxy that records and refuses."""
+    """Open a page in a headless Chromium behind a proxy that records and refuses all requests."""
     if CHROMIUM is None:
         pytest.skip("needs chromium")
 

@@ -1,4 +1,4 @@
-"""Nothing that a user, a file or a run is called acts in a page, and no page asks a network for anything."""
+"""Names of users, files and runs are inert in pages, and pages make no network requests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run_page(folder: Path) -> Path:
     sets = {name: {"num_predictions": 5, "scores": scores} for name in ("valid", NAME)}
     run.results.write_text(json.dumps({"step": 2, "metric": "f_max", "sets": sets}))
     run.refused.write_text(f"path\treason\n{MARKUP}\t{MARKUP}\x1b[2J\n")
-    # As versions before this one wrote it: the state of a run is taken from its log.
+    # The format of earlier versions, in which the state of a run is in its log.
     run.log_file.write_text(f"2026-01-01 00:00:00  failed: {MARKUP}\x1b[31m\n")
     page = folder / "report.html"
     page.write_text(run_report(RunSummary.of(run.path)), encoding="utf-8")
@@ -132,7 +132,7 @@ def test_every_field_of_a_run_is_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_act_and_load_nothing_in_a_browser(name: str, tmp_path: Path, browse: Browse) -> None:
+def test_pages_run_no_injected_code_and_load_nothing(name: str, tmp_path: Path, browse: Browse) -> None:
     make, spelled = PAGES[name]
     visit = browse(make(tmp_path))
     assert visit.requests == []
@@ -143,8 +143,8 @@ def test_pages_act_and_load_nothing_in_a_browser(name: str, tmp_path: Path, brow
 
 
 @pytest.mark.slow
-def test_the_viewer_draws_and_asks_no_server(tmp_path: Path, browse: Browse) -> None:
-    """Mol* with all its extensions asks a server of volumes for a list as it starts."""
+def test_the_viewer_draws_without_requests(tmp_path: Path, browse: Browse) -> None:
+    """Mol* with all its extensions requests a list from a volume server at start."""
     if find_spec("ipymolstar") is None:
         pytest.skip("needs the extra 'viewer' (ipymolstar)")
     visit = browse(predictions_page(tmp_path, viewer=True))
@@ -161,7 +161,7 @@ def test_the_viewer_draws_and_asks_no_server(tmp_path: Path, browse: Browse) -> 
     "chain", ["", "_", "$", ";", "#", "?", "data_", "a'b\"c d", "a\n;b", "\x1b", "\u00e9", "chain-2", "A-1"]
 )
 def test_a_chain_is_drawn_whatever_its_name(chain: str) -> None:
-    """Some names are syntax in mmCIF: the text would not be read, and nothing be drawn."""
+    """Some names are syntax in mmCIF, and the viewer would draw nothing."""
     protein = example_proteins()[0]
     assert len(protein.chains) == 2
     names = plain_chains((chain, "chain-1"))
@@ -173,8 +173,8 @@ def test_a_chain_is_drawn_whatever_its_name(chain: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
-def test_a_heat_map_takes_names_as_they_are(tmp_path: Path, ending: str) -> None:
-    """No formulas between dollar signs, no markup in the SVG, and control characters spelled."""
+def test_a_heat_map_shows_names_literally(tmp_path: Path, ending: str) -> None:
+    """Dollar signs start no formula, the SVG has no markup, and control characters are visible."""
     protein = example_proteins()[0]
     named = replace(protein, name=NAME, chains=(f"$x^$<b>{CONTROLS}",) * len(protein.chains))
     variants = Addresses(named).all_substitutions(None)[:60]
@@ -187,7 +187,7 @@ def test_a_heat_map_takes_names_as_they_are(tmp_path: Path, ending: str) -> None
         assert "\x1b" not in path.read_text(encoding="utf-8")
 
 
-def test_the_kit_escapes_all_but_its_own_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_templates_escape_all_but_our_own_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.html").write_text("{{ a }} {{ b }} {{ c | tojson }}")
     monkeypatch.setattr("esmgn_core.pages._FOLDER", tmp_path)
     from esmgn_core import pages

@@ -1,4 +1,4 @@
-"""Published files: exactly their tensors, in our names and residue order, and back bit for bit."""
+"""Published files are imported and exported bit for bit."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_an_imported_gearnet_edge_gives_the_recorded_outputs_and_goes_back(tmp_p
 
 
 def test_gearnet_alone_goes_through_one_hot_residue_types(tmp_path: Path) -> None:
-    """GearNet of the recorded parallel fusion, as a file of its own, gives its half of the output."""
+    """GearNet of the recorded parallel fusion, in a separate file, gives its half of the output."""
     prefix = "structure_model."
     state = {
         name.removeprefix(prefix): tensor
@@ -301,7 +301,7 @@ def test_without_extras_constants_are_filled_in_and_unused_heads_are_zeros(tmp_p
     assert not any(state[name].any() for name in heads)
 
 
-def test_a_gearnet_that_the_original_has_not_is_not_exported(tmp_path: Path) -> None:
+def test_a_gearnet_that_the_original_does_not_support_is_not_exported(tmp_path: Path) -> None:
     file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
     import_file(discover(), file, tmp_path / "imported")
     with pytest.raises(WeightsError) as caught:
@@ -375,7 +375,7 @@ def test_a_tensor_of_another_shape_or_type_is_named(
     "name", ["sequence_model.mapping", "sequence_model.model.layers.0.self_attn.rot_emb.inv_freq"]
 )
 def test_a_constant_of_another_value_is_named(name: str, tmp_path: Path) -> None:
-    """Their numbers would be wrong without a sign of it."""
+    """Without this check, outputs would be wrong without an error."""
     state = recorded_state("series")
     state[name] = state[name].flip(0)
     text = "differs from the constant in all files of this layout"
@@ -426,7 +426,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kept", "what"), [("sequence", "structure encoder 'gearnet'"), ("structure", "sequence encoder 'esm2'")]
 )
-def test_half_of_a_file_is_refused_with_what_it_lacks(kept: str, what: str, tmp_path: Path) -> None:
+def test_half_of_a_file_is_refused_with_the_missing_tensors(kept: str, what: str, tmp_path: Path) -> None:
     state = {name: value for name, value in recorded_state("series").items() if name.startswith(kept)}
     assert refusal(state, tmp_path) == (
         f"DIR/bad.pth does not have the layout esm_gearnet: too few tensors of the {what} to find its sizes"
@@ -497,7 +497,7 @@ def test_fair_esms_own_code_loads_what_is_exported_strictly(tmp_path: Path) -> N
 
 
 def test_an_export_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk half-way: neither half a file nor a temporary one."""
+    """A full disk leaves neither a partial nor a temporary file."""
     file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
     import_file(discover(), file, tmp_path / "imported")
 
@@ -515,10 +515,10 @@ def test_an_export_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_export_holds_its_tensors_and_nothing_around_them(
+def test_an_export_does_not_write_the_storage_around_a_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch.save writes all the memory that a view is part of."""
+    """torch.save writes the whole storage of a view."""
     file = FIXTURES / "fusion" / "fusion_series.state.safetensors"
     import_file(discover(), file, tmp_path / "imported")
     export_folder(discover(), tmp_path / "imported", tmp_path / "plain.pth")

@@ -1,4 +1,4 @@
-"""Layouts of plugins nobody here knows: declared in a registry file, mapped by their component classes."""
+"""Layouts of other plugins: declared in a registry file, mapped by their component classes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plain(nn.Module):
 
 
 class Rings(Plain):
-    """One with a transposed weight, sizes to find, and a head it does not use."""
+    """An encoder with a transposed weight, sizes to find, and an unused head."""
 
     @classmethod
     def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -66,7 +66,7 @@ class Rings(Plain):
 
 
 class Forgetful(Rings):
-    """One that leaves a tensor out."""
+    """An encoder whose mapping omits a tensor."""
 
     def from_published(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         own, unused = super().from_published(tensors)
@@ -75,7 +75,7 @@ class Forgetful(Rings):
 
 
 class Greedy(Rings):
-    """One that writes over a tensor of the layout."""
+    """An encoder whose mapping overwrites a tensor of the layout."""
 
     def to_published(self, state: Mapping[str, Tensor], unused: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {**super().to_published(state, unused), "format": state["embed.bias"]}
@@ -105,7 +105,7 @@ def refused(state: dict[str, Any], tmp_path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_file_of_a_strangers_model_goes_there_and_back(host: PluginHost, tmp_path: Path) -> None:
+def test_a_file_of_a_plugins_model_goes_there_and_back(host: PluginHost, tmp_path: Path) -> None:
     registry = installed(host, Rings)
     content = import_file(registry, saved(tmp_path / "rings.pt", published()), tmp_path / "imported")
     assert content.model.layout.name == "rings"
@@ -120,7 +120,7 @@ def test_a_file_of_a_strangers_model_goes_there_and_back(host: PluginHost, tmp_p
     assert all(torch.equal(again[name], tensor) for name, tensor in published().items())
 
 
-def test_a_component_without_a_mapping_is_published_as_it_is(host: PluginHost, tmp_path: Path) -> None:
+def test_a_component_without_a_mapping_is_published_unchanged(host: PluginHost, tmp_path: Path) -> None:
     registry = installed(host, Plain)
     state = {
         "net.embed.weight": torch.rand(8, 21),
