@@ -1,4 +1,4 @@
-"""Features of residues that are computed from a structure: what they are, and how a store keeps them."""
+"""Compute residue features from structures, and encode them for stores."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Array = NDArray[Any]
 
 SECONDARY_STRUCTURE, EXPOSURE = "secondary_structure", "exposure"
 ANNOTATIONS = {SECONDARY_STRUCTURE: np.dtype(np.uint8), EXPOSURE: np.dtype(np.uint16)}
-"""Names of the features, and the types they are kept in."""
+"""Names of the features, and their types in stores."""
 
-_STEP = 0.01  # square angstrom
+_STEP = 0.01  # square angstrom per unit of stored exposure
 _NO_AREA = np.iinfo(np.uint16).max
 _FAILURES = (
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError),
-    UnreadableError,  # of all models, where the first alone was read
+    UnreadableError,  # ``structure()`` parses all models, also those that were not read before
 )
 
 
 def annotate(
     residues: ResidueArrays, structure: Callable[[], gemmi.Structure] | None, names: Collection[str]
 ) -> tuple[dict[str, Array], list[str]]:
-    """Features of a protein as a store keeps them, and what could not be computed, in words.
+    """Compute features as stores keep them, and notes on features that could not be computed.
 
     Args:
         residues: the protein.
-        structure: parses all atoms of its file; ``None`` where there are none.
-        names: those of :data:`ANNOTATIONS` that are wanted.
+        structure: parses all atoms of its file; ``None`` if the source has no file.
+        names: features to compute, of :data:`ANNOTATIONS`; other names are ignored.
     """
     columns: dict[str, Array] = {}
     notes = []
@@ -61,25 +61,25 @@ def annotate(
 
 
 def states(column: Array, *, three: bool = False) -> str:
-    """Stored secondary structure as letters of DSSP, ``?`` where it is unknown.
+    """Decode stored secondary structure as letters of DSSP, ``?`` where unknown.
 
     Args:
-        column: as it is stored.
-        three: as H, E and C instead: all helices are helix, bridges are strand, the rest is coil.
+        column: the stored column.
+        three: True for three states: H (all helices), E (strands and bridges) and C (the rest).
     """
     letters = "".join(THREE_STATES[code] for code in EIGHT_TO_THREE) if three else SECONDARY_STATES
     return "".join((letters + "?")[code] for code in column.tolist())
 
 
 def areas(column: Array) -> NDArray[np.float32]:
-    """Stored exposure as float32 in square angstrom, NaN where it is unknown."""
+    """Decode stored exposure, float32 [n] in square angstrom, NaN where unknown."""
     area = column.astype(np.float32) * np.float32(_STEP)
     area[column == _NO_AREA] = np.nan
     return area
 
 
 def feature(name: str, column: Array) -> NDArray[np.float32]:
-    """A stored column as ``ProteinBatch.features`` holds it, float32 [n], NaN where it is unknown."""
+    """Decode a stored column for ``ProteinBatch.features``, float32 [n], NaN where unknown."""
     if name == EXPOSURE:
         return areas(column)
     state = column.astype(np.float32)

@@ -1,4 +1,4 @@
-"""One protein as NumPy arrays: what readers give and stores keep."""
+"""One protein as NumPy arrays, the form between readers and stores."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ResidueArrays:
         backbone: float32 [n, 4, 3], atoms N, CA, C, O in angstrom; NaN where an atom is missing.
         number: int32 [n], residue number in the file.
         insertion_code: uint8 [n], ASCII, 32 for none.
-        chain: int64 [n], position of the residue's chain in ``chains``.
-        chains: chain identifiers as in the file; those that several chains share have numbers added.
+        chain: int64 [n], index of the residue's chain in ``chains``.
+        chains: unique chain identifiers; those that chains share in the file have a number added.
         plddt: float32 [n] in 0-100 for predicted structures, else ``None``.
         notes: what the reader dropped, divided or guessed, one short sentence each.
     """
@@ -57,7 +57,7 @@ class ResidueArrays:
 
     @classmethod
     def from_table(cls, table: ResidueTable, *, has_plddt: bool) -> ResidueArrays:
-        """All rows of ``table``, which are residues of one protein."""
+        """Convert all rows of ``table``, which must be residues of one protein."""
         is_used = np.bincount(table.chain, minlength=len(table.chains)) > 0
         return cls(
             residue_type=table.residue_type.astype(np.uint8),
@@ -71,8 +71,8 @@ class ResidueArrays:
         )
 
     def protein(self, name: str, features: Mapping[str, NDArray[np.float32]] | None = None) -> Protein:
-        """The same as tensors, with further values of each residue, float32 [n], NaN = unknown."""
-        import torch  # here: processes that build stores start without it
+        """Convert to tensors, with features of the residues, float32 [n], NaN = unknown."""
+        import torch  # imported late: processes that build stores do not need it
 
         from esmgn_core.batch import Protein
 

@@ -1,7 +1,7 @@
-"""Data sets of ATOM3D: LMDB folders with one gzipped JSON record per example.
+"""Read data sets of ATOM3D: LMDB folders with one gzipped JSON record per example.
 
-LMDB maps its file and follows the offsets in it, which ends the process where they are damaged. So a child
-process opens the file, once, and hands out the packed records.
+LMDB maps its file into memory and follows the offsets in it. Damaged offsets end the process, so a child
+process opens the file, once, and returns the compressed records.
 
 Source: Townshend et al. 2021 (arXiv 2012.04035), https://www.atom3d.ai.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _DATA = "data.mdb"
 _MAX_RECORD = 1 << 26  # bytes of JSON; the largest complexes of ATOM3D have some ten million
-_NUM_AHEAD, _MAX_AHEAD = 64, 1 << 22  # records and bytes
+_NUM_AHEAD, _MAX_AHEAD = 64, 1 << 22  # records and bytes read ahead
 _COLUMNS = ("chain", "hetero", "insertion_code", "residue", "resname", "x", "y", "z", "name")
 
 _CIF_ITEMS = {
@@ -55,13 +55,13 @@ Record = Mapping[str, Any]
 
 
 class Atom3DRecords(Sequence[Record]):
-    """The records of one LMDB folder, read one at a time; safe to send to other processes.
+    """The records of one LMDB folder, read one at a time; can be pickled.
 
-    A record is a dictionary as the data set defines it (``id``, ``scores``, ``label``, ...). Each table
+    A record is a dictionary with the keys of the data set (``id``, ``scores``, ``label``, ...). Each table
     of atoms in it is a dictionary of columns, lists of equal length; :func:`atoms_to_protein` reads it.
 
     Raises:
-        StructureError: the folder is no LMDB of ATOM3D, or a record is damaged.
+        StructureError: the folder is not an LMDB of ATOM3D, or a record is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class Atom3DRecords(Sequence[Record]):
             raise StructureError(f"{self.path / _DATA} is an LMDB, but not one of ATOM3D: no 'num_examples'")
         if form != b"json":
             raise StructureError(
-                f"{self.path / _DATA} holds records in the format '{_shown(form)}', only json is read",
+                f"{self.path / _DATA} has records in the format '{_shown(form)}', only json is read",
                 "convert it with the package atom3d: atom3d.datasets.make_lmdb_dataset(..., "
                 "serialization_format='json')",
             )
@@ -98,14 +98,14 @@ class Atom3DRecords(Sequence[Record]):
         return map(self.read, range(len(self)))
 
     def read(self, index: int) -> Record:
-        """Record ``index``, 0 <= index < len.
+        """Read record ``index``, 0 <= index < len.
 
         Raises:
-            StructureError: there is no such record, or it is damaged.
+            StructureError: the record is missing or damaged.
         """
         packed = self._packed(index)
         if packed is None:
-            raise StructureError(f"{self.path / _DATA} has no record {index}; it says it has {len(self)}")
+            raise StructureError(f"{self.path / _DATA} has no record {index} of the {len(self)} it declares")
         try:
             record = parse_json(inflate(packed, _MAX_RECORD))
             if not isinstance(record, dict):
@@ -115,7 +115,7 @@ class Atom3DRecords(Sequence[Record]):
             raise StructureError(f"record {index} of {self.path / _DATA} is damaged: {error}") from error
 
     def _packed(self, index: int) -> bytes | None:
-        """A record as it is stored; read in order, many come in one call to the child."""
+        """Return a compressed record. In sequential reading, one call to the child returns many records."""
         if index not in self._ahead:
             keys = [str(number) for number in range(index, min(index + self._num_ahead, len(self)))]
             try:
@@ -123,7 +123,7 @@ class Atom3DRecords(Sequence[Record]):
             except StructureError:
                 if self._num_ahead == 1:
                     raise
-                self._num_ahead = 1  # so that a damaged record costs no other
+                self._num_ahead = 1  # from now on one by one, so that only the damaged record is lost
                 values = self._values(str(index))
             self._ahead = dict(enumerate(values, index))
         self._next = index + 1
@@ -148,7 +148,7 @@ class Atom3DRecords(Sequence[Record]):
 
 
 def _values(folder: str, keys: Sequence[bytes]) -> list[bytes | None]:
-    """Values of the first keys, as many as have some size together, at least one."""
+    """Read the values of the first keys, at least one, until they exceed a total size."""
     values: list[bytes | None] = []
     size = 0
     with _lmdb_errors(), _environment(folder).begin() as transaction:
@@ -167,11 +167,11 @@ def _num_entries(folder: str) -> int:
 
 
 _environments: dict[str, tuple[tuple[int, ...], Any]] = {}
-"""Opened folders of the child process, each with the identity of its file."""
+"""Open folders of the child process: path -> identity of the file, environment."""
 
 
 def _environment(folder: str) -> Any:
-    """An LMDB, opened once for as long as its file stays the same; in the child process only."""
+    """Open an LMDB in the child process, once while its file stays the same."""
     import lmdb
 
     stat = Path(folder, _DATA).stat()
@@ -204,7 +204,7 @@ def _shown(value: bytes) -> str:
 
 
 def _columns(value: Any) -> Any:
-    """A stored data frame as a dictionary of columns; anything else as it is."""
+    """Convert a stored data frame to a dictionary of columns; return other values unchanged."""
     if not (isinstance(value, dict) and value.keys() >= {"columns", "data"}):
         return value
     rows = zip(*value["data"], strict=True) if value["data"] else ([] for _ in value["columns"])
@@ -212,16 +212,16 @@ def _columns(value: Any) -> Any:
 
 
 def atoms_to_protein(atoms: Mapping[str, Sequence[Any]], name: str) -> Protein:
-    """The protein in one table of atoms, by the rules of :func:`esmgn_core.io.read_structure`.
+    """Read the protein in one table of atoms, by the rules of :func:`esmgn_core.io.read_structure`.
 
-    The first model is read. Hydrogens and side chains do not matter.
+    The first model is read. Hydrogens and side chains are not needed.
 
     Args:
-        atoms: columns of the table, as :class:`Atom3DRecords` gives them; x, y, z in angstrom.
+        atoms: columns of the table, see :class:`Atom3DRecords`; x, y, z in angstrom.
         name: name of the protein.
 
     Raises:
-        StructureError: a column is missing, or there is no protein in the table.
+        StructureError: a column is missing, or the table contains no protein.
     """
     try:
         return atoms_to_residues(atoms).protein(name)
@@ -230,10 +230,10 @@ def atoms_to_protein(atoms: Mapping[str, Sequence[Any]], name: str) -> Protein:
 
 
 def atoms_to_residues(atoms: Mapping[str, Sequence[Any]]) -> ResidueArrays:
-    """Like :func:`atoms_to_protein`, as arrays.
+    """Like :func:`atoms_to_protein`, but return arrays.
 
     Raises:
-        UnreadableError: a column is missing, or there is no protein in the table.
+        UnreadableError: a column is missing, or the table contains no protein.
     """
     if not isinstance(atoms, Mapping):
         raise UnreadableError("not a table of atoms")
@@ -251,6 +251,7 @@ def atoms_to_residues(atoms: Mapping[str, Sequence[Any]]) -> ResidueArrays:
 
 
 def _block(atoms: Mapping[str, Sequence[Any]]) -> gemmi.cif.Block:
+    """Convert the first model of a table of atoms to an mmCIF block."""
     if len({len(atoms[column]) for column in _CIF_ITEMS.values() if column in atoms}) > 1:
         raise UnreadableError("the columns of the table differ in length")
     if not atoms["x"]:
@@ -272,7 +273,7 @@ def _block(atoms: Mapping[str, Sequence[Any]]) -> gemmi.cif.Block:
 
 
 def _cif(value: Any) -> Any:
-    """A cell for gemmi: False stands for '.', not applicable."""
+    """Return a cell for gemmi, which writes False as '.', not applicable."""
     if isinstance(value, str):
         return value.strip() or False
     return value

@@ -1,4 +1,4 @@
-"""Tables of atoms of mmCIF blocks: the columns that some programs leave out, and blocks without a table."""
+"""Complete the atom tables of mmCIF blocks, and explain why a block has no atoms."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _OTHER_CONTENT = {
     "_atom_site_fract_x": "a small-molecule crystal structure (fractional coordinates), not a protein",
     "_pdbx_vrpt_summary.": "a validation report, not coordinates: get the entry's model",
 }
-"""What a block without atoms holds, by a tag or the beginning of one."""
+"""Tag, or beginning of a tag, in blocks without atoms -> what the block contains."""
 
 
 def missing_columns(block: gemmi.cif.Block) -> list[str]:
-    """The columns that no table of atoms can do without and this one lacks."""
+    """List the required columns of the atom table that this block lacks."""
     tags = _tags(block)
     missing = [f"{_PREFIX}{name}" for name in _COORDINATES if name not in tags]
     return missing + [f"{_PREFIX}{one} or {other}" for one, other in _EITHER if not {one, other} & tags]
 
 
 def add_missing_columns(block: gemmi.cif.Block) -> None:
-    """Add the columns that gemmi asks for and that follow from the others.
+    """Add the columns that gemmi requires and that follow from the others.
 
-    They are ``id`` (atoms are numbered), ``type_symbol`` (elements follow from the names of atoms and
-    residues), ``label_alt_id`` (no alternate locations) and ``label_asym_id`` (the author's chain).
+    These are ``id`` (atoms are numbered), ``type_symbol`` (from the names of atoms and residues),
+    ``label_alt_id`` (no alternate locations) and ``label_asym_id`` (the author's chain).
     """
     absent = [name for name in _ADDED if name not in _tags(block)]
     loop = block.find_loop(f"{_PREFIX}Cartn_x").get_loop()
@@ -59,17 +59,17 @@ def add_missing_columns(block: gemmi.cif.Block) -> None:
 
 
 def _tags(block: gemmi.cif.Block) -> set[str]:
-    """Columns of the table of atoms, without their prefix; empty if there is no table."""
+    """Column names of the atom table, without their prefix; empty if the block has no table."""
     return {tag[len(_PREFIX) :] for tag in block.find_mmcif_category(_PREFIX).tags}
 
 
 def _column(block: gemmi.cif.Block, *names: str) -> list[str]:
-    """The values of the first of these columns, as they are spelled; empty if the block has none of them."""
+    """Raw values of the first of these columns that exists; empty if none does."""
     return next((list(found) for name in names if (found := block.find_values(f"{_PREFIX}{name}"))), [])
 
 
 def element_of(atom: str, residue: str) -> str:
-    """Symbol of the element of an atom, by its name and that of its residue.
+    """Infer the element symbol of an atom from its name and the residue name.
 
     >>> element_of("CA", "ALA"), element_of("CA", "CA"), element_of("1HB", "SER"), element_of("SE", "MSE")
     ('C', 'CA', 'H', 'SE')
@@ -77,14 +77,14 @@ def element_of(atom: str, residue: str) -> str:
     letters = re.sub("[^A-Z]", "", gemmi.cif.as_string(atom).upper())
     standard = gemmi.find_tabulated_residue(gemmi.cif.as_string(residue).upper())
     in_protein = standard.found() and (standard.is_amino_acid() or standard.is_nucleic_acid())
-    whole = letters[:2]
-    if whole == "SE" or (not in_protein and len(letters) > 1 and gemmi.Element(whole).is_metal):
-        return whole
+    symbol = letters[:2]
+    if symbol == "SE" or (not in_protein and len(letters) > 1 and gemmi.Element(symbol).is_metal):
+        return symbol
     return letters[:1] or "X"
 
 
 def why_no_atoms(document: gemmi.cif.Document) -> str:
-    """Why no block of a document gives atoms: the columns that are missing, or what it holds instead."""
+    """Explain why no block of a document has readable atoms: missing columns, or other content."""
     for block in document:
         if _tags(block):
             missing = ", ".join(missing_columns(block))

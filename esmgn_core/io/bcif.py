@@ -1,7 +1,7 @@
-"""BinaryCIF -> gemmi document, so that everything downstream reads it as mmCIF.
+"""Read BinaryCIF into a gemmi document, which is then read like mmCIF.
 
 Format: https://github.com/molstar/BinaryCIF (Sehnal et al. 2020, doi:10.1371/journal.pcbi.1008247). It is
-MessagePack; each column holds bytes and the encodings that made them, undone here from the last to the first.
+MessagePack; each column has bytes and a list of encodings, which are decoded from the last to the first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from esmgn_core.io.files import UnreadableError
 Array = NDArray[Any]
 
 _DTYPES = {1: "i1", 2: "<i2", 3: "<i4", 4: "u1", 5: "<u2", 6: "<u4", 32: "<f4", 33: "<f8"}
-_MAX_VALUES = 1 << 27  # in a column: what a few bytes may unfold to
+_MAX_VALUES = 1 << 27  # of a column; a few bytes may expand to any number of values
 _NOT_GIVEN, _UNKNOWN = 1, 2  # in a mask; 0 is a value
 _DAMAGED = (
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError),
@@ -29,10 +29,10 @@ _DAMAGED = (
 
 
 def read_bcif(content: bytes) -> gemmi.cif.Document:
-    """All blocks and categories of a BinaryCIF file.
+    """Read all blocks and categories of a BinaryCIF file.
 
     Raises:
-        UnreadableError: the file is damaged, or has an encoding the format does not define.
+        UnreadableError: the file is damaged, or has an encoding that the format does not define.
     """
     document = gemmi.cif.Document()
     try:
@@ -57,7 +57,7 @@ def _add(block: gemmi.cif.Block, category: Mapping[str, Any]) -> None:
 
 
 def _column(column: Mapping[str, Any]) -> list[str]:
-    """The values as CIF text, quoted where they have to be."""
+    """Decode a column to CIF text, quoted where necessary."""
     data = decode_column(column["data"])
     if data.dtype.kind in "OU":
         kinds, which = np.unique(data.astype(str), return_inverse=True)
@@ -80,7 +80,7 @@ def decode_column(encoded: Mapping[str, Any]) -> Array:
     """Undo all encodings of ``{"data": ..., "encoding": [...]}``.
 
     Raises:
-        ValueError: an encoding is unknown, or unfolds to more values than any structure has.
+        ValueError: an encoding is unknown, or expands to more values than any structure has.
     """
     data = encoded["data"]
     for encoding in reversed(encoded["encoding"]):
@@ -95,7 +95,7 @@ def _byte_array(data: bytes, encoding: Mapping[str, Any]) -> Array:
 
 
 def _fixed_point(data: Array, encoding: Mapping[str, Any]) -> Array:
-    # Kept as float64 whatever srcType says: dividing gives back the decimal number that was encoded.
+    # float64 even if srcType is float32: the division then returns the decimal number that was encoded.
     decimal: Array = data / float(encoding["factor"])
     return decimal
 
@@ -121,7 +121,7 @@ def _delta(data: Array, encoding: Mapping[str, Any]) -> Array:
 
 
 def _integer_packing(data: Array, encoding: Mapping[str, Any]) -> Array:
-    """Each number is the sum of what is read up to the first that is no limit of its type."""
+    """Sum packed values: a value at the limit of its type continues with the next value."""
     limits = np.iinfo(data.dtype)
     goes_on = data == limits.max
     if not encoding["isUnsigned"]:

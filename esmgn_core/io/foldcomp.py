@@ -1,6 +1,6 @@
-"""Foldcomp files and databases, through the package foldcomp, which is an extra.
+"""Read Foldcomp files and databases with the package foldcomp, which is an extra.
 
-Its C++ code ends the process on some damaged files, so it runs in a child process.
+Some damaged files crash its C++ code, so it runs in a child process.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _SUFFIX = ".fcz"
 
 
 def is_foldcomp(name: str) -> bool:
-    """True if a file of this name is one structure in Foldcomp's format."""
+    """True if the file name is that of a single structure in Foldcomp format."""
     return name.lower().endswith(_SUFFIX)
 
 
 def foldcomp_entries(path: Path) -> Iterator[str]:
-    """Entries of a Foldcomp database, by the line of its lookup table; one empty entry for a ``.fcz`` file.
+    """Yield the entries of a Foldcomp database in the order of its lookup table; ``""`` for a ``.fcz`` file.
 
     Raises:
         DataError: the package foldcomp is not installed.
-        UnreadableError: the database has no table of names, or a damaged one.
+        UnreadableError: the lookup table is missing or damaged.
     """
     if importlib.util.find_spec("foldcomp") is None:
         raise DataError(
@@ -47,7 +47,7 @@ def foldcomp_entries(path: Path) -> Iterator[str]:
 
 
 def foldcomp_pdb(path: Path, entry: str) -> bytes:
-    """One entry as PDB text.
+    """Decompress one entry to PDB text.
 
     Raises:
         UnreadableError: the entry cannot be decompressed, or foldcomp crashes or hangs on it.

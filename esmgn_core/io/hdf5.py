@@ -1,6 +1,6 @@
-"""HDF5 files of others: read in a child process, since the library hangs on some damaged files.
+"""Read untrusted HDF5 files in a child process, since the library hangs on some damaged files.
 
-Nothing outside the file is read: external links, virtual datasets and external storage are refused.
+External links, virtual datasets and external storage are refused, so that no other file is read.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from esmgn_core.io.files import UnreadableError
 from esmgn_core.machine.child import ChildError, call, limit_for
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
-_MAX_RATIO = 100  # of the bytes in memory to those of the file
-_MAX_SMALL = 1 << 26  # bytes that any file may unfold to
-_PIECE = 1 << 24  # bytes read at once
+_MAX_RATIO = 100  # of bytes in memory to bytes of the file
+_MAX_SMALL = 1 << 26  # bytes in memory that are allowed for any file
+_CHUNK = 1 << 24  # bytes read at once
 
 
 def read_datasets(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Datasets of the root group of an HDF5 file, whole.
+    """Read whole datasets of the root group of an HDF5 file.
 
     Raises:
-        UnreadableError: the file is missing, damaged, lacks one of them, or keeps it in another file.
+        UnreadableError: the file is missing or damaged, lacks a dataset, or keeps it in another file.
     """
     datasets: dict[str, NDArray[Any]] = _called(_read, path, names)
     return datasets
 
 
 def check_datasets(path: Path, names: Sequence[str]) -> None:
-    """Read the attributes and some datasets of an HDF5 file once, so that h5py may open it afterwards.
+    """Read attributes and datasets in a child process; the file is then safe to open with h5py.
 
-    Datasets that the file lacks are passed over.
+    Datasets that the file lacks are ignored.
 
     Raises:
-        UnreadableError: the file is damaged, or keeps one of them in another file.
+        UnreadableError: the file is damaged, or keeps a dataset in another file.
     """
     _called(_check, path, names)
 
 
 def check_links(path: Path) -> None:
-    """Refuse an HDF5 file that points to others; files of other formats pass. Call it in a child process.
+    """Refuse an HDF5 file that links to other files; accept other formats. Call it in a child process.
 
     Raises:
         UnreadableError: the file has an external link, a virtual dataset or external storage, or is damaged.
@@ -55,7 +55,7 @@ def check_links(path: Path) -> None:
         if file.read(len(_MAGIC)) != _MAGIC:
             return
 
-    # What the callbacks return ends the visit; h5py bears no exception in them.
+    # A visit ends when a callback returns a value; h5py crashes on exceptions in callbacks.
     def name_of_link(name: str, link: Any) -> str | None:
         return name if isinstance(link, h5py.ExternalLink) else None
 
@@ -93,7 +93,7 @@ def _check(path: Path, names: Sequence[str]) -> None:
             if name not in file and file.get(name, getlink=True, default=None) is None:
                 continue
             dataset = _dataset(file, name, path)
-            rows = max(_PIECE * len(dataset) // max(dataset.nbytes, 1), 1) if dataset.shape else 1
+            rows = max(_CHUNK * len(dataset) // max(dataset.nbytes, 1), 1) if dataset.shape else 1
             for first in range(0, len(dataset) if dataset.shape else 0, rows):
                 dataset[first : first + rows]
 
@@ -110,7 +110,7 @@ def _dataset(file: Any, name: str, path: Path) -> Any:
         raise _outside(name)
     if dataset.nbytes > max(_MAX_SMALL, _MAX_RATIO * path.stat().st_size):
         raise UnreadableError(
-            f"'{name}' unfolds to {dataset.nbytes:,} bytes: damaged, or made to fill the memory"
+            f"'{name}' expands to {dataset.nbytes:,} bytes: damaged, or made to fill the memory"
         )
     return dataset
 
@@ -121,7 +121,7 @@ def _outside(name: str) -> UnreadableError:
 
 @contextmanager
 def _hdf5_errors() -> Iterator[None]:
-    """Turn whatever a damaged file makes h5py raise into :class:`UnreadableError`."""
+    """Convert exceptions of h5py on damaged files to :class:`UnreadableError`."""
     try:
         yield
     except (UnreadableError, MemoryError):

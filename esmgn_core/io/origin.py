@@ -1,7 +1,8 @@
-"""Where a structure comes from, as its file says: method, resolution, organism."""
+"""Read method, resolution and organism from the header of a structure file."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -23,10 +24,10 @@ _RESOLUTION_ITEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a file says of where its structure comes from; empty where it says nothing.
+    """Method, resolution and organism in the header of a file; empty if not given.
 
     Attributes:
-        method: in lower case, several joined by ``;``, or ``predicted`` where there is pLDDT.
+        method: in lower case, several joined by ``;``; ``predicted`` for structures with pLDDT.
         resolution: in angstrom.
         organism: scientific name of the first source.
     """
@@ -37,7 +38,7 @@ class Origin:
 
 
 def pdb_origin(header: bytes) -> Origin:
-    """Origin from the header of PDB text, see :func:`esmgn_core.io.plddt.pdb_header`."""
+    """Read the origin from the header of PDB text, see :func:`esmgn_core.io.plddt.pdb_header`."""
     method = _METHOD.search(header)
     resolution = _RESOLUTION.search(header)
     source = " ".join(line.decode("latin-1").strip() for line in _SOURCE.findall(header))
@@ -50,7 +51,7 @@ def pdb_origin(header: bytes) -> Origin:
 
 
 def mmcif_origin(block: gemmi.cif.Block) -> Origin:
-    """Origin from an mmCIF block."""
+    """Read the origin from an mmCIF block."""
     methods = [gemmi.cif.as_string(method).lower() for method in block.find_values("_exptl.method")]
     resolutions = (
         gemmi.cif.as_number(value) for item in _RESOLUTION_ITEMS for value in block.find_values(item)
@@ -66,11 +67,11 @@ def mmcif_origin(block: gemmi.cif.Block) -> Origin:
     )
     return Origin(
         "; ".join(methods),
-        next((value for value in resolutions if value == value), None),
+        next((value for value in resolutions if not math.isnan(value)), None),
         _name(next(filter(None, organisms), "")),
     )
 
 
 def _name(organism: str) -> str:
-    """``HOMO SAPIENS`` as ``Homo sapiens``, as mmCIF files have it."""
+    """Return ``HOMO SAPIENS`` as ``Homo sapiens``, the spelling of mmCIF files."""
     return organism.capitalize() if organism.isupper() else organism

@@ -1,9 +1,13 @@
-"""Whether the B-factor column of a file holds pLDDT, judged by what the file says of itself.
+"""Decide from header and file name if the B-factors of a file are pLDDT.
 
-An experimental method in the header means it does not. Else one of these says that it does: a local
-pLDDT metric (ModelCIF), the title AlphaFold DB and the ESM Atlas give their models, the ``PARENT``
-record ESMFold and OpenFold write, or a file name of AlphaFold DB, AlphaFold 2, ColabFold, OpenFold or Chai-1
-where the header is missing. The values do not matter.
+They are not if the header names an experimental method. Otherwise they are pLDDT if the file has one of:
+
+- a local pLDDT metric (ModelCIF);
+- a title as in AlphaFold DB and the ESM Atlas;
+- the ``PARENT`` record of ESMFold and OpenFold;
+- no header, and a file name of AlphaFold DB, AlphaFold 2, ColabFold, OpenFold or Chai-1.
+
+The values of the B-factors are not used.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-# Lines are found by the newline before them, several times faster than by ^ in a pattern.
+# Patterns begin with a newline, which is several times faster than ^.
 _FIRST_ATOM = re.compile(rb"\n(?:ATOM|HETATM)")
 _EXPERIMENT = re.compile(rb"\nEXPDTA(?!.*THEORETICAL)")
 _CASP_FORMAT = re.compile(rb"\nPFRMAT")
@@ -30,12 +34,12 @@ _FILE_NAMES = (
     r"pred\.(?:model|rank)_?idx_\d|pred\.rank_\d",  # Chai-1
 )
 _FILE_NAME = re.compile("|".join(_FILE_NAMES))
-_SAYS_MORE = re.compile(rb"\n(?:EXPDTA|TITLE {5}|PFRMAT|_exptl\.method|_ma_qa_metric\.)")
+_HAS_EVIDENCE = re.compile(rb"\n(?:EXPDTA|TITLE {5}|PFRMAT|_exptl\.method|_ma_qa_metric\.)")
 _AMBIGUOUS_NAME = re.compile(r"ranked_\d+\.|relaxed_model_\d+\.|.*_ranked_\d+\.")
 
 
 def pdb_header(text: bytes) -> bytes:
-    """The records before the first atom of PDB text, each after a newline."""
+    """Return the records before the first atom of PDB text, each after a newline."""
     if text.startswith((b"ATOM", b"HETATM")):
         return b"\n"
     first_atom = _FIRST_ATOM.search(text)
@@ -43,7 +47,7 @@ def pdb_header(text: bytes) -> bytes:
 
 
 def pdb_has_plddt(header: bytes, file_name: str) -> bool:
-    """Whether PDB text with this header, of a file with this name, carries pLDDT as B-factors."""
+    """True if PDB text with this header and file name has pLDDT as B-factors."""
     if _EXPERIMENT.search(header):
         return False
     if _PARENT.search(header):  # in a CASP submission the column may hold an error estimate instead
@@ -55,17 +59,17 @@ def pdb_has_plddt(header: bytes, file_name: str) -> bool:
 
 
 def unread_plddt_note(text: bytes, file_name: str) -> str:
-    """A note on a file without pLDDT whose name AlphaFold 2 and other programs give, else empty."""
-    if not _AMBIGUOUS_NAME.match(file_name) or _SAYS_MORE.search(b"\n" + text):
+    """Return a note if AlphaFold 2, or another program, may have named the file; else empty."""
+    if not _AMBIGUOUS_NAME.match(file_name) or _HAS_EVIDENCE.search(b"\n" + text):
         return ""
     return (
-        "named like a model of AlphaFold 2, but nothing else says so: B-factors were not read as pLDDT "
-        "(those of relaxed_model_1_pred_0.pdb would be)"
+        "named like a model of AlphaFold 2, but other programs use this name too: B-factors were not read as "
+        "pLDDT (rename it like relaxed_model_1_pred_0.pdb if they are)"
     )
 
 
 def mmcif_has_plddt(block: gemmi.cif.Block, file_name: str) -> bool:
-    """Whether an mmCIF block of a file with this name carries pLDDT as B-factors."""
+    """True if an mmCIF block of a file with this name has pLDDT as B-factors."""
     for method in block.find_values("_exptl.method"):
         if gemmi.cif.as_string(method) and "THEORETICAL" not in method.upper():
             return False
@@ -78,9 +82,9 @@ def mmcif_has_plddt(block: gemmi.cif.Block, file_name: str) -> bool:
 
 
 def scale_plddt(b_factor: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Bring B-factors that hold pLDDT, float32 [n], from either scale, 0-1 or 0-100, to 0-100.
+    """Convert pLDDT, float32 [n], from scale 0-1 or 0-100 to 0-100.
 
-    ``None`` if they cannot be pLDDT after all: all zero, or outside the scale.
+    ``None`` if the values cannot be pLDDT: all zero, or out of range.
     """
     highest = float(b_factor.max())
     if not (0 < highest <= 100 and float(b_factor.min()) >= 0):

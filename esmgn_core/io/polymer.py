@@ -1,4 +1,4 @@
-"""The rows of a residue table that are residues of a protein chain, or the reason why there are none."""
+"""Select the protein residues of a residue table, or explain why it has none."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CLASS_WORDS = {
     ResidueClass.OTHER: "ligand",
     ResidueClass.UNLISTED: "unknown residue",
 }
-"""What messages and reports call residues that are not of a protein."""
+"""Names of residue classes in messages and reports."""
 
 MAX_PEPTIDE_BOND = 2.0
-"""Largest C-N distance in angstrom that still counts as a peptide bond (1.33 in a good structure)."""
+"""Largest C-N distance of a peptide bond, in angstrom (1.33 in a good structure)."""
 
 MAX_CA_CA = 4.2
-"""Largest CA-CA distance in angstrom of neighbours (3.8), where N or C is missing."""
+"""Largest CA-CA distance of bonded residues, in angstrom (3.8), used if N or C is missing."""
 
 MAX_CA_CB = 2.0
-"""Largest CA-CB distance in angstrom of real atoms (1.53); beads of coarse-grained models lie further."""
+"""Largest CA-CB distance of atoms, in angstrom (1.53); coarse-grained beads are further apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class ProteinRows:
 
     Attributes:
         kept: bool [R], residues of protein chains that have a CA atom.
-        without_ca: bool [R], residues of protein chains that have none, or one that is not finite.
+        without_ca: bool [R], residues of protein chains without a CA atom with finite coordinates.
     """
 
     kept: NDArray[np.bool_]
@@ -49,15 +49,15 @@ class ProteinRows:
 
 
 def rows_of_protein(table: ResidueTable) -> ProteinRows:
-    """Select the residues of protein chains from ligands, waters, ions and nucleic acids.
+    """Select the residues of protein chains; leave out ligands, waters, ions and nucleic acids.
 
-    A residue belongs to the protein if the file says that it is part of a polymer (mmCIF entity; PDB
-    chain closed by TER), if it is a known amino acid in an ATOM record, or if a peptide bond joins it
-    to a neighbour. So a free amino acid, a HETATM bound to nothing, is left out.
+    A residue is part of the protein if the file declares it as part of a polymer (mmCIF entity; PDB chain
+    closed by TER), if it is a known amino acid in an ATOM record, or if a peptide bond joins it to another.
+    A free amino acid, a HETATM without bonds, is left out.
 
     Raises:
-        UnreadableError: there are no residues of a protein, they are coarse-grained beads, or all are at one
-            place; the message says which.
+        UnreadableError: there are no protein residues, they are coarse-grained beads, or all CA atoms have
+            the same coordinates.
     """
     polymer = table.entity_type == gemmi.EntityType.Polymer.value
     amino_acid = table.residue_class == ResidueClass.AMINO_ACID
@@ -72,13 +72,13 @@ def rows_of_protein(table: ResidueTable) -> ProteinRows:
     if not rows.kept.any():
         raise UnreadableError(_why_no_protein(table, rows))
     if _is_coarse_grained(table, rows.kept):
-        raise UnreadableError("coarse-grained beads, not atoms: CB lies far from CA, and there is no N, C, O")
+        raise UnreadableError(
+            "coarse-grained beads, not atoms: CB is far from CA, and N, C and O are missing"
+        )
     ca = table.position[rows.kept, CA]
     if len(ca) > 1 and (ca == ca[0]).all():
         x, y, z = ca[0].tolist()
-        raise UnreadableError(
-            f"all {len(ca)} CA atoms are at one place ({x:g}, {y:g}, {z:g}): no coordinates"
-        )
+        raise UnreadableError(f"all {len(ca)} CA atoms have the same coordinates ({x:g}, {y:g}, {z:g})")
     return rows
 
 
@@ -97,7 +97,7 @@ def _bonded(table: ResidueTable, candidate: NDArray[np.bool_]) -> NDArray[np.boo
 
 
 def _is_coarse_grained(table: ResidueTable, kept: NDArray[np.bool_]) -> bool:
-    """True if the kept residues are beads named like atoms: no N, C or O, and CB far from CA."""
+    """True if the kept residues are beads with names of atoms: no N, C or O, and CB far from CA."""
     position = table.position[kept]
     others = [N, C, BACKBONE_ATOMS.index("O")]
     if np.isfinite(position[:, others]).any():

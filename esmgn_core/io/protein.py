@@ -1,4 +1,4 @@
-"""The protein of a parsed file, with an account of what was left out."""
+"""Select the protein of a parsed file, and report what was left out."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ class ReadReport:
     """What was read from one file, and what was left out.
 
     Attributes:
-        format: name of the format found in the file, whatever its name says.
-        num_models: models in the file; the first one was read.
-        without_ca: residues of the protein dropped because they have no CA atom, or one whose
-            coordinates are not finite.
-        left_out: residues that are no part of a protein chain: waters, ions, ligands, nucleic acids.
-        left_out_kinds: how many of them of each kind, ``{"water": 88}``.
-        alternates: residues with alternate locations, of which one was read.
-        modified: modified residue -> one-letter code of the parent it was read as, ``{"MSE": "M"}``.
-        unknown: residue without a standard parent -> how many of them were read as X.
-        notes: what was dropped, divided or guessed besides, one short sentence each.
+        format: name of the format, found by content.
+        num_models: number of models in the file; the first one was read.
+        without_ca: number of protein residues dropped because they have no CA atom with finite coordinates.
+        left_out: number of residues outside protein chains: waters, ions, ligands, nucleic acids.
+        left_out_kinds: ``left_out`` by kind, ``{"water": 88}``.
+        alternates: number of residues with alternate locations, of which one was read.
+        modified: name of a modified residue -> letter of the parent it was read as, ``{"MSE": "M"}``.
+        unknown: name of a residue without a standard parent -> number of them, read as X.
+        notes: what else was dropped, divided or guessed, one short sentence each.
     """
 
     format: str
@@ -47,14 +46,14 @@ class ReadReport:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The protein of a structure file, and where it comes from.
+    """The protein of a structure file, and functions that read its header on demand.
 
     Attributes:
         residues: the protein.
         report: what was left out.
         origin: reads method, resolution and organism.
-        chains: compares each chain with the sequence the file declares.
-        structure: parses all atoms of the file once more; ``None`` where the source has no file of its own.
+        chains: compares each chain with its declared sequence.
+        structure: parses all atoms of the file; ``None`` if the source is not a structure file.
     """
 
     residues: ResidueArrays
@@ -65,15 +64,15 @@ class Reading:
 
 
 def protein_of(parsed: ParsedFile, file_format: str, note: str = "") -> Reading:
-    """The protein of a parsed file.
+    """Select the protein of a parsed file.
 
     Args:
         parsed: the file.
         file_format: name of its format.
-        note: one more for the report, empty for none.
+        note: an additional note for the report, or empty.
 
     Raises:
-        UnreadableError: there is no protein in it; the message says why.
+        UnreadableError: the file contains no protein.
     """
     if parsed.is_protein:
         kept, report = parsed.table, ReadReport(file_format, parsed.num_models)

@@ -1,4 +1,4 @@
-"""What a residue name stands for: amino acid or not, and its letter among the twenty."""
+"""Classify residue names: amino acid or not, and the one-letter code."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STANDARD_NAMES = frozenset(gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)
 
 
 def name_of_letter(letter: str) -> str:
-    """Three-letter name of one of the twenty amino acids."""
+    """Return the three-letter name of one of the twenty amino acids."""
     return gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA)
 
 
 class ResidueClass(IntEnum):
-    """What gemmi's residue table says of a name."""
+    """Class of a residue name in the residue table of gemmi."""
 
     UNLISTED = 0
     AMINO_ACID = 1
@@ -48,31 +48,31 @@ _FORCE_FIELD_NAMES = {
     "Y": "Y1P TYRH TYRU TYRD",
     "F": "PHEH PHEU",
 }
-"""Letter -> names that GROMACS, Amber, CHARMM, OPLS and GLYCAM give to protonation and binding states."""
+"""Letter -> names of protonation and binding states in GROMACS, Amber, CHARMM, OPLS and GLYCAM."""
 
 _BY_NAME = {name: letter for letter, names in _FORCE_FIELD_NAMES.items() for name in names.split()}
 _BY_NAME |= {name_of_letter(letter): letter for letter in AMINO_ACIDS}
 _BY_NAME |= {"HIS": "H", "PGLU": "E", "MELE": "L", "MEVA": "V"}
 _TERMINAL_OR_D = {f"{prefix}{name}": letter for prefix in "NCD" for name, letter in _BY_NAME.items()}
-"""N- and C-terminal residues (NMET, CSER, NHIE), and D-residues (DALA), as force fields name them."""
+"""Force field names of N- and C-terminal residues (NMET, CSER, NHIE) and D-residues (DALA)."""
 
 _AMINO_ACIDS = _TERMINAL_OR_D | _BY_NAME
 _WATERS = frozenset({"TIP3", "TIP4", "TIP5", "SPCE", "TP3M"})
 
 _NON_STANDARD_LETTERS = {"U": "C", "O": "K"}
-"""Selenocysteine and pyrrolysine have letters of their own; the parent is what the 20 types can say."""
+"""Selenocysteine and pyrrolysine -> their parents, since their letters are not among the 20 types."""
 
 
 def classify(name: str, parents: Mapping[str, str]) -> tuple[ResidueClass, str]:
-    """Class and one-letter code of a residue name.
+    """Return class and one-letter code of a residue name.
 
-    A modified residue takes the letter of its parent (MSE: M, SEP: S, D-valine DVA: V, selenocysteine
-    SEC: C), looked up in gemmi's table, then in ``parents``. X where there is no single parent among
-    the twenty: UNK, ASX (Asp or Asn), GLX (Glu or Gln), names nobody lists.
+    A modified residue has the letter of its parent (MSE: M, SEP: S, D-valine DVA: V, selenocysteine SEC: C),
+    from the table of gemmi, then from ``parents``. The letter is X for names without a single parent:
+    UNK, ASX (Asp or Asn), GLX (Glu or Gln), unlisted names.
 
     Args:
-        name: residue name as in the file, in any case.
-        parents: residue name -> name of its parent, as the file itself declares (MODRES records).
+        name: residue name in any letter case.
+        parents: residue name -> name of its parent, from the MODRES records of the file.
     """
     name = name.upper()
     residue_class, letter = _tabulated(name)

@@ -1,4 +1,4 @@
-"""The sequence a file declares of each chain (SEQRES) against the residues that have coordinates."""
+"""Compare the declared sequence of each chain (SEQRES) with the residues that have coordinates."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _NOT_ONE_CHAIN = ("?", ".", "")
 
 @dataclass(frozen=True, slots=True)
 class ChainAccount:
-    """One chain of a protein: what is declared, what is there.
+    """Comparison of one chain with its declared sequence.
 
     Attributes:
         name: chain identifier.
-        residues: residues that were read.
-        declared: residues of the declared sequence; ``None`` where the file declares none.
-        missing: first and last position, from 1, of each stretch of the declared sequence without residue.
-        mismatched: position, declared name and name found, where those differ.
-        undeclared: residues that were read but stand nowhere in the declared sequence.
-        breaks: residue pairs, as written in the file, between which the numbering jumps.
+        residues: number of residues that were read.
+        declared: length of the declared sequence; ``None`` if the file declares none.
+        missing: first and last position, from 1, of each stretch of the declared sequence without residues.
+        mismatched: position, declared name and name in the coordinates of residues that differ.
+        undeclared: number of residues that are not in the declared sequence.
+        breaks: pairs of residue labels of the file between which the numbering jumps.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ChainAccount:
     breaks: tuple[tuple[str, str], ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """What differs from a chain that is whole, for JSON."""
+        """Return the fields for JSON; those without differences are left out."""
         values: dict[str, Any] = {"name": self.name, "residues": self.residues}
         if self.declared is not None:
             values["declared"] = self.declared
@@ -50,10 +50,10 @@ class ChainAccount:
 
 
 def chain_accounts(table: ResidueTable, declared: Mapping[str, Sequence[str]]) -> tuple[ChainAccount, ...]:
-    """The account of each chain of ``table``, whose rows are residues that were read.
+    """Compare each chain of ``table`` with its declared sequence.
 
     Args:
-        table: residues of one protein.
+        table: residues of one protein that were read.
         declared: chain identifier -> residue names of its declared sequence.
     """
     used = np.flatnonzero(np.bincount(table.chain)).tolist()
@@ -114,7 +114,7 @@ def _compare(
 
 
 def _aligned(wanted: list[str], found: list[str]) -> Iterator[tuple[int | None, str | None]]:
-    """Position in the declared sequence and residue found there, either ``None`` where there is none."""
+    """Yield pairs of declared position and residue name; one is ``None`` in a gap of the alignment."""
     scoring = gemmi.AlignmentScoring()
     result = gemmi.align_string_sequences(wanted, found, [], scoring)
     position = row = 0
@@ -131,10 +131,7 @@ def _aligned(wanted: list[str], found: list[str]) -> Iterator[tuple[int | None, 
 
 
 def pdb_declared(header: bytes) -> dict[str, list[str]]:
-    """Chain identifier -> residue names, from the SEQRES records of the header of PDB text.
-
-    Records after the first ones that follow each other are not read.
-    """
+    """Read chain identifier -> residue names from the first block of SEQRES records of a PDB header."""
     declared: dict[str, list[str]] = {}
     start = header.find(b"\nSEQRES")
     lines = header[start + 1 :].decode("latin-1").split("\n") if start >= 0 else []
@@ -146,7 +143,7 @@ def pdb_declared(header: bytes) -> dict[str, list[str]]:
 
 
 def mmcif_declared(block: gemmi.cif.Block) -> dict[str, list[str]]:
-    """Author's chain identifier -> residue names, from the polymer sequences of an mmCIF block."""
+    """Read author's chain identifier -> residue names from the polymer sequences of an mmCIF block."""
     items = ("pdb_strand_id", "asym_id", "seq_id", "mon_id")
     scheme = [list(block.find_values(f"_pdbx_poly_seq_scheme.{item}")) for item in items]
     if scheme[0] and len({len(column) for column in scheme}) == 1:
@@ -166,7 +163,7 @@ def mmcif_declared(block: gemmi.cif.Block) -> dict[str, list[str]]:
 
 
 def _by_chain(rows: Iterator[tuple[str, str, str]]) -> dict[str, list[str]]:
-    """One name per chain and position; of alternatives at one position the first."""
+    """Group residue names by chain; of alternatives at one position the first is used."""
     declared: dict[str, dict[str, str]] = {}
     for chain, position, name in rows:
         declared.setdefault(chain, {}).setdefault(position, name.upper())

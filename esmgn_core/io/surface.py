@@ -1,6 +1,6 @@
-"""Secondary structure and solvent exposure of the residues of a protein, by mdtraj.
+"""Compute secondary structure and solvent exposure of residues with mdtraj.
 
-Both are computed on the protein as it was read: its chains together, one conformer, without hydrogens, waters
+Both are computed on the protein that was read: all chains together, one conformer, without hydrogens, waters
 and ligands. mdtraj's DSSP (Kabsch and Sander 1983) needs N, CA, C and O; its Shrake-Rupley (1973, probe of
 1.4 angstrom, 960 points) needs the side chains too.
 """
@@ -18,10 +18,10 @@ from esmgn_core.alphabet import AMINO_ACIDS, BACKBONE_ATOMS, CA, SECONDARY_STATE
 from esmgn_core.io.arrays import ResidueArrays
 
 UNKNOWN_STATE = len(SECONDARY_STATES)
-"""Code of a residue that lacks one of N, CA, C, O."""
+"""Code of a residue that lacks N, CA, C or O."""
 
 _NM_PER_ANGSTROM = 0.1
-_ONE_PLACE = 5e-4  # angstrom
+_SAME_POSITION = 5e-4  # angstrom
 _NUM_HEAVY = (5, 11, 8, 8, 6, 9, 9, 4, 10, 8, 8, 9, 8, 11, 7, 6, 7, 14, 12, 7)
 _HEAVY_ATOMS = dict(zip("ARNDCQEGHILKMFPSTWYV", _NUM_HEAVY, strict=True))
 _WHOLE = np.array([_HEAVY_ATOMS[letter] for letter in AMINO_ACIDS] + [4])
@@ -32,7 +32,7 @@ Atom = tuple[int, str, str, tuple[float, ...]]
 
 
 def secondary_structure(residues: ResidueArrays) -> NDArray[np.uint8]:
-    """DSSP state of each residue, uint8 [n]: place in ``SECONDARY_STATES``, 8 where it is unknown."""
+    """DSSP state of each residue, uint8 [n]: index in ``SECONDARY_STATES``, 8 if unknown."""
     import mdtraj
 
     atoms = [
@@ -49,18 +49,18 @@ def secondary_structure(residues: ResidueArrays) -> NDArray[np.uint8]:
 def exposure(residues: ResidueArrays, structure: gemmi.Structure) -> NDArray[np.float32]:
     """Solvent-accessible surface of each residue, float32 [n] in square angstrom.
 
-    NaN where heavy atoms of the residue are missing. Numbers, insertion codes and CA atoms tell which
-    residues of ``structure`` are meant: chain names need not be the same.
+    NaN if heavy atoms of the residue are missing. Residues are found in ``structure`` by number, insertion
+    code and CA atom, since chain names may differ.
 
     Raises:
         LookupError: a residue is not in the structure, or mdtraj has no radius for an element.
-        ValueError: two atoms stand at one place.
+        ValueError: two atoms have the same coordinates.
     """
     import mdtraj
 
     atoms = list(_atoms(residues, structure))
-    if _share_a_place(np.array([place for *_, place in atoms])):  # mdtraj would end the process
-        raise ValueError("two atoms stand at one place")
+    if _have_duplicates(np.array([position for *_, position in atoms])):  # mdtraj would end the process
+        raise ValueError("two atoms have the same coordinates")
     count = np.bincount([row for row, *_ in atoms], minlength=len(residues))
     area = mdtraj.shrake_rupley(_trajectory(residues, atoms), mode="residue")[0] / _NM_PER_ANGSTROM**2
     whole = count >= _WHOLE[np.minimum(residues.residue_type, len(_WHOLE) - 1)]
@@ -68,7 +68,7 @@ def exposure(residues: ResidueArrays, structure: gemmi.Structure) -> NDArray[np.
 
 
 def _atoms(residues: ResidueArrays, structure: gemmi.Structure) -> Iterable[Atom]:
-    """Heavy atoms of the residues, of alternatives those that come first."""
+    """Yield the heavy atoms of the residues; of alternatives the first."""
     found: dict[tuple[int | None, str], list[gemmi.Residue]] = {}
     for chain in structure[0]:
         for residue in chain:
@@ -84,21 +84,25 @@ def _atoms(residues: ResidueArrays, structure: gemmi.Structure) -> Iterable[Atom
 
 
 def _nearest(copies: list[gemmi.Residue], ca: NDArray[np.float32]) -> gemmi.Residue:
-    """Of residues that share number and insertion code, of all chains, the one with this CA atom."""
+    """Choose the residue with this CA atom from residues of all chains with one number."""
     if len(copies) == 1:
         return copies[0]
-    place = gemmi.Position(*ca.tolist())
-    return min(copies, key=lambda residue: min(atom.pos.dist(place) for atom in residue["CA"]))
+    position = gemmi.Position(*ca.tolist())
+    return min(copies, key=lambda residue: min(atom.pos.dist(position) for atom in residue["CA"]))
 
 
-def _share_a_place(position: NDArray[np.float64]) -> bool:
-    """Whether two atoms, float64 [n, 3], are closer than rounding tells apart."""
+def _have_duplicates(position: NDArray[np.float64]) -> bool:
+    """True if two atoms, float64 [n, 3], have the same coordinates up to rounding.
+
+    Atoms are sorted by x, so that only atoms at growing distances in the order are compared, until all of
+    these differ in x.
+    """
     ordered = position[np.argsort(position[:, 0])]
     for step in range(1, len(ordered)):
         apart = np.abs(ordered[step:] - ordered[:-step])
-        if (apart.max(1) < _ONE_PLACE).any():
+        if (apart.max(1) < _SAME_POSITION).any():
             return True
-        if (apart[:, 0] >= _ONE_PLACE).all():
+        if (apart[:, 0] >= _SAME_POSITION).all():
             return False
     return False
 

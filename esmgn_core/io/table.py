@@ -1,4 +1,4 @@
-"""gemmi structure -> one row per residue of the first model, one conformer each."""
+"""Read the first model of a gemmi structure into a table of residues, one conformer each."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NO_CODE = ord(" ")
 _CALCIUM = gemmi.Element("Ca").atomic_number
 _NO_NUMBER = np.iinfo(np.int32).min  # gemmi's residue number where a file has none
 _STANDARD_NAMES = np.array([name_of_letter(letter) for letter in AMINO_ACIDS], dtype="S8")
-_MAX_NAME = 7  # a FlatStructure refuses longer names
+_MAX_NAME = 7  # gemmi.FlatStructure refuses longer names
 
 
 @contextmanager
 def gemmi_errors() -> Iterator[None]:
-    """Turn what gemmi raises on text it cannot read into :class:`UnreadableError`."""
+    """Convert exceptions of gemmi on unreadable text to :class:`UnreadableError`."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -39,7 +39,7 @@ def gemmi_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class ResidueTable:
-    """R residues of the first model: polymer, ligands and waters alike, in file order.
+    """R residues of the first model in file order, including ligands and waters.
 
     Attributes:
         position: float32 [R, 5, 3], atoms N, CA, C, O, CB in angstrom; NaN where missing or not finite.
@@ -53,9 +53,9 @@ class ResidueTable:
         residue_type: int64 [R], see :mod:`esmgn_core.alphabet`.
         entity_type: uint8 [R], values of :class:`gemmi.EntityType`.
         is_hetatm: bool [R].
-        has_alternates: bool [R], whether the residue has alternate locations.
-        subchain: int64 [R], equal for residues of one ``label_asym_id``, where the file has any.
-        repeats_atoms: whether a residue has two CA atoms of one conformer.
+        has_alternates: bool [R], True for residues with alternate locations.
+        subchain: int64 [R], equal for residues of one ``label_asym_id``; 0 if the file has none.
+        repeats_atoms: True if a residue has two CA atoms of one conformer.
         notes: what the reader dropped, divided or guessed, one short sentence each.
     """
 
@@ -84,14 +84,14 @@ class ResidueTable:
         ca_b_factor: NDArray[np.float32],
         chain: str,
     ) -> Self:
-        """One chain of n standard residues, each with N, CA, C and O.
+        """Make a table of one chain of n standard residues, each with N, CA, C and O.
 
         Args:
             residue_type: uint8 [n].
             number: int32 [n].
             backbone: float32 [n, 4, 3] in angstrom.
             ca_b_factor: float32 [n].
-            chain: its name.
+            chain: name of the chain.
         """
         length = len(residue_type)
         zeros, false = np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.bool_)
@@ -116,7 +116,7 @@ class ResidueTable:
 
     @property
     def has_ca(self) -> NDArray[np.bool_]:
-        """Whether, bool [R], the residue has a CA atom with finite coordinates."""
+        """Bool [R], True for residues with a CA atom with finite coordinates."""
         has_ca: NDArray[np.bool_] = np.isfinite(self.position[:, CA, 0])
         return has_ca
 
@@ -128,14 +128,15 @@ class ResidueTable:
 
     @property
     def repeats_residues(self) -> bool:
-        """True if a chain has two residues of one number that may be of a protein, or two CA atoms in one."""
+        """True if two possible protein residues of a chain share a number, or a residue has two CA atoms."""
         possible = self.has_ca & (self.residue_class <= ResidueClass.AMINO_ACID)
         chain, number = self.chain[possible], self.number[possible].astype(np.int64)
-        place = (chain << 40) + (number << 8) + self.insertion_code[possible]
-        return self.repeats_atoms or len(np.unique(place)) < len(place)
+        # Chain, number of 32 bits and code of 8 bits packed into one integer.
+        key = (chain << 40) + (number << 8) + self.insertion_code[possible]
+        return self.repeats_atoms or len(np.unique(key)) < len(key)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """The table reduced to some rows, a mask, or reordered, int64 indices."""
+        """Return some rows of the table, given a bool mask or int64 indices."""
         columns: dict[str, Any] = {
             item.name: value[rows]
             for item in fields(self)
@@ -147,11 +148,11 @@ class ResidueTable:
 def residue_table(structure: gemmi.Structure) -> ResidueTable:
     """Read the first model of a structure into arrays.
 
-    Of alternate locations one conformer is read, see :func:`choose_conformers`; residues of different
-    types under one number that are alternatives of each other (microheterogeneity) are one residue.
+    One conformer is read of alternate locations, see :func:`choose_conformers`. Residues of different types
+    with one number that are alternatives of each other (microheterogeneity) are one residue.
 
     Raises:
-        UnreadableError: there are no atoms in it.
+        UnreadableError: the first model has no atoms, or residue numbers are missing.
     """
     if not (len(structure) and structure[0].count_atom_sites()):
         raise UnreadableError("no atoms in the first model")
@@ -211,6 +212,7 @@ def residue_table(structure: gemmi.Structure) -> ResidueTable:
 
 
 def _flatten(structure: gemmi.Structure) -> gemmi.FlatStructure:
+    """Convert a structure to columns; names that are too long for them are cleared in a copy."""
     names = (
         name for chain in structure[0] for name in (chain.name, *(residue.subchain for residue in chain))
     )
@@ -225,7 +227,7 @@ def _flatten(structure: gemmi.Structure) -> gemmi.FlatStructure:
 
 
 def _names(column: object) -> NDArray[np.int64]:
-    """int64 [N], the eight bytes of each name, from the int8 [N, 8] of a FlatStructure."""
+    """View the int8 [N, 8] names of a FlatStructure as int64 [N], which compare and sort faster."""
     return np.ascontiguousarray(column).view(np.int64)[:, 0]
 
 
@@ -241,8 +243,8 @@ def _alternatives(
 ) -> NDArray[np.bool_]:
     """True for each component that is an alternative of the one before it.
 
-    Two residue names under one number are alternatives if all atoms of one of them carry an altloc
-    label; without labels they are two molecules that share a number.
+    Two residue names with one number are alternatives if all atoms of one of them have an altloc label.
+    Without labels they are two molecules that share a number.
     """
     all_labeled = np.logical_and.reduceat(altloc != 0, starts)
     joined = ~new_number
@@ -268,7 +270,7 @@ def _classify(
 
 
 def _slots(atom_names: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64 [N], position of the atom name in ``ATOMS``, -1 for other atoms."""
+    """Index of each atom name in ``ATOMS``, int64 [N], -1 for other atoms."""
     slot = np.full(len(atom_names), -1)
     for position, name in enumerate(np.array(ATOMS, dtype="S8").view(np.int64)):
         slot[atom_names == name] = position
@@ -276,5 +278,6 @@ def _slots(atom_names: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _repeats(component: NDArray[np.int64], altloc: NDArray[np.int8]) -> bool:
+    """True if a pair of component and altloc label occurs twice."""
     pairs = component * 256 + altloc
     return len(np.unique(pairs)) < len(pairs)

@@ -1,7 +1,6 @@
-"""Frames of molecular dynamics trajectories as proteins, through mdtraj.
+"""Read frames of molecular dynamics trajectories as proteins with mdtraj.
 
-Its readers, and the HDF5 and NetCDF libraries below them, crash or hang on some damaged files. They run in
-a child process.
+The readers of mdtraj, HDF5 and NetCDF crash or hang on some damaged files, so they run in a child process.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _ANGSTROM_PER_NM = 10
 
 
 def num_frames(path: Path, topology: Path) -> int:
-    """Frames of a trajectory.
+    """Count the frames of a trajectory.
 
     Raises:
         UnreadableError: mdtraj cannot open it, or its atoms are not those of the topology.
@@ -42,7 +41,7 @@ def num_frames(path: Path, topology: Path) -> int:
 
 
 def frame(path: Path, topology: Path, number: int) -> ResidueArrays:
-    """The protein in frame ``number`` of a trajectory; nanometres become angstrom.
+    """Read the protein in frame ``number`` of a trajectory; nanometres are converted to angstrom.
 
     Raises:
         UnreadableError: the frame cannot be read, or the topology has no residue with a CA atom.
@@ -64,7 +63,7 @@ def _num_frames(path: Path, topology: Path) -> int:
             count = len(file)
         if count < 1:
             raise UnreadableError("it has no frames")
-        mdtraj.load_frame(str(path), 0, top=_topology(topology))  # compares the number of atoms
+        mdtraj.load_frame(str(path), 0, top=_topology(topology))  # raises if the numbers of atoms differ
         _frame(path, topology, 0)
     return count
 
@@ -92,7 +91,7 @@ def _frame(path: Path, topology: Path, number: int) -> ResidueArrays:
 
 @contextmanager
 def _mdtraj_errors(message: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes mdtraj raise into :class:`UnreadableError`."""
+    """Convert exceptions of mdtraj on damaged files to :class:`UnreadableError`."""
     try:
         yield
     except (UnreadableError, MemoryError):
@@ -110,7 +109,7 @@ def _topology(path: Path) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _template(path: Path) -> tuple[Any, Any, ResidueArrays]:
-    """Backbone atoms of the topology, where each goes, and the residues without coordinates."""
+    """Return backbone atoms of the topology, their rows among residues x atoms, and residues to fill in."""
     residues = [
         residue
         for residue in _topology(path).residues

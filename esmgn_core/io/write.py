@@ -1,4 +1,4 @@
-"""Proteins -> structure files that read back as the same proteins."""
+"""Write proteins as structure files that read back as the same proteins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PDB_NUMBERS = range(-999, 10_000)
 
 
 def pdb_text(protein: Protein) -> str:
-    """A protein as PDB text; of a predicted one the B-factors are its pLDDT, and a record says so.
+    """Write a protein as PDB text; pLDDT becomes B-factors, declared by a record.
 
     Raises:
         DataError: its chain names or residue numbers do not fit the format.
@@ -26,23 +26,23 @@ def pdb_text(protein: Protein) -> str:
         what = f"chain '{too_long[0]}'" if too_long else f"residue numbers {numbers[0]} to {numbers[1]}"
         raise DataError(f"'{protein.name}' does not fit the PDB format: {what}", "write mmCIF: --format cif")
     options = gemmi.PdbWriteOptions(minimal=True)
-    # The record that ESMFold and OpenFold write; readers know by it that B-factors are pLDDT.
+    # The record of ESMFold and OpenFold, by which readers recognise B-factors as pLDDT.
     return ("PARENT N/A\n" if protein.plddt is not None else "") + structure(protein).make_pdb_string(options)
 
 
 def mmcif_text(protein: Protein) -> str:
-    """A protein as mmCIF text; of a predicted one the B-factors are its pLDDT, and a table says so.
+    """Write a protein as mmCIF text; pLDDT becomes B-factors, declared by a table.
 
     Raises:
         DataError: two of its chains share a name, or a name has characters that the format cannot hold.
     """
     if len(set(protein.chains)) < len(protein.chains):
-        raise DataError(f"'{protein.name}' has two chains of one name", "write PDB: --format pdb")
+        raise DataError(f"'{protein.name}' has two chains with the same name", "write PDB: --format pdb")
     for chain in protein.chains:
         if not (chain.isascii() and chain.isprintable()):
             raise DataError(f"'{protein.name}' does not fit the mmCIF format: chain '{chain}'")
     document = structure(protein).make_mmcif_document()
-    # gemmi quotes names such as _ and $x in its table of atoms, and not in that of chains.
+    # gemmi quotes names such as _ and $x in the table of atoms, but not in the table of chains.
     column = document[0].find_loop("_struct_asym.id")
     for row, name in enumerate(column):
         column[row] = gemmi.cif.quote(name)
@@ -53,7 +53,7 @@ def mmcif_text(protein: Protein) -> str:
 
 
 def structure(protein: Protein) -> gemmi.Structure:
-    """A protein as a structure of one model with the atoms it has."""
+    """Convert a protein to a gemmi structure of one model."""
     model = gemmi.Model(1)
     chains = [gemmi.Chain(name) for name in protein.chains]
     present, position = protein.atom_mask.tolist(), protein.backbone.tolist()

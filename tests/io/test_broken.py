@@ -147,4 +147,4 @@ def test_a_protein_at_one_place_has_no_coordinates(read, place):
     """As programs write it that know a sequence and no structure."""
     atoms = [replace(atom, position=place) for atom in chain("ALA", "GLY", "SER")]
     for text in (pdb(atoms), cif(atoms)):
-        assert "all 3 CA atoms are at one place" in read.refuses(text)
+        assert "all 3 CA atoms have the same coordinates" in read.refuses(text)

@@ -114,7 +114,7 @@ def test_a_name_that_other_programs_use_too_is_noted(read, name):
     protein = read(pdb(atoms(91.0, 45.0)), name)
     assert protein.plddt is None
     assert [note.partition(":")[0] for note in protein.notes] == [
-        "named like a model of AlphaFold 2, but nothing else says so"
+        "named like a model of AlphaFold 2, but other programs use this name too"
     ]
     assert read(XRAY + pdb(atoms(91.0, 45.0)), name).notes == ()
     assert read("PARENT N/A\n" + pdb(atoms(91.0, 45.0)), name).notes == ()

@@ -206,7 +206,7 @@ def test_atoms_at_one_place_cost_the_exposure_not_the_process(glycines, make):
     store = make(file, layout=BOTH)
     assert np.isnan(areas(store.column("exposure", 0))).all()
     account = json.loads(store.index(["account"]).column("account")[0].as_py())
-    assert account["notes"] == ["exposure unknown: ValueError: two atoms stand at one place"]
+    assert account["notes"] == ["exposure unknown: ValueError: two atoms have the same coordinates"]
 
 
 def test_a_broken_further_model_costs_the_exposure_not_the_build(glycines, make):
@@ -235,7 +235,7 @@ def test_a_bare_file_is_read_with_the_features_of_a_store(glycines, make):
 def test_a_bare_file_is_refused_where_a_feature_cannot_be_computed(glycines):
     file = glycines / "peptide0.pdb"
     put_two_atoms_at_one_place(file)
-    with pytest.raises(StructureError, match=r"peptide0\.pdb: exposure unknown: .* at one place"):
+    with pytest.raises(StructureError, match=r"peptide0\.pdb: exposure unknown: .* the same coordinates"):
         read_protein(file, features=["exposure"])
     [item] = find_inputs([file], sequence_only=False, features=("exposure",))
     assert isinstance(item.read(), Refusal)

@@ -229,7 +229,7 @@ def test_nothing_outside_an_hdf5_file_is_read(tmp_path, kind):
 def test_an_hdf5_file_unfolds_to_a_bounded_size(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", (1 << 36,), dtype="f4", chunks=(1 << 10,))
-    with pytest.raises(UnreadableError, match="unfolds to 274,877,906,944 bytes"):
+    with pytest.raises(UnreadableError, match="expands to 274,877,906,944 bytes"):
         read_datasets(tmp_path / "a.h5", ["x"])
     assert read_datasets(secret(tmp_path), ["x"])["x"].tolist() == [1, 1, 1]
 

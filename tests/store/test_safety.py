@@ -327,7 +327,7 @@ def test_members_that_point_outside_and_links_are_refused(tmp_path, make, protei
         archive.addfile(link)
     store = make(tmp_path / "set.tar")
     assert store.names == ["fine"]
-    outside = "its name points outside of the archive"
+    outside = "its name is a path outside the archive"
     assert refused(store) == {"x": outside, "y": outside, "link": "a link, not a file"}
 
 
