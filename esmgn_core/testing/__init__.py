@@ -1,10 +1,10 @@
-"""The conformance kit for plugin authors: one call tests a component against its contract.
+"""Conformance tests for plugin authors: one call tests a component against its contract.
 
 >>> from esmgn_core import Kind
 >>> check_component(Kind.FUSE, "serial")
 
-An ``AssertionError`` names the component and the claim that failed. The example proteins and the
-example graph are there for an author's own tests.
+An ``AssertionError`` names the component and the claim that failed. The example proteins and the example
+graph are also for tests of your own.
 """
 
 from esmgn_core.testing.check import check_class, check_component

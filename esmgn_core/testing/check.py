@@ -1,4 +1,4 @@
-"""From a component's name to the claims of its kind."""
+"""Test a component against the contract of its kind."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def check_component(kind: Kind, name: str, /, **settings: Any) -> None:
 
     Args:
         kind: kind of the component.
-        name: its name, as ``esmgn list`` shows it. Presets are not looked at.
-        **settings: settings that differ from the defaults, such as a small width.
+        name: name in ``esmgn list``; presets are not tested.
+        **settings: settings instead of the defaults, such as a small width.
 
     Raises:
         AssertionError: naming the claim that failed.
         UnknownComponentError: no plugin in use declares the component.
-        SettingsError: a setting that the component does not take.
+        SettingsError: the component does not have such a setting.
     """
     registry = discover()
     spec = registry.component(kind, name)
-    plugin = next(plugin for found, plugin in registry.components(kind) if found == spec)
+    plugin = next(plugin for candidate, plugin in registry.components(kind) if candidate == spec)
     claims = _claims(spec)
     imported_lazily(claims, plugin.module)
     if kind is Kind.FORMAT:
@@ -69,7 +69,16 @@ def check_component(kind: Kind, name: str, /, **settings: Any) -> None:
 
 
 def check_class(kind: Kind, component: type, /, **settings: Any) -> None:
-    """Test a class that no plugin declares yet; else as :func:`check_component`."""
+    """Test a class that no plugin declares yet.
+
+    Args:
+        kind: kind of the component.
+        component: the class.
+        **settings: settings instead of the defaults.
+
+    Raises:
+        AssertionError: naming the claim that failed.
+    """
     target = f"{component.__module__}:{component.__qualname__}"
     spec = ComponentSpec(kind, component.__name__, target, summary="")
     _check(spec, component, settings, _claims(spec))
@@ -99,7 +108,7 @@ def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """On so few residues threads cost more than they gain, much more beside other programs."""
+    """Use one thread: for so few residues, threads cost more than they gain."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -110,10 +119,10 @@ def _one_thread() -> Iterator[None]:
 
 def _check_settings_class(claims: Claims, model: type[ComponentSettings]) -> None:
     for name, field in model.model_fields.items():
-        claims.hold(not field.is_required(), f"setting '{name}' has no default")
-        claims.hold(bool(field.description), f"setting '{name}' has no description (a docstring below it)")
-    claims.hold(bool(model.model_config.get("frozen")), "its Settings are not frozen")
-    claims.hold(_refuses_unknown(model), "an unknown setting is not refused")
+        claims.require(not field.is_required(), f"setting '{name}' has no default")
+        claims.require(bool(field.description), f"setting '{name}' has no description (a docstring below it)")
+    claims.require(bool(model.model_config.get("frozen")), "its Settings are not frozen")
+    claims.require(_refuses_unknown(model), "an unknown setting is not refused")
 
 
 def _refuses_unknown(model: type[ComponentSettings]) -> bool:
@@ -125,17 +134,19 @@ def _refuses_unknown(model: type[ComponentSettings]) -> bool:
 
 
 def _settings_survive_toml(claims: Claims, settings: ComponentSettings) -> None:
-    """A run folder's ``config.toml`` repeats the run only if settings come back as they were."""
+    """Settings do not change on the way through ``config.toml``, so that it repeats the run."""
     text = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
-    claims.hold(
+    claims.require(
         type(settings).model_validate(tomllib.loads(text)) == settings,
-        "its settings do not come back from a run file as they were",
+        "its settings change when they are written to a run file and read back",
     )
 
 
 def imported_lazily(claims: Claims, module: str) -> None:
-    """Declaring components must not import torch: ``esmgn list`` would wait for it."""
+    """Declaring components does not import torch, which would slow down ``esmgn list``."""
     script = f"import sys, {module}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)  # noqa: S603
-    claims.hold(done.returncode == 0, f"its plugin's module {module} cannot be imported:\n{done.stderr}")
-    claims.hold(not done.stdout.endswith("True\n"), f"importing its plugin's module {module} imports torch")
+    finished = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)  # noqa: S603
+    claims.require(
+        finished.returncode == 0, f"its plugin's module {module} cannot be imported:\n{finished.stderr}"
+    )
+    claims.require(not finished.stdout.endswith("True\n"), f"its plugin's module {module} imports torch")

@@ -1,4 +1,4 @@
-"""How the kit states claims, compares tensors and watches inputs."""
+"""Claims about a component, comparison of tensors, and checks of inputs and gradients."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Claims:
     """Claims about one component.
 
     Args:
-        about: the component in words, the beginning of every message.
+        about: kind and name of the component, the beginning of every message.
     """
 
     def __init__(self, about: str) -> None:
         self.about = about
 
-    def hold(self, condition: bool, otherwise: str) -> None:
-        """Raise an ``AssertionError`` that says what is wrong unless ``condition`` is true."""
+    def require(self, condition: bool, otherwise: str) -> None:
+        """Raise an ``AssertionError`` with the message ``otherwise`` unless the condition is true."""
         if not condition:
             raise AssertionError(f"{self.about}: {otherwise}")
 
-    def count(self, name: str, value: object) -> None:
-        """A value is a positive integer."""
+    def require_positive(self, name: str, value: object) -> None:
+        """Require a positive integer."""
         fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        self.hold(fits, f"{name} is {value!r}, expected a positive integer")
+        self.require(fits, f"{name} is {value!r}, expected a positive integer")
 
-    def close(self, what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
-        """Values agree to ``tolerance`` of the largest expected one; ``what`` would change them."""
+    def require_close(self, what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+        """Require values that agree to ``tolerance`` of the largest one; ``what`` must not change them."""
         difference = relative_difference(found, expected)
-        self.hold(difference <= tolerance, f"{what} by {difference:.1e} of their size")
+        self.require(difference <= tolerance, f"{what} by {difference:.1e} of their size")
 
     def check(self, checks: Iterable[Callable[[Value], None]], subject: Value) -> None:
-        """Run checks in turn. An error of the component itself carries the claim that was at stake."""
+        """Run checks in turn. The claim is added as a note to any error of the component."""
         for check in checks:
             try:
                 check(subject)
@@ -49,17 +49,17 @@ class Claims:
                 error.add_note(f"{self.about} was checked for: {(check.__doc__ or check.__name__).strip()}")
                 raise
 
-    def untouched(self, call: Callable[[], Value], **inputs: object) -> Value:
-        """The result of ``call``, after which every tensor of ``inputs`` must be bit-identical."""
+    def unchanged(self, call: Callable[[], Value], **inputs: object) -> Value:
+        """Return the result of ``call``; require that every tensor of ``inputs`` stays bit-identical."""
         before = snapshot(inputs)
         result = call()
         changed = differences(before, snapshot(inputs))
-        self.hold(not changed, f"changes its input in place: {', '.join(changed)}")
+        self.require(not changed, f"changes its input in place: {', '.join(changed)}")
         return result
 
 
 def snapshot(value: object, name: str = "") -> dict[str, object]:
-    """All tensors (copied) and other values inside ``value``, by dotted name."""
+    """All tensors (copied) and other values in a nested value, by dotted name."""
     if isinstance(value, Tensor):
         return {name: value.detach().clone()}
     if isinstance(value, nn.Module):
@@ -84,7 +84,7 @@ def _parts(value: object) -> Mapping[str, object] | None:
 
 
 def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    """Names under which two snapshots differ by so much as a bit (NaN equals NaN)."""
+    """Names of the values that differ between two snapshots, in any bit (NaN equals NaN)."""
     names = [*one, *(name for name in other if name not in one)]
     return [name for name in names if not _same(one.get(name), other.get(name))]
 
@@ -98,7 +98,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def relative_difference(found: Tensor, expected: Tensor) -> float:
-    """Largest difference as a share of the largest expected value; infinite where one is NaN."""
+    """Largest difference, divided by the largest expected value; infinite if one is NaN."""
     if found.shape != expected.shape:
         return math.inf
     if not expected.numel():
@@ -109,7 +109,7 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
 
 @torch.no_grad()
 def nudge(module: nn.Module) -> None:
-    """Move every trainable parameter a little: zeros of an initialisation would hide mistakes."""
+    """Change every trainable parameter a little, because initial zeros could hide errors."""
     generator = torch.Generator().manual_seed(0)
     for parameter in module.parameters():
         if parameter.requires_grad:
@@ -121,16 +121,16 @@ def gradients_reach_parameters(claims: Claims, module: nn.Module, loss: Tensor) 
     names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     if not names:
         return
-    claims.hold(loss.requires_grad, "its loss carries no gradient")
+    claims.require(loss.requires_grad, "its loss carries no gradient")
     module.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
     gradients = {name: module.get_parameter(name).grad for name in names}
     missing = [name for name, gradient in gradients.items() if gradient is None]
-    claims.hold(not missing, f"no gradient reaches: {', '.join(missing)}")
-    wild = [
+    claims.require(not missing, f"no gradient reaches: {', '.join(missing)}")
+    infinite = [
         name for name, gradient in gradients.items() if gradient is not None and not gradient.isfinite().all()
     ]
-    claims.hold(not wild, f"the gradient is not finite at: {', '.join(wild)}")
+    claims.require(not infinite, f"the gradient is not finite at: {', '.join(infinite)}")
 
 
 def state_dict_carries_over(
@@ -138,9 +138,9 @@ def state_dict_carries_over(
 ) -> None:
     """A new instance with the state dict of ``module`` gives bit-identical results in eval mode."""
     odd = [name for name, value in module.state_dict().items() if not isinstance(value, Tensor)]
-    claims.hold(not odd, f"its state dict holds something else than tensors: {', '.join(odd)}")
+    claims.require(not odd, f"values of its state dict are not tensors: {', '.join(odd)}")
     torch.manual_seed(41)
     other = build().eval()
     other.load_state_dict({name: value.clone() for name, value in module.state_dict().items()})
     lost = differences(snapshot(call(module)), snapshot(call(other)))
-    claims.hold(not lost, "a new instance with its state dict gives other results: some state is not saved")
+    claims.require(not lost, "a new instance with its state dict gives other results: a state is not saved")

@@ -31,21 +31,21 @@ class DatasetSubject:
 
 
 def check_dataset(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
-    """State all claims about a dataset. All its proteins are read."""
+    """Check all claims about a dataset. All proteins are read."""
     checks = (_size, _proteins, _names, _splits, _labels, _repeatable)
     claims.check(checks, DatasetSubject(claims, build, build()))
 
 
 def _size(subject: DatasetSubject) -> None:
-    """There are proteins, in whole groups."""
+    """The dataset has proteins, in complete groups."""
     dataset = subject.dataset
-    subject.claims.hold(len(dataset) > 0, "holds no protein")
-    subject.claims.count("group_size", dataset.group_size)
-    subject.claims.hold(len(dataset) % dataset.group_size == 0, "its last group of proteins is incomplete")
+    subject.claims.require(len(dataset) > 0, "has no proteins")
+    subject.claims.require_positive("group_size", dataset.group_size)
+    subject.claims.require(len(dataset) % dataset.group_size == 0, "its last group of proteins is incomplete")
 
 
 def _proteins(subject: DatasetSubject) -> None:
-    """Every protein is as the documentation of ``Protein`` says, and fits into a batch."""
+    """Every protein follows the documentation of ``Protein``, and can be packed into a batch."""
     dataset = subject.dataset
     proteins = [dataset[index] for index in range(len(dataset))]
     for protein in proteins:
@@ -54,12 +54,12 @@ def _proteins(subject: DatasetSubject) -> None:
 
 
 def check_protein(claims: Claims, protein: object) -> None:
-    """A protein has tensors of the right shapes and types, and values that make sense."""
-    claims.hold(isinstance(protein, Protein), f"gives {type(protein).__name__}, expected Protein")
+    """A protein has tensors of the documented shapes and types, with valid values."""
+    claims.require(isinstance(protein, Protein), f"returns {type(protein).__name__}, expected Protein")
     assert isinstance(protein, Protein)  # noqa: S101 - for the type checker; stated above
     about = f"protein '{protein.name}'"
     length = len(protein)
-    claims.hold(length > 0, f"{about} has no residue")
+    claims.require(length > 0, f"{about} has no residues")
     for name, shape, dtype in (
         ("residue_type", (length,), torch.int64),
         ("backbone", (length, 4, 3), torch.float32),
@@ -73,37 +73,37 @@ def check_protein(claims: Claims, protein: object) -> None:
         if tensor is None and name in {"plddt", "insertion_code"}:
             continue
         fits = isinstance(tensor, Tensor) and tuple(tensor.shape) == shape and tensor.dtype == dtype
-        claims.hold(fits, f"{about}: {name} is no {dtype} tensor of shape {list(shape)}")
+        claims.require(fits, f"{about}: {name} is not a {dtype} tensor of shape {list(shape)}")
     _check_values(claims, about, protein)
 
 
 def _check_values(claims: Claims, about: str, protein: Protein) -> None:
     kinds, chain = protein.residue_type, protein.chain_index
-    claims.hold(
+    claims.require(
         0 <= int(kinds.min()) <= int(kinds.max()) <= UNKNOWN, f"{about}: residue types are not 0 to {UNKNOWN}"
     )
-    claims.hold(bool(protein.atom_mask[:, CA].all()), f"{about}: a residue has no CA atom")
+    claims.require(bool(protein.atom_mask[:, CA].all()), f"{about}: a residue has no CA atom")
     present = protein.backbone.isfinite().all(dim=2)
     absent = protein.backbone.isnan().all(dim=2)
     agree = torch.where(protein.atom_mask, present, absent)
-    claims.hold(bool(agree.all()), f"{about}: coordinates and atom_mask disagree about which atoms are there")
+    claims.require(bool(agree.all()), f"{about}: coordinates and atom_mask disagree about missing atoms")
     known = 0 <= int(chain.min()) <= int(chain.max()) < len(protein.chains)
-    claims.hold(known, f"{about}: chain_index does not point into chains")
+    claims.require(known, f"{about}: chain_index is not an index into chains")
     if protein.plddt is not None:
         in_range = bool(((protein.plddt >= 0) & (protein.plddt <= 100)).all())
-        claims.hold(in_range, f"{about}: plddt is not between 0 and 100")
+        claims.require(in_range, f"{about}: plddt is not between 0 and 100")
 
 
 def _names(subject: DatasetSubject) -> None:
-    """Names tell proteins apart."""
+    """Names are unique."""
     dataset = subject.dataset
     names = [dataset[index].name for index in range(len(dataset))]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    subject.claims.hold(not twice, f"several proteins are called: {', '.join(twice)}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    subject.claims.require(not repeated, f"names of several proteins: {', '.join(repeated)}")
 
 
 def _splits(subject: DatasetSubject) -> None:
-    """The splits share no protein, leave none out, and keep groups together."""
+    """The splits have no common proteins, contain all proteins, and keep groups together."""
     dataset = subject.dataset
     splits: dict[str, list[int]] = {name: list(dataset.split(name)) for name in get_args(Split)}
     tests = subject.tests()
@@ -111,55 +111,53 @@ def _splits(subject: DatasetSubject) -> None:
     together += sorted({index for indices in tests.values() for index in indices})
     splits |= tests
     claims = subject.claims
-    claims.hold(len(together) == len(set(together)), "a protein is in the splits twice")
-    claims.hold(sorted(together) == list(range(len(dataset))), "its splits do not cover its proteins")
-    claims.hold(bool(splits["train"]), "its training split is empty")
+    claims.require(len(together) == len(set(together)), "a protein is in several splits")
+    claims.require(sorted(together) == list(range(len(dataset))), "its splits do not cover its proteins")
+    claims.require(bool(splits["train"]), "its training split is empty")
     size = dataset.group_size
     for name, indices in splits.items():
         groups = [indices[first : first + size] for first in range(0, len(indices), size)]
         whole = all(
             group == list(range(group[0], group[0] + size)) and group[0] % size == 0 for group in groups
         )
-        claims.hold(whole, f"split '{name}' tears groups of {size} proteins apart")
+        claims.require(whole, f"split '{name}' divides groups of {size} proteins")
 
 
 def _labels(subject: DatasetSubject) -> None:
-    """Labels have a name each, are the same by protein as by the lot, and are there for every protein."""
+    """Every label has a name; every protein has the same labels alone and in ``labels()``."""
     claims, dataset = subject.claims, subject.dataset
     if not isinstance(dataset, LabeledDataset):
         return
     names = list(dataset.label_names)
-    claims.hold(bool(names) and len(set(names)) == len(names), "its label names are missing or not distinct")
-    claims.hold(
+    claims.require(bool(names) and len(set(names)) == len(names), "its label names are missing or repeated")
+    claims.require(
         all(name.startswith("test") for name in dataset.test_sets),
-        "a test set's name does not start with 'test'",
+        "the name of a test set does not start with 'test'",
     )
     labels = dataset.labels(range(len(subject.dataset)))
-    claims.hold(
+    claims.require(
         labels.dtype == torch.float32
         and tuple(labels.shape) in {(len(labels), 1), (len(labels), len(names))},
-        f"labels() gives {labels.dtype} {list(labels.shape)}, expected a float32 column, or one per name",
+        f"labels() returns {labels.dtype} {list(labels.shape)}, expected a float32 column, or one per name",
     )
     own = [subject.dataset[index].labels for index in range(len(labels))]
-    same = all(one is not None and _equal(one, other) for one, other in zip(own, labels, strict=True))
-    claims.hold(same, "the labels of a protein are not those that labels() gives")
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return not differences(snapshot(one), snapshot(other))
+    same = all(
+        a is not None and not differences(snapshot(a), snapshot(b)) for a, b in zip(own, labels, strict=True)
+    )
+    claims.require(same, "the labels of a protein differ from labels()")
 
 
 def _repeatable(subject: DatasetSubject) -> None:
-    """Two instances, and two looks at one protein, give the same proteins and splits."""
+    """Two instances, and two accesses to a protein, give the same proteins and splits."""
     claims, one = subject.claims, subject.dataset
     torch.manual_seed(2)
     other = subject.build()
-    claims.hold(len(one) == len(other), "two instances hold different numbers of proteins")
+    claims.require(len(one) == len(other), "two instances have different numbers of proteins")
     for name in get_args(Split):
-        claims.hold(
+        claims.require(
             list(one.split(name)) == list(other.split(name)), f"two instances differ in split '{name}'"
         )
     for index in range(len(one)):
         first, second, third = snapshot(one[index]), snapshot(one[index]), snapshot(other[index])
-        claims.hold(not differences(first, second), f"protein {index} differs at the second look")
-        claims.hold(not differences(first, third), f"two instances differ in protein {index}")
+        claims.require(not differences(first, second), f"protein {index} differs at the second access")
+        claims.require(not differences(first, third), f"two instances differ in protein {index}")

@@ -14,8 +14,7 @@ from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.protocols import OUTPUTS, DeclaresOutput
 from esmgn_core.testing.claims import Claims, relative_difference
-from esmgn_core.testing.examples import example_proteins
-from esmgn_core.testing.stand_ins import ExampleStructureEncoder
+from esmgn_core.testing.examples import ExampleStructureEncoder, example_proteins
 from esmgn_core.testing.tasks import TASK_CHECKS, TaskSubject, encode, example_encoder
 
 _NUM_TARGETS = 3
@@ -24,23 +23,23 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class DownstreamSubject(TaskSubject):
-    """A downstream task under test, and proteins with labels for it."""
+    """A downstream task under test, with labeled proteins."""
 
     def new(self) -> Any:
-        """An instance that knows the labels, with heads off their initial values."""
-        # Not super(): a dataclass with slots is another class than the one this is written in.
+        """An instance that was prepared with the labels, with changed heads."""
+        # super() without arguments fails: slots make the dataclass a new class.
         task = TaskSubject.new(self)
         task.prepare(self.labels())
         return task
 
     def labels(self) -> Tensor:
-        """Labels of the groups, [P, L]."""
+        """Labels of the groups, float32 [P, L]."""
         labels = self.batch().labels
         assert labels is not None  # noqa: S101 - for the type checker; labeled_examples gave them
         return labels[:: self.group_size]
 
     def predictions(self, task: Any, proteins: Sequence[Protein]) -> Tensor:
-        """Predictions of some proteins in evaluation mode."""
+        """Predictions for some proteins in evaluation mode."""
         task.eval()
         views = self.views(task, ProteinBatch.from_proteins(proteins), range(len(proteins)))
         with torch.no_grad():
@@ -50,15 +49,15 @@ class DownstreamSubject(TaskSubject):
 
 
 def check_downstream_task(claims: Claims, component: type, build: Callable[..., Any]) -> None:
-    """State all claims about a downstream task."""
+    """Check all claims about a downstream task."""
 
     def new() -> Any:
         return build(encoder_dim=ExampleStructureEncoder.output_dim, num_targets=_NUM_TARGETS)
 
     task = new()
-    claims.hold(isinstance(task.metric, str), f"metric is {task.metric!r}, expected the name of a score")
-    claims.count("group_size", task.group_size)
-    claims.hold(
+    claims.require(isinstance(task.metric, str), f"metric is {task.metric!r}, expected the name of a score")
+    claims.require_positive("group_size", task.group_size)
+    claims.require(
         task.label_dim in (1, _NUM_TARGETS), f"label_dim is {task.label_dim!r}, expected num_targets or 1"
     )
     if isinstance(component, DeclaresOutput):
@@ -69,21 +68,21 @@ def check_downstream_task(claims: Claims, component: type, build: Callable[..., 
 
 
 def _output(claims: Claims, component: DeclaresOutput, task: Any) -> None:
-    """The declared output is a known one and fits the labels; the size of a group is the class's."""
+    """The declared output is known and fits the labels; ``group_size`` is a class attribute."""
     output = component.output
-    claims.hold(output in OUTPUTS, f"output is {output!r}, expected one of: {', '.join(OUTPUTS)}")
+    claims.require(output in OUTPUTS, f"output is {output!r}, expected one of: {', '.join(OUTPUTS)}")
     label_dim = 1 if output == "classes" else _NUM_TARGETS
-    claims.hold(
+    claims.require(
         task.label_dim == label_dim,
         f"label_dim is {task.label_dim} for {_NUM_TARGETS} targets, output = {output} has {label_dim}",
     )
     own = getattr(component, "group_size", None)
-    claims.hold(own == task.group_size, f"group_size is {task.group_size}, but {own} on its class")
+    claims.require(own == task.group_size, f"group_size is {task.group_size}, but {own} on its class")
 
 
 def labeled_examples(group_size: int, label_dim: int) -> list[Protein]:
-    """The example proteins with labels of 0 and 1; further ones of a group differ in one residue."""
-    labelled = []
+    """The example proteins with labels of 0 and 1. Members of a group differ in one residue."""
+    labeled = []
     for number, protein in enumerate(example_proteins()):
         labels = torch.tensor([float((number + column) % 2) for column in range(label_dim)])
         for member in range(group_size):
@@ -91,45 +90,47 @@ def labeled_examples(group_size: int, label_dim: int) -> list[Protein]:
             place = len(kinds) // 2
             kinds[place] = (kinds[place] + member) % len(AMINO_ACIDS) if member else kinds[place]
             name = f"{protein.name}:{member}" if group_size > 1 else protein.name
-            labelled.append(replace(protein, name=name, residue_type=kinds, labels=labels))
-    return labelled
+            labeled.append(replace(protein, name=name, residue_type=kinds, labels=labels))
+    return labeled
 
 
 def _predictions(subject: DownstreamSubject) -> None:
-    """There is one float32 row of predictions for each group of proteins."""
+    """Each group of proteins has one float32 row of predictions."""
     found = subject.predictions(subject.new(), subject.proteins)
     shape = [len(subject.proteins) // subject.group_size, _NUM_TARGETS]
     fits = list(found.shape) == shape and found.dtype == torch.float32
-    subject.claims.hold(fits, f"predict() gives {found.dtype} {list(found.shape)}, expected float32 {shape}")
-    subject.claims.hold(bool(found.isfinite().all()), "its predictions are not finite")
+    subject.claims.require(
+        fits, f"predict() returns {found.dtype} {list(found.shape)}, expected float32 {shape}"
+    )
+    subject.claims.require(bool(found.isfinite().all()), "its predictions are not finite")
 
 
 def _alone(subject: DownstreamSubject) -> None:
-    """A prediction does not depend on the proteins beside it."""
+    """A prediction does not depend on the other proteins of the batch."""
     task, size = subject.new(), subject.group_size
     together = subject.predictions(task, subject.proteins)
     for row in range(len(together)):
         alone = subject.predictions(task, subject.proteins[row * size : (row + 1) * size])
         same = relative_difference(alone, together[row : row + 1]) <= _TOLERANCE
         name = subject.proteins[row * size].name
-        subject.claims.hold(same, f"the prediction for '{name}' depends on the proteins beside it")
+        subject.claims.require(same, f"the prediction for '{name}' depends on other proteins of the batch")
 
 
 def _saved(subject: DownstreamSubject) -> None:
-    """A state dict carries everything a prediction depends on to an instance that never saw the labels."""
+    """A new instance with the state dict gives the same predictions, without the labels."""
     task, other = subject.new(), subject.build()
     other.load_state_dict(task.state_dict())
     found = subject.predictions(other, subject.proteins)
     same = bool(found.equal(subject.predictions(task, subject.proteins)))
-    subject.claims.hold(same, "its predictions depend on something that is not in its state dict")
+    subject.claims.require(same, "its predictions depend on values that are not in its state dict")
 
 
 def _score(subject: DownstreamSubject) -> None:
-    """Scores are finite numbers, the deciding one among them."""
+    """Scores are finite numbers and include ``metric``."""
     task = subject.new()
     predictions = subject.predictions(task, subject.proteins)
     scores = task.score(predictions, subject.labels(), torch.arange(len(predictions)))
     claims = subject.claims
-    claims.hold(task.metric in scores, f"score() has no '{task.metric}', its deciding score")
+    claims.require(task.metric in scores, f"score() does not return its metric '{task.metric}'")
     odd = [name for name, value in scores.items() if not isinstance(value, float) or not math.isfinite(value)]
-    claims.hold(not odd, f"scores that are no finite numbers: {', '.join(odd)}")
+    claims.require(not odd, f"scores that are not finite numbers: {', '.join(odd)}")

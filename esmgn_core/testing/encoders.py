@@ -1,4 +1,4 @@
-"""Claims that hold for every encoder: of sequences, of structures, and both fused."""
+"""Claims about every encoder: of sequences, of structures, and of both fused."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class EncoderSubject:
     """An encoder under test.
 
     Attributes:
-        claims: where claims are stated.
-        build: makes a new instance, drawing on torch's random numbers.
-        encode: calls an instance; what the encoder does not need is ignored.
+        claims: the claims.
+        build: makes a new instance, with torch's random numbers.
+        encode: calls an instance with a batch and a graph.
     """
 
     claims: Claims
@@ -42,7 +42,7 @@ class EncoderSubject:
     encode: Callable[[Any, ProteinBatch, ResidueGraph], Encoding]
 
     def trained(self) -> Any:
-        """An instance in eval mode, its parameters and statistics off their initial values."""
+        """An instance in eval mode, with changed parameters and statistics."""
         torch.manual_seed(17)
         module = self.build()
         nudge(module)
@@ -57,7 +57,7 @@ class EncoderSubject:
 
 
 def check_encoder(subject: EncoderSubject) -> None:
-    """State all claims about an encoder."""
+    """Check all claims about an encoder."""
     checks = (
         _shapes,
         _inputs_untouched,
@@ -74,27 +74,27 @@ def check_encoder(subject: EncoderSubject) -> None:
 
 
 def check_encoding(claims: Claims, encoding: object, batch: ProteinBatch, width: int) -> None:
-    """An encoding is finite and has the shape its encoder promised."""
-    claims.hold(isinstance(encoding, Encoding), f"returns {type(encoding).__name__}, expected Encoding")
+    """An encoding is finite, with representations of width ``output_dim``."""
+    claims.require(isinstance(encoding, Encoding), f"returns {type(encoding).__name__}, expected Encoding")
     for name, length in (("residue", batch.num_residues), ("protein", len(batch))):
         tensor: Tensor = getattr(encoding, name)
         found = tuple(tensor.shape)
-        claims.hold(
+        claims.require(
             found == (length, width),
             f"{name} representations have shape {found}, expected ({length}, output_dim = {width})",
         )
-        claims.hold(bool(tensor.isfinite().all()), f"{name} representations are not all finite")
+        claims.require(bool(tensor.isfinite().all()), f"{name} representations are not all finite")
 
 
 def _shapes(subject: EncoderSubject) -> None:
     """Residue [N, output_dim] and protein [B, output_dim] representations, float32 and finite."""
     claims, module = subject.claims, subject.trained()
     width = module.output_dim
-    claims.count("output_dim", width)
+    claims.require_positive("output_dim", width)
     encoding = subject.encoding(module, example_proteins())
     check_encoding(claims, encoding, example_batch(), int(width))
     for name, tensor in (("residue", encoding.residue), ("protein", encoding.protein)):
-        claims.hold(
+        claims.require(
             tensor.dtype == torch.float32,
             f"{name} representations are {tensor.dtype}, expected torch.float32",
         )
@@ -107,24 +107,25 @@ def _inputs_untouched(subject: EncoderSubject) -> None:
     graph = ExampleGraph()(batch)
     for training in (False, True):
         module.train(training)
-        subject.claims.untouched(lambda: subject.encode(module, batch, graph), batch=batch, graph=graph)
+        subject.claims.unchanged(lambda: subject.encode(module, batch, graph), batch=batch, graph=graph)
 
 
 def _evaluation(subject: EncoderSubject) -> None:
-    """Evaluation draws no random numbers and leaves weights and statistics alone."""
+    """Evaluation draws no random numbers and does not change weights or statistics."""
     module = subject.trained()
     before = snapshot(module)
     first = subject.encoding(module, example_proteins())
     second = subject.encoding(module, example_proteins())
-    subject.claims.hold(
-        not differences(snapshot(first), snapshot(second)), "gives two results for one batch in eval mode"
+    subject.claims.require(
+        not differences(snapshot(first), snapshot(second)),
+        "returns different results for one batch in eval mode",
     )
     changed = differences(before, snapshot(module))
-    subject.claims.hold(not changed, f"changes its own state in eval mode: {', '.join(changed)}")
+    subject.claims.require(not changed, f"changes its own state in eval mode: {', '.join(changed)}")
 
 
 def _packing(subject: EncoderSubject) -> None:
-    """A protein is encoded alike alone and among others."""
+    """The encoding of a protein does not depend on the other proteins of the batch."""
     module, proteins = subject.trained(), example_proteins()
     packed = subject.encoding(module, proteins)
     for number, (protein, residue) in enumerate(zip(proteins, _by_protein(packed, proteins), strict=True)):
@@ -133,7 +134,7 @@ def _packing(subject: EncoderSubject) -> None:
         pairs = (("residue", residue, alone.residue), ("protein", packed.protein[number], alone.protein[0]))
         for name, found, expected in pairs:
             what = f"packing changes the {name} representations of protein '{protein.name}'"
-            subject.claims.close(what, found, expected, _PACKING_TOLERANCE)
+            subject.claims.require_close(what, found, expected, _PACKING_TOLERANCE)
 
 
 def _order(subject: EncoderSubject) -> None:
@@ -143,7 +144,7 @@ def _order(subject: EncoderSubject) -> None:
     residue = torch.cat(_by_protein(turned, proteins[::-1])[::-1])
     for found, expected in ((residue, straight.residue), (turned.protein.flip(0), straight.protein)):
         what = "the order of proteins in the batch changes representations"
-        subject.claims.close(what, found, expected, _PACKING_TOLERANCE)
+        subject.claims.require_close(what, found, expected, _PACKING_TOLERANCE)
 
 
 def _by_protein(encoding: Encoding, proteins: list[Protein]) -> list[Tensor]:
@@ -158,7 +159,7 @@ def _gradients(subject: EncoderSubject) -> None:
     encoding = subject.encode(module, batch, ExampleGraph()(batch))
     trainable = any(parameter.requires_grad for parameter in module.parameters())
     for name, tensor in (("residue", encoding.residue), ("protein", encoding.protein)):
-        subject.claims.hold(
+        subject.claims.require(
             tensor.requires_grad or not trainable, f"{name} representations carry no gradient"
         )
     gradients_reach_parameters(subject.claims, module, weighted_sum(encoding))
@@ -167,7 +168,7 @@ def _gradients(subject: EncoderSubject) -> None:
 def weighted_sum(encoding: Encoding) -> Tensor:
     """A loss in which every number of an encoding has its own weight.
 
-    A plain sum would not do: behind a batch normalisation its gradient is zero.
+    The gradient of a plain sum would be zero before a batch normalisation.
     """
     parts = [encoding.residue.flatten(), encoding.protein.flatten()]
     values = torch.cat(parts)
@@ -175,18 +176,18 @@ def weighted_sum(encoding: Encoding) -> Tensor:
 
 
 def _same_seed(subject: EncoderSubject) -> None:
-    """One seed gives one model and one result."""
+    """The same seed gives the same model and result."""
     found = []
     for _ in range(2):
         torch.manual_seed(29)
         module = subject.build().train()
         found.append(snapshot({"state": module, "encoding": subject.encoding(module, example_proteins())}))
     changed = differences(*found)
-    subject.claims.hold(not changed, f"one seed gives two results: {', '.join(changed)}")
+    subject.claims.require(not changed, f"the same seed gives different results: {', '.join(changed)}")
 
 
 def _state_dict(subject: EncoderSubject) -> None:
-    """A state dict carries everything to a new instance: results are bit-identical."""
+    """A new instance with the state dict gives bit-identical results."""
     state_dict_carries_over(
         subject.claims,
         subject.trained(),
@@ -203,11 +204,13 @@ def _bfloat16(subject: EncoderSubject) -> None:
         found = subject.encoding(module, example_proteins())
     for name in ("residue", "protein"):
         what = f"bfloat16 autocast changes the {name} representations"
-        subject.claims.close(what, getattr(found, name).float(), getattr(expected, name), _BF16_TOLERANCE)
+        subject.claims.require_close(
+            what, getattr(found, name).float(), getattr(expected, name), _BF16_TOLERANCE
+        )
 
 
 def _other_device(subject: EncoderSubject) -> None:
-    """Nothing is left on the CPU when module and batch are on a GPU, forwards and backwards."""
+    """No tensor stays on the CPU if module and batch are on a GPU, forward and backward."""
     module = subject.trained().train()
 
     def run(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Made-up proteins and a made-up residue graph: small, the same everywhere, full of edge cases."""
+"""Small example proteins, graph and encoders, the same on every machine, with many edge cases."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from esmgn_core.alphabet import AMINO_ACIDS, UNKNOWN
-from esmgn_core.batch import CA, Protein, ProteinBatch
+from esmgn_core.alphabet import AMINO_ACIDS, NUM_RESIDUE_FEATURES, UNKNOWN
+from esmgn_core.batch import CA, Encoding, Protein, ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.neighbors import find_neighbors
 from esmgn_core.settings import ComponentSettings
@@ -29,7 +29,7 @@ def example_proteins(seed: int = 0) -> list[Protein]:
     - ``predicted``: 33 residues with pLDDT.
 
     Args:
-        seed: varies residue types and coordinates; everything is a formula of it.
+        seed: residue types and coordinates are formulas of it.
     """
     return [
         _protein("two_chains", (17, 23), seed, unknown=5),
@@ -83,7 +83,7 @@ def _protein(
 
 @functools.cache
 def _backbone(length: int, phase: float) -> Tensor:
-    """float32 [length, 4, 3]: a winding curve of CA atoms 3.8 angstrom apart, the others beside it."""
+    """Backbone float32 [length, 4, 3]: a curve of CA atoms, 3.8 angstrom apart, with the other atoms."""
     i = torch.arange(length + 1, dtype=torch.float64)
     polar = 1.0 + 0.3 * torch.sin(0.9 * i + phase)
     azimuth = 1.6 * i + 0.5 * torch.sin(0.37 * i + 2 * phase)
@@ -98,7 +98,7 @@ def _backbone(length: int, phase: float) -> Tensor:
 class ExampleGraph(nn.Module):
     """A graph builder with four relations: self, previous residue, next residue, within 8 angstrom.
 
-    A residue whose protein has no other has its self-loop alone.
+    The only residue of a protein has only its self-loop.
     """
 
     class Settings(ComponentSettings):
@@ -119,3 +119,40 @@ class ExampleGraph(nn.Module):
         bonded = torch.stack([row[:-1], row[1:]])[:, joined]
         close = find_neighbors(batch, _RADIUS, min_separation=2).close
         return ResidueGraph.from_relations([row.expand(2, -1), bonded, bonded.flip(0), close])
+
+
+class ExampleSequenceEncoder(nn.Module):
+    """A linear map of the residue type."""
+
+    class Settings(ComponentSettings):
+        """No settings."""
+
+    output_dim = 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(NUM_RESIDUE_FEATURES, self.output_dim)
+
+    def forward(self, batch: ProteinBatch) -> Encoding:
+        """Encode the residue types."""
+        return Encoding.from_residues(self.linear(batch.residue_one_hot), batch, readout="mean")
+
+
+class ExampleStructureEncoder(nn.Module):
+    """A linear map of the features, with messages from the neighbours."""
+
+    class Settings(ComponentSettings):
+        """No settings."""
+
+    output_dim = 14
+
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_dim, self.output_dim)
+        self.message = nn.Linear(self.output_dim, self.output_dim)
+
+    def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
+        """Encode ``features`` on the residue graph."""
+        source, target = graph.edge_index
+        hidden = self.linear(features)
+        return Encoding.from_residues(hidden.index_add(0, target, self.message(hidden)[source]), batch)

@@ -1,4 +1,4 @@
-"""Proteins as PDB files, for tests of what reads files."""
+"""Write proteins as PDB files, for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claims about structure formats."""
+"""Claims about structure formats."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from esmgn_core.testing.examples import example_proteins
 
 
 def check_format(claims: Claims, found: object) -> None:
-    """Its endings are new, it does not claim PDB and mmCIF text, and it can be sent to other processes."""
-    claims.hold(isinstance(found, Format), f"is of type {type(found).__name__}, expected Format")
+    """A format has new endings, does not accept PDB and mmCIF text, and can be pickled."""
+    claims.require(isinstance(found, Format), f"is of type {type(found).__name__}, expected Format")
     assert isinstance(found, Format)  # noqa: S101 - for the type checker
-    claims.hold(bool(found.suffixes), "has no endings of file names")
+    claims.require(bool(found.suffixes), "has no endings of file names")
     taken = {suffix for known in FORMATS.values() for suffix in known.suffixes}
     for suffix in found.suffixes:
-        claims.hold(
+        claims.require(
             suffix.startswith(".") and suffix == suffix.lower(), f"ending '{suffix}' is not like '.abc'"
         )
-        claims.hold(suffix not in taken, f"ending '{suffix}' is that of a format of core")
+        claims.require(suffix not in taken, f"ending '{suffix}' belongs to a format of the core")
     protein = example_proteins(0)[0]
     for title, text in (("PDB", pdb_text(protein)), ("mmCIF", mmcif_text(protein))):
-        claims.hold(not found.sniff(text.encode()), f"sniff claims {title} text")
-    claims.hold(not found.sniff(b""), "sniff claims an empty file")
+        claims.require(not found.sniff(text.encode()), f"sniff accepts {title} text")
+    claims.require(not found.sniff(b""), "sniff accepts an empty file")
     try:
         pickle.dumps(found)
     except (AttributeError, TypeError, pickle.PicklingError) as error:
-        claims.hold(False, f"sniff and read must be functions of a module: {error}")
+        claims.require(False, f"sniff and read must be functions of a module: {error}")

@@ -8,18 +8,18 @@ from typing import Any
 from esmgn_core.model.joint import JointEncoder
 from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder
-from esmgn_core.testing.stand_ins import ExampleSequenceEncoder, ExampleStructureEncoder
+from esmgn_core.testing.examples import ExampleSequenceEncoder, ExampleStructureEncoder
 
 
 def check_fuser(claims: Claims, component: type, build: Callable[..., Any]) -> None:
-    """State all claims about a fuser, between two simple encoders.
+    """Check all claims about a fuser, with two simple encoders.
 
-    That gradients reach every parameter includes those of both encoders.
+    Gradients must also reach the parameters of both encoders.
     """
     sequence_dim, structure_dim = ExampleSequenceEncoder.output_dim, ExampleStructureEncoder.output_dim
     build(sequence_dim=sequence_dim, structure_dim=structure_dim)
     input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
-    claims.count(f"structure_input_dim({sequence_dim})", input_dim)
+    claims.require_positive(f"structure_input_dim({sequence_dim})", input_dim)
 
     def joint() -> JointEncoder:
         fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)

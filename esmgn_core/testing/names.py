@@ -16,7 +16,7 @@ _FURTHER = ("recompute", "resolves_residues", "reads_graph", "predicts_residues"
 
 
 def check_names(claims: Claims, kind: Kind, component: object) -> None:
-    """No public attribute or setting is nearly called like an optional member, which would be ignored."""
+    """No public attribute or setting has nearly the name of an optional member; it would be ignored."""
     names = {name for name in dir(component) if not name.startswith("_")} - {*dir(nn.Module)}
     _check(claims, "attribute", names, (*optional_members(kind), *_FURTHER))
     if isinstance(component, HasSettings):
@@ -28,10 +28,10 @@ def _check(claims: Claims, what: str, names: set[str], members: tuple[str, ...])
     plain = {_plain(member): member for member in members}
     for name in sorted(names - {"Settings", *members}):
         near = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=_NEAR)
-        claims.hold(
+        claims.require(
             not near,
             f"the {what} '{name}' is not part of the contract; "
-            f"call it '{plain[near[0]] if near else ''}' if that is meant, else use another name",
+            f"rename it to '{plain[near[0]] if near else ''}' if that is meant, else to another name",
         )
 
 

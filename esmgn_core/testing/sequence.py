@@ -14,7 +14,7 @@ from esmgn_core.testing.examples import example_batch
 
 
 def check_sequence_encoder(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
-    """State all claims about a sequence encoder."""
+    """Check all claims about a sequence encoder."""
     subject = EncoderSubject(claims, build, lambda module, batch, _: module(batch))
     check_encoder(subject)
     claims.check((_reads_sequence_only, _masked_residues), subject)
@@ -22,17 +22,17 @@ def check_sequence_encoder(claims: Claims, _component: type, build: Callable[...
 
 @torch.no_grad()
 def _reads_sequence_only(subject: EncoderSubject) -> None:
-    """Coordinates, residue numbers and pLDDT change nothing."""
+    """Coordinates, residue numbers and pLDDT do not change the encoding."""
     module, batch = subject.trained(), example_batch()
     other = example_batch(seed=5).replace(residue_type=batch.residue_type)
     other = other.replace(residue_index=batch.residue_index + 100, plddt=None)
     changed = differences(snapshot(module(batch)), snapshot(module(other)))
-    subject.claims.hold(not changed, "reads something else than residue types and chains")
+    subject.claims.require(not changed, "depends on more than residue types and chains")
 
 
 @torch.no_grad()
 def _masked_residues(subject: EncoderSubject) -> None:
-    """Residues masked by a pretext task are encoded like any other."""
+    """Residues that a pretext task masked can be encoded."""
     module, batch = subject.trained(), example_batch()
     masked = torch.arange(batch.num_residues) % 3 == 0
     batch = batch.replace(residue_type=batch.residue_type.masked_fill(masked, MASKED))

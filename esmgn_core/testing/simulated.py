@@ -1,8 +1,7 @@
-"""A CUDA device that computes on the CPU, and refuses what a real one refuses.
+"""A simulated CUDA device that computes on the CPU and finds tensors on the wrong device.
 
-Its tensors say that they are on ``cuda:0``. As on a GPU, an operation that mixes them with tensors of the
-CPU fails, and so does reading them as NumPy arrays. What only a GPU has (its kernels, its rounding, its
-memory, autocast) is not simulated.
+Its tensors report the device ``cuda:0``. As on a GPU, operations that mix them with CPU tensors fail, and so
+does conversion to NumPy. Kernels, rounding, memory and autocast of GPUs are not simulated.
 """
 
 from __future__ import annotations
@@ -28,28 +27,28 @@ _INDEXING = {
     _aten.index_put_.default,
     _aten._index_put_impl_.default,
 }
-"""Take indices of either device."""
+"""Operations that accept indices on either device."""
 
 
 class DeviceMismatchError(RuntimeError):
-    """An operation was given tensors of both devices."""
+    """An operation got tensors of both devices."""
 
 
 class OnDevice(Tensor):
-    """A tensor of the simulated device; ``content`` holds its values."""
+    """A tensor on the simulated device; ``content`` has its values."""
 
     content: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> Self:
-        """Of the shape and type of a tensor of the CPU."""
+        """Make a tensor with the shape and type of a CPU tensor."""
         made: Self = Tensor._make_wrapper_subclass(
             cls,
             inner.size(),
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
-            device=torch.device("meta"),  # PyTorch's own code must not touch its memory, nor ask for CUDA
+            device=torch.device("meta"),  # PyTorch must not access its memory or initialise CUDA
         )
         return made
 
@@ -63,12 +62,12 @@ class OnDevice(Tensor):
 
     @property
     def is_cuda(self) -> bool:  # type: ignore[override]  # torch declares it in another way
-        """Yes."""
+        """True, as for a real GPU tensor."""
         return True
 
     @property
     def is_meta(self) -> bool:  # type: ignore[override]  # torch declares it in another way
-        """No."""
+        """False, although the wrapper is a meta tensor."""
         return False
 
     def tolist(self) -> Any:
@@ -76,7 +75,7 @@ class OnDevice(Tensor):
         return self.content.tolist()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Saved as a tensor of the CPU, as which real ones are loaded without a GPU."""
+        """Save as a CPU tensor; real GPU tensors are loaded as such on machines without a GPU."""
         return self.content.__reduce_ex__(protocol)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # torch declares it in another way
@@ -90,7 +89,7 @@ class OnDevice(Tensor):
 
 
 class _Factories(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
-    """Sees also the calls that make tensors from none."""
+    """Intercepts also calls without tensor arguments, such as ``torch.zeros``."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
@@ -98,7 +97,7 @@ class _Factories(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped
 
 @contextmanager
 def simulated_cuda() -> Iterator[torch.device]:
-    """Inside, ``cuda:0`` is there."""
+    """Simulate the device ``cuda:0`` inside the block."""
     initialize = torch.cuda._lazy_init
     torch.cuda._lazy_init = lambda: None
     torch._C._set_only_lift_cpu_tensors(True)
@@ -111,18 +110,18 @@ def simulated_cuda() -> Iterator[torch.device]:
 
 
 def keeps_to_its_device(claims: Claims, run: Callable[[torch.device], object]) -> None:
-    """A run on the simulated device mixes no tensors of both; nothing else about it is judged."""
+    """Require that a run on the simulated device mixes no devices; other errors are ignored."""
     try:
         with simulated_cuda() as device:
             run(device)
     except DeviceMismatchError as error:
-        claims.hold(False, f"would fail on a GPU: {error}")
+        claims.require(False, f"would fail on a GPU: {error}")
     except Exception:  # noqa: BLE001 - such as a kernel that only a GPU has
         return
 
 
 def moved_to_cuda(module: nn.Module) -> nn.Module:
-    """The module, its parameters and buffers now on the simulated device."""
+    """Move parameters and buffers of a module to the simulated device, in place."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
@@ -137,28 +136,28 @@ def moved_to_cuda(module: nn.Module) -> nn.Module:
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     own = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, OnDevice)]
     _check(func, own, (args[0], *args[2:]) if func in _INDEXING else (args, kwargs))
-    result_is_own = bool(own)
+    on_device = bool(own)
     if (device := kwargs.get("device")) is not None:
-        result_is_own = torch.device(device).type != "cpu"
+        on_device = torch.device(device).type != "cpu"
         kwargs = kwargs | {"device": "cpu"}
     elif func in _INDEXING or func is _aten.copy_.default:
-        result_is_own = isinstance(args[0], OnDevice)
+        on_device = isinstance(args[0], OnDevice)
     args, kwargs = tree_map_only(OnDevice, lambda tensor: tensor.content, (args, kwargs))
     result = func(*args, **kwargs)
-    if not result_is_own:
+    if not on_device:
         return result
-    changed = {id(tensor.content): tensor for tensor in own}  # operations in place return their input
+    changed = {id(tensor.content): tensor for tensor in own}  # in-place operations return their input
     return tree_map_only(Tensor, lambda tensor: _wrapped(tensor, changed), result)
 
 
 def _wrapped(inner: Tensor, known: dict[int, OnDevice]) -> OnDevice:
     if id(inner) in known:
         return known[id(inner)]
-    return OnDevice(inner.resolve_conj())  # the wrapper does not say that it is conjugated
+    return OnDevice(inner.resolve_conj())  # the wrapper has no conjugate bit
 
 
 def _check(func: Any, own: list[OnDevice], arguments: Any) -> None:
-    """Numbers, tensors without dimensions, may be of the CPU."""
+    """Refuse CPU tensors beside simulated ones; CPU scalars are allowed, as on a GPU."""
     others = [
         leaf
         for leaf in tree_leaves(arguments)
@@ -166,4 +165,4 @@ def _check(func: Any, own: list[OnDevice], arguments: Any) -> None:
     ]
     if own and others and func not in _BETWEEN_DEVICES:
         shapes = [tuple(tensor.shape) for tensor in others]
-        raise DeviceMismatchError(f"{func} takes tensors of cuda:0, but also {shapes} of the CPU")
+        raise DeviceMismatchError(f"{func} gets tensors on cuda:0, and {shapes} on the CPU")

@@ -20,7 +20,7 @@ _MOTION_TOLERANCE = 1e-3
 
 
 def check_structure_encoder(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
-    """State all claims about a structure encoder."""
+    """Check all claims about a structure encoder."""
     subject = EncoderSubject(
         claims,
         lambda: build(input_dim=_INPUT_DIM, num_relations=ExampleGraph.num_relations),
@@ -32,7 +32,7 @@ def check_structure_encoder(claims: Claims, _component: type, build: Callable[..
 
 
 def _features(batch: ProteinBatch, input_dim: int = _INPUT_DIM) -> Tensor:
-    """Features [N, input_dim] that follow from residue types and numbers alone."""
+    """Features float32 [N, input_dim], a formula of residue types and numbers."""
     width = torch.arange(input_dim, device=batch.ptr.device)
     phase = batch.residue_type.unsqueeze(1) * (width + 1) * 0.7 + batch.residue_index.unsqueeze(1) * 0.3
     return torch.sin(phase + width)
@@ -44,32 +44,32 @@ def _features_untouched(subject: EncoderSubject) -> None:
     graph, features = ExampleGraph()(batch), _features(batch)
     for training in (False, True):
         module.train(training)
-        subject.claims.untouched(lambda: module(batch, graph, features), features=features)
+        subject.claims.unchanged(lambda: module(batch, graph, features), features=features)
 
 
 def _gradient_reaches_features(subject: EncoderSubject) -> None:
-    """A sequence encoder below it can be trained through it."""
+    """Gradients reach the input features, so that a sequence encoder can be trained."""
     module, batch = subject.trained(), example_batch()
     features = _features(batch).requires_grad_()
     encoding = module(batch, ExampleGraph()(batch), features)
     encoding.residue.square().sum().backward()
     reached = features.grad is not None and bool(features.grad.count_nonzero())
-    subject.claims.hold(reached, "no gradient reaches the features it is given")
+    subject.claims.require(reached, "no gradient reaches its input features")
 
 
 @torch.no_grad()
 def _rigid_motion(subject: EncoderSubject) -> None:
-    """Turning and shifting the proteins changes nothing."""
+    """Rotation and translation of the proteins do not change the encoding."""
     module, batch = subject.trained(), example_batch()
     expected = subject.encode(module, batch, ExampleGraph()(batch))
     for motion, moved in moved_batches(batch).items():
         found = subject.encode(module, moved, ExampleGraph()(moved))
         what = f"{motion} the proteins changes representations"
-        subject.claims.close(what, found.residue, expected.residue, _MOTION_TOLERANCE)
+        subject.claims.require_close(what, found.residue, expected.residue, _MOTION_TOLERANCE)
 
 
 def moved_batches(batch: ProteinBatch) -> dict[str, ProteinBatch]:
-    """The batch shifted, and turned about two axes, by what was done; missing atoms stay missing."""
+    """The translated and the rotated batch, by name of the motion; missing atoms stay missing."""
     backbone = batch.backbone.double()
     moved = {
         "shifting": backbone + torch.tensor([11.0, -7.0, 23.0], dtype=torch.float64),
@@ -79,7 +79,7 @@ def moved_batches(batch: ProteinBatch) -> dict[str, ProteinBatch]:
 
 
 def _rotation(angle: float, one: int, other: int) -> Tensor:
-    """float64 [3, 3]: the turn by ``angle`` in the plane of two axes."""
+    """Rotation matrix float64 [3, 3] by ``angle``, in radians, in the plane of two axes."""
     turn = torch.eye(3, dtype=torch.float64)
     turn[one, one] = turn[other, other] = math.cos(angle)
     turn[one, other], turn[other, one] = -math.sin(angle), math.sin(angle)
@@ -88,7 +88,7 @@ def _rotation(angle: float, one: int, other: int) -> Tensor:
 
 @torch.no_grad()
 def _no_edges(subject: EncoderSubject) -> None:
-    """A graph without edges is encoded too: a pretext task may remove the last one."""
+    """A graph without edges can be encoded: a pretext task may remove all edges."""
     module, batch = subject.trained(), example_batch()
     graph = ExampleGraph()(batch)
     empty = graph.keep_edges(torch.zeros(graph.num_edges, dtype=torch.bool))
@@ -96,7 +96,7 @@ def _no_edges(subject: EncoderSubject) -> None:
 
 
 def _half_precision(subject: EncoderSubject) -> None:
-    """A training step runs in bfloat16 and float16, also where the input is as wide as its own layers."""
+    """A training step runs in bfloat16 and float16, also with features as wide as its layers."""
     batch = example_batch()
     graph = ExampleGraph()(batch)
     for width in _widths(subject.build(input_dim=_INPUT_DIM, num_relations=graph.num_relations)):
@@ -107,13 +107,13 @@ def _half_precision(subject: EncoderSubject) -> None:
                 encoding = module(batch, graph, features)
             (encoding.residue.float().mean() + encoding.protein.float().mean()).backward()
             found = None if features.grad is None else features.grad.dtype
-            subject.claims.hold(
+            subject.claims.require(
                 found == torch.float32,
                 f"under {precision} the gradient of float32 features {width} wide is {found}",
             )
 
 
 def _widths(module: nn.Module) -> list[int]:
-    """A width of features that differs from those of a module's layers, and the commonest of theirs."""
+    """Widths of features to test: another width than the module's layers, and their most common ones."""
     own = Counter(len(tensor) for tensor in module.parameters() if tensor.dim() == 1 and len(tensor) > 1)
     return [_INPUT_DIM, *(width for width, _ in own.most_common(2) if width != _INPUT_DIM)]

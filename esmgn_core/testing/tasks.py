@@ -21,15 +21,14 @@ from esmgn_core.testing.claims import (
     snapshot,
     state_dict_carries_over,
 )
-from esmgn_core.testing.examples import ExampleGraph, example_proteins
+from esmgn_core.testing.examples import ExampleGraph, ExampleStructureEncoder, example_proteins
 from esmgn_core.testing.graphs import check_graph
 from esmgn_core.testing.simulated import keeps_to_its_device, moved_to_cuda
-from esmgn_core.testing.stand_ins import ExampleStructureEncoder
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSubject:
-    """A task under test; its views are encoded by a simple encoder."""
+    """A task under test, with a simple encoder for its views."""
 
     claims: Claims
     build: Callable[[], Any]
@@ -41,7 +40,7 @@ class TaskSubject:
         return ProteinBatch.from_proteins(self.proteins)
 
     def new(self) -> Any:
-        """An instance with heads off their initial values."""
+        """An instance with changed heads."""
         torch.manual_seed(17)
         task = self.build()
         nudge(task)
@@ -49,7 +48,7 @@ class TaskSubject:
 
     @staticmethod
     def views(task: Any, batch: ProteinBatch, positions: Sequence[int]) -> tuple[View, ...]:
-        """Views of a batch whose proteins have these positions in the global batch."""
+        """Views of a batch, for these positions of its proteins in the global batch."""
         with torch.no_grad():
             views: tuple[View, ...] = task.views(batch, ExampleGraph(), SeededDraws(5, 3, positions))
         return views
@@ -77,51 +76,51 @@ def encode(encoder: nn.Module, views: Sequence[View]) -> list[Encoding]:
 
 
 def check_pretext_task(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
-    """State all claims about a pretext task."""
+    """Check all claims about a pretext task."""
     subject = TaskSubject(claims, lambda: build(encoder_dim=ExampleStructureEncoder.output_dim))
     claims.check(TASK_CHECKS, subject)
 
 
 def _valid_views(subject: TaskSubject) -> None:
-    """Every view holds all proteins of the batch, a graph on them, and tensors as targets."""
+    """Every view has all proteins of the batch, their graph, and tensors as targets."""
     claims = subject.claims
     views = subject.example_views(subject.new())
-    claims.hold(
+    claims.require(
         isinstance(views, tuple) and bool(views) and all(isinstance(view, View) for view in views),
         "views() does not return a tuple of at least one View",
     )
     for number, view in enumerate(views):
         batch = view.batch
-        claims.hold(
+        claims.require(
             len(batch) == len(subject.proteins) and batch.ptr.shape == (len(batch) + 1,),
-            f"view {number} does not hold as many proteins as the batch",
+            f"view {number} does not have as many proteins as the batch",
         )
         rows = {len(batch.residue_type), len(batch.backbone), len(batch.atom_mask), int(batch.ptr[-1])}
-        claims.hold(len(rows) == 1, f"tensors of view {number} disagree about the number of residues")
+        claims.require(len(rows) == 1, f"tensors of view {number} disagree about the number of residues")
         check_graph(claims, view.graph, batch, ExampleGraph.num_relations)
         odd = [name for name, target in view.targets.items() if not isinstance(target, Tensor)]
-        claims.hold(not odd, f"targets of view {number} are not tensors: {', '.join(odd)}")
+        claims.require(not odd, f"targets of view {number} are not tensors: {', '.join(odd)}")
 
 
 def _batch_untouched(subject: TaskSubject) -> None:
-    """Corrupting leaves the batch bit-identical."""
+    """``views()`` does not change the batch."""
     task, batch = subject.new(), subject.batch()
-    subject.claims.untouched(lambda: subject.views(task, batch, range(len(batch))), batch=batch)
+    subject.claims.unchanged(lambda: subject.views(task, batch, range(len(batch))), batch=batch)
 
 
 def _same_draws(subject: TaskSubject) -> None:
-    """The same draws give the same views: torch's own random numbers have no part in them."""
+    """The same draws give the same views, whatever the state of torch's random numbers."""
     task = subject.new()
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         found.append(snapshot(subject.example_views(task)))
     changed = differences(*found)
-    subject.claims.hold(not changed, f"the same draws give two views: {', '.join(changed)}")
+    subject.claims.require(not changed, f"the same draws give different views: {', '.join(changed)}")
 
 
 def _views_by_protein(subject: TaskSubject) -> None:
-    """What a protein's view looks like does not depend on the proteins beside it."""
+    """The view of a protein does not depend on the other proteins of the batch."""
     task = subject.new()
     together = subject.example_views(task)
     size = subject.group_size
@@ -130,7 +129,7 @@ def _views_by_protein(subject: TaskSubject) -> None:
         alone = subject.views(task, ProteinBatch.from_proteins(group), range(first, first + size))
         pairs = zip(together, alone, strict=True)
         same = all(not differences(_part(one, first, size), _part(other, 0, size)) for one, other in pairs)
-        subject.claims.hold(same, f"the view of protein '{group[0].name}' depends on the proteins beside it")
+        subject.claims.require(same, f"the view of protein '{group[0].name}' depends on others of the batch")
 
 
 def _part(view: View, first: int, size: int) -> dict[str, object]:
@@ -144,38 +143,38 @@ def _part(view: View, first: int, size: int) -> dict[str, object]:
 
 
 def _loss(subject: TaskSubject) -> None:
-    """The loss is a finite number that can be trained on; metrics are detached."""
+    """The loss is a finite number with a gradient; metrics are detached."""
     claims = subject.claims
     output = subject.loss(subject.new(), example_encoder())
-    claims.hold(
+    claims.require(
         isinstance(output, TaskOutput), f"loss() returns {type(output).__name__}, expected TaskOutput"
     )
     check_number(claims, "loss", output.loss)
-    claims.hold(output.loss.requires_grad, "loss carries no gradient")
-    claims.count("num_samples", output.num_samples)
+    claims.require(output.loss.requires_grad, "loss has no gradient")
+    claims.require_positive("num_samples", output.num_samples)
     for name, value in output.metrics.items():
         check_number(claims, f"metric '{name}'", value)
-        claims.hold(not value.requires_grad, f"metric '{name}' is not detached")
+        claims.require(not value.requires_grad, f"metric '{name}' is not detached")
 
 
 def check_number(claims: Claims, name: str, value: object) -> None:
     """A value is a finite float tensor without dimensions."""
     fits = isinstance(value, Tensor) and not value.dim() and value.is_floating_point()
-    claims.hold(fits, f"{name} is no float tensor of shape []")
-    claims.hold(bool(torch.as_tensor(value).isfinite()), f"{name} is not finite")
+    claims.require(fits, f"{name} is not a float tensor of shape []")
+    claims.require(bool(torch.as_tensor(value).isfinite()), f"{name} is not finite")
 
 
 def _views_untouched(subject: TaskSubject) -> None:
-    """The loss leaves views and encodings bit-identical."""
+    """``loss()`` does not change views and encodings."""
     task = subject.new()
     views = subject.example_views(task)
     with torch.no_grad():
         encodings = encode(example_encoder(), views)
-        subject.claims.untouched(lambda: task.loss(views, encodings), views=views, encodings=encodings)
+        subject.claims.unchanged(lambda: task.loss(views, encodings), views=views, encodings=encodings)
 
 
 def _gradients(subject: TaskSubject) -> None:
-    """The loss trains every parameter of the heads, and the encoder."""
+    """Gradients of the loss reach every parameter of the heads and the encoder."""
     task, encoder = subject.new().train(), example_encoder()
     gradients_reach_parameters(subject.claims, task, subject.loss(task, encoder).loss)
     encoder.zero_grad()
@@ -185,7 +184,7 @@ def _gradients(subject: TaskSubject) -> None:
 
 
 def _state_dict(subject: TaskSubject) -> None:
-    """A state dict carries the heads to a new instance: the loss is bit-identical."""
+    """A new instance with the state dict gives a bit-identical loss."""
     state_dict_carries_over(
         subject.claims,
         subject.new().eval(),
@@ -195,17 +194,17 @@ def _state_dict(subject: TaskSubject) -> None:
 
 
 def _bfloat16(subject: TaskSubject) -> None:
-    """Under bfloat16 autocast the loss is still a finite float32 number."""
+    """Under bfloat16 autocast, the loss is a finite float32 number."""
     task, encoder = subject.new(), example_encoder()
     views = subject.example_views(task)
     with torch.autocast("cpu", torch.bfloat16):
         loss = task.loss(views, encode(encoder, views)).loss
     check_number(subject.claims, "under bfloat16 autocast the loss", loss)
-    subject.claims.hold(loss.dtype == torch.float32, f"under bfloat16 autocast the loss is {loss.dtype}")
+    subject.claims.require(loss.dtype == torch.float32, f"under bfloat16 autocast the loss is {loss.dtype}")
 
 
 def _other_device(subject: TaskSubject) -> None:
-    """Nothing is left on the CPU when batch and encoder are on a GPU."""
+    """No tensor stays on the CPU if batch and encoder are on a GPU."""
     task, encoder = subject.new().train(), example_encoder()
 
     def run(device: torch.device) -> None:
@@ -228,4 +227,4 @@ TASK_CHECKS = (
     _bfloat16,
     _other_device,
 )
-"""What holds for pretext and downstream tasks alike."""
+"""Claims about both pretext and downstream tasks."""

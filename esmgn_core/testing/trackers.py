@@ -36,7 +36,7 @@ class TrackerSubject:
 
 
 def check_tracker(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
-    """State all claims about a tracker. It writes to the server that its settings and environment name."""
+    """Check all claims about a tracker. It writes to the server in its settings and environment."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         run.config.write_text(tomli_w.dumps(_CONFIG), encoding="utf-8")
@@ -45,15 +45,15 @@ def check_tracker(claims: Claims, _component: type, build: Callable[..., Any]) -
 
 
 def _takes_lines(subject: TrackerSubject) -> None:
-    """It takes the lines of metrics.jsonl, also values that are not finite, and leaves them alone."""
+    """It logs lines of metrics.jsonl, also values that are not finite, and does not change them."""
     tracker = subject.new()
-    subject.claims.untouched(lambda: tracker.log(1, _LINE), values=_LINE, config=_CONFIG)
+    subject.claims.unchanged(lambda: tracker.log(1, _LINE), values=_LINE, config=_CONFIG)
     tracker.log(2, _LINE)
     tracker.close(failed=False)
 
 
 def _goes_on(subject: TrackerSubject) -> None:
-    """A second instance for the same folder goes on with the run, also without a further line."""
+    """A second instance for the same folder continues the run, also without another line."""
     tracker = subject.new()
     tracker.log(3, {"loss": 0.25})
     tracker.close(failed=False)
@@ -61,7 +61,7 @@ def _goes_on(subject: TrackerSubject) -> None:
 
 
 def _failed(subject: TrackerSubject) -> None:
-    """It takes the end of a run that failed."""
+    """It can be closed after a run that failed."""
     tracker = subject.new()
     tracker.log(4, {"loss": 0.25})
     tracker.close(failed=True)

@@ -88,9 +88,9 @@ def test_a_residue_that_is_there_twice_is_refused(tmp_path: Path, proteins: list
 def test_the_kit_checks_formats() -> None:
     check_format(Claims("it"), MADEUP)
     for changed, message in (
-        (replace(MADEUP, suffixes=(".cif",)), r"ending '\.cif' is that of a format of core"),
+        (replace(MADEUP, suffixes=(".cif",)), r"ending '\.cif' belongs to a format of the core"),
         (replace(MADEUP, suffixes=("gro",)), "ending 'gro' is not like '.abc'"),
-        (replace(MADEUP, sniff=lambda _: True), "sniff claims PDB text"),
+        (replace(MADEUP, sniff=lambda _: True), "sniff accepts PDB text"),
         (replace(MADEUP, sniff=lambda _: False), "sniff and read must be functions of a module"),
     ):
         with pytest.raises(AssertionError, match=message):

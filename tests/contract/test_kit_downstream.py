@@ -122,12 +122,12 @@ def test_a_healthy_downstream_task_passes():
 @pytest.mark.parametrize(
     ("component", "message"),
     [
-        (ForgetsLabels, "its predictions depend on something that is not in its state dict"),
-        (LooksAtTheBatch, "the prediction for '.*' depends on the proteins beside it"),
-        (PredictsHalves, r"predict\(\) gives torch.float16 \[5, 3\], expected float32 \[5, 3\]"),
-        (PredictsOneColumn, r"predict\(\) gives torch.float32 \[5, 1\], expected float32 \[5, 3\]"),
-        (HasNoDecidingScore, r"score\(\) has no 'error', its deciding score"),
-        (ScoreIsTensor, "scores that are no finite numbers: minus_error"),
+        (ForgetsLabels, "its predictions depend on values that are not in its state dict"),
+        (LooksAtTheBatch, "the prediction for '.*' depends on other proteins of the batch"),
+        (PredictsHalves, r"predict\(\) returns torch.float16 \[5, 3\], expected float32 \[5, 3\]"),
+        (PredictsOneColumn, r"predict\(\) returns torch.float32 \[5, 1\], expected float32 \[5, 3\]"),
+        (HasNoDecidingScore, r"score\(\) does not return its metric 'error'"),
+        (ScoreIsTensor, "scores that are not finite numbers: minus_error"),
         (OutputIsUnknown, "output is 'numbers', expected one of: multilabel, classes, values"),
         (LabelsDoNotFitTheOutput, "label_dim is 3 for 3 targets, output = classes has 1"),
         (GroupsOnTheInstanceAlone, "group_size is 2, but 1 on its class"),

@@ -58,8 +58,8 @@ def test_a_healthy_sequence_encoder_passes():
 @pytest.mark.parametrize(
     ("component", "message"),
     [
-        (ReadsStructure, "reads something else than residue types and chains"),
-        (ReadsNumbers, "reads something else than residue types and chains"),
+        (ReadsStructure, "depends on more than residue types and chains"),
+        (ReadsNumbers, "depends on more than residue types and chains"),
         (HidesMaskedResidues, "residue representations are not all finite"),
     ],
 )

@@ -13,7 +13,7 @@ from esmgn_core.draws import SeededDraws
 from esmgn_core.graph import View
 from esmgn_core.model.joint import JointEncoder, TrainStep
 from esmgn_core.testing import ExampleGraph, example_batch
-from esmgn_core.testing.stand_ins import ExampleSequenceEncoder, ExampleStructureEncoder
+from esmgn_core.testing.examples import ExampleSequenceEncoder, ExampleStructureEncoder
 from esmgn_fusion.serial import SerialFuser
 
 

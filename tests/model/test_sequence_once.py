@@ -13,8 +13,7 @@ from esmgn_core.draws import SeededDraws
 from esmgn_core.graph import View
 from esmgn_core.model.joint import JointEncoder, SequenceOnce, TrainStep
 from esmgn_core.testing import example_proteins
-from esmgn_core.testing.examples import ExampleGraph
-from esmgn_core.testing.stand_ins import ExampleSequenceEncoder, ExampleStructureEncoder
+from esmgn_core.testing.examples import ExampleGraph, ExampleSequenceEncoder, ExampleStructureEncoder
 from esmgn_fusion.serial import SerialFuser
 
 
