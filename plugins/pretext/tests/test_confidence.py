@@ -142,13 +142,13 @@ def test_denoising_of_uncertain_residues_counts_as_set(
 ) -> None:
     """Both parts of the loss are the weighted means within each protein, then over proteins."""
     seen: list[tuple[Tensor, Tensor]] = []
-    original = denoiser._Asked.mean
+    original = denoiser._Targets.mean
 
-    def noted(self: Any, values: Tensor, residue: Tensor) -> Tensor:
+    def recorded(self: Any, values: Tensor, residue: Tensor) -> Tensor:
         seen.append((values, residue))
         return original(self, values, residue)
 
-    monkeypatch.setattr(denoiser._Asked, "mean", noted)
+    monkeypatch.setattr(denoiser._Targets, "mean", recorded)
     subject = task(name, threshold=THRESHOLD, weight=weight)
     made = views(subject, batch)
     output = loss(subject, made)
