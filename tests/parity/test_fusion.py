@@ -175,5 +175,5 @@ def test_joined_residues_can_be_pooled_together(recorded: Recorded, readout: str
 
 
 def test_the_figure_s_variant_has_the_structure_encoder_s_readout() -> None:
-    with pytest.raises(ValueError, match="readout must be encoders where output is structure"):
+    with pytest.raises(ValueError, match="readout must be encoders if output is structure"):
         SerialFuser.Settings(output="structure", readout="attention")

@@ -14,7 +14,7 @@ from esmgn_downstream.head import HeadSettings, ProteinTask, known_labels
 
 
 class Classification(ProteinTask):
-    """Cross-entropy of the class of a protein, whose label is the number of its class.
+    """Cross-entropy of the class of a protein. The label is the number of the class.
 
     Source: arXiv 2203.06125, section 5 (fold classification).
     """
@@ -30,7 +30,7 @@ class Classification(ProteinTask):
         self.label_dim = 1
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        """Mean cross-entropy over the proteins whose class is known, and the accuracy."""
+        """Mean cross-entropy over the proteins of known class, and the accuracy."""
         (view,), (encoding,) = views, encodings
         labels, known = known_labels(view.batch)
         target, weight = labels[:, 0].long(), known[:, 0]

@@ -1,4 +1,4 @@
-"""What the tasks share: a perceptron on an encoding, and how much of a protein it sees."""
+"""Base classes of downstream tasks: their settings, prediction head, and cutting of long proteins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from esmgn_core.settings import ComponentSettings
 
 
 class HeadSettings(ComponentSettings):
-    """Settings that all downstream tasks share."""
+    """Settings shared by all downstream tasks."""
 
     num_layers: int = Field(3, ge=1)
     """Linear layers of the head; hidden layers are as wide as its input."""
@@ -28,19 +28,19 @@ class HeadSettings(ComponentSettings):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of hidden units dropped in training."""
     max_length: int = Field(0, ge=0)
-    """Training sees this many residues of each protein; 0 for whole proteins."""
+    """Training proteins are cut to this many residues; 0 for whole proteins."""
     test_max_length: int = Field(0, ge=0)
-    """Held-out proteins are cut to this many residues; 0 for whole proteins."""
+    """Validation and test proteins are cut to this many residues; 0 for whole proteins."""
 
     @classmethod
     def original(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Validation and test proteins are cut as those of training."""
+        """The original's settings: validation and test proteins are cut like training proteins."""
         longest = values.get("max_length", 0)
         return super().original(values) | ({"test_max_length": longest} if longest else {})
 
 
 class MLP(nn.Sequential):
-    """Linear layers with ReLU between them, all hidden ones as wide as the input.
+    """Linear layers with ReLU between them. Hidden layers are as wide as the input.
 
     Shapes: [P, input_dim] -> [P, output_dim].
     """
@@ -58,13 +58,13 @@ class MLP(nn.Sequential):
 
 
 class HeadedTask(nn.Module):
-    """A downstream task whose view is the batch itself, in training cut to ``max_length`` residues."""
+    """A downstream task whose only view is the batch, with long proteins cut."""
 
     settings: HeadSettings
 
     @property
     def max_residues(self) -> int | None:
-        """Residues of one protein that the encoder sees at most, ``None`` if whole proteins."""
+        """Largest number of residues of a protein that the encoder sees; ``None`` for no limit."""
         limits = (self.settings.max_length, self.settings.test_max_length)
         return max(limits) if all(limits) else None
 
@@ -74,19 +74,19 @@ class HeadedTask(nn.Module):
         build_graph: GraphBuilder,
         draws: Draws,  # noqa: ARG002 - nothing is drawn
     ) -> tuple[View, ...]:
-        """One view: the beginning of every protein."""
+        """One view: the batch, with proteins cut to ``max_length`` or ``test_max_length`` residues."""
         longest = self.settings.max_length if self.training else self.settings.test_max_length
         if longest and bool((batch.lengths > longest).any()):
             batch = batch.select(window_mask(batch, self.window_starts(batch, longest), longest))
         return (View(batch, build_graph(batch), {}),)
 
     def window_starts(self, batch: ProteinBatch, max_length: int) -> Tensor:  # noqa: ARG002 - for subclasses
-        """First residue kept of each protein, int64 [B]."""
+        """Position of the first residue to keep of each protein, int64 [B]; here 0."""
         return torch.zeros_like(batch.lengths)
 
 
 class ProteinTask(HeadedTask):
-    """A downstream task whose head reads the protein representation, with one output for each target."""
+    """A downstream task whose head reads the protein representation, with one output per target."""
 
     group_size = 1
 
@@ -97,19 +97,19 @@ class ProteinTask(HeadedTask):
         self.head = MLP(encoder_dim, num_targets, settings)
 
     def prepare(self, labels: Tensor) -> None:
-        """Nothing is taken from the labels."""
+        """Do nothing: this task needs no statistics of the labels."""
 
     def predict(self, encoding: Encoding, batch: ProteinBatch) -> Tensor:  # noqa: ARG002 - part of the contract
-        """Outputs of the head, float32 [B, T]: logits for classes."""
+        """Outputs of the head, float32 [B, T]; logits for classes."""
         outputs: Tensor = self.head(encoding.protein)
         return outputs.float()
 
 
 def known_labels(batch: ProteinBatch) -> tuple[Tensor, Tensor]:
-    """Labels [B, L] with 0 for unknown ones, and bool [B, L], True where they are known.
+    """Labels float32 [B, L] with 0 for unknown labels, and the mask bool [B, L] of known labels.
 
     Raises:
-        ValueError: the batch carries no labels.
+        ValueError: the batch has no labels.
     """
     if batch.labels is None:
         raise ValueError("a downstream task needs proteins with labels")

@@ -1,4 +1,4 @@
-"""Multi-label classification: every class is a yes or no of its own."""
+"""Multi-label classification: any number of classes per protein."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esmgn_downstream.head import HeadSettings, ProteinTask, known_labels
 class Multilabel(ProteinTask):
     """Binary cross-entropy of every class, from the protein representation.
 
-    A protein without any class is a training example like others. Predictions are logits.
+    A protein without classes is a training example with labels of 0. Predictions are logits.
 
     Source: arXiv 2303.06275, section 4.1; Gligorijevic et al. 2021 (doi 10.1038/s41467-021-23303-9).
     """
@@ -38,7 +38,7 @@ class Multilabel(ProteinTask):
         return TaskOutput((each * known).sum() / max(num_known, 1), num_known)
 
     def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:  # noqa: ARG002
-        """Fmax, and averaged precision micro and macro."""
+        """Fmax, and the average precision, micro and macro."""
         sweep = Sweep.over(predictions, labels)
         return {
             "f_max": sweep.best()[0],
@@ -53,7 +53,7 @@ class Multilabel(ProteinTask):
         groups: Tensor,  # noqa: ARG002 - part of the contract
         counts: Iterable[Any],
     ) -> dict[str, list[float]]:
-        """Fmax and micro-averaged precision of resamples; the scores are sorted once."""
+        """Fmax and micro-averaged precision of resamples. Predictions are sorted only once."""
         sweep = Sweep.over(predictions, labels)
         pairs = [(sweep.best(drawn)[0], sweep.average_precision(drawn)) for drawn in counts]
         return {"f_max": [pair[0] for pair in pairs], "aupr_micro": [pair[1] for pair in pairs]}

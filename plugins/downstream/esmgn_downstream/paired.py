@@ -1,4 +1,4 @@
-"""Pairs of a protein and its mutant: a yes or no for each."""
+"""Binary classification of pairs of a protein and its mutant."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from esmgn_downstream.head import MLP, HeadedTask, HeadSettings, known_labels
 
 
 class Paired(HeadedTask):
-    """Binary cross-entropy, from what both encodings say of the mutated residues.
+    """Binary cross-entropy of a pair, from the representations of its mutated residues.
 
-    Both proteins are encoded on their own by the same encoder. Mutated residues are those whose types
-    differ; the mean of their representations is taken in each, wild type beside mutant. Proteins of a pair
-    stand side by side in the batch, wild type first, with equally many residues. Where training or testing
-    is on part of a protein, it is a window around the mutation.
+    The same encoder encodes both proteins. Mutated residues are those whose types differ. The head reads
+    the mean of their representations in the wild type, concatenated with that in the mutant. The proteins of
+    a pair are consecutive in the batch, wild type first, and have the same length. Long proteins are cut to
+    a window around the mutation.
 
     Source: arXiv 2303.06275, section 4.1 (mutation stability prediction); Townshend et al. 2021
     (arXiv 2012.04035).
@@ -47,10 +47,10 @@ class Paired(HeadedTask):
         self.head = MLP(2 * encoder_dim, num_targets, settings)
 
     def prepare(self, labels: Tensor) -> None:
-        """Nothing is taken from the labels."""
+        """Do nothing: this task needs no statistics of the labels."""
 
     def window_starts(self, batch: ProteinBatch, max_length: int) -> Tensor:
-        """Windows around the middle of the mutated residues, the same for both proteins of a pair."""
+        """Start of windows around the middle of the mutated residues, the same for both of a pair."""
         wild, _, differs = _pairs(batch)
         place = wild - batch.ptr[batch.protein_index[wild]]
         pair = batch.protein_index[wild] // 2
@@ -58,7 +58,7 @@ class Paired(HeadedTask):
         lengths = batch.lengths[::2]
         first = lengths.scatter_reduce(0, *at, "amin", include_self=False)
         last = torch.zeros_like(lengths).scatter_reduce(0, *at, "amax")
-        # Without a mutated residue, first is still the length: the window is the protein's end.
+        # Without a mutated residue, first is the length of the protein.
         start = ((first + last) // 2 - max_length // 2).clamp(min=0)
         return torch.minimum(start, (lengths - max_length).clamp(min=0)).repeat_interleave(2)
 
@@ -85,23 +85,23 @@ class Paired(HeadedTask):
         return TaskOutput((each * known).sum() / max(num_known, 1), num_known)
 
     def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:  # noqa: ARG002
-        """Area under the ROC curve and averaged precision, means over targets where defined."""
+        """Area under the ROC curve and average precision, as means over the targets that define them."""
         pairs = list(zip(predictions.T, labels.T, strict=True))
         metrics = {"auroc": auroc, "aupr": average_precision}
         return {name: mean_of_known([metric(*pair) for pair in pairs]) for name, metric in metrics.items()}
 
 
 def _pairs(batch: ProteinBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the wild types, those of the mutants beside them, and where their residue types differ.
+    """Rows int64 [M] of wild types and mutants, and the mask bool [M] of the mutated residues.
 
     Raises:
         StructureError: the proteins of a pair differ in length.
     """
     lengths = batch.lengths.view(-1, 2)
     for pair in (lengths[:, 0] != lengths[:, 1]).nonzero().flatten().tolist()[:1]:
-        one, other = batch.names[2 * pair : 2 * pair + 2]
+        first, second = batch.names[2 * pair : 2 * pair + 2]
         raise StructureError(
-            f"'{one}' and '{other}' are a pair but have {lengths[pair, 0]} and {lengths[pair, 1]} residues"
+            f"'{first}' and '{second}' are a pair but have {lengths[pair, 0]} and {lengths[pair, 1]} residues"
         )
     is_mutant = batch.protein_index % 2 == 1
     wild, mutant = (~is_mutant).nonzero().flatten(), is_mutant.nonzero().flatten()

@@ -1,4 +1,4 @@
-"""Regression: numbers that describe a protein."""
+"""Regression of numbers that describe a protein."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from esmgn_downstream.head import HeadSettings, ProteinTask, known_labels
 class Regression(ProteinTask):
     """Squared error of standardised values, from the protein representation.
 
-    Values are standardised by mean and standard deviation of the training labels; predictions are in the
-    labels' own unit.
+    Values are standardised by the mean and standard deviation of the training labels. Predictions are in the
+    unit of the labels.
 
     Source: arXiv 2303.06275, section 4.1 (protein structure ranking).
     """
@@ -44,11 +44,11 @@ class Regression(ProteinTask):
         self.register_buffer("std", torch.ones(num_targets))
 
     def prepare(self, labels: Tensor) -> None:
-        """Take mean and (unbiased) standard deviation; of a constant or single label the latter is 1."""
+        """Store mean and unbiased standard deviation of the labels; 1 for constant or single labels."""
         for column, values in enumerate(labels.T):
             known = values[~values.isnan()].double()
             self.mean[column] = known.mean() if len(known) else 0.0
-            # Compared, not computed: the deviation of equal numbers may be a rounding error above 0.
+            # The computed deviation of equal numbers may be a rounding error above 0.
             varies = len(known) > 1 and bool(known.min() < known.max())
             self.std[column] = known.std() if varies else 1.0
 
@@ -57,7 +57,7 @@ class Regression(ProteinTask):
         return super().predict(encoding, batch) * self.std + self.mean
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        """Mean squared error of the known standardised values."""
+        """Mean squared error of the standardised values that are known."""
         (view,), (encoding,) = views, encodings
         labels, known = known_labels(view.batch)
         error = super().predict(encoding, view.batch) - (labels - self.mean) / self.std
@@ -65,9 +65,9 @@ class Regression(ProteinTask):
         return TaskOutput((error.square() * known).sum() / max(num_known, 1), num_known)
 
     def score(self, predictions: Tensor, labels: Tensor, groups: Tensor) -> dict[str, float]:
-        """Correlations and errors, means over targets; rank correlation within groups where there are any.
+        """Correlations and errors, as means over targets, and the rank correlation within groups.
 
-        A target for which a score is undefined, such as one without a known label, is left out of its mean.
+        Targets with an undefined score, such as those without known labels, are left out of its mean.
         """
         metrics = {
             "spearman": spearman,

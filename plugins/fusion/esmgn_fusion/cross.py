@@ -1,4 +1,4 @@
-"""Cross fusion: attention over the residues' sequence and structure representations together."""
+"""Cross fusion: attention over the sequence and structure representations of all residues."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from esmgn_core.weights import common_length
 
 
 class CrossFuser(nn.Module):
-    """Joint self-attention over 2n tokens: n residues as sequence sees them, n as structure does.
+    """Joint self-attention over 2n tokens of a protein: n of the sequence and n of the structure.
 
-    Both encodings are projected to ``cross_dim``. Each residue attends to all 2n tokens of its
-    protein; its representation is the attention's output for its two tokens side by side. As in the
-    published code the block has projections before its own input projection, and no residual
-    connection, normalisation or feed-forward part. The original left them untrained, which ``reference``
-    repeats: gradients then pass through them to both encoders.
+    Both encodings are projected to ``cross_dim``. Every token attends to all 2n tokens of its protein. The
+    representation of a residue is the concatenated output of its two tokens. As in the published code, the
+    block has additional projections before the input projections of the attention, and no residual
+    connection, normalisation or feed-forward part. The original did not train these weights. With
+    ``reference`` they are not trained either; gradients pass through them to both encoders.
 
     Shapes: residue [N, 2 * cross_dim], protein [B, 2 * cross_dim].
 
@@ -36,7 +36,7 @@ class CrossFuser(nn.Module):
 
     class Settings(ComponentSettings):
         cross_dim: int = Field(512, ge=1)
-        """Width of the attention block; the output is twice as wide."""
+        """Width of the attention block. The output is twice as wide."""
         attention_heads: int = Field(8, ge=1)
         """Attention heads."""
         dropout: float = Field(0.1, ge=0, lt=1)
@@ -44,8 +44,7 @@ class CrossFuser(nn.Module):
         readout: Readout = "sum"
         """Pooling of residues into a protein."""
         reference: bool = False
-        """Leave the projections and the attention as they were drawn: the original's optimiser did not
-        hold them."""
+        """Do not train the projections and the attention: the original's optimiser did not include them."""
 
         @model_validator(mode="after")
         def _heads_fit(self) -> Self:
@@ -72,7 +71,7 @@ class CrossFuser(nn.Module):
 
     @classmethod
     def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """The width of the attention block; ``None`` if too few of its tensors are there."""
+        """Width of the attention block in a published file; ``None`` if tensors are missing."""
         width = common_length(tensors, r"(seq_linear|struct_linear|attn\.\w+)\.bias")
         return {"cross_dim": width} if width else None
 
@@ -95,9 +94,9 @@ class CrossFuser(nn.Module):
 
 
 class JointAttention(nn.Module):
-    """Multi-head self-attention with a projection of its own before each of its inputs.
+    """Multi-head self-attention with an additional projection before each of its inputs.
 
-    Parameters bear the names of the original's, so that published weights load as they are.
+    Parameters have the names of the original, so that published weights load without renaming.
     """
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
@@ -123,7 +122,9 @@ class JointAttention(nn.Module):
 
 
 def _token_rows(batch: ProteinBatch) -> tuple[Tensor, Tensor]:
-    """Order of 2N tokens that puts each protein's in one place, shortest protein first.
+    """Order of 2N tokens in which those of a protein are consecutive, shortest protein first.
+
+    Attention runs on packs of sequences sorted by length.
 
     Returns:
         int64 [2N], rows of the N sequence tokens followed by the N structure tokens; and int64 [B],

@@ -1,4 +1,4 @@
-"""Parallel fusion: both encoders read the protein on their own."""
+"""Parallel fusion: both encoders read the protein independently."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from esmgn_fusion.joined import Joined, JointReadout
 
 
 class ParallelFuser(nn.Module):
-    """Sequence encoder beside a structure encoder on one-hot residue types; the output is both.
+    """Concatenated output of a sequence encoder and a structure encoder on one-hot residue types.
 
     Source: arXiv 2303.06275, section 3.3.
     """
 
     class Settings(ComponentSettings):
         readout: JointReadout = "encoders"
-        """How a protein is represented: ``encoders`` by what each encoder makes of it; else residues are
-        pooled after they are joined."""
+        """Representation of a protein: ``encoders`` concatenates the proteins of both encoders; the others
+        pool the concatenated residues."""
 
     def __init__(self, settings: Settings, *, sequence_dim: int, structure_dim: int) -> None:
         super().__init__()

@@ -15,26 +15,28 @@ from esmgn_fusion.joined import Joined, JointReadout
 
 
 class SerialFuser(nn.Module):
-    """Sequence encoder -> structure encoder; the output is both side by side.
+    """Sequence encoder -> structure encoder, with concatenated output.
 
-    With s the sequence and g the structure encoding, residue i is [s_i, g_i] and the protein
-    [s, g]. The sequence encoder pools by mean, GearNet by sum; neither is rescaled.
+    With the sequence encoding s and the structure encoding g, residue i is [s_i, g_i] and the protein is
+    [s, g]. The sequence encoder pools by mean and GearNet by sum; neither is rescaled.
 
-    Source: arXiv 2303.06275, section 3.3; the concatenation is that of the published code and
-    weights, while the paper's figure shows the structure encoder's output alone.
+    Source: arXiv 2303.06275, section 3.3. The published code and weights concatenate, while the paper's
+    figure shows the output of the structure encoder alone.
     """
 
     class Settings(ComponentSettings):
         output: Literal["both", "structure"] = "both"
-        """``both`` as the published weights need it, or ``structure`` as the paper's figure shows."""
+        """``both`` (the published weights need it), or ``structure`` (as in the paper's figure)."""
         readout: JointReadout = "encoders"
-        """How a protein is represented: ``encoders`` by what each encoder makes of it; else residues are
-        pooled after they are joined."""
+        """Representation of a protein: ``encoders`` concatenates the proteins of both encoders; the others
+        pool the concatenated residues."""
 
         @model_validator(mode="after")
         def _readout_of_what(self) -> Self:
             if self.output == "structure" and self.readout != "encoders":
-                raise ValueError("readout must be encoders where output is structure: set struct.readout")
+                raise ValueError(
+                    "readout must be encoders if output is structure; set struct.readout instead"
+                )
             return self
 
     def __init__(self, settings: Settings, *, sequence_dim: int, structure_dim: int) -> None:

@@ -1,4 +1,4 @@
-"""The radius graph: one relation, by distance alone."""
+"""The radius graph: edges between close residues, in one relation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from esmgn_core.settings import ComponentSettings
 
 
 class RadiusGraph(nn.Module):
-    r"""Joins the residues of a protein whose CA atoms are close.
+    r"""Builds edges between the residues of a protein whose CA atoms are close.
 
     .. math::
         j \to i \iff \lVert x_i - x_j \rVert < \mathrm{radius},\ j \ne i,\ |i - j| \ge s
 
-    with s = ``min_separation``. Chains are not told apart; |i - j| counts residues along the packed
-    protein. Residues at one point (closer than 1e-10 angstrom) are not joined. With the defaults this
-    is the graph of the study's GVP runs.
+    with s = ``min_separation``. Edges cross chains, and |i - j| counts residues along the packed protein.
+    Residues at one point (closer than 1e-10 angstrom) have no edge. The defaults give the graph of the
+    study's GVP runs.
 
     Source: Jing et al. 2021 (arXiv 2009.01411), section 4, with radius and cap of Zhang et al. 2023
     (arXiv 2303.06275).
@@ -28,14 +28,14 @@ class RadiusGraph(nn.Module):
 
     class Settings(ComponentSettings):
         radius: float = Field(10.0, gt=0)
-        """Joined are CA atoms closer than this, in angstrom."""
+        """Upper bound on the CA-CA distance of an edge, in angstrom."""
         max_neighbors: int = Field(32, ge=0)
-        """Cap on the neighbours of a residue, 0 for none. The original's 32 keeps those first in
-        residue order; few residues of real proteins have more."""
+        """Cap on the neighbours of a residue, 0 for none. It keeps those first in residue order, as in the
+        original. Few residues of real proteins have more than 32."""
         min_separation: int = Field(0, ge=0)
-        """Smallest sequence distance of an edge; the cap counts nearer residues too."""
+        """Smallest sequence distance of an edge. The cap also counts nearer residues."""
         self_loops: bool = False
-        """Join every residue to itself as well."""
+        """Add an edge from every residue to itself."""
 
     num_relations = 1
 

@@ -1,4 +1,4 @@
-"""GVP, a structure encoder of scalars and vectors."""
+"""The structure encoder ``gvp``: scalar and vector features."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from esmgn_gvp.perceptron import GVP
 class GVPGNN(nn.Module):
     r"""Graph network of geometric vector perceptrons.
 
-    A residue starts with scalars from its input feature and no vectors; an edge j -> i with the
-    vector x_i - x_j, which normalisation makes a direction, and its length d in radial basis
-    functions
+    The input of a residue is scalars from its feature and no vectors. The input of an edge j -> i is the
+    vector x_i - x_j, which is then normalised, and its length d in radial basis functions
 
     .. math::
         \exp\bigl(-((d - \mu_k) / w)^2\bigr), \quad \mu_k = 0, \dots, \mathrm{max\_distance},
         \quad w = \mathrm{max\_distance} / \mathrm{num\_distance\_bases}
 
-    The output is scalar: the same however the protein is turned.
+    The output consists of scalars, which do not depend on the orientation of the protein.
 
-    All edges of the graph are alike, whatever their relation; ``radius`` is the graph builder it is
-    meant for. A residue without edges is encoded from its own feature.
+    Relations of edges are ignored; the intended graph builder is ``radius``. A residue without edges is
+    encoded from its own feature.
 
     Shapes: features [N, input_dim] -> residue [N, scalar_dim], protein [B, scalar_dim].
 
@@ -49,14 +48,14 @@ class GVPGNN(nn.Module):
         num_layers: int = Field(5, ge=1)
         """Number of message passing layers."""
         dropout: float = Field(0.1, ge=0, lt=1)
-        """Share of scalars, and of whole vectors, dropped from every update."""
+        """Share of scalars and of whole vectors dropped from every update in training."""
         num_distance_bases: int = Field(16, ge=2)
-        """Radial basis functions of the length of an edge."""
+        """Number of radial basis functions of the length of an edge."""
         max_distance: float = Field(20.0, gt=0)
         """Centre of the last basis function, in angstrom."""
         max_edges_kept: int = Field(60_000, ge=0)
-        """Edges up to which messages are kept for the backward pass, about 40 KB each; on larger graphs
-        they are made again, which takes a third more time."""
+        """Largest graph, in edges, whose messages are kept for the backward pass, about 40 KB per edge.
+        Messages of larger graphs are recomputed, which takes a third more time."""
         readout: Readout = "mean"
         """Pooling of residues into a protein."""
 
@@ -65,12 +64,12 @@ class GVPGNN(nn.Module):
         self.settings = settings
         nodes = Dims(settings.scalar_dim, settings.vector_dim)
         edges = Dims(settings.edge_scalar_dim, settings.edge_vector_dim)
-        drawn = Dims(settings.num_distance_bases, 1)
+        raw_edges = Dims(settings.num_distance_bases, 1)
         self.node_projection = nn.Linear(input_dim, input_dim, bias=False)
         self.node_norm = nn.LayerNorm(input_dim)
         self.node_input = GVP(Dims(input_dim, 0), nodes, activation=False)
-        self.edge_norm = FeatureNorm(drawn)
-        self.edge_input = GVP(drawn, edges, activation=False)
+        self.edge_norm = FeatureNorm(raw_edges)
+        self.edge_input = GVP(raw_edges, edges, activation=False)
         self.layers = nn.ModuleList(
             GVPLayer(nodes, edges, settings.dropout) for _ in range(settings.num_layers)
         )
@@ -82,7 +81,7 @@ class GVPGNN(nn.Module):
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
         neighbors = Neighbors.of(graph, batch.num_residues, self.settings.max_edges_kept)
-        edges = self.edge_input(self.edge_norm(self._drawn(batch.ca.float(), neighbors)))
+        edges = self.edge_input(self.edge_norm(self._edge_features(batch.ca.float(), neighbors)))
         scalars = self.node_norm(self.node_projection(features))
         nodes = self.node_input(Features(scalars, batch.ca.new_empty(batch.num_residues, 3, 0)))
         for layer in self.layers:
@@ -91,8 +90,8 @@ class GVPGNN(nn.Module):
         encoding: Encoding = self.readout(output, batch)
         return encoding
 
-    def _drawn(self, ca: Tensor, neighbors: Neighbors) -> Features:
-        """Basis functions of the length, and the vector of each edge, float32."""
+    def _edge_features(self, ca: Tensor, neighbors: Neighbors) -> Features:
+        """Basis functions of the length, and the vector, of each edge, float32."""
         last, number = self.settings.max_distance, self.settings.num_distance_bases
         vector = ca[neighbors.target] - ca[neighbors.source]
         distance = vector.norm(dim=1, keepdim=True)

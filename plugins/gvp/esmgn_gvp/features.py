@@ -1,4 +1,4 @@
-"""Scalars and vectors side by side: the features of GVP, their normalisation and their dropout."""
+"""The features of GVP (scalars and vectors), their normalisation and dropout."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Features:
     """Features of M residues or edges.
 
     Attributes:
-        scalars: float [M, s], unchanged when the protein turns.
-        vectors: float [M, 3, v], turning with the protein; channels come last so that a linear map
-            of channels is a plain matrix product.
+        scalars: float [M, s], invariant to rotations of the protein.
+        vectors: float [M, 3, v], which rotate with the protein. Channels are last, so that a linear map of
+            channels is a matrix product.
     """
 
     scalars: Tensor
@@ -36,12 +36,15 @@ class Features:
 
 
 def squared_lengths(vectors: Tensor) -> Tensor:
-    """float32 [M, v] from [M, 3, v]: squared lengths, at least 1e-8, so that roots have gradients."""
+    """Squared lengths, float32 [M, v], of vectors [M, 3, v].
+
+    They are at least 1e-8, because the derivative of the square root is infinite at 0.
+    """
     return vectors.float().square().sum(dim=-2).clamp(min=_MIN_SQUARED_LENGTH)
 
 
 def lengths(vectors: Tensor) -> Tensor:
-    """float32 [M, v] from [M, 3, v]: lengths, at least 1e-4."""
+    """Lengths, float32 [M, v], at least 1e-4, of vectors [M, 3, v]."""
     return squared_lengths(vectors).sqrt()
 
 
@@ -59,7 +62,7 @@ class FeatureNorm(nn.Module):
         self.scalars = nn.LayerNorm(dims.scalars)
 
     def forward(self, features: Features) -> Features:
-        """Normalise each residue or edge by itself."""
+        """Normalise each residue or edge separately."""
         scale = squared_lengths(features.vectors).mean(dim=-1).sqrt()
         return Features(self.scalars(features.scalars), features.vectors / scale[:, None, None])
 
@@ -67,7 +70,7 @@ class FeatureNorm(nn.Module):
 class FeatureDropout(nn.Module):
     """Dropout of single scalars and of whole vectors.
 
-    Dropping components of a vector would not turn with the protein.
+    Dropout of single components of a vector would break equivariance.
 
     Source: Jing et al. 2021 (arXiv 2009.01411), section 3.
     """

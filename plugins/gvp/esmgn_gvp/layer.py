@@ -19,14 +19,14 @@ _EDGES_PER_BLOCK = 8192
 
 
 class Neighbors(NamedTuple):
-    """Who sends to whom, the same for all layers.
+    """Edges of a graph, shared by all layers.
 
     Attributes:
         source: int64 [E].
         target: int64 [E], ascending.
         degree: int64 [N, 1], incoming edges of each residue.
-        blocks: consecutive residues and their incoming edges; one block where messages are kept for
-            the backward pass, else they are made again, block by block.
+        blocks: consecutive residues and their incoming edges. With one block, messages are kept for the
+            backward pass; with several, they are recomputed block by block.
     """
 
     source: Tensor
@@ -36,7 +36,7 @@ class Neighbors(NamedTuple):
 
     @classmethod
     def of(cls, graph: ResidueGraph, num_residues: int, max_edges_kept: int) -> Self:
-        """All edges of a graph, whatever their relation."""
+        """All edges of a graph, of any relation."""
         source, target = graph.edge_index
         degree = target.bincount(minlength=num_residues)
         whole = [(slice(0, num_residues), slice(0, len(source)))]
@@ -56,13 +56,13 @@ class Incoming(NamedTuple):
     Attributes:
         source: int64 [E_b].
         target: int64 [E_b].
-        place: int64 [E_b], the target counted from the first of the n.
+        position: int64 [E_b], the target's position among the n residues.
         degree: int64 [n, 1].
     """
 
     source: Tensor
     target: Tensor
-    place: Tensor
+    position: Tensor
     degree: Tensor
 
     def gather(self, of_source: Tensor, of_target: Tensor) -> Tensor:
@@ -70,14 +70,14 @@ class Incoming(NamedTuple):
         return of_source.index_select(0, self.source) + of_target.index_select(0, self.target)
 
     def mean(self, messages: Tensor) -> Tensor:
-        """float32 [n, ...] from [E_b, ...]: mean over incoming edges, zero where there is none."""
+        """Mean over incoming edges, float32 [n, ...], of [E_b, ...]; zero without edges."""
         flat = messages.float().flatten(1)
-        summed = flat.new_zeros(len(self.degree), flat.shape[1]).index_add(0, self.place, flat)
+        summed = flat.new_zeros(len(self.degree), flat.shape[1]).index_add(0, self.position, flat)
         return (summed / self.degree.clamp(min=1)).view(-1, *messages.shape[1:])
 
 
 def _blocks(last_edge: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Residues with about 8,192 incoming edges together, at least one residue each, and these edges."""
+    """Runs of residues with about 8,192 incoming edges in all, and these edges; at least one residue."""
     total = last_edge.tolist()
     cuts = torch.searchsorted(
         last_edge, torch.arange(0, total[-1], _EDGES_PER_BLOCK, device=last_edge.device)
@@ -94,8 +94,8 @@ class GVPMessages(nn.Module):
         m_i = \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)}
               g_3(g_2(g_1([h_j \,\Vert\, e_{ji} \,\Vert\, h_i])))
 
-    Only the nonlinear middle runs on edges. The linear maps of g_1 run on residues and are gathered
-    along the edges; the scalar map of g_3, which nothing follows, runs on the mean of its inputs.
+    Only the nonlinear part is computed for every edge. The linear maps of g_1 are applied to residues and
+    gathered along the edges. The scalar map of g_3 has no activation and is applied to the mean input.
 
     Shapes: nodes [N, s], [N, 3, v]; edges [E, s_e], [E, 3, v_e] -> [N, s], [N, 3, v].
 
@@ -122,16 +122,16 @@ class GVPMessages(nn.Module):
         if len(neighbors.blocks) == 1:
             return self._messages(of_nodes, edges, neighbors.part(*neighbors.blocks[0]))
         parts = []
-        for rows, which in neighbors.blocks:
-            some = Features(edges.scalars[which], edges.vectors[which])
-            part = neighbors.part(rows, which)
-            parts.append(checkpoint(self._messages, of_nodes, some, part, use_reentrant=False))
+        for rows, columns in neighbors.blocks:
+            incoming = neighbors.part(rows, columns)
+            edges_of_block = Features(edges.scalars[columns], edges.vectors[columns])
+            parts.append(checkpoint(self._messages, of_nodes, edges_of_block, incoming, use_reentrant=False))
         return Features(
             torch.cat([part.scalars for part in parts]), torch.cat([part.vectors for part in parts])
         )
 
     def _maps_of_first(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Weights of g_1 for source, edge and target: of the scalars and lengths, and of the vectors."""
+        """Weights of g_1 for source, edge and target: those of scalars and lengths, those of vectors."""
         num_vectors = [dims.vectors for dims in self.dims]
         num_scalars = [dims.scalars for dims in self.dims]
         num_hidden = self.first.hidden.weight.shape[0]
@@ -166,13 +166,13 @@ class GVPMessages(nn.Module):
 
 
 class GVPLayer(nn.Module):
-    r"""Messages, then a perceptron at each residue; both are added and normalised.
+    r"""Messages, then a feed-forward network; both are added to the residues and normalised.
 
     .. math::
         h_i &\leftarrow \mathrm{Norm}(h_i + \mathrm{Dropout}(m_i)) \\
         h_i &\leftarrow \mathrm{Norm}(h_i + \mathrm{Dropout}(g_5(g_4(h_i))))
 
-    The perceptrons at residues pass through 4 s scalars and 2 v vectors.
+    The feed-forward network has 4 s hidden scalars and 2 v hidden vectors.
 
     Source: Jing et al. 2021 (arXiv 2009.01411), section 3.
     """

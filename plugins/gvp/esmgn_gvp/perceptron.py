@@ -18,14 +18,14 @@ class GVP(nn.Module):
         V'  &= \sigma(W_g s' + b_g) \odot W_v V_h \\
         s'  &\leftarrow \mathrm{ReLU}(s')
 
-    W_h and W_v mix channels only, so that V' turns with V. The gate reads s' before the activation.
-    The number of channels of V_h is the larger one of input and output. Without input vectors only
-    the scalar map remains and V' is zero; without output vectors there is neither W_v nor gate.
+    W_h and W_v mix channels only, so that V' rotates with V. The gate reads s' before the activation.
+    V_h has as many channels as the larger of input and output. Without input vectors only the scalar map
+    remains and V' is zero. Without output vectors there is neither W_v nor a gate.
 
     Args:
         inputs: scalar and vector channels of the input.
         outputs: scalar and vector channels of the output.
-        activation: whether ReLU follows; the last perceptron of a stack has none.
+        activation: apply ReLU to s'. The last perceptron of a stack has no activation.
 
     Shapes: [M, s], [M, 3, v] -> [M, s'], [M, 3, v'].
 
@@ -44,7 +44,7 @@ class GVP(nn.Module):
             self.gate = nn.Linear(outputs.scalars, outputs.vectors)
 
     def forward(self, features: Features) -> Features:
-        """Map each residue or edge by itself."""
+        """Map each residue or edge separately."""
         scalars, vectors = features.scalars, features.vectors
         if not self.inputs.vectors:
             none = vectors.new_zeros(len(vectors), 3, self.outputs.vectors)
@@ -53,12 +53,12 @@ class GVP(nn.Module):
         of_scalars, of_lengths = self.scalar.weight.split_with_sizes(
             [self.inputs.scalars, hidden.shape[-1]], dim=1
         )
-        # Two products instead of one save the copy that joins their inputs.
+        # Two products avoid a copy that concatenates their inputs.
         mapped = linear(scalars, of_scalars, self.scalar.bias) + linear(lengths(hidden), of_lengths)
         return self.gated(mapped, hidden)
 
     def gated(self, scalars: Tensor, hidden: Tensor) -> Features:
-        """Gate and activation, from s' before its activation and V_h."""
+        """Apply gate and activation to ``scalars`` (s' before its activation) and ``hidden`` (V_h)."""
         if self.outputs.vectors:
             vectors = self.vector(hidden) * torch.sigmoid(self.gate(scalars)).unsqueeze(-2)
         else:
