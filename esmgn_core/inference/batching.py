@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -11,6 +11,9 @@ from esmgn_core.errors import EsmgnError
 from esmgn_core.inference.embedding import Embedding
 from esmgn_core.inference.model import Model
 from esmgn_core.printable import counted
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished items and their total."""
 
 
 def plan_batches(lengths: Sequence[int], max_residues: int) -> list[list[int]]:
@@ -33,6 +36,18 @@ def plan_batches(lengths: Sequence[int], max_residues: int) -> list[list[int]]:
         batches[-1].append(index)
         size += lengths[index]
     return batches
+
+
+def equal_batches(
+    length: int, count: int, max_residues: int, progress: Progress | None
+) -> Iterator[list[int]]:
+    """Batches of ``count`` proteins of equal length; progress is reported after each."""
+    done = 0
+    for batch in plan_batches([length] * count, max_residues):
+        yield batch
+        done += len(batch)
+        if progress:
+            progress(done, count)
 
 
 def embed_all(model: Model, proteins: Sequence[Protein], max_residues: int) -> list[Embedding | str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,21 +79,11 @@ class Model:
         device: its device.
     """
 
-    def __init__(
-        self,
-        name: ModelName,
-        blueprint: Blueprint,
-        folder: EncoderFolder | None,
-        *,
-        registry: Registry,
-        device: torch.device,
-        precision: str = "fp32",
-    ) -> None:
-        self.name, self.blueprint, self.device = name, blueprint, device
-        self.folder = folder
-        self.sequence_only = _sequence_only(name, folder)
-        self.features = () if self.sequence_only else columns_of(blueprint.config.inputs.residue)
-        self.formats = structure_formats(registry)
+    def __init__(self, plan: ModelPlan, *, device: torch.device, precision: str) -> None:
+        self.name, self.blueprint, self.folder = plan.name, plan.blueprint, plan.folder
+        self.sequence_only, self.features, self.formats = plan.sequence_only, plan.features, plan.formats
+        self.device = device
+        blueprint, folder, registry = plan.blueprint, plan.folder, plan.registry
         self._build_graph: GraphBuilder | None = None
         self.encoder: Any
         if self.sequence_only:
@@ -115,7 +105,7 @@ class Model:
         self.random_parts = (
             () if folder else _random_parts(sequence, None if self.sequence_only else self.encoder)
         )
-        self.fingerprint = self._fingerprint(folder, precision)
+        self.fingerprint = self._fingerprint(precision)
         self._autocast = torch.bfloat16 if precision == "bf16" else None
         self.encoder.requires_grad_(requires_grad=False).eval().to(device)
         if (kept := blueprint.config.cache).features != "off":
@@ -137,7 +127,17 @@ class Model:
         result is on the device of the model.
         """
         with self.inference():
-            return self._encode(batch)
+            batch = batch.to(self.device)
+            if self.length.prepare(batch).num_residues != batch.num_residues:
+                raise RunError(
+                    "the settings of the model would cut a long sequence (length.policy)",
+                    "to read it whole: --set length.policy=full, or window",
+                )
+            if self._build_graph is None:
+                encoding: Encoding = self.length.reading(self.encoder)(batch)
+            else:
+                encoding = self.encoder(batch, self.graph(batch))
+            return Encoding(encoding.residue.float(), encoding.protein.float())
 
     def graph(self, batch: ProteinBatch) -> ResidueGraph:
         """The residue graph of a batch, on the device of the model.
@@ -152,28 +152,9 @@ class Model:
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Disable gradients and use the precision of the model."""
-        with torch.inference_mode(), self.autocast():
+        dtype = self._autocast
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype) if dtype else nullcontext():
             yield
-
-    def _encode(self, batch: ProteinBatch) -> Encoding:
-        batch = batch.to(self.device)
-        if self.length.prepare(batch).num_residues != batch.num_residues:
-            raise RunError(
-                "the settings of the model would cut a long sequence (length.policy)",
-                "to read it whole: --set length.policy=full, or window",
-            )
-        with self.autocast():
-            if self._build_graph is None:
-                encoding: Encoding = self.length.reading(self.encoder)(batch)
-            else:
-                encoding = self.encoder(batch, self.graph(batch))
-        return Encoding(encoding.residue.float(), encoding.protein.float())
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The autocast context for the precision of the model."""
-        if self._autocast is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self._autocast)
 
     def read(self, path: str | os.PathLike[str]) -> Protein:
         """Read a structure file, with the residue features that the model uses.
@@ -212,14 +193,14 @@ class Model:
         encoding = self.encode(ProteinBatch.from_proteins(proteins))
         return embeddings_of(proteins, Encoding(encoding.residue.cpu(), encoding.protein.cpu()))
 
-    def _fingerprint(self, folder: EncoderFolder | None, precision: str) -> str:
+    def _fingerprint(self, precision: str) -> str:
         config = self.blueprint.resolved().model_dump(mode="json", exclude_none=True)
         kinds = [kind for kind in ENCODER_KINDS if not self.sequence_only or kind is Kind.SEQ]
         facts = {
             "tables": {kind.value: config[kind.value] for kind in kinds},
             "inputs": config.get("inputs"),
             "length": config.get("length"),
-            "folder": folder.sha256() if folder else None,
+            "folder": self.folder.sha256() if self.folder else None,
             "sequence": weights_sha256(self.sequence),
             "seed": self.blueprint.config.train.seed if self.random_parts else None,
             "precision": precision,
@@ -248,7 +229,9 @@ class ModelPlan:
     @property
     def sequence_only(self) -> bool:
         """True if the model is a sequence encoder alone."""
-        return _sequence_only(self.name, self.folder)
+        if self.folder:
+            return Kind.STRUCT not in self.folder.tables()
+        return self.name.names.keys().isdisjoint((Kind.STRUCT, Kind.FUSE))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -266,10 +249,7 @@ class ModelPlan:
         Raises:
             EsmgnError: there is no such device, or the weights are not available.
         """
-        chosen = pick_device(device)
-        return Model(
-            self.name, self.blueprint, self.folder, registry=self.registry, device=chosen, precision=precision
-        )
+        return Model(self, device=pick_device(device), precision=precision)
 
 
 def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPlan:
@@ -318,12 +298,6 @@ def _checked_names(names: dict[str, str]) -> Tables:
             "see: esmgn list",
         )
     return {kind: {"name": name} for kind, name in names.items()}
-
-
-def _sequence_only(name: ModelName, folder: EncoderFolder | None) -> bool:
-    if folder:
-        return Kind.STRUCT not in folder.tables()
-    return Kind.STRUCT not in name.names and Kind.FUSE not in name.names
 
 
 def _load_sequence(sequence: nn.Module, folder: EncoderFolder, registry: Registry) -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, StructureError, check_choice, without_exits
-from esmgn_core.inference.batching import embed_all
+from esmgn_core.inference.batching import Progress, embed_all
 from esmgn_core.inference.embed.files import read_metadata, write_embeddings
 from esmgn_core.inference.embed.parts import LEVELS, EmbeddingColumns, InputResult, Part, PartFolder
 from esmgn_core.inference.fasta import is_fasta
@@ -36,7 +36,6 @@ from esmgn_core.version import __version__
 _INPUTS_PER_TASK = 32
 _BATCHES_PER_PART = 2
 
-Progress = Callable[[int, int], None]
 Keyed = tuple[Input, str]
 """An input and its key."""
 

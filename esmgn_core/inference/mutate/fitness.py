@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError, StructureError
+from esmgn_core.inference.batching import Progress
 from esmgn_core.inference.fasta import protein_of_sequence
 from esmgn_core.inference.mutate.assays import Assay, Measurements, read_measurements
 from esmgn_core.inference.mutate.notation import Change
@@ -25,8 +26,6 @@ from esmgn_core.inference.mutate.numbering import (
 from esmgn_core.inference.mutate.score import gain, masked_log_probabilities
 from esmgn_core.inference.mutate.scorer import Scorer
 from esmgn_core.metrics import spearman
-
-Progress = Callable[[int, int], None]
 
 NO_COORDINATES = "residue missing or different in the structure"
 OTHER_WILD_TYPE = "another wild type"
@@ -81,15 +80,9 @@ def correlate(
         else:
             kept.append((changes, score))
     rows = sorted({numbering.rows[_site(change)] for changes, _ in kept for change in changes})
-    number = {row: index for index, row in enumerate(rows)}
-    table = masked_log_probabilities(
-        scorer, protein, rows, max_residues=max_residues, progress=progress
-    ).tolist()
+    table = masked_log_probabilities(scorer, protein, rows, max_residues=max_residues, progress=progress)
     predicted = [
-        sum(
-            gain(table[number[numbering.rows[_site(change)]]], change.wild, change.mutant)
-            for change in changes
-        )
+        sum(gain(table[numbering.rows[_site(change)]], change.wild, change.mutant) for change in changes)
         for changes, _ in kept
     ]
     scores = [score for _, score in kept]

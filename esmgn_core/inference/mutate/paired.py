@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,10 @@ import torch
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Protein
 from esmgn_core.errors import RunError
-from esmgn_core.inference.batching import plan_batches
+from esmgn_core.inference.batching import Progress, equal_batches
 from esmgn_core.inference.mutate.score import variant_columns
 from esmgn_core.inference.mutate.variants import Variant
 from esmgn_core.inference.predict.predictor import Predictor
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +60,9 @@ def score_pairs(
             "use a run whose task has output = multilabel or values",
         )
     result = torch.zeros(len(variants))
-    done = 0
-    for batch in plan_batches([2 * len(protein)] * len(variants), max_residues):
+    for batch in equal_batches(2 * len(protein), len(variants), max_residues, progress):
         pairs = [member for index in batch for member in (protein, mutated(protein, variants[index]))]
         result[batch] = predictor.scores(pairs)[:, 0]
-        done += len(batch)
-        if progress:
-            progress(done, len(variants))
     label = predictor.labels[0]
     return [
         PairScored(variant, label, float(score), predictor.is_number)

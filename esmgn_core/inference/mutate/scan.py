@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import without_exits
 from esmgn_core.host.registry import discover
+from esmgn_core.inference.batching import Progress
 from esmgn_core.inference.model import ModelName
 from esmgn_core.inference.mutate.paired import score_pairs
 from esmgn_core.inference.mutate.score import score_variants
@@ -17,8 +18,6 @@ from esmgn_core.inference.mutate.variants import Variant
 from esmgn_core.inference.predict.predictor import Predictor
 from esmgn_core.inference.task import group_size
 from esmgn_core.run_folder import RunFolder
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

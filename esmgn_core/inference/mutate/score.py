@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS, MASKED
 from esmgn_core.batch import Protein, ProteinBatch
-from esmgn_core.inference.batching import plan_batches
+from esmgn_core.inference.batching import Progress, equal_batches
 from esmgn_core.inference.mutate.scorer import Scorer
 from esmgn_core.inference.mutate.variants import Variant, rows_of
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +67,15 @@ def score_variants(
     Source: Meier et al. 2021 (doi 10.1101/2021.07.09.450648), section 3.
     """
     rows = rows_of(variants)
-    index_of = {row: index for index, row in enumerate(rows)}
     masked = masked_log_probabilities(scorer, protein, rows, max_residues=max_residues, progress=progress)
-    unmasked = scorer.logits(ProteinBatch.from_proteins([protein])).cpu()[rows].log_softmax(1)
-    tables = masked.tolist(), unmasked.tolist()
+    logits = scorer.logits(ProteinBatch.from_proteins([protein])).cpu()
+    unmasked = dict(zip(rows, logits[rows].log_softmax(1).tolist(), strict=True))
     return [
         VariantScore(
             variant,
             *(
-                sum(gain(table[index_of[item.row]], item.residue.letter, item.mutant) for item in variant)
-                for table in tables
+                sum(gain(table[item.row], item.residue.letter, item.mutant) for item in variant)
+                for table in (masked, unmasked)
             ),
         )
         for variant in variants
@@ -98,18 +94,15 @@ def masked_log_probabilities(
     *,
     max_residues: int = 4096,
     progress: Progress | None = None,
-) -> Tensor:
-    """Log probabilities float32 [R, 20] of the amino acids at ``rows``, with one row masked at a time."""
-    result = torch.zeros(len(rows), len(AMINO_ACIDS))
-    done = 0
-    for batch in plan_batches([len(protein)] * len(rows), max_residues):
+) -> dict[int, list[float]]:
+    """Log probabilities of the 20 amino acids at each row, with one row masked at a time."""
+    result: dict[int, list[float]] = {}
+    for batch in equal_batches(len(protein), len(rows), max_residues, progress):
         copies = [_masked(protein, rows[index]) for index in batch]
         packed = ProteinBatch.from_proteins(copies)
         masked_rows = packed.ptr[:-1] + torch.tensor([rows[index] for index in batch])
-        result[batch] = scorer.logits(packed).cpu()[masked_rows].log_softmax(1)
-        done += len(batch)
-        if progress:
-            progress(done, len(rows))
+        logits = scorer.logits(packed).cpu()[masked_rows]
+        result |= zip((rows[index] for index in batch), logits.log_softmax(1).tolist(), strict=True)
     return result
 
 
