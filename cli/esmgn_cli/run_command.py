@@ -60,7 +60,7 @@ def run(
     Examples: esmgn run --recipe quickstart; esmgn run --seq esm2_650m --struct gearnet --fuse
     serial --data MY_STRUCTURES; esmgn run --resume runs/NAME.
     """
-    from esmgn_core.host.configure import merged, parse_assignments
+    from esmgn_core.host.configure import merge_tables, parse_assignments
 
     registry = discover()
     names = {
@@ -73,7 +73,7 @@ def run(
     }
     changes = parse_assignments(assignments or [])
     if time_limit is not None:
-        changes = merged(changes, {"train": {"time_limit": time_limit}})
+        changes = merge_tables(changes, {"train": {"time_limit": time_limit}})
     if resume is not None:
         given: dict[str, object] = {
             **names,

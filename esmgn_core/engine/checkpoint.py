@@ -20,7 +20,7 @@ from esmgn_core.engine.checkpoint_files import (
 )
 from esmgn_core.engine.distributed import World
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.lora import beside_adapters, merged
+from esmgn_core.engine.lora import merge_adapters, split_adapters
 from esmgn_core.engine.selection import Selection
 from esmgn_core.engine.sharding import (
     fill_shards,
@@ -69,7 +69,7 @@ def encoder_tensors(encoder: JointEncoder, state: Mapping[str, Tensor] | None = 
         encoder: the encoder.
         state: its state, where that is spread over processes.
     """
-    return _separate(encoder, merged(encoder, state))
+    return _separate(encoder, merge_adapters(encoder, state))
 
 
 def _separate(encoder: JointEncoder, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ def load_best(run: RunFolder, step: TrainStep) -> None:
     Raises:
         WeightsError: a file is missing or damaged, or does not fit.
     """
-    tensors = beside_adapters(step.encoder, load_weights(run.model))
+    tensors = split_adapters(step.encoder, load_weights(run.model))
     if is_sharded(step):
         fill_shards(step.encoder, tensors)
         fill_shards(_task(step), load_weights(run.task))

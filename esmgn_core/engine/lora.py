@@ -48,7 +48,7 @@ def add_adapters(encoder: JointEncoder, settings: OptimTable) -> None:
     inject_adapter_in_model(config, sequence, adapter_name=_ADAPTER)
 
 
-def merged(module: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+def merge_adapters(module: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """The module's state with every adapter added to the weight it stands beside, under plain names.
 
     Args:
@@ -67,8 +67,8 @@ def merged(module: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict
     return state
 
 
-def beside_adapters(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of :func:`merged`: tensors under the names of ``module``, whose adapters add nothing."""
+def split_adapters(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Reverse :func:`merge_adapters`: rename the weights to those of ``module`` and add zero adapters."""
     state = dict(tensors)
     for name, part in module.named_modules():
         if not hasattr(part, "lora_A"):

@@ -19,7 +19,7 @@ import torch
 
 from esmgn_core.batch import Protein
 from esmgn_core.engine.distributed import World
-from esmgn_core.host.compare import compared, listed
+from esmgn_core.host.compare import compare_settings, format_differences
 from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.machine.parse import read_record
@@ -224,9 +224,9 @@ def _edited(run: RunFolder, recorded: object) -> Iterator[str]:
     if not isinstance(recorded, dict):
         return
     tables, problem = run.recorded_tables()
-    if not problem and (differences := compared(recorded, tables)):
+    if not problem and (differences := compare_settings(recorded, tables)):
         yield (
-            f"{run.config} was edited since the run started: {listed(differences)}; "
+            f"{run.config} was edited since the run started: {format_differences(differences)}; "
             "the run goes on with the edited settings and is no longer one run of one configuration"
         )
 
@@ -259,7 +259,7 @@ def _other_programs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
     ]
     if differences:
         yield (
-            f"the run goes on under another environment: {listed(differences)}; "
+            f"the run goes on under another environment: {format_differences(differences)}; "
             "results agree with an uninterrupted run to rounding, not bit for bit"
         )
 

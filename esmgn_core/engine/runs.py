@@ -10,7 +10,7 @@ from typing import Any
 
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import RunError
-from esmgn_core.host.compare import compared, flat
+from esmgn_core.host.compare import compare_settings, flatten
 from esmgn_core.machine.parse import read_record
 from esmgn_core.run_folder import RunFolder
 
@@ -111,7 +111,7 @@ class RunSummary:
 
     def settings(self) -> dict[str, Any]:
         """The configuration as ``table.key``."""
-        return dict(flat(self.config))
+        return dict(flatten(self.config))
 
 
 def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
@@ -129,7 +129,7 @@ def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
 
 def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, Any]]:
     """Settings that differ, each with both values; ``None`` where one has no such setting."""
-    return compared(first.config, second.config)
+    return compare_settings(first.config, second.config)
 
 
 def _last_state(run: RunFolder) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from esmgn_core.errors import UnknownComponentError
 from esmgn_core.host.components import build_component
-from esmgn_core.host.configure import merged
-from esmgn_core.host.registry import Named, Registry
+from esmgn_core.host.configure import merge_tables
+from esmgn_core.host.registry import Registry, ResolvedName
 from esmgn_core.machine.parse import parse_toml
 from esmgn_core.protocols import Tracker
 from esmgn_core.run_folder import RunFolder
@@ -61,14 +61,14 @@ def _plan(registry: Registry, config: RunConfig, name: str) -> TrackerPlan:
         spec = registry.component(Kind.TRACKER, component, where="train.trackers")
     else:
         named = _find(registry, name)
-        spec, values = named.spec, merged(named.settings, values)
+        spec, values = named.spec, merge_tables(named.settings, values)
     tracker = registry.load(spec)
     what = f"tracker '{name}'{config.written_in.get(Kind.TRACKER, '')}"
     settings = validated(settings_class(spec, tracker), values, what=what, see=f"esmgn show {spec.name}")
     return TrackerPlan(spec, tracker, settings)
 
 
-def _find(registry: Registry, name: str) -> Named:
+def _find(registry: Registry, name: str) -> ResolvedName:
     try:
         return registry.find(Kind.TRACKER, name, where="train.trackers")
     except UnknownComponentError as error:

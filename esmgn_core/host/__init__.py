@@ -1,1 +1,1 @@
-"""What is installed: hooks, registry, presets, and the configuration of a run."""
+"""Installed plugins, presets, and the configuration of a run."""

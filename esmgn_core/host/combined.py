@@ -24,9 +24,9 @@ _WEIGHTS = "weights"
 class Combined(nn.Module):
     """The weighted sum of the losses of several pretext tasks on the same proteins.
 
-    Every part corrupts the batch in its own way, is encoded on its own, and draws from a stream of
-    its own that is named after it: adding or taking away a part changes nothing of the others'
-    views. The class of a combination, with its settings, is made by :func:`combination`.
+    Each part has its own views of the batch, which are encoded separately. Its random stream is named after
+    it, so adding or removing a part does not change the views of the others. :func:`combination` creates
+    the class of a combination with its settings.
     """
 
     Settings: ClassVar[type[ComponentSettings]]
@@ -44,19 +44,21 @@ class Combined(nn.Module):
 
     @property
     def max_residues(self) -> int | None:
-        """Most residues of one protein that a view of any part shows to the encoder."""
-        most = [(task.max_residues if isinstance(task, Crops) else None) or 0 for task in self.tasks.values()]
-        return max(most) if all(most) else None
+        """Maximum number of residues of one protein in a view of any part; ``None`` for no maximum."""
+        limits = [
+            (task.max_residues if isinstance(task, Crops) else None) or 0 for task in self.tasks.values()
+        ]
+        return max(limits) if all(limits) else None
 
     def shows_whole(self, lengths: Tensor) -> Tensor:
-        """Which proteins of these lengths the encoder reads whole and as they are for some part, bool [B]."""
-        found = torch.zeros_like(lengths, dtype=torch.bool)
+        """True for proteins whose whole, unmasked sequence is in the views of at least one part, bool [B]."""
+        whole = torch.zeros_like(lengths, dtype=torch.bool)
         for task in self.tasks.values():
-            found |= task.shows_whole(lengths) if isinstance(task, ShowsWhole) else torch.ones_like(found)
-        return found
+            whole |= task.shows_whole(lengths) if isinstance(task, ShowsWhole) else torch.ones_like(whole)
+        return whole
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
-        """The views of all parts in turn, each marked with the part it belongs to."""
+        """The views of all parts, each marked with the name of its part."""
         return tuple(
             replace(view, part=name)
             for name, task in self.tasks.items()
@@ -64,7 +66,7 @@ class Combined(nn.Module):
         )
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
-        """The weighted sum, and the output of every part."""
+        """The weighted sum of the losses, and the output of every part."""
         parts = {name: self._part(name, views, encodings) for name in self.tasks}
         total = torch.stack([part.weight * part.output.loss for part in parts.values()]).sum()
         return TaskOutput(total, num_samples=len(views[0].batch), parts=parts)
@@ -76,13 +78,13 @@ class Combined(nn.Module):
 
 
 def combination(classes: Mapping[str, tuple[ComponentSpec, type]]) -> type[Combined]:
-    """The class that trains these tasks together, with a table of settings for each.
+    """Create the class that trains these tasks together, with one table of settings for each.
 
     Args:
         classes: declaration and class of each part, by the name of its table.
 
     Raises:
-        PluginError: a part has no usable ``Settings``.
+        PluginError: a part has no valid ``Settings``.
     """
     weights: dict[str, Any] = {
         name: (float, Field(1.0, gt=0, description=f"Weight of the loss of {name}.")) for name in classes
@@ -90,7 +92,7 @@ def combination(classes: Mapping[str, tuple[ComponentSpec, type]]) -> type[Combi
     tables: dict[str, Any] = {
         _WEIGHTS: (
             table := create_model("Weights", __base__=ComponentSettings, **weights),
-            Field(table(), description="What the loss of each part is multiplied by in the sum."),
+            Field(table(), description="Weight of each part's loss in the sum."),
         )
     }
     for name, (spec, task) in classes.items():

@@ -1,4 +1,4 @@
-"""One component built and checked against the contract of its kind."""
+"""Build a component and check it against the contract of its kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esmgn_core.errors import PluginError
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import ComponentSpec, Kind
 
-_NEEDED: dict[Kind, tuple[str, ...]] = {
+_REQUIRED_MEMBERS: dict[Kind, tuple[str, ...]] = {
     Kind.SEQ: ("output_dim", "__call__"),
     Kind.STRUCT: ("output_dim", "__call__"),
     Kind.FUSE: ("output_dim", "structure_input_dim", "__call__"),
@@ -28,17 +28,15 @@ def build_component(spec: ComponentSpec, component: type, settings: ComponentSet
     """Build one component and check it against the contract of its kind.
 
     Raises:
-        PluginError: naming what the class does not accept or what its instance lacks.
+        PluginError: the class does not accept the arguments, or its instance lacks members.
     """
     _check_signature(spec, component, settings, context)
     instance = component(settings, **context)
-    missing = [name for name in _NEEDED[spec.kind] if not hasattr(instance, name)]
+    missing = [name for name in _REQUIRED_MEMBERS[spec.kind] if not hasattr(instance, name)]
     if spec.kind not in (Kind.DATA, Kind.TRACKER) and not isinstance(instance, nn.Module):
         missing.insert(0, "torch.nn.Module as a base class")
     if missing:
-        raise PluginError(
-            f"{spec} lacks: {', '.join(missing)}", "the contracts stand in esmgn_core.protocols"
-        )
+        raise PluginError(f"{spec} lacks: {', '.join(missing)}", "the contracts are in esmgn_core.protocols")
     return instance
 
 

@@ -1,7 +1,7 @@
-"""From names, files and flags to the complete configuration of a run.
+"""Resolve names, files and flags into the complete configuration of a run.
 
-Precedence, low to high: component defaults, preset, recipe, run file, flags. A layer that names
-another component than the layers below drops what those set for the former one.
+Precedence, low to high: component defaults, preset, recipe, run file, flags. A layer that names another
+component than the layers below drops their settings for that kind.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from esmgn_core.text import is_utf8, read_text
 Tables = dict[str, dict[str, Any]]
 
 REFERENCE = "reference"
-"""``reference = true``, outside of all tables: what the original did, in every component."""
+"""Key outside of all tables; true reproduces the original ESM-GearNet in every component."""
 
 TASKS = (Kind.PRETEXT, Kind.DOWNSTREAM)
-"""Kinds of which a run has exactly one."""
+"""A run has a component of exactly one of these kinds."""
 
 ENGINE_TABLES: Mapping[str, type[ComponentSettings]] = {
     "cache": CacheTable,
@@ -52,10 +52,10 @@ _FOLDER, _STORE = "folder", "store"
 
 
 def read_run_file(path: Path) -> Tables:
-    """The tables of a run file.
+    """Read the tables of a run file.
 
     Raises:
-        SettingsError: the file is missing, is not TOML, or holds something else than tables.
+        SettingsError: the file is missing, is not TOML, or has entries that are not tables.
     """
     if path.is_dir():
         raise SettingsError(
@@ -73,10 +73,10 @@ def read_run_file(path: Path) -> Tables:
 
 
 def check_tables(tables: Mapping[str, Any], *, origin: str) -> Tables:
-    """Tables with known names; ``seq = "NAME"`` is short for ``seq = { name = "NAME" }``.
+    """Validate the names of tables, and expand ``seq = "NAME"`` to ``seq = { name = "NAME" }``.
 
     Raises:
-        SettingsError: which table is wrong, and where.
+        SettingsError: a table is wrong; the message names it and ``origin``.
     """
     known = [*PARTS, *ENGINE_TABLES]
     checked: Tables = {}
@@ -125,13 +125,13 @@ def _checked_names(kind: str, table: dict[str, Any], origin: str) -> dict[str, A
 
 
 def parse_assignments(assignments: Sequence[str]) -> Tables:
-    """Tables from ``TABLE.KEY=VALUE`` texts; values are TOML, a bare word is text.
+    """Parse ``TABLE.KEY=VALUE`` texts into tables; values are TOML, and a bare word is text.
 
     >>> parse_assignments(["train.max_steps=2", "seq.weights=random", "optim.betas=[0.9, 0.98]"])
     {'train': {'max_steps': 2}, 'seq': {'weights': 'random'}, 'optim': {'betas': [0.9, 0.98]}}
 
     Raises:
-        SettingsError: a text of another form, or an unknown table.
+        SettingsError: a text has another form or names an unknown table.
     """
     tables: Tables = {}
     for text in assignments:
@@ -147,7 +147,7 @@ def parse_assignments(assignments: Sequence[str]) -> Tables:
         nested: Any = _toml_value(value.strip(), text)
         for key in reversed(keys[1:]):
             nested = {key: nested}
-        tables[keys[0]] = merged(tables.get(keys[0], {}), nested)
+        tables[keys[0]] = merge_tables(tables.get(keys[0], {}), nested)
     return check_tables(tables, origin="--set")
 
 
@@ -158,17 +158,17 @@ def _toml_value(value: str, text: str) -> Any:
         if value.startswith(("[", "{", '"', "'")):
             raise SettingsError(
                 f"cannot read --set '{text}': {error}",
-                """quote text inside lists, and the whole for the shell: --set 'data.path=["a", "b"]'""",
+                """quote texts in lists, and the argument for the shell: --set 'data.path=["a", "b"]'""",
             ) from error
         return value
     return value if isinstance(parsed, date | time) else parsed
 
 
 def data_tables(registry: Registry, value: str) -> Tables:
-    """The ``[data]`` table that ``--data`` stands for: a dataset's name, a store, or a path to structures.
+    """The ``[data]`` table for a value of ``--data``: name of a dataset, store, or path to structures.
 
     Raises:
-        SettingsError: neither a name nor an existing path.
+        SettingsError: the value is neither a name nor an existing path.
     """
     names = registry.names(Kind.DATA)
     if value in names:
@@ -176,7 +176,7 @@ def data_tables(registry: Registry, value: str) -> Tables:
     path = Path(value).expanduser()
     if path.exists() and not is_utf8(path):
         raise SettingsError(
-            f"the path {path} is not UTF-8, and a run file could not hold it (--data)",
+            f"the path {path} is not UTF-8 and cannot be written to a run file (--data)",
             "rename it, or give a link to it: ln -s",
         )
     if (path / STORE_MANIFEST).is_file():
@@ -191,22 +191,30 @@ def data_tables(registry: Registry, value: str) -> Tables:
     )
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both tables as one; ``above`` wins, key by key, also within tables of tables.
+def merge_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two tables recursively; values of ``above`` win.
 
-    >>> merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
+    >>> merge_tables({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
     {'a': 1, 'b': {'c': 4, 'd': 3}}
     """
     result = dict(below)
     for key, value in above.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
+        result[key] = merge_tables(result[key], value) if both else value
     return result
 
 
 @dataclass(slots=True)
 class _Stack:
-    """Layers put on one another; where each table was named, and where something was set in it."""
+    """Merged layers of settings, with the origins of names and settings for messages.
+
+    Attributes:
+        tables: the merged tables.
+        named_in: origin of the component's name in each table.
+        set_in: origins of the settings in each table.
+        reference: True after a layer with ``reference = true``.
+        set_above: settings from that layer and those above it.
+    """
 
     tables: dict[str, Any]
     named_in: dict[str, str] = field(default_factory=dict)
@@ -218,34 +226,36 @@ class _Stack:
         layer = dict(layer)
         self._choose_behavior(layer.pop(REFERENCE, None), origin)
         if self.reference:
-            self.set_above = merged(self.set_above, layer)
+            self.set_above = merge_tables(self.set_above, layer)
         self._choose_task(layer, origin)
         for name, table in layer.items():
             below = self.tables.get(name, {})
-            # A table with 'component' is complete: it comes from the folder of a run.
+            # A table with 'component' comes from a run folder and is complete.
             if "component" in table or table.get("name", below.get("name")) != below.get("name"):
                 below, self.set_in[name] = {}, []
             if "name" in table:
                 self.named_in[name] = origin
             if origin and table.keys() - {"name"}:
                 self.set_in.setdefault(name, []).append(origin)
-            self.tables[name] = merged(below, table)
+            self.tables[name] = merge_tables(below, table)
 
     def _choose_behavior(self, reference: Any, origin: str) -> None:
-        """From a layer with ``reference = true`` on, the original's settings lie below that layer's."""
+        """Place the original's settings below those of the layer with ``reference = true``."""
         if reference is False and self.reference:
             raise SettingsError(
-                f"reference = false cannot undo reference = true of a layer below ({origin})",
-                "a run file of a finished run has all settings written out: compose the run anew",
+                f"reference = false cannot undo reference = true of a lower layer ({origin})",
+                "the run file of a run records all settings: start from a new run file or from flags instead",
             )
         if reference:
             self.reference, self.set_above = True, {}
 
     def _choose_task(self, layer: Tables, origin: str) -> None:
-        """A layer that names a task takes the place of a task of the other kind below it."""
+        """Drop a task of the other kind if this layer names a task."""
         named = [kind for kind in TASKS if "name" in layer.get(kind, {})]
         if len(named) > 1:
-            raise SettingsError(f"a run has one task, not both [{TASKS[0]}] and [{TASKS[1]}] ({origin})")
+            raise SettingsError(
+                f"[{TASKS[0]}] and [{TASKS[1]}] exclude each other: a run has one task ({origin})"
+            )
         for kind in named:
             for other in TASKS:
                 if other != kind:
@@ -254,17 +264,17 @@ class _Stack:
                     self.set_in.pop(other, None)
 
     def check_named(self) -> None:
-        """Refuse settings for a kind of task that the run does not have."""
+        """Raise an error for settings of a kind of task that the run does not have."""
         for kind in TASKS:
             if "name" not in self.tables.get(kind, {"name": ""}):
                 where = ", ".join(self.set_in.get(kind, []))
                 raise SettingsError(
-                    f"settings for a {kind.long_name} ({where}), but none is named",
+                    f"settings for a {kind.long_name} ({where}), but the run names none",
                     f"name one: --{kind} NAME; see: esmgn list {kind}",
                 )
 
     def expand(self, registry: Registry, kind: Kind) -> None:
-        """Put the settings of the preset under those of the table, and name the component."""
+        """Add the settings of the preset below those of the table, and the component's name."""
         table, where = self.tables[kind], self.named_in.get(kind, "")
         if "component" in table:
             registry.component(kind, table["component"], where=where)
@@ -272,16 +282,16 @@ class _Stack:
         named = registry.find(kind, table["name"], where=where)
         if named.preset:
             self.set_in.setdefault(kind, []).insert(0, f"preset in {named.preset.origin}")
-        self.tables[kind] = {**merged(named.settings, table), "component": named.spec.name}
+        self.tables[kind] = {**merge_tables(named.settings, table), "component": named.spec.name}
 
     def suggest_graph(self, registry: Registry) -> None:
-        """Where nobody names a graph builder, take the one the structure encoder is meant for."""
+        """Use the graph builder that the structure encoder suggests, unless a layer names one."""
         suggested = registry.component(Kind.STRUCT, self.tables[Kind.STRUCT]["component"]).graph
         if suggested and Kind.GRAPH not in self.named_in:
             self.tables[Kind.GRAPH]["name"] = suggested
 
     def suggest_data(self, registry: Registry) -> None:
-        """Where nobody names a dataset, take the one that is called like the downstream task."""
+        """Use the dataset with the name of the downstream task, unless a layer names one."""
         task = self.tables.get(Kind.DOWNSTREAM, {}).get("name")
         if task in registry.names(Kind.DATA) and Kind.DATA not in self.named_in:
             self.tables[Kind.DATA]["name"] = task
@@ -291,10 +301,10 @@ class _Stack:
 
 
 def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[str] = ()) -> RunConfig:
-    """The configuration of a run: defaults filled in, presets expanded, names resolved.
+    """Build the configuration of a run: fill in defaults, expand presets, resolve names.
 
-    The settings of components are checked when their classes are loaded, by
-    :func:`component_settings`; those of the engine are checked here.
+    This function validates the settings of the engine. :func:`component_settings` validates those of a
+    component, because it has to load the component's class.
 
     Args:
         registry: all components.
@@ -302,8 +312,8 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
         origins: file or flag of each layer, for messages.
 
     Raises:
-        UnknownComponentError: a name that nobody registered.
-        SettingsError: a wrong engine setting.
+        UnknownComponentError: a name is not registered.
+        SettingsError: a setting of the engine is wrong.
     """
     stack = _Stack({kind.value: {"name": name} for kind, name in registry.defaults().items()})
     for layer, origin in zip(layers, origins or [""] * len(layers), strict=True):
@@ -332,17 +342,17 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
 def with_originals(
     model: type[ComponentSettings], values: Mapping[str, Any], above: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Settings with those of the original over ``values`` and under ``above``."""
+    """Merge the original's settings above ``values`` and below ``above``."""
     own = {name: value for name, value in above.items() if name not in ("name", "component")}
-    return merged(merged(values, model.original(values)), own)
+    return merge_tables(merge_tables(values, model.original(values)), own)
 
 
 def component_settings(registry: Registry, kind: Kind, config: RunConfig) -> tuple[ComponentSpec, type, Any]:
-    """Spec, class and checked settings of the component a run uses for ``kind``.
+    """Spec, class and validated settings of a run's component of one kind.
 
     Raises:
         PluginError: the class cannot be loaded or has no ``Settings``.
-        SettingsError: a setting is unknown, of the wrong type or out of bounds.
+        SettingsError: a setting is unknown, has the wrong type or is out of bounds.
     """
     table = getattr(config, kind.value)
     spec = registry.component(kind, table.component or table.name)

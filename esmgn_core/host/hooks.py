@@ -1,4 +1,4 @@
-"""The whole plugin surface: one hook that declares components, one that adds commands, five observers."""
+"""The hooks of a plugin: one declares components, one adds commands, five observe runs."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class HookSpecs:
 
     @hookspec
     def esmgn_run_started(self, run: RunFolder, total_steps: int, first_step: int) -> None:
-        """A run is about to take its first step (``first_step`` > 0 after a resume)."""
+        """A run starts; ``first_step`` is above 0 for a resumed run."""
 
     @hookspec
     def esmgn_metrics_logged(self, run: RunFolder, step: int, values: Mapping[str, float]) -> None:
-        """One line was appended to ``metrics.jsonl``; ``values`` is that line without ``step``."""
+        """A line was appended to ``metrics.jsonl``; ``values`` is that line without ``step``."""
 
     @hookspec
     def esmgn_checkpoint_saved(self, run: RunFolder, path: Path) -> None:
-        """A checkpoint was written completely and is in place."""
+        """A checkpoint was written and verified."""
 
     @hookspec
     def esmgn_notice(self, run: RunFolder, text: str) -> None:
-        """Something happened that did not stop the run but that the user should know; also in ``log.txt``."""
+        """A notice for the user about a run that goes on; also in ``log.txt``."""
 
     @hookspec
     def esmgn_run_finished(self, run: RunFolder, error: BaseException | None) -> None:
-        """The run ended; ``error`` is ``None`` when it reached its last step."""
+        """A run ended; ``error`` is ``None`` if nothing failed."""

@@ -1,4 +1,4 @@
-"""Names that are data: presets, recipes and published weights from the layers of ``registry.toml``.
+"""Presets, recipes and published weights from the layers of ``registry.toml``.
 
 Later layers replace whole entries: shipped, then each plugin's own file, then the user's.
 """
@@ -33,7 +33,7 @@ _LAYOUT_KEYS = ("summary", "parts", "run", "optional", "constants")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A component with settings and, where weights are published, where they are."""
+    """A component with settings and, optionally, the location of published weights."""
 
     kind: Kind
     name: str
@@ -45,7 +45,7 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A named full run: tables as in a run file."""
+    """A named, complete run; ``run`` has the tables of a run file."""
 
     name: str
     summary: str
@@ -55,10 +55,10 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A published file of weights that is imported before use, and where it is.
+    """A published file of weights, which must be imported before use.
 
-    ``layout`` names what it holds; ``file`` has its ``url``, its ``license`` and, where they were
-    published, its checksums.
+    ``layout`` is the name of a :class:`PublishedLayout`. ``file`` has ``url``, ``license`` and, if
+    published, checksums.
     """
 
     name: str
@@ -70,16 +70,16 @@ class PublishedFile:
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayout:
-    """What a kind of published file holds.
+    """The tensors in a kind of published file.
 
     Attributes:
-        name: its name.
-        summary: what it is, in one line.
-        parts: prefix of the tensors of each component in the file.
-        run: tables of a run file that give the published model, without its sizes. A list of tables
-            has alternatives: the one that fits a file is taken.
-        optional: beginnings of names that a file may lack; they are not written.
-        constants: integers that every file holds under a name.
+        name: name of the layout.
+        summary: description on one line.
+        parts: prefix of the tensor names of each component.
+        run: tables of a run file that give the published model, without its sizes. In a list of alternative
+            tables, the one that fits the file is used.
+        optional: prefixes of tensor names that may be missing; they are not exported.
+        constants: integer tensors with fixed values, by name.
         origin: the registry file.
     """
 
@@ -94,9 +94,9 @@ class PublishedLayout:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Names of one layer or of several, and the plugins its owner switched off.
+    """Entries of one or several registry layers, and the plugins that the user disabled.
 
-    ``defaults`` has what a run uses for a kind that nobody names.
+    ``defaults`` has the component names that a run uses for kinds it does not name.
     """
 
     presets: dict[tuple[Kind, str], Preset] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Catalogue:
     disabled: tuple[str, ...] = ()
 
     def under(self, upper: Catalogue) -> Catalogue:
-        """Both layers as one; entries of ``upper`` replace those of the same name."""
+        """Merge two layers; entries of ``upper`` replace those of the same name."""
         return Catalogue(
             self.presets | upper.presets,
             self.recipes | upper.recipes,
@@ -119,14 +119,14 @@ class Catalogue:
 
 
 def shipped_registry() -> Path:
-    """The catalogue that comes with esmgn: inside the installed package, or at the top of a checkout."""
+    """Path of the catalogue of esmgn: in the installed package, or at the top of a checkout."""
     core = Path(__file__).parents[1]
     installed = core / "registry.toml"
     return installed if installed.exists() else core.parent / "registry.toml"
 
 
 def user_registry() -> Path:
-    """The user's own catalogue; it need not exist unless ``ESMGN_REGISTRY`` names it."""
+    """Path of the user's catalogue; the file is optional unless ``ESMGN_REGISTRY`` names it."""
     if named := os.environ.get("ESMGN_REGISTRY"):
         return Path(named).expanduser()
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -134,17 +134,18 @@ def user_registry() -> Path:
 
 
 def read_user_registry() -> Catalogue:
-    """The user's layer, empty if there is none.
+    """Read the user's layer; empty if the user has none.
 
     Raises:
-        SettingsError: as :func:`read_registry`, or ``ESMGN_REGISTRY`` names no file.
+        SettingsError: as :func:`read_registry`, or the file of ``ESMGN_REGISTRY`` is missing.
     """
     file = user_registry()
     if not file.exists() and not os.environ.get("ESMGN_REGISTRY"):
         return Catalogue()
     if not file.is_file():
         raise SettingsError(
-            f"registry file not found: {file}", "ESMGN_REGISTRY names it; unset it or make it"
+            f"registry file not found: {file}",
+            "the environment variable ESMGN_REGISTRY names it: unset it, or create the file",
         )
     return read_registry(file)
 
@@ -153,7 +154,7 @@ def read_registry(file: Path) -> Catalogue:
     """Read one layer.
 
     Raises:
-        SettingsError: not TOML or an entry of the wrong shape, with file and key.
+        SettingsError: the file is not TOML, or an entry is wrong; the message names the key.
     """
     try:
         tables = parse_toml(read_text(file))
@@ -234,7 +235,7 @@ def _layout(name: str, values: dict[str, Any], file: Path, where: str) -> Publis
     run = _table(values.get("run", {}), file, f"{where}.run")
     if not parts or not parts.keys() <= run.keys():
         raise SettingsError(
-            f"registry {file}: [{where}] needs parts, and a table in run for each of them",
+            f"registry {file}: [{where}] needs parts, and a table in run for each part",
             'such as: parts = { struct = "" }, run = { struct = "NAME" }',
         )
     optional = values.get("optional", [])

@@ -1,7 +1,8 @@
-"""Discovery of plugins, and the way from a name to a component's class.
+"""Discover plugins and resolve names to the classes of components.
 
-Every plugin, shipped or not, is found through the entry-point group ``esmgn``. One that fails is
-recorded with its reason; the others work on. ``ESMGN_STRICT=1`` raises instead, for plugin authors.
+Every plugin, shipped or not, is found through the entry-point group ``esmgn``. A plugin that fails is
+recorded with the reason, and the others stay usable. ``ESMGN_STRICT=1`` raises the error instead, for plugin
+authors.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from esmgn_core.spec import ComponentSpec, Kind
 
 ENTRY_POINT_GROUP = "esmgn"
 COMBINE = "+"
-"""Between the names of pretext tasks that are trained together."""
+"""Separator between the names of pretext tasks that are trained together."""
 _DISABLE = "ESMGN_DISABLE"
 _COMBINATION = "esmgn_core.host.combined:combination"
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A plugin that was found, whether or not it could be loaded.
+    """An installed plugin, in use or not.
 
-    ``problem`` is why it is not in use, empty if it works; ``disabled`` says that the user wants it so.
-    ``catalogue`` is its own ``registry.toml``.
+    ``problem`` is the reason why it is not in use, empty if it is. ``disabled`` is True if the user switched
+    it off. ``catalogue`` has the entries of the plugin's ``registry.toml``.
     """
 
     name: str
@@ -61,10 +62,10 @@ class Plugin:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """What a component or preset name stands for.
+class ResolvedName:
+    """The component and settings for the name of a component or preset.
 
-    ``settings`` are those of the preset; the component's defaults fill the rest.
+    ``settings`` are those of the preset; other settings have the component's defaults.
     """
 
     spec: ComponentSpec
@@ -76,10 +77,10 @@ class Registry:
     """All plugins, components, presets and recipes of this installation.
 
     Attributes:
-        manager: for calling hooks.
-        plugins: what was found, in use or not.
+        manager: calls hooks.
+        plugins: all installed plugins, in use or not.
         catalogue: presets and recipes of all layers.
-        warnings: what the user should know although the program goes on.
+        warnings: warnings for the user, such as broken plugins.
     """
 
     def __init__(
@@ -95,65 +96,65 @@ class Registry:
         self.warnings = (*warnings, *map(str, self._conflicts()))
 
     def components(self, kind: Kind) -> list[tuple[ComponentSpec, Plugin]]:
-        """Components of one kind with the plugins they come from, by name."""
-        found = [(spec, plugin) for plugin in self.plugins for spec in plugin.components if spec.kind == kind]
-        return sorted(found, key=lambda pair: pair[0].name)
+        """Components of one kind with their plugins, sorted by name."""
+        pairs = [(spec, plugin) for plugin in self.plugins for spec in plugin.components if spec.kind == kind]
+        return sorted(pairs, key=lambda pair: pair[0].name)
 
     def presets(self, kind: Kind) -> list[Preset]:
         """Presets of one kind, in the order of the registry files."""
         return [preset for preset in self.catalogue.presets.values() if preset.kind == kind]
 
     def names(self, kind: Kind) -> list[str]:
-        """Every name that may follow the kind's flag."""
+        """All valid values of the kind's flag: components and presets."""
         components = [spec.name for spec, _ in self.components(kind)]
         return list(dict.fromkeys([*components, *(preset.name for preset in self.presets(kind))]))
 
     def defaults(self) -> dict[Kind, str]:
-        """What a run uses for a kind that nobody names."""
+        """The component or preset of each kind for runs that do not name one."""
         return {kind: name for kind in Kind if (name := self.catalogue.defaults.get(kind))}
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of this name.
 
         Raises:
-            UnknownComponentError: there is none.
+            UnknownComponentError: no recipe has this name.
         """
         if name not in self.catalogue.recipes:
             raise self._unknown(RECIPE, name, list(self.catalogue.recipes), "--recipe", "esmgn list recipe")
         return self.catalogue.recipes[name]
 
-    def find(self, kind: Kind, name: str, *, where: str = "") -> Named:
-        """What ``name`` stands for: a preset, else a component under its defaults.
+    def find(self, kind: Kind, name: str, *, where: str = "") -> ResolvedName:
+        """Resolve a name: a preset, else a component with its defaults.
 
         Args:
-            kind: its kind.
+            kind: kind of the component.
             name: as the user wrote it.
-            where: the flag or file it was written in, for the message; the kind's flag if not given.
+            where: flag or file with the name, for the message; the kind's flag if not given.
 
         Raises:
-            UnknownComponentError: no preset and no component has this name, with the nearest one.
-            PluginError: several plugins claim the component.
+            UnknownComponentError: no preset or component has this name; the message suggests the nearest one.
+            PluginError: several plugins declare the component.
         """
         if kind is Kind.PRETEXT and COMBINE in name:
             return self._combined(name, where)
         preset = self.catalogue.presets.get((kind, name))
         if preset is None:
-            return Named(self.component(kind, name, where=where), {})
+            return ResolvedName(self.component(kind, name, where=where), {})
         try:
-            return Named(self.component(kind, preset.component), preset.settings, preset)
+            return ResolvedName(self.component(kind, preset.component), preset.settings, preset)
         except UnknownComponentError:
             raise UnknownComponentError(
                 f"preset '{name}' needs the {kind.long_name} '{preset.component}', which no plugin provides",
-                f"the preset stands in {preset.origin}",
+                f"the preset is defined in {preset.origin}",
                 "see: esmgn plugins",
             ) from None
 
     def component(self, kind: Kind, name: str, *, where: str = "") -> ComponentSpec:
-        """The component of this name, whatever presets there are.
+        """The component of this name; presets are ignored.
 
         Raises:
             UnknownComponentError: no plugin in use declares it.
-            PluginError: several plugins claim it.
+            PluginError: several plugins declare it.
         """
         if kind is Kind.PRETEXT and COMBINE in name:
             return self._combined(name, where).spec
@@ -167,7 +168,7 @@ class Registry:
         return matches[0]
 
     def load(self, spec: ComponentSpec) -> type:
-        """Import the class of a component, or a structure format; this is where torch is imported.
+        """Import the class of a component, or a structure format. Usually imports torch.
 
         Raises:
             PluginError: the target cannot be imported or is not a class.
@@ -199,19 +200,19 @@ class Registry:
             raise PluginError(f"{what}: {spec.target} is not a class")
         return cast("type", loaded)
 
-    def _combined(self, name: str, where: str) -> Named:
-        """Pretext tasks trained together; the settings of their presets stand in tables of their own."""
+    def _combined(self, name: str, where: str) -> ResolvedName:
+        """Resolve a combination of pretext tasks; the settings of each preset are in its own table."""
         where = f"{where or '--pretext'}, in '{name}'"
         parts = [self.find(Kind.PRETEXT, part.strip(), where=where) for part in name.split(COMBINE)]
         names = [part.spec.name for part in parts]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise SettingsError(
-                f"pretext task '{twice}' stands twice ({where})", "one task of a kind can be in a combination"
+                f"pretext task '{twice}' is named twice ({where})", "name each task of a combination once"
             )
         summary = f"{', '.join(names[:-1])} and {names[-1]}, trained together"
         spec = ComponentSpec(Kind.PRETEXT, COMBINE.join(names), _COMBINATION, summary)
-        return Named(spec, {part.spec.name: dict(part.settings) for part in parts if part.settings})
+        return ResolvedName(spec, {part.spec.name: dict(part.settings) for part in parts if part.settings})
 
     def _conflicts(self) -> list[PluginError]:
         claims = Counter((spec.kind, spec.name) for plugin in self.plugins for spec in plugin.components)
@@ -240,13 +241,13 @@ class Registry:
 
 @functools.lru_cache(maxsize=1)
 def discover() -> Registry:
-    """Find, load and ask every plugin, each on its own, and read the catalogue; done once."""
+    """Load every installed plugin and read the catalogue; the result is cached."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(HookSpecs)
     user = read_user_registry()
     disabled = _disabled(user)
-    found = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
-    plugins = [_load_plugin(manager, entry, disabled) for entry in found]
+    entries = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+    plugins = [_load_plugin(manager, entry, disabled) for entry in entries]
     names = [plugin.name for plugin in plugins]
     warnings = [
         ", ".join([f"no plugin is called '{name}' ({where})", *did_you_mean(name, names)])
@@ -263,7 +264,7 @@ def discover() -> Registry:
 
 
 def suggested_encoder() -> str:
-    """The sequence encoder to suggest on this machine: the default, or a smaller one without a GPU."""
+    """The sequence encoder to suggest: the default, or a smaller one on a machine without a GPU."""
     defaults = discover().catalogue.defaults
     return defaults[Kind.SEQ if has_gpu() or WITHOUT_GPU not in defaults else WITHOUT_GPU]
 
@@ -275,12 +276,12 @@ def suggested_composition() -> str:
 
 
 def strict() -> bool:
-    """Whether a plugin's error is raised, with its traceback, instead of reported."""
+    """True if ``ESMGN_STRICT`` is set: errors of plugins are raised instead of reported."""
     return os.environ.get("ESMGN_STRICT", "") not in ("", "0")
 
 
 def _disabled(user: Catalogue) -> dict[str, str]:
-    """Plugins switched off, and where."""
+    """Names of disabled plugins, with the place where the user disabled them."""
     named = {name.strip() for name in os.environ.get(_DISABLE, "").split(",")} - {""}
     return {
         **dict.fromkeys(user.disabled, f"disabled in {user_registry()}"),
@@ -301,7 +302,7 @@ def _load_plugin(manager: pluggy.PluginManager, entry: EntryPoint, disabled: Map
         manager.check_pending()
         return plugin(components=_declared(manager, entry.name), catalogue=_own_catalogue(entry))
     except (Exception, SystemExit) as error:
-        # A stranger's module may raise anything; it must not take the program down.
+        # Third-party code may raise anything and must not end the program.
         if strict():
             raise
         if manager.has_plugin(entry.name):

@@ -1,4 +1,4 @@
-"""The repeated blocks of an encoder, for what treats them one by one."""
+"""Find the repeated blocks of an encoder, and recompute their activations."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from esmgn_core.protocols import Recomputes
 
 
 def repeated_blocks(module: nn.Module) -> list[nn.Module]:
-    """The members of the longest ``ModuleList`` inside ``module``, in order; none if it has none.
+    """The members of the longest ``ModuleList`` in ``module``, in order; empty without a list.
 
-    In a transformer these are its layers, from the embedding up.
+    In a transformer these are the layers, from the embedding up.
     """
     lists = [list(child) for child in module.modules() if isinstance(child, nn.ModuleList)]
     return max(lists, key=len, default=[])
 
 
 def recompute_activations(encoder: nn.Module) -> None:
-    """Ask every part that can to compute its blocks again in the backward pass.
+    """Recompute blocks in the backward pass, in every module that supports it.
 
     Raises:
-        RunError: no part can: none has an attribute ``recompute``.
+        RunError: no module has an attribute ``recompute``.
     """
-    able = [child for child in encoder.modules() if isinstance(child, Recomputes)]
-    if not able:
+    modules = [child for child in encoder.modules() if isinstance(child, Recomputes)]
+    if not modules:
         raise RunError(
-            "neither encoder can compute blocks again (train.activation_checkpointing)",
-            "leave it out, or choose an encoder with an attribute recompute",
+            "neither encoder can recompute its activations (train.activation_checkpointing)",
+            "set train.activation_checkpointing=false, or choose an encoder with an attribute recompute",
         )
-    for child in able:
-        child.recompute = True
+    for module in modules:
+        module.recompute = True

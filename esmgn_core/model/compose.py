@@ -1,4 +1,4 @@
-"""From a configuration to objects: components are built, checked against their contract and joined."""
+"""Build and join the components of a configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from esmgn_core.spec import ComponentSpec, Kind
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A checked configuration: for every kind the class and its settings, nothing built yet."""
+    """A validated configuration: declaration, class and settings of every component, none built yet."""
 
     config: RunConfig
     parts: dict[Kind, tuple[ComponentSpec, type, ComponentSettings]]
@@ -37,13 +37,13 @@ class Blueprint:
         """Build the component of one kind.
 
         Raises:
-            PluginError: it does not take ``context`` or lacks a part of its contract.
+            PluginError: the component does not accept ``context``, or lacks members of its contract.
         """
         spec, component, settings = self.parts[kind]
         return build_component(spec, component, settings, **context)
 
     def encoder(self) -> JointEncoder:
-        """Build sequence encoder, structure encoder and fuser from the run's seed."""
+        """Build the sequence encoder, structure encoder and fuser, initialised from the run's seed."""
         torch.manual_seed(self.config.train.seed)
         num_relations = self.build(Kind.GRAPH).num_relations
         sequence = self.build(Kind.SEQ)
@@ -59,16 +59,16 @@ class Blueprint:
         return encoder
 
     def with_random_weights(self) -> Blueprint:
-        """The same model with a sequence encoder that reads no weights."""
+        """The same blueprint with random weights of the sequence encoder, where it has that setting."""
         has_weights = "weights" in type(self.parts[Kind.SEQ][2]).model_fields
         return self.with_sequence_settings(weights="random") if has_weights else self
 
     def _structure_input_dim(self, sequence_dim: int) -> int:
-        # Asked of the class: the fuser itself is built last, from the widths of both encoders.
+        # A method of the class: the fuser can only be built after both encoders, from their widths.
         spec, fuser, _ = self.parts[Kind.FUSE]
         if not isinstance(fuser, SizesStructureInput):
             raise PluginError(
-                f"{spec} lacks: structure_input_dim", "the contracts stand in esmgn_core.protocols"
+                f"{spec} lacks: structure_input_dim", "the contracts are in esmgn_core.protocols"
             )
         return fuser.structure_input_dim(sequence_dim)
 
@@ -84,14 +84,14 @@ class Blueprint:
 
     @property
     def is_downstream(self) -> bool:
-        """Whether the run's task learns from labels."""
+        """True if the run's task learns from labels."""
         return Kind.DOWNSTREAM in self.parts
 
     def downstream_task(self, encoder_dim: int, dataset: ProteinDataset) -> DownstreamTask:
         """Build the downstream task with its heads, for the labels of a dataset.
 
         Raises:
-            SettingsError: the dataset has no labels, or others than the task takes.
+            SettingsError: the dataset has no labels, or labels that do not fit the task.
         """
         name, data = self.config.task.name, self.config.data.name
         if not isinstance(dataset, LabeledDataset):
@@ -102,11 +102,11 @@ class Blueprint:
         task: DownstreamTask = self.build(
             Kind.DOWNSTREAM, encoder_dim=encoder_dim, num_targets=len(dataset.label_names)
         )
-        found = dataset.group_size, dataset.labels(dataset.split("train")[:1]).shape[1]
-        if found != (task.group_size, task.label_dim):
+        shape = dataset.group_size, dataset.labels(dataset.split("train")[:1]).shape[1]
+        if shape != (task.group_size, task.label_dim):
             raise SettingsError(
                 f"the dataset '{data}' does not fit the downstream task '{name}'",
-                f"'{data}' has {_labels(*found)}",
+                f"'{data}' has {_labels(*shape)}",
                 f"'{name}' takes {_labels(task.group_size, task.label_dim)}",
             )
         return task
@@ -115,24 +115,24 @@ class Blueprint:
         """Build the dataset.
 
         Raises:
-            DataError: its proteins lack a feature that the structure encoder takes.
+            DataError: the proteins lack a feature in ``inputs.residue``.
         """
         dataset: ProteinDataset = self.build(Kind.DATA)
-        there = dataset.residue_features if isinstance(dataset, HasResidueFeatures) else ()
-        check_features(self.config.inputs.residue, there)
+        available = dataset.residue_features if isinstance(dataset, HasResidueFeatures) else ()
+        check_features(self.config.inputs.residue, available)
         return dataset
 
     def step(self, dataset: ProteinDataset | None, *, precision: torch.dtype | None = None) -> TrainStep:
         """Build encoder, task and graph builder on torch's current default device.
 
-        Under ``torch.device("meta")`` it takes no memory, and shows that all widths fit each other.
+        Under ``torch.device("meta")`` this checks that all widths fit without allocating memory.
 
         Args:
-            dataset: the labels that a downstream task is built for; ``None`` for a pretext task.
+            dataset: data with the labels for a downstream task; ``None`` for a pretext task.
             precision: autocast dtype, ``None`` for float32.
 
         Raises:
-            PluginError, SettingsError: the components do not fit each other, or the labels not the task.
+            PluginError, SettingsError: the components do not fit each other, or the labels.
         """
         encoder = self.encoder()
         if self.is_downstream and dataset is not None:
@@ -142,13 +142,13 @@ class Blueprint:
         return TrainStep(encoder, task, self.graph(), precision=precision)
 
     def with_sequence_settings(self, **changes: Any) -> Blueprint:
-        """The same run with other settings of the sequence encoder."""
+        """The same blueprint with changed settings of the sequence encoder."""
         spec, component, settings = self.parts[Kind.SEQ]
         changed = spec, component, settings.model_copy(update=changes)
         return Blueprint(self.config, {**self.parts, Kind.SEQ: changed})
 
     def resolved(self) -> RunConfig:
-        """The configuration with every setting of every component written out."""
+        """The configuration with all settings of all components, defaults included."""
         tables = {
             kind.value: ComponentTable(
                 name=getattr(self.config, kind.value).name,
@@ -161,7 +161,7 @@ class Blueprint:
 
 
 def resolve(registry: Registry, config: RunConfig) -> Blueprint:
-    """Load the classes a configuration names and check their settings.
+    """Load the classes of a configuration's components and validate their settings.
 
     Raises:
         UnknownComponentError, PluginError, SettingsError: see :mod:`esmgn_core.host.configure`.

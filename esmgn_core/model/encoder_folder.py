@@ -1,4 +1,4 @@
-"""A folder that holds an encoder: a run folder, or imported weights."""
+"""Folders with an encoder: run folders and imported weights."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ ENCODER_KINDS = (Kind.SEQ, Kind.STRUCT, Kind.FUSE, Kind.GRAPH)
 
 
 class EncoderFolder:
-    """``model.safetensors`` with an encoder's tensors, and ``config.toml`` that says what it is.
+    """An encoder on disk: its tensors in ``model.safetensors``, its configuration in ``config.toml``.
 
     Raises:
-        WeightsError: one of the two is missing.
+        WeightsError: one of the two files is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,7 @@ class EncoderFolder:
         return configure(registry, [self.tables()], [str(self.config)])
 
     def described(self) -> dict[str, str]:
-        """Where it is, and the checksum of its tensors."""
+        """Path of the folder and checksum of the tensors, as recorded by a run that starts from them."""
         return {"path": str(self.path), "model_sha256": self.sha256()}
 
     def sha256(self) -> str:
@@ -57,10 +57,10 @@ class EncoderFolder:
         return remembered_digests(self.model).sha256
 
     def tensors(self, registry: Registry) -> dict[str, Tensor]:
-        """All tensors of the encoder, also those that only its configuration names.
+        """All tensors of the encoder, including published weights that its configuration refers to.
 
         Raises:
-            WeightsError: a file is damaged, cannot be had, or is not the one the run used.
+            WeightsError: a file is damaged, is not available, or differs from the one the run used.
         """
         tensors = load_weights(self.model)
         if any(name.startswith("sequence.") for name in tensors):
@@ -71,21 +71,21 @@ class EncoderFolder:
         return {f"sequence.{name}": tensor for name, tensor in _state(sequence).items()} | tensors
 
     def fill(self, encoder: JointEncoder, registry: Registry) -> None:
-        """Put the tensors into an encoder of the same make.
+        """Load the tensors into an encoder.
 
         Raises:
-            WeightsError: as :meth:`tensors`, or they do not fit; the first differences are named.
+            WeightsError: as :meth:`tensors`, or the tensors do not fit the encoder.
         """
         fill_encoder(encoder, self.tensors(registry), origin=str(self.model))
 
     def differences(self, config: RunConfig) -> list[str]:
-        """What an encoder of a run of ``config`` is set to other than this one was; one sentence, or none."""
+        """A notice if ``config`` has other settings of the encoder than its training; else an empty list."""
         trained = self._folder.recorded("settings")
         tables = {**self.tables(), **({} if not isinstance(trained, dict) else trained)}
         tables = {name: tables[name] for name in self.tables() if name in tables}
         text = encoder_changes(tables, config.model_dump(mode="json", exclude_none=True))
         where = f"the encoder in {self.path} was trained with other settings"
-        return [f"{where}: {text}; its weights are used as they are"] if text else []
+        return [f"{where}: {text}; its weights are used unchanged"] if text else []
 
     def _check_recorded(self, sha256: str | None) -> None:
         recorded = self._folder.recorded("sequence_weights_sha256")
@@ -93,7 +93,7 @@ class EncoderFolder:
             raise WeightsError(
                 f"{self.path} was trained with other weights of the sequence encoder",
                 f"sha256 is {sha256}, expected {recorded}",
-                f"they are named in {self.config}, table [seq]",
+                f"the weights are named in {self.config}, table [seq]",
             )
 
 
@@ -102,7 +102,7 @@ def _state(module: Any) -> dict[str, Tensor]:
 
 
 def _hints(path: Path, folder: RunFolder) -> list[str]:
-    hints = [f"files of weights are imported first: esmgn weights import {path} -o DIR"] * path.is_file()
+    hints = [f"import a file of weights first: esmgn weights import {path} -o DIR"] * path.is_file()
     if folder.last.is_dir():
-        hints.append(f"its best encoder is not written yet; go on: esmgn run --resume {path}")
-    return [*hints, "expected the folder of a run, or one made by esmgn weights import"]
+        hints.append(f"the run has not written its best encoder yet; resume it: esmgn run --resume {path}")
+    return [*hints, "expected a run folder, or a folder written by esmgn weights import"]

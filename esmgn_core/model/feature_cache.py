@@ -1,14 +1,13 @@
-"""Outputs of a frozen sequence encoder, computed once and kept on disk. Table ``[cache]``.
+"""Cache the outputs of a frozen sequence encoder on disk. Table ``[cache]``.
 
-What is kept is keyed by the encoder (its class, settings and every bit of its weights, the precision it
-computes in, the windows it reads in) and by the sequence, so that nothing is ever read that the encoder
-would not have computed. Only sequences of whole proteins are kept: a crop or a masked sequence hardly comes
-a second time and is computed as it comes.
+The key is the sequence together with the encoder: its class, settings, every bit of its weights, the
+precision of its computation and its windows. A cached output is therefore always one that the encoder would
+compute. Only outputs for whole proteins are cached, because a crop or a masked sequence rarely occurs twice.
 
-A cache is an LMDB file, mapped into memory: many processes of one machine read and write it at once, and a
-record is there completely or not at all, whenever a process is killed. Each record ends with a checksum of
-its key and values; a damaged one is computed and written again. A cache that cannot be read or written costs
-time only: the run warns once and computes features as they come.
+The cache is a memory-mapped LMDB file. Many processes of one machine can read and write it at the same time,
+and its transactions keep records complete when a process is killed. Each record ends with a checksum of its
+key and values; a damaged record is computed and written again. If the cache cannot be read or written, the
+run warns once and computes the outputs each time.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ _CHECKSUM_BYTES = 4
 
 
 class FeatureCache:
-    """Kept outputs of one frozen encoder.
+    """Cached outputs of one frozen encoder.
 
     Args:
-        folder: holds the cache; made if there is none.
-        dtype: what values are kept in; float32 gives back what the encoder gave, bit for bit.
-        max_bytes: largest size of the file; what has no room is computed each time.
+        folder: folder of the cache; created if missing.
+        dtype: dtype of the stored values; float32 is exact.
+        max_bytes: maximum size of the file; outputs that do not fit are computed each time.
     """
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, max_bytes: int) -> None:
@@ -65,9 +64,9 @@ class FeatureCache:
 
         Args:
             encoder: the encoder, with its final weights.
-            settings: the table ``[cache]``; its ``features`` is not ``off``.
-            computed_in: autocast dtype the encoder runs under, ``None`` for none.
-            reading: how long sequences are read, where that changes the outputs.
+            settings: the table ``[cache]``; ``features`` is not ``off``.
+            computed_in: autocast dtype of the encoder, ``None`` for none.
+            reading: description of the windows of long sequences, if they change the outputs.
         """
         dtype = DTYPES[settings.features]
         own = encoder.settings if isinstance(encoder, HasSettings) else None
@@ -93,34 +92,34 @@ class FeatureCache:
         return cls(folder, dtype=dtype, max_bytes=int(settings.max_gb * 1e9))
 
     def on(self, encoder: SequenceEncoder, batch: ProteinBatch) -> CachedEncoder:
-        """The encoder of the views of ``batch``, which keeps those proteins that the views leave whole."""
+        """Wrap the encoder for the views of ``batch``; proteins that a view leaves whole are cached."""
         return CachedEncoder(self, encoder, batch)
 
     def bytes_for(self, lengths: Iterable[int], output_dim: int) -> int:
-        """Bytes that proteins of these lengths take, to a few per cent."""
+        """Approximate size of the records of proteins with these lengths, in bytes."""
         return sum((length + 1) * output_dim * self.dtype.itemsize for length in lengths)
 
     @property
     def num_kept(self) -> int:
-        """Proteins at hand."""
+        """Number of cached proteins."""
         environment = self._environment()
         return environment.stat()["entries"] if environment else 0
 
     def read(self, keys: Sequence[bytes], output_dim: int) -> list[Tensor | None]:
-        """The kept rows of each key, [n + 1, output_dim] with the protein's own at the end, or ``None``."""
+        """The cached rows of each key: n residues, then the protein, [n + 1, output_dim]; or ``None``."""
         environment = self._environment()
         if not environment:
             return [None] * len(keys)
         try:
             with environment.begin(buffers=True) as transaction:
-                found = [(key, transaction.get(key)) for key in keys]
-                return [value and self._tensor(key, value, output_dim) for key, value in found]
+                records = [(key, transaction.get(key)) for key in keys]
+                return [value and self._tensor(key, value, output_dim) for key, value in records]
         except lmdb.Error as error:
             _warn_unusable(self.folder, str(error))
             return [None] * len(keys)
 
     def write(self, records: Sequence[tuple[bytes, Tensor]]) -> None:
-        """Keep rows [n + 1, output_dim] under their keys, all or none; nothing if there is no room."""
+        """Store rows [n + 1, output_dim] under their keys; none of them if they do not fit."""
         environment = self._environment()
         if not environment:
             return
@@ -131,21 +130,21 @@ class FeatureCache:
                     transaction.put(key, value, overwrite=not _is_whole(key, transaction.get(key)))
         except lmdb.MapFullError:
             _warn_once(
-                f"no room for more features in {self.folder}: cache.max_gb is {self.max_bytes / 1e9:g}; "
-                "the rest is computed each time"
+                f"the cache of features in {self.folder} is full (cache.max_gb = {self.max_bytes / 1e9:g}); "
+                "other features are computed each time"
             )
         except lmdb.Error as error:  # LMDB reports a full disk as an input/output error
             _warn_unusable(self.folder, f"cannot write to it: {write_failure(self.folder, error)}")
 
     def rounded(self, rows: Tensor) -> Tensor:
-        """Values as they will be read again: float32, rounded to what the cache keeps."""
+        """Values as the cache would return them: float32, rounded to the stored dtype."""
         return rows.to(self.dtype).float()
 
     def _tensor(self, key: bytes, value: Any, output_dim: int) -> Tensor | None:
         if not _is_whole(key, value):
             _warn_once(f"the cache of features in {self.folder} has damaged records; they are computed again")
             return None
-        # bytearray copies out of the map, which must not be written to.
+        # bytearray copies the record: the map is read-only, and the record ends with the transaction.
         values = torch.frombuffer(bytearray(value[:-_CHECKSUM_BYTES]), dtype=self.dtype)
         return values.view(-1, output_dim).float()
 
@@ -155,7 +154,7 @@ class FeatureCache:
         return content + _checksum(key, content)
 
     def _environment(self) -> Any:
-        # The same file must not be opened twice by one process, nor be carried into a forked one.
+        # LMDB forbids opening a file twice in one process and using it after a fork, hence one per process.
         return _opened(self.folder, self.max_bytes, os.getpid())
 
 
@@ -164,7 +163,7 @@ def _checksum(key: bytes, content: Any) -> bytes:
 
 
 def _is_whole(key: bytes, value: Any) -> bool:
-    """True if a record holds the values that were written under its key."""
+    """True if the checksum of a record matches its key and values."""
     if value is None or len(value) <= _CHECKSUM_BYTES:
         return False
     return _checksum(key, value[:-_CHECKSUM_BYTES]) == bytes(value[-_CHECKSUM_BYTES:])
@@ -172,21 +171,23 @@ def _is_whole(key: bytes, value: Any) -> bool:
 
 @functools.cache
 def _opened(folder: Path, max_bytes: int, process: int) -> Any:  # noqa: ARG001 - part of the key
-    """The LMDB environment in a folder; ``None`` if it cannot be used, which is reported."""
+    """Open the LMDB environment in a folder; ``None``, after a warning, if it cannot be used."""
     page = 4096
-    size = max(max_bytes // page, 16) * page
+    map_size = max(max_bytes // page, 16) * page
     try:
-        opened = lmdb.open(str(folder), map_size=size, max_readers=1024, readahead=False, meminit=False)
-        # Pages that are missing at the end of the file would end the process by a signal when they are read.
-        wanted = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]
-        there = (folder / "data.mdb").stat().st_size
+        opened = lmdb.open(str(folder), map_size=map_size, max_readers=1024, readahead=False, meminit=False)
+        # Reading a page after the end of a truncated file would kill the process with SIGBUS.
+        expected = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]
+        size = (folder / "data.mdb").stat().st_size
     except (lmdb.Error, OSError) as error:
         _warn_unusable(folder, str(error))
         return None
-    if there < wanted:
+    if size < expected:
         opened.close()
-        cut = f"data.mdb is cut, {there:,} of {wanted:,} bytes; delete the folder to start it anew"
-        _warn_unusable(folder, cut)
+        reason = (
+            f"data.mdb is truncated, {size:,} of {expected:,} bytes; delete the folder to start a new cache"
+        )
+        _warn_unusable(folder, reason)
         return None
     return opened
 
@@ -197,18 +198,18 @@ def _warn_once(text: str) -> None:
 
 
 def _warn_unusable(folder: Path, reason: str) -> None:
-    _warn_once(f"features are not kept in {folder}: {reason}; they are computed each time")
+    _warn_once(f"features are not cached in {folder}: {reason}; they are computed each time")
 
 
 class CachedEncoder(EncoderWrapper):
-    """A frozen sequence encoder that reads what it once computed for whole proteins.
+    """A frozen sequence encoder with a cache for whole proteins.
 
-    Values are float32. Proteins that are not at hand are encoded together in one smaller batch.
+    Values are float32. Proteins that are not in the cache are encoded together in one smaller batch.
 
     Args:
-        cache: where to look and to keep.
-        encoder: computes what is missing.
-        whole: the batch whose proteins are worth keeping.
+        cache: the cache.
+        encoder: computes missing outputs.
+        whole: the batch before any view; only proteins with the same sequence as here are cached.
     """
 
     def __init__(self, cache: FeatureCache, encoder: SequenceEncoder, whole: ProteinBatch) -> None:
@@ -219,24 +220,24 @@ class CachedEncoder(EncoderWrapper):
     @torch.no_grad()
     def __call__(self, batch: ProteinBatch) -> Encoding:
         """Residue representations float32 [N, output_dim], protein ones float32 [B, output_dim]."""
-        ours, theirs = _sequences(batch), _sequences(self._whole)
+        viewed, whole = _sequences(batch), _sequences(self._whole)
         keys = {
-            number: hashlib.sha256(own).digest()
-            for number, (own, other) in enumerate(zip(ours, theirs, strict=True))
-            if own == other
+            number: hashlib.sha256(sequence).digest()
+            for number, (sequence, original) in enumerate(zip(viewed, whole, strict=True))
+            if sequence == original
         }
-        found = self._cache.read(list(keys.values()), self.output_dim)
-        rows = {number: value for number, value in zip(keys, found, strict=True) if value is not None}
+        cached = self._cache.read(list(keys.values()), self.output_dim)
+        rows = {number: value for number, value in zip(keys, cached, strict=True) if value is not None}
         missing = [number for number in range(len(batch)) if number not in rows]
         if missing:
             computed = self._computed(batch, missing)
-            for number in keys.keys() & computed.keys():  # a hit must not differ from a miss
+            for number in keys.keys() & computed.keys():  # so that a first pass equals later ones
                 computed[number] = self._cache.rounded(computed[number])
             self._cache.write([(keys[number], value) for number, value in computed.items() if number in keys])
             rows |= computed
         device = batch.ptr.device
-        every = [rows[number].to(device) for number in range(len(batch))]
-        return Encoding(torch.cat([value[:-1] for value in every]), torch.stack([v[-1] for v in every]))
+        ordered = [rows[number].to(device) for number in range(len(batch))]
+        return Encoding(torch.cat([value[:-1] for value in ordered]), torch.stack([v[-1] for v in ordered]))
 
     def _computed(self, batch: ProteinBatch, proteins: list[int]) -> dict[int, Tensor]:
         part = batch if len(proteins) == len(batch) else _taken(batch, proteins)
@@ -248,13 +249,13 @@ class CachedEncoder(EncoderWrapper):
 
 
 def _sequences(batch: ProteinBatch) -> list[bytes]:
-    """What a sequence encoder reads of each protein."""
+    """The inputs of a sequence encoder for each protein, as bytes."""
     columns = torch.stack([getattr(batch, name) for name in _SEQUENCE], dim=1).cpu()
     return [part.numpy().tobytes() for part in torch.split(columns, batch.lengths.tolist())]
 
 
 def _taken(batch: ProteinBatch, proteins: list[int]) -> ProteinBatch:
-    """Some proteins of a batch."""
+    """The batch of some of the proteins."""
     chosen = torch.tensor(proteins, device=batch.ptr.device)
     ptr = torch.cat([batch.ptr[:1], batch.lengths[chosen].cumsum(0)])
     names = tuple(batch.names[number] for number in proteins)
@@ -262,7 +263,7 @@ def _taken(batch: ProteinBatch, proteins: list[int]) -> ProteinBatch:
 
 
 def state_sha256(module: nn.Module) -> str:
-    """SHA-256 over the names, types and values of all tensors of a module."""
+    """SHA-256 of the names, dtypes, shapes and values of all tensors of a module."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

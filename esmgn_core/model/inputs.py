@@ -1,6 +1,6 @@
-"""Features of residues that a structure encoder takes beside what the fuser gives it.
+"""Residue features as additional inputs of the structure encoder.
 
-Datasets give them in ``ProteinBatch.features``; the table ``[inputs]`` of a run names those to take.
+Datasets provide them in ``ProteinBatch.features``; the table ``[inputs]`` of a run selects them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLAGS = {SECONDARY_STRUCTURE: "--secondary-structure", EXPOSURE: "--exposure"}
 
 
 def inputs_dim(names: Iterable[str]) -> int:
-    """Columns that the features ``names`` take.
+    """Number of input columns for the features ``names``.
 
     >>> inputs_dim(["secondary_structure", "exposure"])
     10
@@ -36,7 +36,7 @@ def inputs_dim(names: Iterable[str]) -> int:
 
 
 def columns_of(names: Iterable[str]) -> tuple[str, ...]:
-    """The features of proteins that the inputs ``names`` are made of.
+    """The columns of ``ProteinBatch.features`` that the inputs ``names`` need.
 
     >>> columns_of(["secondary_structure_3", "exposure"])
     ('secondary_structure', 'exposure')
@@ -45,35 +45,35 @@ def columns_of(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def residue_inputs(batch: ProteinBatch, names: Sequence[str]) -> Tensor:
-    """The features ``names`` of each residue, side by side, float32 [N, :func:`inputs_dim`].
+    """Concatenate the features ``names`` of each residue, float32 [N, :func:`inputs_dim`].
 
     ``secondary_structure`` is one-hot over the states of DSSP, ``secondary_structure_3`` over helix, strand
-    and coil; both are zero where the state is unknown. Any other is two columns: its value (exposure in 100
-    square angstrom), zero where it is unknown, and one where it is known.
+    and coil; both are zero where the state is unknown. Every other feature has two columns: the value
+    (exposure in 100 square angstrom; zero if unknown), and 1 if it is known, else 0.
 
     Raises:
-        DataError: the batch lacks one.
+        DataError: the batch lacks a feature.
     """
     check_features(names, batch.features)
     columns = [_columns(name, batch.features[_COLUMNS.get(name, name)]) for name in names]
     return torch.cat([torch.zeros(batch.num_residues, 0, device=batch.ptr.device), *columns], dim=1)
 
 
-def check_features(names: Sequence[str], there: Iterable[str]) -> None:
-    """Raise for those of ``names`` that the data do not have.
+def check_features(names: Sequence[str], available: Iterable[str]) -> None:
+    """Check that the data provide the features ``names``.
 
     Raises:
-        DataError: it says what there is, and how to get the rest.
+        DataError: a feature is missing; the message names the available ones and how to add it.
     """
-    there = list(there)
-    missing = [name for name in names if _COLUMNS.get(name, name) not in there]
+    available = list(available)
+    missing = [name for name in names if _COLUMNS.get(name, name) not in available]
     if not missing:
         return
     flags = [_FLAGS[column] for column in columns_of(missing) if column in _FLAGS]
-    build = f"build a store that keeps it: esmgn data build SOURCE... -o STORE {' '.join(flags)}"
+    build = f"build a store with it: esmgn data build SOURCE... -o STORE {' '.join(flags)}"
     raise DataError(
-        f"the structure encoder takes {' and '.join(map(repr, missing))} of each residue (inputs.residue), "
-        f"and the proteins have {' and '.join(map(repr, there)) or 'no such features'}",
+        f"the structure encoder needs {' and '.join(map(repr, missing))} of each residue (inputs.residue), "
+        f"but the proteins have {' and '.join(map(repr, available)) or 'no residue features'}",
         *((build,) if flags else did_you_mean(missing[0], [*_FLAGS, _THREE])),
     )
 
@@ -89,11 +89,11 @@ def _columns(name: str, values: Tensor) -> Tensor:
 
 
 class WithInputs(EncoderWrapper):
-    """A structure encoder that is given some features of each residue besides.
+    """A structure encoder with residue features as additional inputs.
 
     Args:
-        encoder: built for as many columns more, see :func:`inputs_dim`.
-        names: of the features.
+        encoder: built for the additional columns, see :func:`inputs_dim`.
+        names: names of the features.
     """
 
     def __init__(self, encoder: StructureEncoder, names: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class WithInputs(EncoderWrapper):
         self._names = names
 
     def __call__(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
-        """Encode ``features`` [N, D] and those of the batch."""
+        """Encode ``features`` [N, D] together with the features of the batch."""
         more = residue_inputs(batch, self._names).to(features.dtype)
         encoding: Encoding = self._encoder(batch, graph, torch.cat([features, more], dim=1))
         return encoding

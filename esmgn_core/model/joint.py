@@ -1,4 +1,4 @@
-"""The joint encoder and one training step, both assembled from components."""
+"""The joint encoder and the training step, assembled from components."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from esmgn_core.protocols import (
 from esmgn_core.settings import CacheTable, LengthTable
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
-"""What a sequence encoder reads of a batch."""
+"""The columns of a batch that a sequence encoder reads."""
 
 
 class JointEncoder(nn.Module):
-    """A sequence encoder, a structure encoder and the fuser that wires them.
+    """A sequence encoder, a structure encoder and the fuser that combines them.
 
     Tensors are named ``sequence.*``, ``structure.*`` and ``fuser.*``.
 
     Args:
         sequence: the sequence encoder.
         structure: the structure encoder.
-        fuser: wires them.
-        length: what happens to long sequences.
-        residue_features: names of features that the structure encoder takes besides, see
+        fuser: combines them.
+        length: how long sequences are read.
+        residue_features: additional inputs of the structure encoder, see
             :func:`esmgn_core.model.inputs.residue_inputs`.
     """
 
@@ -68,44 +68,44 @@ class JointEncoder(nn.Module):
         self.features: FeatureCache | None = None
 
     def freeze_sequence(self) -> Self:
-        """Take the sequence encoder out of training: no gradients, evaluation mode for good."""
+        """Exclude the sequence encoder from training: no gradients, permanent evaluation mode."""
         self.sequence_frozen = True
         self.get_submodule("sequence").requires_grad_(requires_grad=False).eval()
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for all parts but a frozen sequence encoder."""
+        """Set the training mode of all parts; a frozen sequence encoder stays in evaluation mode."""
         super().train(mode)
         if self.sequence_frozen:
             self.get_submodule("sequence").eval()
         return self
 
     def prepare(self, batch: ProteinBatch) -> ProteinBatch:
-        """The batch as far as it is to be encoded; call it before views or edges are made of it.
+        """Apply the length policy to a batch; call this before views or edges are computed.
 
         Raises:
-            RunError: a sequence is longer than the settings allow.
+            RunError: a sequence is longer than ``length.max_residues``, with ``length.policy = error``.
         """
         return self.length.prepare(batch)
 
     def reader(self, batch: ProteinBatch) -> SequenceEncoder:
-        """The sequence encoder of the views of a batch: in windows, and from the cache, if so set."""
+        """The sequence encoder for the views of a batch, with windows and cache if they are configured."""
         reading = self.length.reading(self.sequence)
         return self.features.on(reading, batch) if self.features else reading
 
     def keep_features(self, settings: CacheTable, *, precision: torch.dtype | None = None) -> FeatureCache:
-        """Compute the outputs of the frozen sequence encoder once for each whole protein, from now on.
+        """Cache the outputs of the frozen sequence encoder for whole proteins.
 
         Args:
-            settings: where and how.
-            precision: autocast dtype that the encoder runs under.
+            settings: the table ``[cache]``.
+            precision: autocast dtype of the encoder.
 
         Raises:
             SettingsError: the sequence encoder is not frozen.
         """
         if not self.sequence_frozen:
             raise SettingsError(
-                "cache.features needs a sequence encoder that does not change",
+                "cache.features needs a frozen sequence encoder",
                 "freeze it: --set optim.seq_lr_scale=0",
             )
         windows = self.length.settings if self.length.settings.policy == "window" else ""
@@ -122,7 +122,7 @@ class JointEncoder(nn.Module):
         Args:
             batch: N residues of B proteins.
             graph: the residue graph of the batch.
-            sequence: used in place of the sequence encoder, such as a :class:`SequenceOnce` of it.
+            sequence: replaces the sequence encoder, for example by its :class:`SequenceOnce`.
         """
         structure = self.structure
         if self.residue_features:
@@ -131,10 +131,10 @@ class JointEncoder(nn.Module):
 
 
 class SequenceOnce(EncoderWrapper):
-    """A sequence encoder for several views: those that share their sequence share its encoding.
+    """A sequence encoder that encodes views with the same sequence once.
 
-    Views share it if they hold the same tensors of residue types, chains and offsets, as copies of
-    one batch with other coordinates do; equal tensors are not looked for.
+    Views have the same sequence if they hold the same tensor objects of residue types, chains and offsets, as
+    copies of a batch with other coordinates do. Values are not compared, which would cost a synchronisation.
     """
 
     def __init__(self, encoder: SequenceEncoder) -> None:
@@ -142,7 +142,7 @@ class SequenceOnce(EncoderWrapper):
         self._known: list[tuple[ProteinBatch, Encoding]] = []
 
     def __call__(self, batch: ProteinBatch) -> Encoding:
-        """The encoding of the batch, or of an earlier one with the same sequence."""
+        """Encode the batch, or return the encoding of an earlier one with the same sequence."""
         for known, encoding in self._known:
             if all(getattr(known, name) is getattr(batch, name) for name in _SEQUENCE):
                 return encoding
@@ -152,14 +152,13 @@ class SequenceOnce(EncoderWrapper):
 
 
 class TrainStep(nn.Module):
-    """Everything between a batch and its loss, as the one module that DDP wraps.
+    """Encoder, task and graph builder as one module from a batch to its loss, which DDP wraps.
 
     Args:
         encoder: the joint encoder.
         task: a task with its heads.
-        build_graph: draws the edges of a view.
-        precision: autocast dtype of encoder and heads, or ``None`` for float32 throughout. Geometry
-            is always float32.
+        build_graph: computes the edges of a view.
+        precision: autocast dtype of encoder and heads; ``None`` for float32. Geometry is always float32.
     """
 
     task: PretextTask
@@ -185,14 +184,14 @@ class TrainStep(nn.Module):
         return self.task if isinstance(self.task, DownstreamTask) else None
 
     def forward(self, batch: ProteinBatch, draws: Draws) -> TaskOutput:
-        """Loss and metrics of the batch under the given draws."""
+        """Loss and metrics of the batch; ``draws`` are the random streams of its proteins."""
         views, encodings = self._encoded(batch, draws)
         with self._autocast(batch):
             return self.task.loss(views, encodings)
 
     @torch.no_grad()
     def predict(self, task: DownstreamTask, batch: ProteinBatch, draws: Draws) -> tuple[TaskOutput, Tensor]:
-        """Loss, and predictions float32 [P, T], of a downstream ``task``, from one pass of the encoder."""
+        """Loss and predictions float32 [P, T] of a downstream ``task``, from one pass of the encoder."""
         views, encodings = self._encoded(batch, draws)
         with self._autocast(batch):
             output = task.loss(views, encodings)

@@ -1,7 +1,7 @@
-"""Sequences longer than a limit: read whole, read in windows, cut, or refused. Table ``[length]``.
+"""Read long sequences whole, in windows, truncated, or not at all. Table ``[length]``.
 
-A sequence is a chain; for an encoder that joins the chains of a protein (``joins_chains``) it is a
-protein. Nothing is shortened without a word.
+A sequence is a chain, or a protein for an encoder that joins the chains of a protein (``joins_chains``).
+Truncation is always reported.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 class LengthPolicy:
-    """What happens to long sequences, in both encoders.
+    """Applies the length policy to the inputs of both encoders.
 
     Args:
         settings: the table ``[length]``.
-        joins_chains: whether the sequence encoder reads the chains of a protein as one sequence.
+        joins_chains: True if the sequence encoder reads the chains of a protein as one sequence.
 
     Attributes:
-        num_cut: how many times a sequence was cut so far.
-        num_residues_cut: residues left out by that.
+        num_cut: number of truncated sequences so far.
+        num_residues_cut: number of residues removed by that.
     """
 
     def __init__(self, settings: LengthTable, *, joins_chains: bool) -> None:
@@ -41,10 +41,10 @@ class LengthPolicy:
         self.num_residues_cut = 0
 
     def prepare(self, batch: ProteinBatch) -> ProteinBatch:
-        """The batch as both encoders are to see it; call it before edges are drawn.
+        """Truncate or refuse long sequences; call this before edges are computed.
 
         Raises:
-            RunError: policy ``error``, and a sequence is too long.
+            RunError: a sequence is too long, with policy ``error``.
         """
         if self.settings.policy in ("full", "window"):
             return batch
@@ -61,14 +61,14 @@ class LengthPolicy:
         return batch.select(position < limit)
 
     def reading(self, sequence: SequenceEncoder) -> SequenceEncoder:
-        """The sequence encoder, reading in windows if that is the policy."""
+        """The sequence encoder, wrapped to read windows if that is the policy."""
         if self.settings.policy != "window":
             return sequence
         kind = WindowedLanguageModel if isinstance(sequence, LanguageModel) else Windowed
         return kind(sequence, self.settings, joins_chains=self.joins_chains)
 
     def report(self) -> str | None:
-        """A sentence on what was cut so far; ``None`` if nothing was."""
+        """A sentence about the truncated sequences so far; ``None`` if none was truncated."""
         if not self.num_cut:
             return None
         return (
@@ -81,7 +81,7 @@ class LengthPolicy:
         self.num_cut += len(cut)
         self.num_residues_cut += int(cut.sum())
         if first:
-            logger.warning("%s; more are counted without a warning", self.report())
+            logger.warning("%s; further cuts are counted without a warning", self.report())
 
     def _refuse(self, batch: ProteinBatch, ptr: Tensor) -> NoReturn:
         longest = int(ptr.diff().argmax())
@@ -89,7 +89,7 @@ class LengthPolicy:
         raise RunError(
             f"protein '{name}' has a sequence of {int(ptr.diff()[longest])} residues: "
             f"length.max_residues is {self.settings.max_residues} (length.policy = error)",
-            "read it whole, in windows, or cut: --set length.policy=full, window or truncate",
+            "read it whole, in windows or truncated: --set length.policy=full, window or truncate",
             "see: esmgn show length",
         )
 
@@ -98,23 +98,23 @@ class _Windows(NamedTuple):
     """Windows of the sequences of a batch."""
 
     batch: ProteinBatch
-    """M residues of W windows, each as a protein."""
+    """Batch of W windows with M residues; each window is a protein."""
     row: Tensor
-    """int64 [M], the residue of the whole batch that each residue of the windows is."""
+    """int64 [M], position in the whole batch of each residue of the windows."""
     protein: Tensor
-    """int64 [W], the protein each window is of."""
+    """int64 [W], number of the protein of each window."""
 
 
 class Windowed(EncoderWrapper):
-    """A sequence encoder that reads long sequences in overlapping windows and averages where they overlap.
+    """A sequence encoder that reads long sequences in overlapping windows and averages the overlaps.
 
-    A protein without a long sequence is read as it is. Of the others every sequence is read by itself;
-    their protein representation pools the averaged residues.
+    Proteins without a long sequence are read whole. In the others every sequence is read separately, and the
+    protein representation is pooled from the averaged residues.
 
     Args:
         encoder: any sequence encoder.
         settings: the table ``[length]``.
-        joins_chains: whether the encoder reads the chains of a protein as one sequence.
+        joins_chains: True if the encoder reads the chains of a protein as one sequence.
     """
 
     def __init__(self, encoder: SequenceEncoder, settings: LengthTable, *, joins_chains: bool) -> None:
@@ -137,18 +137,18 @@ class Windowed(EncoderWrapper):
         return Encoding(residue, protein)
 
     def _windows(self, batch: ProteinBatch) -> _Windows | None:
-        """The windows, or ``None`` if no sequence is too long."""
+        """The windows of a batch; ``None`` if no sequence is too long."""
         limit, overlap = self._length.max_residues, self._length.overlap
         ptr = batch.sequence_ptr(join_chains=self._joins_chains)
         if not bool((ptr.diff() > limit).any()):
             return None
         sequences = list(pairwise(ptr.tolist()))
-        spans, protein, at = [], [], 0
+        spans, protein, next_sequence = [], [], 0
         for number, (first, end) in enumerate(pairwise(batch.ptr.tolist())):
             own = []
-            while at < len(sequences) and sequences[at][0] < end:
-                own.append(sequences[at])
-                at += 1
+            while next_sequence < len(sequences) and sequences[next_sequence][0] < end:
+                own.append(sequences[next_sequence])
+                next_sequence += 1
             parts = [(first, end)]
             if any(b - a > limit for a, b in own):
                 parts = [part for a, b in own for part in windows_of(a, b, limit, overlap)]
@@ -163,10 +163,10 @@ class Windowed(EncoderWrapper):
 
 
 class WindowedLanguageModel(Windowed):
-    """As :class:`Windowed`, of a language model."""
+    """:class:`Windowed` for a language model."""
 
     def residue_logits(self, batch: ProteinBatch) -> Tensor:
-        """Logits float [N, 20], averaged where windows overlap."""
+        """Logits float [N, 20], averaged over overlapping windows."""
         windows = self._windows(batch)
         if windows is None:
             whole: Tensor = self._encoder.residue_logits(batch)
@@ -176,7 +176,7 @@ class WindowedLanguageModel(Windowed):
 
 
 def windows_of(first: int, end: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Windows of ``size`` over ``first`` to ``end``; neighbours share ``overlap``, the last two perhaps more.
+    """Cover ``first`` to ``end`` by windows of ``size`` that share ``overlap``; the last two may share more.
 
     >>> windows_of(0, 10, 4, 1)
     [(0, 4), (3, 7), (6, 10)]
@@ -192,7 +192,7 @@ def windows_of(first: int, end: int, size: int, overlap: int) -> list[tuple[int,
 
 
 def _averaged(values: Tensor, windows: _Windows, batch: ProteinBatch) -> Tensor:
-    """Values of the windows' residues [M, D] as those of the batch's, [N, D]."""
+    """Average the values of the windows' residues, [M, D], for each residue of the batch, [N, D]."""
     total = values.new_zeros(batch.num_residues, values.shape[1]).index_add(0, windows.row, values)
     count = torch.bincount(windows.row, minlength=batch.num_residues)
     return total / count.unsqueeze(1)

@@ -1,4 +1,4 @@
-"""The tensors of an encoder in ``.safetensors`` files."""
+"""Read and write the tensors of an encoder in ``.safetensors`` files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEQUENCE = "sequence."
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` file, on the CPU.
+    """Read the tensors of a ``.safetensors`` file to the CPU.
 
     Raises:
         WeightsError: the file is missing or damaged.
@@ -35,18 +35,18 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
     path.touch()
     mode = path.stat().st_mode
     save_file(tensors, path, metadata)
-    # safetensors writes files that only their owner may read.
+    # safetensors sets permissions for the owner only; restore those of the user's umask.
     path.chmod(mode)
 
 
 def fill_encoder(encoder: JointEncoder, tensors: Mapping[str, Tensor], *, origin: str) -> None:
-    """Fill the encoder with tensors by its names.
+    """Load tensors into the encoder by name.
 
-    Those of a sequence encoder that came from a weights file may be missing. Where they are given
-    and differ from that file's, the encoder no longer counts as one that came from it.
+    The tensors of a sequence encoder with published weights may be missing. If they are given and differ from
+    the published ones, the encoder's ``weights_sha256`` is cleared, so that checkpoints include them.
 
     Raises:
-        WeightsError: the tensors do not fit; the first differences are named.
+        WeightsError: the tensors do not fit; the message lists the first differences.
     """
     expected = encoder.state_dict()
     given = any(name.startswith(SEQUENCE) for name in tensors)

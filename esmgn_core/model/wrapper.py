@@ -1,4 +1,4 @@
-"""What encoders that stand around another encoder share."""
+"""Base class of encoders that wrap another encoder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from esmgn_core.spec import Kind
 
 
 class EncoderWrapper:
-    """A sequence encoder around another one, which answers for everything that the wrapper does not define.
+    """Wraps an encoder and forwards every attribute that the wrapper does not define.
 
-    Members of the optional protocols become attributes of the wrapper: from Python 3.12 on, ``isinstance``
-    with a protocol does not see what ``__getattr__`` forwards.
+    Members of the optional protocols are copied to the wrapper: from Python 3.12 on, ``isinstance`` with a
+    protocol ignores attributes that ``__getattr__`` forwards.
 
     Args:
-        encoder: the inner encoder.
+        encoder: the wrapped encoder.
     """
 
     def __init__(self, encoder: Any) -> None:
@@ -31,6 +31,6 @@ class EncoderWrapper:
 
     @property
     def Settings(self) -> type[ComponentSettings]:  # noqa: N802 - as in the contract
-        """Settings of the sequence encoder."""
+        """Settings of the wrapped encoder."""
         settings: type[ComponentSettings] = self._encoder.Settings
         return settings

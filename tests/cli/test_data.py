@@ -189,9 +189,9 @@ def test_a_run_on_a_store_without_the_feature_says_how_to_get_it(esmgn: Esmgn, f
     )
     assert result.status == 2
     assert result.err == (
-        "error: the structure encoder takes 'exposure' of each residue (inputs.residue), "
-        "and the proteins have no such features\n"
-        "  build a store that keeps it: esmgn data build SOURCE... -o STORE --exposure\n"
+        "error: the structure encoder needs 'exposure' of each residue (inputs.residue), "
+        "but the proteins have no residue features\n"
+        "  build a store with it: esmgn data build SOURCE... -o STORE --exposure\n"
     )
 
 

@@ -277,10 +277,10 @@ def test_mistakes_are_named(esmgn: Esmgn, arguments: list[str], message: str) ->
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ([], "no encoder in R: config.toml is missing\n  expected the folder of a run, or one made by"),
+        ([], "no encoder in R: config.toml is missing\n  expected a run folder, or a folder written by"),
         (
             ["config.toml", "last/"],
-            "model.safetensors is missing\n  its best encoder is not written yet; go on",
+            "model.safetensors is missing\n  the run has not written its best encoder yet; resume it",
         ),
     ],
 )

@@ -164,7 +164,7 @@ def test_paths_that_are_not_utf_8_are_refused_before_anything_is_written(tmp_pat
         path.mkdir()
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    with pytest.raises(SettingsError, match="is not UTF-8, and a run file could not hold it"):
+    with pytest.raises(SettingsError, match="is not UTF-8 and cannot be written to a run file"):
         data_tables(discover(), str(path))
     with pytest.raises(RunError, match="is not UTF-8"):
         check_writable(path / "x.npz", flag="--out")

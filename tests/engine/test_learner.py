@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from esmgn_core.engine.learner import Learner
-from esmgn_core.engine.lora import add_adapters, merged
+from esmgn_core.engine.lora import add_adapters, merge_adapters
 from esmgn_core.engine.optimizer import Average, build_optimizer
 from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import RunError, SettingsError
@@ -150,7 +150,7 @@ def test_adapters_train_alone_start_without_effect_and_merge_into_plain_weights(
     assert all(".lora_" in name for name in trained)
     assert {"fc1", "q_proj"} <= {name.split(".")[-4] for name in trained}
     plain = before.state_dict()
-    state = merged(adapted)
+    state = merge_adapters(adapted)
     assert state.keys() == plain.keys()
     assert all(torch.equal(state[name], plain[name]) for name in plain)
 
@@ -200,7 +200,7 @@ def test_recomputed_activations_change_no_bit(start: Start) -> None:
 
 
 def test_activation_checkpointing_that_no_encoder_can_do_is_refused(start: Start) -> None:
-    with pytest.raises(RunError, match="neither encoder can compute blocks again"):
+    with pytest.raises(RunError, match="neither encoder can recompute its activations"):
         start("train.activation_checkpointing=true", "seq.name=onehot")
 
 

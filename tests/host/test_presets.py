@@ -99,7 +99,7 @@ def test_defaults_are_replaced_one_by_one(tmp_path: Path) -> None:
         ),
         (
             LAYOUT.replace("run.struct", "run.seq"),
-            "[layout.mine] needs parts, and a table in run for each of them",
+            "[layout.mine] needs parts, and a table in run for each part",
         ),
         (LAYOUT.replace('"net."', "1"), '[layout.mine.parts] needs struct = "..."'),
         (LAYOUT + "optional = 'head'", "[layout.mine] optional must be a list of texts"),
@@ -141,7 +141,8 @@ def test_a_registry_that_the_variable_names_must_exist(
     with pytest.raises(SettingsError) as caught:
         read_user_registry()
     assert str(caught.value) == (
-        f"registry file not found: {tmp_path / 'mine.toml'}\n  ESMGN_REGISTRY names it; unset it or make it"
+        f"registry file not found: {tmp_path / 'mine.toml'}\n"
+        "  the environment variable ESMGN_REGISTRY names it: unset it, or create the file"
     )
 
 

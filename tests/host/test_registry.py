@@ -258,7 +258,7 @@ def test_a_preset_of_a_missing_component_says_so() -> None:
         discover().find(Kind.SEQ, "esm2_8m")
     assert str(caught.value).startswith(
         "preset 'esm2_8m' needs the sequence encoder 'esm2', which no plugin provides\n"
-        "  the preset stands in "
+        "  the preset is defined in "
     )
 
 

@@ -143,9 +143,9 @@ def test_an_unknown_part_is_named_with_the_combination() -> None:
     )
 
 
-def test_a_task_cannot_stand_twice() -> None:
+def test_a_task_cannot_be_named_twice() -> None:
     assert message({"pretext": {"name": "distance+distance"}}).startswith(
-        "pretext task 'distance' stands twice (--pretext, in 'distance+distance')"
+        "pretext task 'distance' is named twice (--pretext, in 'distance+distance')"
     )
 
 

@@ -121,9 +121,11 @@ def test_a_full_cache_says_so_once_and_computes_the_rest(
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert same(cache.on(encoder, batch)(batch), direct)
-    assert [record.getMessage().split(" in ")[0] for record in caplog.records] == [
-        "no room for more features"
-    ]
+    [message] = caplog.messages
+    assert message == (
+        f"the cache of features in {cache.folder} is full (cache.max_gb = 0.0001); "
+        "other features are computed each time"
+    )
     assert (cache.folder / "data.mdb").stat().st_size <= 100_000
     assert encoder.seen == 3 * list(batch.names)
 
@@ -156,7 +158,7 @@ def test_a_damaged_record_is_computed_and_written_again(
     ]
 
 
-def test_a_cut_cache_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_cache_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Reading a page that is missing would end the process by SIGBUS."""
     encoder, encoding, folder = filled_copy(tmp_path)
     batch = example_batch()
@@ -165,8 +167,8 @@ def test_a_cut_cache_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         assert same(cache_of(encoder, folder.parent).on(encoder, batch)(batch), encoding)
     assert encoder.seen == 2 * list(batch.names)
     [message] = caplog.messages
-    assert message.startswith(f"features are not kept in {folder}: data.mdb is cut, ")
-    assert message.endswith("delete the folder to start it anew; they are computed each time")
+    assert message.startswith(f"features are not cached in {folder}: data.mdb is truncated, ")
+    assert message.endswith("delete the folder to start a new cache; they are computed each time")
 
 
 def test_a_full_disk_costs_time_only(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -284,8 +286,7 @@ def test_a_trained_encoder_is_not_kept(start: Start) -> None:  # noqa: F811
     with pytest.raises(SettingsError) as caught:
         start("pretext.name=distance", "cache.features=bf16")
     assert str(caught.value) == (
-        "cache.features needs a sequence encoder that does not change\n"
-        "  freeze it: --set optim.seq_lr_scale=0"
+        "cache.features needs a frozen sequence encoder\n  freeze it: --set optim.seq_lr_scale=0"
     )
 
 

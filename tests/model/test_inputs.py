@@ -95,20 +95,20 @@ def test_data_without_the_feature_are_an_error_that_says_how_to_get_it():
     with pytest.raises(DataError) as caught:
         encoder(batch, drawn.graph()(batch))
     assert str(caught.value) == (
-        "the structure encoder takes 'exposure' of each residue (inputs.residue), "
-        "and the proteins have 'secondary_structure'\n"
-        "  build a store that keeps it: esmgn data build SOURCE... -o STORE --exposure"
+        "the structure encoder needs 'exposure' of each residue (inputs.residue), "
+        "but the proteins have 'secondary_structure'\n"
+        "  build a store with it: esmgn data build SOURCE... -o STORE --exposure"
     )
 
 
 def test_a_misspelt_feature_gets_the_nearest_name():
-    with pytest.raises(DataError, match=r"'exposre' .* no such features\n  did you mean: exposure\?"):
+    with pytest.raises(DataError, match=r"'exposre' .* no residue features\n  did you mean: exposure\?"):
         residue_inputs(packed().replace(features={}), ["exposre"])
 
 
 @pytest.mark.slow
 def test_a_dataset_without_the_feature_is_refused_before_anything_is_trained():
-    with pytest.raises(DataError, match="takes 'exposure' of each residue"):
+    with pytest.raises(DataError, match="needs 'exposure' of each residue"):
         blueprint("gearnet", "exposure").dataset()
 
 

@@ -151,7 +151,7 @@ def test_error_names_the_protein_and_its_length() -> None:
         policy(policy="error", max_residues=4).prepare(batch_of((3,), (2, 6), (5,)))
     assert str(caught.value).splitlines() == [
         "protein 'p1' has a sequence of 6 residues: length.max_residues is 4 (length.policy = error)",
-        "  read it whole, in windows, or cut: --set length.policy=full, window or truncate",
+        "  read it whole, in windows or truncated: --set length.policy=full, window or truncate",
         "  see: esmgn show length",
     ]
 

@@ -64,7 +64,7 @@ def test_text_in_a_list_needs_quotes() -> None:
         parse_assignments(["data.path=[a, b]"])
     first, hint = message(caught).splitlines()
     assert first.startswith("cannot read --set 'data.path=[a, b]': Invalid value")
-    assert hint == """  quote text inside lists, and the whole for the shell: --set 'data.path=["a", "b"]'"""
+    assert hint == """  quote texts in lists, and the argument for the shell: --set 'data.path=["a", "b"]'"""
 
 
 def test_an_assignment_to_an_unknown_table() -> None:

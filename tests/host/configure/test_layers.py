@@ -9,7 +9,7 @@ from esmgn_core.host.configure import (
     Tables,
     check_tables,
     configure,
-    merged,
+    merge_tables,
     parse_assignments,
 )
 from esmgn_core.host.registry import Registry, discover
@@ -90,7 +90,7 @@ def test_tables_within_tables_are_merged_key_by_key(registry: Registry) -> None:
 
 def test_merging_changes_neither_table() -> None:
     below, above = {"a": {"b": 1}}, {"a": {"c": 2}}
-    assert merged(below, above) == {"a": {"b": 1, "c": 2}}
+    assert merge_tables(below, above) == {"a": {"b": 1, "c": 2}}
     assert (below, above) == ({"a": {"b": 1}}, {"a": {"c": 2}})
 
 
@@ -117,7 +117,7 @@ def test_two_tasks_in_one_layer() -> None:
     layer = {"pretext": {"name": "distance"}, "downstream": {"name": "multilabel"}}
     with pytest.raises(SettingsError) as caught:
         configure(discover(), [layer], ["run.toml"])
-    assert str(caught.value) == "a run has one task, not both [pretext] and [downstream] (run.toml)"
+    assert str(caught.value) == "[pretext] and [downstream] exclude each other: a run has one task (run.toml)"
 
 
 def test_settings_of_a_task_that_is_not_there() -> None:
@@ -125,7 +125,7 @@ def test_settings_of_a_task_that_is_not_there() -> None:
     with pytest.raises(SettingsError) as caught:
         configure(discover(), [changes], ["--set"])
     assert str(caught.value) == (
-        "settings for a downstream task (--set), but none is named\n"
+        "settings for a downstream task (--set), but the run names none\n"
         "  name one: --downstream NAME; see: esmgn list downstream"
     )
 
