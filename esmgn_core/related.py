@@ -134,6 +134,8 @@ def described(splits: Sequence[str], groups: _Ints, shares: Shares, shared: floa
     """How proteins were split and what was compared, in a sentence for the user."""
     asked = {"train": True, "valid": shares.valid > 0, "test": shares.test > 0}
     sizes = ", ".join(f"{splits.count(name):,} {name}" for name, is_asked in asked.items() if is_asked)
+    if asked["valid"] and "valid" not in splits:
+        sizes += " (for a validation set raise data.valid_fraction)"
     counts = np.unique(groups, return_counts=True)[1]
     return (
         f"splits made by the dataset: {sizes}; {len(counts):,} groups of related proteins, the largest of "

@@ -258,3 +258,10 @@ def test_the_note_says_how_the_splits_were_made(tmp_path):
     assert "45 groups of related proteins" in note
     assert "not checked: 5-mers, remote homology" in note
     assert folder(paths, valid_fraction=0).notes == []
+
+
+def test_the_note_says_how_to_get_a_validation_set(tmp_path):
+    """Few proteins: the hashes of their sequences may leave the validation set empty."""
+    paths = write(tmp_path, **others(4))
+    [note] = folder(paths, valid_fraction=0.001).notes
+    assert "4 train, 0 valid (for a validation set raise data.valid_fraction); 4 groups" in note
