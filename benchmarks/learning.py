@@ -72,7 +72,7 @@ def main() -> None:
     print(
         f"{len(train)} training proteins, {len(held_out)} held out, {arguments.minutes:g} minutes a model\n"
     )
-    print("| objective | measure | model | trivial predictor | all edges shuffled | spatial ones | steps |")
+    print("| objective | measure | model | trivial predictor | all edges shuffled | spatial edges shuffled | steps |")
     print("|---|---|---|---|---|---|---|")
     for objective in arguments.objective or MEASURES:
         models, *shuffled = (

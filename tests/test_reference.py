@@ -1,4 +1,4 @@
-"""``docs/reference.md`` says what the code does."""
+"""``docs/reference.md`` agrees with the code."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PLUGINS = sorted(folder.parent.name for folder in (ROOT / "plugins").glob("*/pyproject.toml"))
 EXAMPLE = ROOT / "docs" / "examples" / "esmgn-egnn"
 TUTORIAL = (ROOT / "docs" / "write-a-plugin.md").read_text(encoding="utf-8")
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 OWN_PACKAGES = {"esmgn_core": "esmgn_core", "esmgn_cli": "cli/esmgn_cli"}
 
 
@@ -86,6 +87,15 @@ def test_the_tutorial_shows_the_example_as_it_is():
     shown = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```\n", TUTORIAL, re.DOTALL))
     files = [path for path in EXAMPLE.rglob("*") if path.suffix in {".py", ".toml"}]
     assert shown == {path.relative_to(EXAMPLE).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+def test_the_tutorial_imports_public_names():
+    imports = re.findall(r"^from (esmgn_core[\w.]*) import (.+)$", TUTORIAL, re.MULTILINE)
+    assert len(imports) > 5
+    for module, names in imports:
+        public = re.split(r"\n## ", API.partition(f"\n## {module}\n")[2])[0]
+        for name in names.split(", "):
+            assert re.search(rf"^- `{name}\b", public, re.MULTILINE), f"{module}.{name}"
 
 
 def test_the_tutorial_names_every_hook_with_its_arguments():
