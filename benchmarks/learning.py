@@ -1,11 +1,11 @@
-"""Do the pretext tasks learn? Small models on held-out clusters, against trivial predictors.
+"""Train small models on each pretext task and compare them with trivial predictors.
 
 python benchmarks/learning.py [--data sample|FOLDER ...] [--objective NAME ...] [--seeds 0 1 2] [--minutes 15]
 
 Every model is GearNet on one-hot residue types, trained for the given minutes of processor time of one core.
-A fifth of the clusters is held out: folds of the made-up proteins, else chains that share 5-mers. Trivial
-predictors answer the same held-out questions and know the training answers only on average. The table is
-Markdown; values are means over seeds, with the standard deviation in brackets.
+The validation set has a fifth of the clusters: folds of made-up proteins, or chains with shared 5-mers.
+Trivial predictors predict the same validation targets from averages of the training targets.
+The table is Markdown. Values are means over seeds, with the standard deviation in brackets.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MEASURES = {
 SHUFFLED = ("residue_type",)
 """Objectives whose model is also trained on shuffled edges."""
 SEPARATIONS = (-1, 2)
-"""Edges between residues farther apart in the chain than this are shuffled: all, or the spatial ones."""
+"""Edges between residues farther apart in the chain are shuffled: all edges, or the spatial ones."""
 HELD_OUT_STEP = 2**62
 PROTEINS_PER_BATCH = 16
 SHARED_WORDS = 0.06
@@ -68,15 +68,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="processor time of each training run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    train, held_out = split(proteins_of(arguments.data))
+    train, valid = split(proteins_of(arguments.data))
     print(
-        f"{len(train)} training proteins, {len(held_out)} held out, {arguments.minutes:g} minutes a model\n"
+        f"{len(train)} training and {len(valid)} validation proteins, {arguments.minutes:g} minutes a model\n"
     )
-    print("| objective | measure | model | trivial predictor | all edges shuffled | spatial edges shuffled | steps |")
+    shuffled = "all edges shuffled | spatial edges shuffled"
+    print(f"| objective | measure | model | trivial predictor | {shuffled} | steps |")
     print("|---|---|---|---|---|---|---|")
     for objective in arguments.objective or MEASURES:
         models, *shuffled = (
-            [trained(objective, seed, arguments.minutes, train, held_out, kept) for seed in arguments.seeds]
+            [trained(objective, seed, arguments.minutes, train, valid, kept) for seed in arguments.seeds]
             for kept in (None, *(SEPARATIONS if objective in SHUFFLED else ()))
         )
         for line in lines(objective, models, shuffled):
@@ -168,7 +169,7 @@ def trained(
     seed: int,
     minutes: float,
     train: Sequence[Protein],
-    held_out: Sequence[Protein],
+    valid: Sequence[Protein],
     kept: int | None,
 ) -> Result:
     """Train a small model, then ask it and a trivial predictor about the held-out proteins.
@@ -192,9 +193,9 @@ def trained(
         output.loss.backward()
         optimizer.step()
         number += 1
-    model = questioned(step.eval(), seed, held_out)
+    model = questioned(step.eval(), seed, valid)
     trivial = trivial_task(step, seed, train)
-    return Result(model, questioned(TrainStep(encoder, trivial, graph).eval(), seed, held_out), number)
+    return Result(model, questioned(TrainStep(encoder, trivial, graph).eval(), seed, valid), number)
 
 
 def small(objective: str, seed: int) -> Blueprint:

@@ -45,7 +45,7 @@ def test_chains_that_share_words_are_of_one_cluster(learning: ModuleType, parts:
 
 def test_a_split_divides_no_cluster(learning: ModuleType, parts: list[str]) -> None:
     chains = [Chain(f"{number}{copy}", part) for number, part in enumerate(parts) for copy in "abc"]
-    train, held_out = learning.split(chains)
-    assert len(train) + len(held_out) == len(chains)
-    assert len(held_out) >= len(chains) / 5
-    assert not {chain.sequence for chain in train} & {chain.sequence for chain in held_out}
+    train, valid = learning.split(chains)
+    assert len(train) + len(valid) == len(chains)
+    assert len(valid) >= len(chains) / 5
+    assert not {chain.sequence for chain in train} & {chain.sequence for chain in valid}
