@@ -1,4 +1,4 @@
-"""Attention weights of every block and head, for those who ask: encoding never makes them."""
+"""Attention weights of every block and head, computed on request only."""
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ def attention_maps(model: Transformer, tokens: PackedTokens, batch: ProteinBatch
         batch: N residues packed from B proteins.
 
     Returns:
-        For each protein of L residues float [layers, heads, L, L]; row i is what residue i attends
-        to, and less than 1 in all: the rest goes to ``<cls>`` and ``<eos>``. Zero between residues of
-        different sequences. Memory is layers x heads x L x L x 4 bytes.
+        For each protein of L residues float [layers, heads, L, L]. Row i holds the weights of residue i; they
+        sum to less than 1, because ``<cls>`` and ``<eos>`` have the rest. Weights between residues of
+        different sequences are 0. A map takes layers x heads x L x L x 4 bytes.
     """
     size = (len(model.layers), model.attention_heads)
     weight = model.embed_tokens.weight

@@ -1,4 +1,4 @@
-"""Weights in fair-esm's layout: read, checked against the model, and put into it without a copy.
+"""Reading of weights in fair-esm's layout: checked against the model and assigned without a copy.
 
 Source: the files of fair-esm 2.0.0 (facebookresearch/esm).
 """
@@ -41,10 +41,10 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: Path) -> Weights:
-    """Read the sequence encoder of a file.
+    """Read the tensors of the sequence encoder in a file.
 
-    Reads fair-esm's ``.pt`` files and ``.safetensors`` with the same names, with or without their
-    prefixes, and the ``model.safetensors`` of a run or of imported weights.
+    The file is one of fair-esm (``.pt``), a ``.safetensors`` with the same names, with or without their
+    prefixes, or the ``model.safetensors`` of a run or of imported weights.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -54,10 +54,10 @@ def read_weights(path: Path) -> Weights:
 
 
 def fill(model: Transformer, weights: Weights, size: Size) -> None:
-    """Fill ``model``, which may be on the meta device, with the weights of a file.
+    """Load the weights of a file into ``model``, which may be on the meta device.
 
-    The language-model head is taken if ``model`` has one. Half precision becomes float32; the
-    parameters of the model are the file's own memory where its type allows.
+    The language-model head is loaded if ``model`` has one. Half precision becomes float32. Tensors of float32
+    are not copied: the parameters use the memory of the file.
 
     Args:
         model: the transformer to fill.
@@ -65,8 +65,7 @@ def fill(model: Transformer, weights: Weights, size: Size) -> None:
         size: the size of ``model``.
 
     Raises:
-        WeightsError: the file belongs to a model of another size, or lacks tensors, has others, or
-            has them in other shapes.
+        WeightsError: the file is of a model of another size, or its tensors differ in name or shape.
     """
     path, state, arguments = weights
     _take_or_drop_head(path, model, state)
@@ -78,7 +77,7 @@ def fill(model: Transformer, weights: Weights, size: Size) -> None:
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Model arguments of fair-esm: a Namespace, in ``cfg`` of ESM-2's files, in ``args`` of older ones."""
+    """Model arguments of fair-esm: a Namespace in ``cfg`` (ESM-2) or ``args`` (older files)."""
     config = content.get("cfg")
     arguments = config.get("model") if isinstance(config, Mapping) else content.get("args")
     return dict(arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {}))
@@ -91,7 +90,7 @@ def _sequence_encoder(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) -> None:
-    """Leave of the language-model head in ``state`` what ``model`` has a place for."""
+    """Keep in ``state`` the tensors of the language-model head that ``model`` has; remove the others."""
     if model.lm_head is not None and not any(name.startswith(_HEAD) for name in state):
         state |= _head_beside(path)
     decoder, embedding = state.pop(f"{_HEAD}weight", None), state.get("embed_tokens.weight")
@@ -103,23 +102,23 @@ def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) ->
     if not names:
         raise WeightsError(
             f"weights in {path} have no language-model head (seq.lm_head = true)",
-            "files of fair-esm have one; without it: --set seq.lm_head=false",
+            "use a file of fair-esm, or leave the head out: --set seq.lm_head=false",
         )
     if _is_float(decoder) and _is_float(embedding):
-        rows = token_table("X")[: len(AMINO_ACIDS)]  # of other tokens nothing is asked
+        rows = token_table("X")[: len(AMINO_ACIDS)]  # the only tokens whose logits are used
         if not torch.equal(decoder[rows], embedding[rows]):
             raise WeightsError(f"weights in {path}: {_HEAD}weight is not the embedding, this is not ESM-2")
 
 
 def _head_beside(path: Path) -> dict[str, Any]:
-    """The head that ``esmgn weights import`` keeps in a file of its own."""
+    """Read the head that ``esmgn weights import`` stores in ``extras.safetensors``."""
     extras = path.with_name("extras.safetensors")
     state = _sequence_encoder(load_file(extras)) if extras.is_file() else {}
     return {name: value for name, value in state.items() if name.startswith(_HEAD)}
 
 
 def _take_frequencies(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Remove the rotary frequencies from ``state``: they are a constant, not weights."""
+    """Remove the rotary frequencies, which are constants, from ``state``, and return them."""
     names = [name for name, value in state.items() if name.endswith(_FREQUENCIES) and _is_float(value)]
     return {name: state.pop(name) for name in names}
 
@@ -127,7 +126,7 @@ def _take_frequencies(state: dict[str, Any]) -> dict[str, Tensor]:
 def _size_of(
     state: Mapping[str, Any], frequencies: Mapping[str, Tensor], arguments: Mapping[str, Any]
 ) -> Size:
-    """The size a file states, else the size its tensors show."""
+    """The size in a file's arguments, else the size of its tensors."""
     layers = {match[1] for name in state if (match := re.match(r"layers\.(\d+)\.", name))}
     embedding = state.get("embed_tokens.weight")
     embed_dim = embedding.shape[-1] if _is_float(embedding) and embedding.ndim else None
@@ -150,12 +149,12 @@ def _check_size(path: Path, expected: Size, found: Size) -> None:
     if not differing:
         return
     raise WeightsError(
-        f"weights in {path} belong to a model of another size",
+        f"weights in {path} are of a model of another size",
         *(
             f"{name}: {getattr(found, name)} in the file, {getattr(expected, name)} here"
             for name in differing
         ),
-        "choose the preset of that size (see: esmgn list seq), or",
+        "choose the preset of that size (esmgn list seq), or",
         " ".join(f"--set seq.{name}={getattr(found, name)}" for name in differing),
     )
 
@@ -163,12 +162,12 @@ def _check_size(path: Path, expected: Size, found: Size) -> None:
 def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
-    other = [
+    differing = [
         f"{name} ({_described(found[name])} in the file, {_described(tensor)} here)"
         for name, tensor in expected.items()
         if name in found and _described(found[name]) != _described(tensor)
     ]
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": other}
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": differing}
     lines = [f"{len(names)} {what}: {_listed(names)}" for what, names in problems.items() if names]
     if lines:
         hint = "expected: a file of fair-esm, esm2_t*.pt, or a .safetensors with the same names"
@@ -193,11 +192,11 @@ def _listed(names: list[str]) -> str:
 def _check_assumptions(
     path: Path, model: Transformer, frequencies: Mapping[str, Tensor], arguments: Mapping[str, Any]
 ) -> None:
-    """Refuse variants whose numbers this model would get wrong without a sign of it."""
+    """Refuse variants that this model would load without an error but compute wrongly."""
     if not arguments.get("token_dropout", True) and model.token_dropout:
         raise WeightsError(f"weights in {path} were trained without token dropout: this is not ESM-2")
     expected = rotary_frequencies(model.head_dim)
     for name, found in frequencies.items():
-        # Wide enough for frequencies that were stored in half precision.
+        # The tolerance allows for frequencies stored in half precision.
         if found.shape != expected.shape or not torch.allclose(found.float(), expected, 4e-3, 1e-7):
             raise WeightsError(f"weights in {path} use other rotary frequencies: {name}")

@@ -23,54 +23,54 @@ from esmgn_esm2.tokens import Chains, PackedTokens, UnknownResidue, pack_tokens,
 
 
 class ESM2(PublishedESM2):
-    """ESM-2: residues to the representations of one or more layers.
+    """ESM-2: representations of residues from one or more layers.
 
-    Sequences of any length are read whole. A protein's representation does not depend on the
-    proteins it is packed with.
+    Sequences may have any length. The representation of a protein does not depend on the other proteins of
+    the batch.
 
     Attributes:
-        output_dim: width of the representation, ``embed_dim`` times the number of layers taken.
-        joins_chains: whether all chains of a protein form one sequence.
+        output_dim: width of the representation, ``embed_dim`` times the number of ``layers``.
+        joins_chains: True if all chains of a protein form one sequence.
         weights_sha256: SHA-256 of the loaded file; ``None`` for random weights.
 
     Raises:
-        WeightsError: the weights cannot be had, or do not fit.
+        WeightsError: the weights cannot be downloaded or read, or do not fit.
 
     Source: Lin et al. 2023 (doi 10.1126/science.ade2574).
     """
 
     class Settings(ComponentSettings):
-        """Settings of ``esm2``; the presets ``esm2_8m`` to ``esm2_15b`` are the published models."""
+        """Settings of ``esm2``. The presets ``esm2_8m`` to ``esm2_15b`` are the published models."""
 
         originals = MappingProxyType({"unknown_residue": "G", "chains": "concatenated"})
 
         num_layers: int = Field(6, ge=1)
-        """Transformer blocks."""
+        """Number of transformer blocks."""
         embed_dim: int = Field(320, ge=2)
         """Width of the representation."""
         attention_heads: int = Field(20, ge=1)
-        """Attention heads of each block; ``embed_dim / attention_heads`` is even."""
+        """Attention heads of each block; ``embed_dim / attention_heads`` must be even."""
         weights: Literal["pretrained", "random"] | Path = "pretrained"
-        """``pretrained`` for the preset's checkpoint, ``random``, or the path of a file in fair-esm's
-        layout (``.pt`` or ``.safetensors``) or of a run's ``model.safetensors``."""
+        """``pretrained`` (the preset's checkpoint), ``random``, the path of a file in fair-esm's layout
+        (``.pt`` or ``.safetensors``), or the path of a run's ``model.safetensors``."""
         checkpoint: Checkpoint | None = None
-        """The published file that ``pretrained`` stands for; presets set it."""
+        """Published file of ``pretrained`` weights, set by presets."""
         unknown_residue: UnknownResidue = "X"
-        """Token for residues without a standard parent. The original ESM-GearNet reads them as
-        glycine, G."""
+        """Token of residues without a standard parent: unknown, X, or glycine, G, as in the original
+        ESM-GearNet."""
         chains: Chains = "separate"
-        """Whether each chain is a sequence of its own, or all chains of a protein form one without
-        any linker, as in the original ESM-GearNet."""
+        """``separate``: each chain is a sequence. ``concatenated``: the chains of a protein are one sequence
+        without a linker, as in the original ESM-GearNet."""
         layers: tuple[int, ...] = Field((-1,), min_length=1)
-        """Blocks whose output is taken, side by side if several: 1 is the first, -1 the last, 0 the
-        embedding. The last one's is normalised."""
+        """Blocks whose outputs are returned, concatenated if several: 1 is the first block, -1 the last, 0
+        the embedding. The output of the last block is normalised."""
         lm_head: bool = False
-        """Load the language-model head too, which says how likely each amino acid is at a residue."""
+        """Load the language-model head, which predicts the amino acid at each residue."""
         readout: Readout = "mean"
         """Pooling of residues into a protein."""
         gradient_checkpointing: bool = False
-        """Compute each block again in the backward pass instead of keeping its activations: less
-        memory, about a third more time."""
+        """Recompute each block in the backward pass instead of keeping its activations. This saves memory
+        and takes about a third more time."""
 
         @model_validator(mode="after")
         def _heads_fit(self) -> Self:
@@ -82,8 +82,8 @@ class ESM2(PublishedESM2):
             return self
 
         @property
-        def taken(self) -> tuple[int, ...]:
-            """The taken blocks, counted from the embedding."""
+        def output_layers(self) -> tuple[int, ...]:
+            """Numbers of the returned blocks, counted from the embedding."""
             return tuple(layer % (self.num_layers + 1) for layer in self.layers)
 
     token_table: Tensor
@@ -109,7 +109,7 @@ class ESM2(PublishedESM2):
         return Transformer(**size._asdict(), lm_head=self.settings.lm_head)
 
     def _loaded(self, path: Path, size: Size) -> Transformer:
-        # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
+        # On the meta device nothing is allocated or initialised: the file's tensors become the parameters.
         with torch.device("meta"):
             model = Transformer(**size._asdict(), lm_head=self.settings.lm_head)
         fill(model, read_weights(path), size)
@@ -131,7 +131,7 @@ class ESM2(PublishedESM2):
         return fetch(self.settings.checkpoint)
 
     def _without_checkpoint(self) -> tuple[str, ...]:
-        """Why there are no pretrained weights, and what to do."""
+        """Lines of the error message: why there are no pretrained weights, and what to do."""
         return (
             "esm2 without a preset has no pretrained weights",
             "choose a published model such as esm2_650m (see: esmgn list seq)",
@@ -139,18 +139,18 @@ class ESM2(PublishedESM2):
         )
 
     def _freeze_blocks_not_run(self) -> None:
-        top = max(self.settings.taken)
+        top = max(self.settings.output_layers)
         idle = [*self.model.layers[top:]]
         if self.model.lm_head is not None:
             idle.append(self.model.lm_head)
-        if self.settings.num_layers not in self.settings.taken:
+        if self.settings.num_layers not in self.settings.output_layers:
             idle.append(self.model.emb_layer_norm_after)
         for module in idle:
             module.requires_grad_(requires_grad=False)
 
     @classmethod
     def verify(cls, settings: Settings, recorded: Path) -> Verification:
-        """Compare the outputs of weights with recorded ones; see :func:`esmgn_esm2.golden.compare`."""
+        """Compare the outputs of weights with recorded outputs; see :func:`esmgn_esm2.golden.compare`."""
         if has_logits(recorded):
             settings = settings.model_copy(update={"lm_head": True})
         agreement = compare(cls(settings), recorded)
@@ -163,10 +163,10 @@ class ESM2(PublishedESM2):
         return Verification(agreement.within_bfloat16(), text)
 
     def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:
-        """ESM-2 has no limit."""
+        """Do nothing: ESM-2 has no limit."""
 
     def forward(self, batch: ProteinBatch) -> Encoding:
-        """Representations of the taken layers, those of the last after its normalisation.
+        """Representations of the chosen layers; those of the last layer are normalised.
 
         Args:
             batch: N residues packed from B proteins; only residue types and chains are read.
@@ -176,8 +176,10 @@ class ESM2(PublishedESM2):
             [B, output_dim] per protein.
         """
         tokens = self._tokens(batch)
-        hiddens = self.model(tokens, self.settings.taken)
-        residue = torch.cat([hiddens[layer][tokens.residue_row] for layer in self.settings.taken], dim=1)
+        hiddens = self.model(tokens, self.settings.output_layers)
+        residue = torch.cat(
+            [hiddens[layer][tokens.residue_row] for layer in self.settings.output_layers], dim=1
+        )
         return Encoding.from_residues(residue, batch, self.settings.readout)
 
     def residue_logits(self, batch: ProteinBatch) -> Tensor:

@@ -14,32 +14,32 @@ from esmgn_esm2.tokens import PackedTokens
 
 
 class ESM1(ESM2):
-    """ESM-1b or ESM-1v: residues to the representations of one or more layers.
+    """ESM-1b or ESM-1v: representations of residues from one or more layers.
 
-    Positions end with 1,022 residues; a longer sequence is an error, never cut. A protein's
-    representation does not depend on the proteins it is packed with.
+    A sequence has at most 1,022 residues; a longer one is an error and is never cut. The representation of
+    a protein does not depend on the other proteins of the batch.
 
     Attributes:
-        output_dim: width of the representation, ``embed_dim`` times the number of layers taken.
-        joins_chains: whether all chains of a protein form one sequence.
+        output_dim: width of the representation, ``embed_dim`` times the number of ``layers``.
+        joins_chains: True if all chains of a protein form one sequence.
         weights_sha256: SHA-256 of the loaded file; ``None`` for random weights.
 
     Raises:
-        WeightsError: the weights cannot be had, or do not fit.
+        WeightsError: the weights cannot be read, or do not fit.
 
     Source: Rives et al. 2021 (doi 10.1073/pnas.2016239118) and Meier et al. 2021 (ESM-1v).
     """
 
     class Settings(ESM2.Settings):
-        """Settings of ``esm1``; presets such as ``esm1b_650m`` and ``esm1v_650m_1`` are published models."""
+        """Settings of ``esm1``. Presets such as ``esm1b_650m`` and ``esm1v_650m_1`` are published models."""
 
         num_layers: int = Field(33, ge=1)
-        """Transformer blocks."""
+        """Number of transformer blocks."""
         embed_dim: int = Field(1280, ge=2)
         """Width of the representation."""
         published_at: str | None = None
-        """Address of the published file. No checksum of it is known here, so it is not downloaded:
-        fetch it, and name its path in ``weights``. Presets set it."""
+        """Address of the published file, set by presets. It is not downloaded automatically, because its
+        checksum is unknown: download it, and set ``weights`` to its path."""
 
     settings: Settings
     model: LearnedPositionTransformer
@@ -53,11 +53,11 @@ class ESM1(ESM2):
     def _without_checkpoint(self) -> tuple[str, ...]:
         address = self.settings.published_at
         return (
-            "esm1 has no pretrained weights it could download and verify",
+            "esm1 does not download weights, because their checksums are unknown",
             "choose a published model such as esm1b_650m (see: esmgn list seq)"
             if address is None
-            else f"no checksum of the published file is known, fetch it: {address}",
-            "and name the file: --set seq.weights=PATH",
+            else f"download the published file: {address}",
+            "and set its path: --set seq.weights=PATH",
         )
 
     def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:
@@ -66,13 +66,13 @@ class ESM1(ESM2):
 
 
 def _refuse(batch: ProteinBatch, tokens: PackedTokens, max_tokens: int) -> NoReturn:
-    """Name the protein with the longest sequence."""
+    """Raise an error that names the protein with the longest sequence."""
     lengths = tokens.lengths[tokens.sequence_index[tokens.residue_row]] - 2
     residue = int(lengths.argmax())
     name = batch.names[int(batch.protein_index[residue])]
     raise RunError(
         f"protein '{name}' has a sequence of {int(lengths[residue])} residues: "
-        f"esm1 has positions for {max_tokens - 2}",
-        "read it in windows: --set length.policy=window (or cut it: length.policy=truncate), or",
+        f"esm1 has a limit of {max_tokens - 2}",
+        "encode it in windows: --set length.policy=window (or cut it: length.policy=truncate), or",
         "choose an encoder without a limit, such as esm2_650m (see: esmgn list seq)",
     )

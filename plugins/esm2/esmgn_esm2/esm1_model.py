@@ -1,6 +1,6 @@
 """The transformer of ESM-1b and ESM-1v, on packed tokens.
 
-It is ESM-2's but for the positions, which are learned embeddings, so that they end somewhere.
+It differs from ESM-2 by its learned position embeddings, which limit the length of a sequence.
 
 Source: Rives et al. 2021 (doi 10.1073/pnas.2016239118) and Meier et al. 2021 (ESM-1v).
 """
@@ -32,10 +32,10 @@ class LearnedPositionTransformer(Transformer):
         num_layers: blocks.
         embed_dim: width D of the representation.
         attention_heads: heads of each block.
-        max_tokens: positions there are.
-        norm_before: whether embeddings are normalised before the first block.
-        token_dropout: whether embeddings are scaled as in training with ``<mask>`` tokens zeroed.
-        lm_head: whether it has the language-model head.
+        max_tokens: number of positions.
+        norm_before: normalise embeddings before the first block.
+        token_dropout: scale embeddings as in training with ``<mask>`` tokens zeroed.
+        lm_head: add the language-model head.
     """
 
     def __init__(
@@ -67,23 +67,23 @@ class LearnedPositionTransformer(Transformer):
 
 
 def load_model(path: Path, size: Size, *, lm_head: bool) -> LearnedPositionTransformer:
-    """The model of a file in the layout of fair-esm's ESM-1b and ESM-1v.
+    """Load a model from a file in the layout of fair-esm's ESM-1b and ESM-1v.
 
-    What sets the variants apart is read off the file: the number of positions, the normalisation
-    before the first block, token dropout.
+    The file determines the variant: the number of positions, the normalisation before the first block, and
+    token dropout.
 
     Args:
         path: the file.
-        size: the size it must have.
-        lm_head: whether to take the language-model head too.
+        size: the required size.
+        lm_head: load the language-model head too.
 
     Raises:
-        WeightsError: the file cannot be read, is of another architecture or size, or lacks
-            tensors, has others, or has them in other shapes.
+        WeightsError: the file cannot be read, is of another architecture or size, or its tensors differ in
+            name or shape.
     """
     weights = read_weights(path)
     _check_architecture(weights)
-    # Memory comes with the file's tensors: nothing is initialised that would be overwritten.
+    # On the meta device nothing is allocated or initialised: the file's tensors become the parameters.
     with torch.device("meta"):
         model = LearnedPositionTransformer(
             **size._asdict(),
@@ -102,10 +102,10 @@ def _check_architecture(weights: Weights) -> None:
         raise WeightsError(
             f"weights in {weights.path} are of the architecture '{architecture}': "
             "esm1 reads ESM-1b and ESM-1v",
-            f"their files say '{_ARCHITECTURE}'",
+            f"expected the architecture '{_ARCHITECTURE}'",
         )
     if _POSITIONS not in weights.state:
         raise WeightsError(
             f"weights in {weights.path} have no learned positions: this is not ESM-1b or ESM-1v",
-            "for ESM-2, take the sequence encoder esm2",
+            "for ESM-2, use the sequence encoder esm2: --seq esm2",
         )

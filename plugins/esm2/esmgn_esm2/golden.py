@@ -17,7 +17,7 @@ _LOGITS = "output__logits"
 
 
 class Agreement(NamedTuple):
-    """How well an encoder reproduces recorded representations."""
+    """Differences between the outputs of an encoder and recorded outputs."""
 
     num_residues: int
     relative_difference: float
@@ -25,29 +25,29 @@ class Agreement(NamedTuple):
     worst_cosine: float
     """Smallest cosine similarity of a residue's representation with the recorded one."""
     logits_difference: float | None = None
-    """Norm of the difference of the logits of the 20 amino acids over the norm of the recorded ones; ``None``
-    if none were recorded."""
+    """Norm of the difference of the logits of the 20 amino acids over the norm of the recorded logits;
+    ``None`` without recorded logits."""
 
     def within_bfloat16(self) -> bool:
-        """True if the differences are no larger than recording in bfloat16 explains."""
+        """True if rounding of the recorded outputs to bfloat16 can explain the differences."""
         logits = self.logits_difference is None or self.logits_difference < 0.05
         return self.relative_difference < 0.05 and self.worst_cosine > 0.99 and logits
 
 
 def has_logits(golden: Path) -> bool:
-    """True if logits were recorded too."""
+    """True if the recording contains logits."""
     return _LOGITS in load_file(golden)
 
 
 def compare(encoder: SequenceEncoder, golden: Path) -> Agreement:
-    """Run the recorded sequences through ``encoder`` and compare residue by residue.
+    """Encode the recorded sequences and compare the outputs residue by residue.
 
     Args:
-        encoder: ESM-2 with the weights the recording was made with.
+        encoder: ESM-2 with the weights of the recording.
         golden: ``.safetensors`` with ``input__input_ids`` int64 [B, L], ``residue_mask`` bool [B, L]
             and ``output__last_hidden_state`` float32 [B, L, D]. Only the 20 amino acids may occur.
-            ``output__logits`` float32 [B, L, V] over ESM-2's tokens is compared too, if it is there and the
-            encoder has its language-model head.
+            ``output__logits`` float32 [B, L, V] over ESM-2's tokens is optional and compared if the encoder
+            has its language-model head.
     """
     recorded = load_file(golden)
     mask = recorded["residue_mask"]

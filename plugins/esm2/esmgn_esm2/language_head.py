@@ -1,4 +1,4 @@
-"""The language-model head: from representations to amino acids."""
+"""The language-model head: logits of tokens from representations."""
 
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from esmgn_esm2.tokens import ALPHABET
 
 
 class LanguageHead(nn.Module):
-    """Scores of tokens, by the similarity of a transformed representation to each token's embedding.
+    """Logits of tokens: similarities of a transformed representation and each token's embedding.
 
-    It is never trained here: no encoder's loss reaches it, and processes would wait for its gradients.
+    The head is frozen. No loss depends on it, and several processes would wait for its gradients.
 
     Args:
         embed_dim: width D of the representation.

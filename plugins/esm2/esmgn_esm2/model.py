@@ -1,7 +1,7 @@
 """The transformer of ESM-2, on packed tokens: no padding, no attention mask.
 
-Parameters bear the names of fair-esm's, so that published checkpoints load as they are. The
-contact head is left out, and so is the language-model head unless it is asked for.
+Parameters have the names of fair-esm, so that published checkpoints load without renaming. The contact head
+is left out. The language-model head is optional.
 
 Source: Lin et al. 2023 (doi 10.1126/science.ade2574).
 """
@@ -22,8 +22,9 @@ MASK_SHARE_IN_TRAINING = 0.15 * 0.8
 """Share of ``<mask>`` tokens when ESM-2 was trained: 80 % of the chosen 15 %."""
 
 _FEED_FORWARD_BYTES = 20_000_000
-"""Size from which the inner activation of a feed-forward layer is made in parts where no gradient is
-needed: the allocator returns larger blocks to the system and gets them back zeroed, page by page."""
+"""Size above which the inner activation of a feed-forward layer is computed in parts, if no gradient is
+needed. The allocator returns larger blocks to the system, which zeroes them page by page when they are
+allocated again."""
 
 
 class Transformer(nn.Module):
@@ -32,14 +33,14 @@ class Transformer(nn.Module):
     Args:
         num_layers: blocks.
         embed_dim: width D of the representation.
-        attention_heads: heads of each block; ``embed_dim / attention_heads`` is even.
-        lm_head: whether it has the language-model head.
+        attention_heads: heads of each block; ``embed_dim / attention_heads`` must be even.
+        lm_head: add the language-model head.
     """
 
     recompute: bool = False
-    """Keep only the input of each block for the backward pass and compute the rest again."""
+    """Keep only the input of each block for the backward pass and recompute the rest."""
     token_dropout: bool = True
-    """Scale embeddings as in training with ``<mask>`` tokens zeroed, which every ESM-2 was."""
+    """Scale embeddings as in the training of ESM-2, where ``<mask>`` tokens were zeroed."""
 
     def __init__(
         self, *, num_layers: int, embed_dim: int, attention_heads: int, lm_head: bool = False
@@ -52,27 +53,27 @@ class Transformer(nn.Module):
         self.emb_layer_norm_after = nn.LayerNorm(embed_dim)
         self.lm_head = LanguageHead(embed_dim) if lm_head else None
 
-    def forward(self, tokens: PackedTokens, taken: Collection[int]) -> dict[int, Tensor]:
-        """Representations of every token after some of the blocks; later blocks are not run.
+    def forward(self, tokens: PackedTokens, output_layers: Collection[int]) -> dict[int, Tensor]:
+        """Representations of every token after some of the blocks. Later blocks are not run.
 
         Args:
             tokens: T tokens.
-            taken: numbers of the blocks, 1 for the first, 0 for the embedding.
+            output_layers: numbers of the blocks, 1 for the first, 0 for the embedding.
 
         Returns:
-            float [T, D] by number of the block; the last one's after the final normalisation.
+            float [T, D] by number of the block. The output of the last block is normalised.
         """
         hidden = self._embed(tokens)
-        hiddens = {0: hidden} if 0 in taken else {}
+        hiddens = {0: hidden} if 0 in output_layers else {}
         rotary = self._rotary(tokens, hidden.dtype)
-        for number, layer in enumerate(self.layers[: max(taken)], start=1):
+        for number, layer in enumerate(self.layers[: max(output_layers)], start=1):
             if self.recompute and torch.is_grad_enabled():
                 hidden = checkpoint(layer, hidden, rotary, tokens.pack, use_reentrant=False)
             else:
                 hidden = layer(hidden, rotary, tokens.pack)
-            if number in taken:
+            if number in output_layers:
                 hiddens[number] = hidden
-        if len(self.layers) in taken:
+        if len(self.layers) in output_layers:
             hiddens[len(self.layers)] = self.emb_layer_norm_after(hidden)
         return hiddens
 
@@ -91,11 +92,11 @@ class Transformer(nn.Module):
             hidden = layer(hidden, rotary, tokens.pack)
 
     def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:
-        """Rotary angles of the tokens; ``None`` if the embedding holds the positions."""
+        """Rotary angles of the tokens; ``None`` if positions are part of the embedding."""
         return rotary_angles(tokens.position, self.head_dim, dtype)
 
     def _embed(self, tokens: PackedTokens) -> Tensor:
-        """Embed tokens; a sequence with many masks is scaled up to make good for their zeros."""
+        """Embed tokens. Scaling compensates for the zeroed masks of a sequence."""
         masked = tokens.token == MASK
         embedding: Tensor = self.embed_tokens(tokens.token)
         embedding = embedding.masked_fill(masked.unsqueeze(1), 0.0)
@@ -157,7 +158,7 @@ class Layer(nn.Module):
         return update
 
     def _rows_at_once(self, hidden: Tensor) -> int | None:
-        """Rows whose inner activation is half the size from which allocation is slow; ``None`` for all."""
+        """Number of rows to process at once, ``None`` for all; see ``_FEED_FORWARD_BYTES``."""
         if torch.compiler.is_compiling():
             return None
         row = self.fc1.out_features * hidden.element_size()
@@ -171,7 +172,7 @@ class Layer(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention within each sequence of the pack, with rotary positions or without."""
+    """Multi-head self-attention within each sequence of the pack, with or without rotary positions."""
 
     def __init__(self, embed_dim: int, attention_heads: int) -> None:
         super().__init__()
@@ -193,12 +194,12 @@ class SelfAttention(nn.Module):
     def project(self, hidden: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of every row, float [T, heads, head_dim].
 
-        With rotary positions the components of queries and keys are reordered, both alike: j and
-        j + head_dim / 2, which turn together, become neighbours.
+        With rotary positions the components of queries and keys are reordered: j and j + head_dim / 2,
+        which rotate together, become adjacent. Products of queries and keys do not change.
         """
         query_key, value = self._projected(hidden, in_pairs=rotary is not None)
         if rotary is not None:
-            # Turned in float32 under autocast too; attention then runs in the type of the values.
+            # Rotate in float32 under autocast too: large positions lose digits in half precision.
             query_key = rotate(query_key, rotary).to(value.dtype)
         query, key = query_key.chunk(2, dim=1)
         return query, key, value
@@ -207,11 +208,11 @@ class SelfAttention(nn.Module):
         """Queries and keys [T, 2 heads, head_dim], and values [T, heads, head_dim]."""
         projections = (self.q_proj, self.k_proj, self.v_proj)
         if all(type(projection) is nn.Linear for projection in projections):
-            # One product. The weights stay apart, under fair-esm's names: joining them costs little.
+            # One matrix product is faster than three. Parameters stay separate, under fair-esm's names.
             weight = self._joined([projection.weight for projection in projections], in_pairs=in_pairs)
             bias = self._joined([projection.bias for projection in projections], in_pairs=in_pairs)
             rows = F.linear(hidden, weight, bias)
-        else:  # something was wrapped around a projection, such as LoRA: call it
+        else:  # a projection is wrapped by another module, such as LoRA: call it
             rows = (
                 self._joined([each(hidden).t() for each in projections], in_pairs=in_pairs).t().contiguous()
             )
@@ -219,7 +220,7 @@ class SelfAttention(nn.Module):
         return heads[:, : 2 * self.attention_heads], heads[:, 2 * self.attention_heads :]
 
     def _joined(self, parts: Sequence[Tensor], *, in_pairs: bool) -> Tensor:
-        """Rows of queries, keys and values, [D, ...] each; components that turn together as neighbours."""
+        """Concatenate queries, keys and values, [D, ...] each; ``in_pairs`` reorders their components."""
         query, key, value = parts
         if in_pairs:
             halves = (self.attention_heads, 2, self.head_dim // 2, *query.shape[1:])
@@ -245,13 +246,13 @@ def rotary_angles(position: Tensor, head_dim: int, dtype: torch.dtype) -> Tensor
 
 
 def rotary_frequencies(head_dim: int) -> Tensor:
-    """float32 [head_dim / 2] on the CPU, so that every device gets the same bits."""
+    """Rotary frequencies, float32 [head_dim / 2], computed on the CPU to be equal on every device."""
     exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
     return 1.0 / 10000**exponent
 
 
 def rotate(vectors: Tensor, rotary: Tensor) -> Tensor:
-    """Turn component 2 j of every head against component 2 j + 1.
+    """Rotate components 2 j and 2 j + 1 of every head by the rotary angles.
 
     Args:
         vectors: float [T, heads, head_dim].
@@ -261,7 +262,7 @@ def rotate(vectors: Tensor, rotary: Tensor) -> Tensor:
         float [T, heads, head_dim], at least float32.
     """
     pairs = vectors.to(rotary.dtype).view(*vectors.shape[:-1], vectors.shape[-1] // 2, 2)
-    if torch.compiler.is_compiling():  # compilers fuse this, and leave complex numbers alone
+    if torch.compiler.is_compiling():  # the compiler fuses real operations but not complex ones
         (first, second), (cosine, sine) = pairs.unbind(-1), rotary.unbind(-1)
         turned = torch.stack([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
     else:

@@ -1,4 +1,4 @@
-"""ESM-2 in published files: fair-esm's names, with the heads and constants that the encoder does not use.
+"""Conversion of ESM-2 from and to published files, which also hold unused heads and constants.
 
 Source: the files of fair-esm 2.0.0 (facebookresearch/esm).
 """
@@ -23,13 +23,13 @@ _USUAL_HEADS = 20
 
 
 class PublishedESM2(nn.Module):
-    """What ESM-2 knows of its published tensors; their names are those of fair-esm without prefixes."""
+    """Mapping of ESM-2's tensors to those of published files, named as in fair-esm without prefixes."""
 
     settings: Any
 
     @classmethod
     def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """The sizes of ESM-2; ``None`` if too few of its tensors are there."""
+        """The size of ESM-2 in a published file; ``None`` if tensors are missing."""
         num_layers = count_blocks(tensors, "layers")
         embed_dim = common_length(tensors, r"(layers\.\d+\.\w+_layer_norm|emb_layer_norm_after)\.weight")
         if not num_layers or not embed_dim:
@@ -42,9 +42,10 @@ class PublishedESM2(nn.Module):
         return {"num_layers": num_layers, "embed_dim": embed_dim, "attention_heads": heads}
 
     def from_published(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The state dict, and the heads and constants that the encoder does not use.
+        """Split tensors into the state dict and the unused heads and constants.
 
-        A language-model head that is tied to the embedding is in neither: it is written from the embedding.
+        The decoder of the language-model head is in neither if it equals the embedding:
+        :meth:`to_published` writes it from the embedding.
         """
         own = self.state_dict()
         ours = {_OWN + name: tensor for name, tensor in tensors.items() if _OWN + name in own}
@@ -54,10 +55,10 @@ class PublishedESM2(nn.Module):
         return ours, unused
 
     def to_published(self, state: Mapping[str, Tensor], unused: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of a file.
+        """The tensors of a published file.
 
-        What ``unused`` lacks is filled in: constants by their rule, and heads, which the encoder does not
-        use, with zeros.
+        Tensors that ``unused`` lacks are filled in: constants are computed, and heads, which the encoder does
+        not use, are zeros.
         """
         weights = {name.removeprefix(_OWN): tensor for name, tensor in state.items()}
         embedding, num_layers = weights["embed_tokens.weight"], self.settings.num_layers

@@ -1,4 +1,4 @@
-"""From residue types to ESM-2's alphabet, and from proteins to token sequences packed end to end."""
+"""Conversion of residue types to ESM-2's tokens, and packing of token sequences."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,15 +23,15 @@ Chains = Literal["separate", "concatenated"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedTokens:
-    """S token sequences end to end, shortest first, T tokens in all; no padding.
+    """S token sequences, concatenated without padding, shortest first; T tokens in all.
 
     Attributes:
         token: int64 [T], each sequence ``<cls>``, residues, ``<eos>``.
         position: int64 [T], position within the sequence, 0 on ``<cls>``.
-        sequence_index: int64 [T], the sequence each token belongs to.
+        sequence_index: int64 [T], the sequence of each token.
         lengths: int64 [S], tokens of each sequence.
-        pack: where the sequences stand.
-        residue_row: int64 [N], the token of each residue of the batch.
+        pack: bounds of the sequences, for the attention.
+        residue_row: int64 [N], the row of each residue's token.
     """
 
     token: Tensor
@@ -43,7 +43,7 @@ class PackedTokens:
 
 
 def token_table(unknown_residue: UnknownResidue) -> Tensor:
-    """int64 [22], the token of every residue type of :mod:`esmgn_core.alphabet`."""
+    """Token of every residue type of :mod:`esmgn_core.alphabet`, int64 [22]."""
     table = torch.empty(MASKED + 1, dtype=torch.int64)
     for residue_type, letter in enumerate(AMINO_ACIDS):
         table[residue_type] = ALPHABET.index(letter)
@@ -53,14 +53,15 @@ def token_table(unknown_residue: UnknownResidue) -> Tensor:
 
 
 def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTokens:
-    """Put the batch's sequences end to end, each between its own ``<cls>`` and ``<eos>``.
+    """Concatenate the sequences of a batch, each between ``<cls>`` and ``<eos>``.
 
     Args:
         batch: N residues packed from B proteins.
         table: see :func:`token_table`.
-        chains: ``separate``: every run of residues of one chain is a sequence; ``concatenated``:
-            every protein is. Proteins without residues yield no sequence.
+        chains: ``separate``: every run of residues of one chain is a sequence. ``concatenated``: every
+            protein is one. Proteins without residues have no sequence.
     """
+    # Sorted by length, sequences of equal length are adjacent, and attention treats them as one group.
     device = batch.residue_type.device
     ptr = batch.sequence_ptr(join_chains=chains == "concatenated")
     first_residue, num_residues = ptr[:-1], ptr.diff()

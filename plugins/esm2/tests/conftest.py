@@ -19,7 +19,7 @@ def fixtures() -> Path:
 
 @pytest.fixture
 def isolated(tmp_path, monkeypatch) -> Path:
-    """An empty cache of its own, returned; nothing else on this machine is looked at."""
+    """Create and return an empty cache; nothing else on the machine is read."""
     monkeypatch.setenv("ESMGN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("ESMGN_WEIGHTS_DIR", raising=False)

@@ -105,17 +105,17 @@ def test_wrong_preset_is_refused_with_both_sizes(fair_esm_file):
     with pytest.raises(WeightsError) as caught:
         loaded(path, num_layers=3, embed_dim=32)
     assert str(caught.value).splitlines() == [
-        f"weights in {path} belong to a model of another size",
+        f"weights in {path} are of a model of another size",
         "  num_layers: 2 in the file, 3 here",
         "  embed_dim: 16 in the file, 32 here",
-        "  choose the preset of that size (see: esmgn list seq), or",
+        "  choose the preset of that size (esmgn list seq), or",
         "  --set seq.num_layers=2 --set seq.embed_dim=16",
     ]
 
 
 @pytest.mark.parametrize("heads", [2, 8])
 def test_wrong_heads_are_refused_though_every_shape_fits(fair_esm_file, tmp_path, heads):
-    """The number of heads shows in no shape of a weight: told by the arguments or the frequencies."""
+    """The number of heads shows in no shape of a weight: read from the arguments or the frequencies."""
     model, path = fair_esm_file(**SIZE)
     with pytest.raises(WeightsError, match=f"attention_heads: 4 in the file, {heads} here"):
         loaded(path, attention_heads=heads)
@@ -201,7 +201,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_any_transformer_can_be_filled(fair_esm_file):
-    """``fill`` also serves a model that has memory of its own."""
+    """``fill`` also serves a model that already has memory."""
     model, path = fair_esm_file(**SIZE)
     transformer = Transformer(**SIZE)
     fill(transformer, read_weights(path), Size(**SIZE))

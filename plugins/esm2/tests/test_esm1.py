@@ -31,7 +31,7 @@ def represented(model, fair_esm, *sequences):
 @pytest.mark.parametrize("norm_before", [True, False])
 @pytest.mark.parametrize("token_dropout", [True, False])
 def test_equal_to_fair_esm_in_a_mixed_batch(esm1_file, fair_esm, make_batch, norm_before, token_dropout):
-    """Mixed lengths, unknown and masked residues, a protein all masked; each variant told from its file."""
+    """Mixed lengths, unknown and masked residues, a protein all masked; each variant read from its file."""
     model, path = esm1_file(norm_before=norm_before, token_dropout=token_dropout)
     with torch.no_grad():
         expected = represented(model, fair_esm, *SEQUENCES)
@@ -110,8 +110,8 @@ def test_a_longer_sequence_is_an_error_that_names_the_protein(make_batch):
     with pytest.raises(RunError) as caught:
         encoder(batch)
     assert str(caught.value).splitlines() == [
-        "protein 'titin' has a sequence of 1023 residues: esm1 has positions for 1022",
-        "  read it in windows: --set length.policy=window (or cut it: length.policy=truncate), or",
+        "protein 'titin' has a sequence of 1023 residues: esm1 has a limit of 1022",
+        "  encode it in windows: --set length.policy=window (or cut it: length.policy=truncate), or",
         "  choose an encoder without a limit, such as esm2_650m (see: esmgn list seq)",
     ]
 
@@ -188,9 +188,9 @@ def test_preset_says_which_file_to_fetch(name):
     with pytest.raises(WeightsError) as caught:
         ESM1(settings)
     assert str(caught.value).splitlines() == [
-        "esm1 has no pretrained weights it could download and verify",
-        f"  no checksum of the published file is known, fetch it: {MODELS}/{PUBLISHED[name]}",
-        "  and name the file: --set seq.weights=PATH",
+        "esm1 does not download weights, because their checksums are unknown",
+        f"  download the published file: {MODELS}/{PUBLISHED[name]}",
+        "  and set its path: --set seq.weights=PATH",
         "  or start from random weights: --set seq.weights=random",
     ]
 

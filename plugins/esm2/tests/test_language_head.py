@@ -84,7 +84,7 @@ def test_a_file_without_a_head_is_refused_only_where_the_head_is_asked_for(fair_
         loaded(path)
     assert str(caught.value).splitlines() == [
         f"weights in {path} have no language-model head (seq.lm_head = true)",
-        "  files of fair-esm have one; without it: --set seq.lm_head=false",
+        "  use a file of fair-esm, or leave the head out: --set seq.lm_head=false",
     ]
 
 

@@ -111,7 +111,7 @@ class Doubled(nn.Linear):
 
 
 def test_a_wrapped_projection_is_called(make_batch):
-    """The fused product may not pass over what stands in the place of a projection."""
+    """The fused product must not bypass a module that replaces a projection."""
     size = {"num_layers": 1, "embed_dim": 32, "attention_heads": 4}
     model = fair_esm_model(**size)
     wrapped, doubled = same_weights(model, **size), same_weights(model, **size)
@@ -127,7 +127,7 @@ def test_a_wrapped_projection_is_called(make_batch):
 
 
 def test_rotary_depends_on_distance_only():
-    """The product of a query and a key is the same wherever the pair stands."""
+    """The product of a query and a key depends only on the distance of the pair, not on its position."""
     query, key = torch.randn(2, 1, 1, 16, dtype=torch.float64)
     products = []
     for start in (0, 7, 2000):
@@ -168,7 +168,7 @@ def test_parameters_are_the_published_ones_without_the_heads(
 
 
 def test_the_gradient_passes_through_frozen_layers_made_in_parts(make_batch, monkeypatch):
-    """Importance of residues is asked of frozen models: large activations must not be updated in place."""
+    """Frozen models have gradients of their inputs: large activations must not change in place."""
     size = {"num_layers": 1, "embed_dim": 32, "attention_heads": 4}
     transformer = same_weights(fair_esm_model(**size), **size).requires_grad_(requires_grad=False)
     tokens = pack_tokens(make_batch("ACDEFGHIKLMNPQRSTVWY" * 40), token_table("X"), "separate")

@@ -1,4 +1,4 @@
-"""The sequence encoder ``protbert``."""
+"""The sequence encoder ``protbert``: ProtBERT-BFD, run by transformers."""
 
 from pathlib import Path
 from types import MappingProxyType
@@ -19,18 +19,18 @@ from esmgn_protbert.weights import load, weights_file
 
 
 class ProtBERT(nn.Module):
-    """ProtBERT: residues to the representation of the last layer.
+    """ProtBERT: representations of residues from the last layer.
 
-    Sequences run in padded calls of similar length; padding is masked, so that a protein's representation
-    does not depend on the proteins it is packed with.
+    Sequences of similar length are padded and encoded together. Padding is masked, so that the
+    representation of a protein does not depend on the other proteins of the batch.
 
     Attributes:
         output_dim: width of the representation.
-        joins_chains: whether all chains of a protein form one sequence.
+        joins_chains: True if all chains of a protein form one sequence.
         weights_sha256: SHA-256 of the loaded file; ``None`` for random weights.
 
     Raises:
-        WeightsError: the weights cannot be had, or do not fit.
+        WeightsError: the weights cannot be downloaded or read, or do not fit.
 
     Source: Elnaggar et al. 2021 (doi 10.1109/TPAMI.2021.3095381).
     """
@@ -39,21 +39,20 @@ class ProtBERT(nn.Module):
         originals = MappingProxyType({"chains": "concatenated"})
 
         weights: Literal["pretrained", "random"] | Path = "pretrained"
-        """``pretrained`` for those of ``repository``, ``random``, or a folder in the format of Hugging
-        Face."""
+        """``pretrained`` (from ``repository``), ``random``, or a folder in the format of Hugging Face."""
         repository: str = "Rostlab/prot_bert_bfd"
-        """Repository on the Hugging Face Hub that ``pretrained`` stands for."""
+        """Repository on the Hugging Face Hub with the ``pretrained`` weights."""
         num_layers: int = Field(30, ge=1)
-        """Transformer blocks of random weights; published ones bring their size."""
+        """Number of transformer blocks, for random weights only."""
         embed_dim: int = Field(1024, ge=1)
-        """Width of random weights."""
+        """Width of the representation, for random weights only."""
         attention_heads: int = Field(16, ge=1)
-        """Attention heads of random weights."""
+        """Attention heads of each block, for random weights only."""
         chains: Literal["separate", "concatenated"] = "separate"
-        """Whether each chain is a sequence of its own, or all chains of a protein form one without
-        any linker."""
+        """``separate``: each chain is a sequence. ``concatenated``: the chains of a protein are one sequence
+        without a linker."""
         lm_head: bool = False
-        """Load the language-model head too, which says how likely each amino acid is at a residue."""
+        """Load the language-model head, which predicts the amino acid at each residue."""
         readout: Readout = "mean"
         """Pooling of residues into a protein."""
 
@@ -152,6 +151,6 @@ class ProtBERT(nn.Module):
         if longest > limit:
             name = batch.names[int(batch.protein_index[ptr[int(ptr.diff().argmax())]])]
             raise RunError(
-                f"protein '{name}' has a sequence of {longest} residues: protbert has positions for {limit}",
-                f"read it in windows: --set length.policy=window --set length.max_residues={limit}",
+                f"protein '{name}' has a sequence of {longest} residues: protbert has a limit of {limit}",
+                f"encode it in windows: --set length.policy=window --set length.max_residues={limit}",
             )

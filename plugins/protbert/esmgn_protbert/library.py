@@ -1,4 +1,4 @@
-"""The parts of transformers in use; the one place that imports it.
+"""The names of transformers that the plugin uses. No other module imports transformers.
 
 Raises:
     PluginError: on import, when transformers is missing.
@@ -17,7 +17,7 @@ except ImportError as error:
     raise PluginError(
         f"the sequence encoder protbert needs transformers, which cannot be imported: {error}",
         "install it: pip install 'esmgn[transformers]'",
-        "encoders that do without it: esmgn list seq",
+        "or choose another encoder: esmgn list seq",
     ) from error
 
 __all__ = ["BertConfig", "BertForMaskedLM", "BertModel", "try_to_load_from_cache"]

@@ -1,4 +1,4 @@
-"""From residue types to ProtBERT's vocabulary, and from proteins to padded rows of tokens."""
+"""Conversion of residue types to ProtBERT's tokens, and of proteins to padded rows of tokens."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,7 +14,7 @@ VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"LAGVESIKRDTPNQFYMH
 
 PAD, CLS, SEP, MASK = (VOCABULARY.index(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]"))
 _STRETCH = 1.2
-"""Longest over shortest sequence of a padded call."""
+"""Largest ratio of sequence lengths in a padded call."""
 
 
 class Rows(NamedTuple):
@@ -22,7 +22,7 @@ class Rows(NamedTuple):
 
     Attributes:
         token: int64 [S, L], ``[CLS]``, residues, ``[SEP]``, padding.
-        residue: int64 [M], the residue of the batch that each residue in the rows is, row by row.
+        residue: int64 [M], index in the batch of each residue of the rows, row by row.
     """
 
     token: Tensor
@@ -30,12 +30,12 @@ class Rows(NamedTuple):
 
     @property
     def is_residue(self) -> Tensor:
-        """Where the residues are, bool [S, L]."""
+        """Mask of the tokens that are residues, bool [S, L]."""
         return (self.token != PAD) & (self.token != CLS) & (self.token != SEP)
 
 
 def token_table() -> Tensor:
-    """int64 [22], the token of every residue type of :mod:`esmgn_core.alphabet`."""
+    """Token of every residue type of :mod:`esmgn_core.alphabet`, int64 [22]."""
     table = torch.empty(MASKED + 1, dtype=torch.int64)
     for residue_type, letter in enumerate(AMINO_ACIDS):
         table[residue_type] = VOCABULARY.index(letter)
@@ -44,12 +44,12 @@ def token_table() -> Tensor:
 
 
 def padded_rows(batch: ProteinBatch, table: Tensor, *, join_chains: bool) -> Iterator[Rows]:
-    """The batch's sequences, shortest first, a few of similar length at a time.
+    """Yield padded rows of sequences of similar length, shortest first.
 
     Args:
         batch: N residues packed from B proteins.
         table: see :func:`token_table`.
-        join_chains: whether all chains of a protein form one sequence.
+        join_chains: True if all chains of a protein form one sequence.
     """
     ptr = batch.sequence_ptr(join_chains=join_chains)
     lengths, order = ptr.diff().sort(stable=True)

@@ -1,4 +1,4 @@
-"""ProtBERT's weights in the format of Hugging Face: a folder, or a repository of their Hub."""
+"""Loading of ProtBERT's weights in the format of Hugging Face, from a folder or the Hub."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def load(kind: type[Any], source: Path | str, **options: Any) -> Any:
-    """A model of class ``kind`` with the weights of a folder or a repository.
+    """Load a model of class ``kind`` with the weights of a folder or a repository.
 
     Raises:
-        WeightsError: they cannot be had, are not ProtBERT's, or lack tensors.
+        WeightsError: the weights cannot be downloaded or read, are not ProtBERT's, or lack tensors.
     """
     if isinstance(source, Path):
         _check_folder(source)
@@ -30,20 +30,20 @@ def load(kind: type[Any], source: Path | str, **options: Any) -> Any:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
             f"cannot load ProtBERT from {source}: {reason}",
-            "name a folder with config.json and weights: --set seq.weights=FOLDER",
+            "set a folder with config.json and weights: --set seq.weights=FOLDER",
             "or start from random weights: --set seq.weights=random",
         ) from error
     if missing := sorted(report["missing_keys"]):
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise WeightsError(
             f"weights in {source} lack {', '.join(missing[:5])}{more}",
-            "without the language-model head: --set seq.lm_head=false",
+            "leave the language-model head out: --set seq.lm_head=false",
         )
     return model
 
 
 def weights_file(source: Path | str) -> Path | None:
-    """The file the weights were read from."""
+    """Path of the file of weights in a folder or in the cache of the Hub."""
     for name in _FILES:
         found = source / name if isinstance(source, Path) else try_to_load_from_cache(source, name)
         if isinstance(found, str | Path) and Path(found).is_file():

@@ -128,7 +128,7 @@ def test_weights_without_a_head_are_refused_only_where_it_is_asked_for(folder, t
     _, model = folder
     model.bert.save_pretrained(tmp_path / "trunk")
     loaded(tmp_path / "trunk")
-    with pytest.raises(WeightsError, match=r"lack cls\.predictions.*\n  without the language-model head"):
+    with pytest.raises(WeightsError, match=r"lack cls\.predictions.*\n  leave the language-model head out"):
         loaded(tmp_path / "trunk", lm_head=True)
 
 
@@ -140,7 +140,7 @@ def test_a_folder_without_a_model_and_an_unreachable_hub_say_what_to_do(tmp_path
     first, *hints = str(caught.value).splitlines()
     assert first.startswith("cannot load ProtBERT from Rostlab/prot_bert_bfd: ")
     assert hints == [
-        "  name a folder with config.json and weights: --set seq.weights=FOLDER",
+        "  set a folder with config.json and weights: --set seq.weights=FOLDER",
         "  or start from random weights: --set seq.weights=random",
     ]
 
@@ -151,8 +151,8 @@ def test_sequences_beyond_its_positions_are_refused_by_name(folder):
     with pytest.raises(RunError) as caught:
         loaded(path)(batch)
     assert str(caught.value).splitlines() == [
-        "protein 'titin' has a sequence of 59 residues: protbert has positions for 58",
-        "  read it in windows: --set length.policy=window --set length.max_residues=58",
+        "protein 'titin' has a sequence of 59 residues: protbert has a limit of 58",
+        "  encode it in windows: --set length.policy=window --set length.max_residues=58",
     ]
 
 
@@ -171,5 +171,5 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
     assert first.startswith("the sequence encoder protbert needs transformers, which cannot be imported: ")
     assert hints == [
         "  install it: pip install 'esmgn[transformers]'",
-        "  encoders that do without it: esmgn list seq",
+        "  or choose another encoder: esmgn list seq",
     ]

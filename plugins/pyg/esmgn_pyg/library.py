@@ -19,7 +19,7 @@ except ImportError as error:
     raise PluginError(
         f"the structure encoders pyg_* need torch-geometric, which cannot be imported: {error}",
         "install it: pip install 'esmgn[pyg]'",
-        "encoders that do without it: esmgn list struct",
+        "or choose another encoder: esmgn list struct",
     ) from error
 
 __all__ = ["coalesce", "dimenet", "pyg", "scatter", "schnet"]

@@ -1,4 +1,4 @@
-"""Without torch-geometric the plugin is listed, and using it says what to install."""
+"""Without torch-geometric the plugin is listed, and its use reports what to install."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def test_message_names_the_extra(name) -> None:
     assert first.startswith("the structure encoders pyg_* need torch-geometric, which cannot be imported: ")
     assert hints == [
         "  install it: pip install 'esmgn[pyg]'",
-        "  encoders that do without it: esmgn list struct",
+        "  or choose another encoder: esmgn list struct",
     ]
