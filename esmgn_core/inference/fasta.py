@@ -121,10 +121,10 @@ def _chain_name(number: int) -> str:
 def _notes(letters: str) -> tuple[str, ...]:
     if len(letters) >= _MIN_DNA and set(letters) <= _DNA:
         return ("only the letters A, C, G, T, U and N: DNA or RNA would be read as a protein",)
-    other = [
+    unusual = [
         f"{letter} at {place}" for place, letter in enumerate(letters, 1) if letter not in AMINO_ACIDS + "X"
     ]
-    if not other:
+    if not unusual:
         return ()
-    more = [f"{len(other) - _SHOWN} more"] if len(other) > _SHOWN else []
-    return (f"read as X: {', '.join([*other[:_SHOWN], *more])}",)
+    more = [f"{len(unusual) - _SHOWN} more"] if len(unusual) > _SHOWN else []
+    return (f"read as X: {', '.join([*unusual[:_SHOWN], *more])}",)

@@ -182,7 +182,7 @@ class Model:
         return embedding
 
     def embed_many(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedding | Refusal]:
-        """Embed structure files and the files in folders; a :class:`Refusal` for each unreadable one."""
+        """Embed structure files and folders; an unreadable file gives a :class:`Refusal`."""
         found = search(paths, self.formats)
         for result in iter_structures(found.files, features=self.features, formats=self.formats):
             yield result if isinstance(result, Refusal) else self.embed(result)

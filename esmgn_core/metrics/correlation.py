@@ -95,7 +95,7 @@ def _correlation(x: Floats, y: Floats) -> float:
 
 
 def _centered(values: Floats) -> Floats:
-    """Differences from the mean, divided by the largest so that squares neither overflow nor underflow."""
+    """Differences from the mean divided by the largest, whose squares neither over- nor underflow."""
     scaled = values / np.abs(values).max()
     centered: Floats = scaled - scaled.mean()
     largest = np.abs(centered).max()

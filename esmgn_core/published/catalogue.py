@@ -86,12 +86,12 @@ def find_weights(registry: Registry, source: str) -> tuple[Path, NamedWeights | 
     if path.suffix or len(path.parts) > 1:
         raise WeightsError(f"file not found: {source}", f"or give the name of known weights; see: {_SEE}")
     weights = named_weights(registry, source)
-    found = locate(weights.file)
-    if found is None:
+    file = locate(weights.file)
+    if file is None:
         raise WeightsError(
             f"{weights.file.filename} is not on this machine", f"download it: esmgn weights fetch {source}"
         )
-    return found, weights
+    return file, weights
 
 
 def _of_preset(preset: Preset) -> NamedWeights:

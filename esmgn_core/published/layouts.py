@@ -68,7 +68,7 @@ class PublishedModel:
     def num_parameters(self, names: Mapping[str, Any]) -> int:
         """Number of parameters in the tensors ``names``, without buffers; tied tensors count once."""
         # Tied tensors are one object. Mappings may permute a buffer, but keep its size.
-        found = {
+        parameters = {
             id(value): value for name, value in self.expected().items() if value.is_meta and name in names
         }
         buffers = [
@@ -77,7 +77,7 @@ class PublishedModel:
             for name, buffer in self.modules[kind].named_buffers()
             if name in self.modules[kind].state_dict()
         ]
-        return sum(value.numel() for value in found.values()) - sum(buffer.numel() for buffer in buffers)
+        return sum(value.numel() for value in parameters.values()) - sum(buffer.numel() for buffer in buffers)
 
     def to_published(
         self, ours: Mapping[str, Tensor], unused: Mapping[Kind, dict[str, Tensor]]
@@ -91,18 +91,18 @@ class PublishedModel:
         Raises:
             PluginError: two components have a tensor with the same name.
         """
-        found = {name: torch.tensor(values) for name, values in self.layout.constants.items()}
+        tensors = {name: torch.tensor(values) for name, values in self.layout.constants.items()}
         for kind, prefix in self.layout.parts.items():
             module, beginning = self.modules[kind], f"{MODULES[kind]}."
             state = {name.removeprefix(beginning): ours[name] for name in ours if name.startswith(beginning)}
             if isinstance(module, PublishedNames):
                 state = module.to_published(state, unused.get(kind, {}))
-            if twice := [name for name in state if prefix + name in found]:
+            if duplicates := [name for name in state if prefix + name in tensors]:
                 raise PluginError(
-                    f"{_origin(self.layout)}: two components have the tensor {prefix}{twice[0]}"
+                    f"{_origin(self.layout)}: two components have the tensor {prefix}{duplicates[0]}"
                 )
-            found |= {prefix + name: tensor for name, tensor in state.items()}
-        return found
+            tensors |= {prefix + name: tensor for name, tensor in state.items()}
+        return tensors
 
     def to_ours(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Convert tensors to our names; return unused tensors, by published names, too.
@@ -205,7 +205,7 @@ def fit(
         WeightsError: there are too few tensors to find the sizes of the model.
         UnknownComponentError: no plugin provides its components.
     """
-    found, problems = [], []
+    fitted, problems = [], []
     for tables in choices(layout):
         blueprint = encoder_blueprint(registry, configure(registry, [tables]))
         state = _unpacked(layout, blueprint, content)
@@ -216,10 +216,10 @@ def fit(
             problems.append(error)
             continue
         model = PublishedModel.build(layout, sized, blueprint)
-        found.append((len(model.differences(state)), model, state))
-    if not found:
+        fitted.append((len(model.differences(state)), model, state))
+    if not fitted:
         raise WeightsError(problems[0].message)
-    _, model, state = min(found, key=lambda fitted: fitted[0])
+    _, model, state = min(fitted, key=lambda candidate: candidate[0])
     return model, state
 
 

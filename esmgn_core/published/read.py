@@ -44,9 +44,9 @@ def read_published(registry: Registry, path: Path, layout: PublishedLayout | Non
         UnknownComponentError: no plugin provides the components of the layout.
     """
     content = load_file(path)
-    found = fit_named(registry, path, layout, content) if layout else detect(registry, path, content)
-    check(*found, path)
-    return Content(*found)
+    fitted = fit_named(registry, path, layout, content) if layout else detect(registry, path, content)
+    check(*fitted, path)
+    return Content(*fitted)
 
 
 def detect(
@@ -61,7 +61,7 @@ def detect(
         WeightsError: no layout has a tensor in common with the file, or enough to find the sizes.
     """
     names, layouts = list(state_dict(content)), registry.catalogue.layouts
-    found, partial = [], []
+    fitted, errors = [], []
     for layout in layouts.values():
         try:
             model, state = fit_named(registry, path, layout, content)
@@ -69,14 +69,15 @@ def detect(
             continue
         except WeightsError as error:
             prefixes = tuple(filter(None, layout.parts.values()))
-            partial += [error] * any(name.startswith(prefixes) for name in names)
+            if any(name.startswith(prefixes) for name in names):
+                errors.append(error)
             continue
         if model.expected().keys() & state.keys():
-            found.append((len(model.differences(state)), model, state))
-    if found:
-        return min(found, key=lambda fitted: fitted[0])[1:]
-    if partial:
-        raise partial[0]
+            fitted.append((len(model.differences(state)), model, state))
+    if fitted:
+        return min(fitted, key=lambda candidate: candidate[0])[1:]
+    if errors:
+        raise errors[0]
     raise WeightsError(
         f"{path} is not a published file of a known layout",
         f"its first tensors: {', '.join(names[:3]) or 'none'}",

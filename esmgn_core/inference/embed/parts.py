@@ -192,7 +192,7 @@ class EmbeddingColumns:
         return {PROTEIN: len(self.records), RESIDUE: int(self.proteins["num_residues"].sum())}
 
     def blocks(self, name: str) -> Iterator[tuple[int, Array]]:
-        """Blocks of a few thousand rows of a tensor of the parts, each with the number of its first row."""
+        """Read a tensor of the parts in blocks of rows, each with the number of its first row."""
         first, waiting, num_rows = 0, [], 0
         for record, part, number, first_residue in self._places:
             start, length = (number, 1) if name == PROTEIN else (first_residue, record.length)

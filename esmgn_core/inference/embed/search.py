@@ -85,8 +85,8 @@ def neighbors_of(
     else:
         own = _rows_named(query, table, file)
         vector = table.vectors[own[0]]
-    found = nearest(table.vectors, vector, count + len(own), metric=metric, backend=backend)
-    others = [Neighbor(table.names[row], score) for row, score in found if row not in own]
+    scored = nearest(table.vectors, vector, count + len(own), metric=metric, backend=backend)
+    others = [Neighbor(table.names[row], score) for row, score in scored if row not in own]
     random_parts = tuple(table.metadata.get("summary", {}).get("random_parts", ()))
     return Neighborhood(others[:count], table.names[own[0]] if own else None, random_parts)
 
@@ -109,7 +109,7 @@ def _finite(table: ProteinTable, file: Path) -> ProteinTable:
 
 
 def _rows_named(name: str, table: ProteinTable, file: Path) -> list[int]:
-    rows = [row for row, other in enumerate(table.names) if other == name]
+    rows = [row for row, stored in enumerate(table.names) if stored == name]
     if not rows:
         raise RunError(
             f"no such file or protein: '{name}'",
@@ -128,9 +128,9 @@ def _rows_of(query: Path, vector: Vectors, table: ProteinTable) -> list[int]:
     path, name = os.path.realpath(query), structure_name(query, structure_formats())
     return [
         row
-        for row, (other, place) in enumerate(zip(table.names, table.paths, strict=True))
-        if os.path.realpath(place) == path
-        or (other == name and np.allclose(table.vectors[row], vector, rtol=1e-4, atol=1e-4))
+        for row, (stored, origin) in enumerate(zip(table.names, table.paths, strict=True))
+        if os.path.realpath(origin) == path
+        or (stored == name and np.allclose(table.vectors[row], vector, rtol=1e-4, atol=1e-4))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Deep mutational scans on disk: variants with measured scores, sequence and structure of the wild type.
+"""Read deep mutational scans: variants with scores, and the wild type.
 
 Four layouts of tables are read:
 
@@ -142,7 +142,10 @@ def _structure_and_sequence(
 
 
 def _file_of(table: Path, stem: str, files: Sequence[Path], *, alone: bool) -> Path | None:
-    """The file of a table: beside it with its name, else beside it if the table is alone, else with its name.
+    """The file that belongs to a table; ``None`` if there is none.
+
+    Order of search: a file beside the table with its name; any file beside a table that is alone in its
+    folder; a file with its name in any folder.
 
     Raises:
         RunError: several files qualify equally.
@@ -190,7 +193,7 @@ def read_measurements(assay: Assay) -> Measurements:
 
 
 def _enrichment(row: Mapping[str, str | None]) -> tuple[str, float]:
-    """The variant and the log ratio of selected to input counts, plus half a count (Olson et al. 2014)."""
+    """The variant, and the log ratio of selected to input counts plus 1/2 (Olson et al. 2014)."""
     selected, before = (_number(row[name]) for name in ("Selection Count", "Input Count"))
     text = "".join(row[name] or "" for name in ("WT amino acid", "Position", "Mutation"))
     return text, math.log((selected + 0.5) / (before + 0.5)) if min(selected, before) >= 0 else math.nan
@@ -249,8 +252,8 @@ def _reference_sequences(reference: Path) -> dict[str, str]:
 
 def _offset(table: Path) -> int:
     for fasta in sorted(table.parent.glob("*.fasta")):
-        if found := _OFFSET.search(next(_lines(fasta), "")):
-            return int(found[1])
+        if match := _OFFSET.search(next(_lines(fasta), "")):
+            return int(match[1])
     return 0
 
 

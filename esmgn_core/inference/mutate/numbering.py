@@ -44,10 +44,10 @@ class Numbering:
 
     def agreement(self, wild_types: Iterable[tuple[Site, str]]) -> tuple[int, int]:
         """Number of wild types that agree with this numbering, and number that do not."""
-        found = [(self.letters.get(site), wild) for site, wild in wild_types]
-        right = sum(letter == wild for letter, wild in found)
-        unknown = 0 if self.complete else sum(letter is None for letter, _ in found)
-        return right, len(found) - unknown - right
+        pairs = [(self.letters.get(site), wild) for site, wild in wild_types]
+        right = sum(letter == wild for letter, wild in pairs)
+        unknown = 0 if self.complete else sum(letter is None for letter, _ in pairs)
+        return right, len(pairs) - unknown - right
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class Alignment:
 def positions(sequence: str, first: int, rows: Mapping[int, int], *, described: str = "") -> Numbering:
     """Positions in a sequence, counted from ``first``."""
     letters = {(first + place, ""): letter for place, letter in enumerate(sequence)}
-    found = {(first + place, ""): row for place, row in rows.items()}
+    row_of = {(first + place, ""): row for place, row in rows.items()}
     described = described or f"positions from {first} in the sequence"
-    return Numbering(described, letters, found, complete=True)
+    return Numbering(described, letters, row_of, complete=True)
 
 
 def residue_numbers(protein: Protein, chain: int) -> Numbering:
@@ -79,13 +79,13 @@ def residue_numbers(protein: Protein, chain: int) -> Numbering:
     rows = _rows(protein, chain)
     sites = [(residues[row].number, residues[row].insertion_code) for row in rows]
     count = Counter(sites)
-    found = {site: row for site, row in zip(sites, rows, strict=True) if count[site] == 1}
-    letters = {site: residues[row].letter for site, row in found.items()}
-    return Numbering(f"residue numbers{_of_chain(protein, chain)}", letters, found, complete=False)
+    row_of = {site: row for site, row in zip(sites, rows, strict=True) if count[site] == 1}
+    letters = {site: residues[row].letter for site, row in row_of.items()}
+    return Numbering(f"residue numbers{_of_chain(protein, chain)}", letters, row_of, complete=False)
 
 
 def numberings_of_chains(protein: Protein, firsts: Sequence[int]) -> Iterator[Numbering]:
-    """All numberings without a sequence: residue numbers of each chain, and positions in each chain."""
+    """The numberings to try without a sequence: residue numbers and positions of each chain."""
     chains = [chain for chain in range(len(protein.chains)) if _rows(protein, chain)]
     yield from (residue_numbers(protein, chain) for chain in chains)
     for first in firsts:
@@ -112,7 +112,7 @@ def choose_numbering(numberings: Iterable[Numbering], wild_types: Set[tuple[Site
     rivals = [
         item
         for item in others
-        if item.complete == chosen.complete and not _alike(item.letters, chosen.letters)
+        if item.complete == chosen.complete and not _is_copy(item.letters, chosen.letters)
     ]
     if rivals:
         raise RunError(
@@ -122,10 +122,10 @@ def choose_numbering(numberings: Iterable[Numbering], wild_types: Set[tuple[Site
     return chosen
 
 
-def _alike(one: Mapping[Site, str], other: Mapping[Site, str]) -> bool:
+def _is_copy(first: Mapping[Site, str], second: Mapping[Site, str]) -> bool:
     """True for copies of a chain. They may lack coordinates of different residues."""
-    common = one.keys() & other.keys()
-    return bool(common) and all(one[site] == other[site] for site in common)
+    common = first.keys() & second.keys()
+    return bool(common) and all(first[site] == second[site] for site in common)
 
 
 def align(sequence: str, protein: Protein, firsts: Sequence[int]) -> Alignment:
@@ -137,12 +137,12 @@ def align(sequence: str, protein: Protein, firsts: Sequence[int]) -> Alignment:
     Raises:
         RunError: less than half of the residues of every chain match, or most positions are ambiguous.
     """
-    found = [
+    alignments = [
         _by_number(sequence, protein, chain, firsts) or _by_sequence(sequence, protein, chain)
         for chain in range(len(protein.chains))
         if _rows(protein, chain)
     ]
-    best = max(found, key=lambda item: len(item.rows) + item.num_uncertain)
+    best = max(alignments, key=lambda item: len(item.rows) + item.num_uncertain)
     length = len(_rows(protein, best.chain))
     num_aligned = len(best.rows) + best.num_uncertain
     where = _of_chain(protein, best.chain)
@@ -202,17 +202,19 @@ def _costs_of_gaps(protein: Protein, rows: Sequence[int]) -> list[int]:
 
 
 def _aligned(sequence: str, observed: str, costs: Sequence[int]) -> dict[int, int]:
-    """Map positions in ``sequence`` to those in ``observed``, for equal letters of a global alignment."""
+    """Map positions of equal letters from ``sequence`` to ``observed`` by global alignment."""
     scoring = gemmi.AlignmentScoring()
     aligned = gemmi.align_string_sequences(list(sequence), list(observed), list(costs), scoring)
     pairs: dict[int, int] = {}
     place = row = 0
     letters = sequence.replace("-", "?")  # add_gaps writes gaps as -
-    for one, other in zip(aligned.add_gaps(letters, 1), aligned.add_gaps(observed, 2), strict=True):
-        if one == other:
+    for in_sequence, in_chain in zip(
+        aligned.add_gaps(letters, 1), aligned.add_gaps(observed, 2), strict=True
+    ):
+        if in_sequence == in_chain:
             pairs[place] = row
-        place += one != "-"
-        row += other != "-"
+        place += in_sequence != "-"
+        row += in_chain != "-"
     return pairs
 
 

@@ -39,7 +39,7 @@ class VariantScore:
 
 
 def variant_columns(variant: Variant) -> dict[str, str]:
-    """The columns of a table that describe a variant; the values of its substitutions are joined by ``+``."""
+    """The columns that describe a variant; values of several substitutions are joined by ``+``."""
     parts = {
         "variant": [str(item) for item in variant],
         "chain": [item.residue.chain for item in variant],

@@ -83,7 +83,7 @@ def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32
 
 
 def _with_language_head(model: Model) -> tuple[LanguageModel, bool]:
-    """The sequence encoder with its language-model head, and True if the run changed its other weights."""
+    """The encoder with its language-model head, and True if the run changed the encoder."""
     spec, component, settings = model.blueprint.parts[Kind.SEQ]
     if _LM_HEAD not in type(settings).model_fields:
         raise _no_head(model.name, f"the sequence encoder {spec.name} is not a language model")

@@ -69,16 +69,16 @@ class Addresses:
         """
         if chain is not None and chain not in self.protein.chains:
             raise MutationError(f"{self.protein.name} has {no_chain(chain, self.protein.chains)} (--chain)")
-        found: list[Variant] = [
+        variants: list[Variant] = [
             (self._substitute(row, mutant),)
             for row, residue in enumerate(self.residues)
             if residue.letter in AMINO_ACIDS and chain in (None, residue.chain)
             for mutant in AMINO_ACIDS
             if mutant != residue.letter
         ]
-        if not found:
+        if not variants:
             raise MutationError(f"{self.protein.name} has none of the 20 amino acids")
-        return found
+        return variants
 
     def variant(self, text: str) -> Variant:
         """Parse a variant: ``A12G``, ``B:A12G``, ``A12BG`` (insertion code B), ``A12G+L15V``.
@@ -118,7 +118,7 @@ class Addresses:
         read = _read(word)
         if read is None or word not in self.protein.chains:
             return read is not None
-        rows = self._found(self.protein.chains, read[0])
+        rows = self._matching_rows(self.protein.chains, read[0])
         if read[0].wild not in {self.residues[row].letter for row in rows}:
             return False
         raise MutationError(
@@ -158,13 +158,13 @@ class Addresses:
         """
         protein, place = self.protein, f"{change.number}{change.insertion_code}"
         if chain is not None and chain not in protein.chains:
-            copies = self._found(copies_of(chain, protein.chains), change)
+            copies = self._matching_rows(copies_of(chain, protein.chains), change)
             raise MutationError(
                 f"{name}: {protein.name} has {no_chain(chain, protein.chains)}",
                 *self._choices(copies, change),
             )
         chains = protein.chains if chain is None else (chain,)
-        rows = self._found(chains, change)
+        rows = self._matching_rows(chains, change)
         if copy:
             rows = [row for row in rows if self._substitute(row, change.mutant).copy == copy]
         if not rows:
@@ -180,7 +180,7 @@ class Addresses:
             raise MutationError(f"{name}: residue {place} {where}", *self._choices(rows, change))
         return rows[0]
 
-    def _found(self, chains: Sequence[str], change: Change) -> list[int]:
+    def _matching_rows(self, chains: Sequence[str], change: Change) -> list[int]:
         places = [(chain, change.number, change.insertion_code) for chain in dict.fromkeys(chains)]
         return [row for place in places for row in self._rows.get(place, ())]
 
@@ -188,7 +188,7 @@ class Addresses:
         """Hints: residues with this number, and the range of numbers."""
         near = [f"exists: {residue}" for residue in self.residues if residue.number == number]
         numbers = [residue.number for residue in self.residues if residue.chain in chains]
-        if numbers:
+        if numbers:  # the range replaces all but three residues
             near[3:] = [
                 f"residue numbers are {min(numbers)} to {max(numbers)}; gaps are residues without coordinates"
             ]
@@ -234,10 +234,10 @@ def parse_list(addresses: Addresses, text: str) -> list[Variant]:
     Raises:
         MutationError: there is none, or one is invalid.
     """
-    found = [addresses.variant(part.strip()) for part in text.split(",") if part.strip()]
-    if not found:
+    variants = [addresses.variant(part.strip()) for part in text.split(",") if part.strip()]
+    if not variants:
         raise MutationError("the list of mutations is empty", "expected a mutation such as A12G")
-    return found
+    return variants
 
 
 def rows_of(variants: Sequence[Variant]) -> list[int]:
