@@ -230,6 +230,13 @@ def test_the_design_notes_show_the_floors() -> None:
     assert shown == dict(enumerate(FLOORS))
 
 
+def test_the_design_notes_name_modules_that_exist() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+/\w+\.py)`", page))
+    assert len(named) > 8
+    assert [name for name in named if not (ROOT / "esmgn_core" / name).exists() and "test_" not in name] == []
+
+
 def _floor(floors: dict[str, int], module: str) -> int:
     return floors[module.split(".")[1]]
 
