@@ -1,4 +1,4 @@
-"""A structure format of a plugin: PDB text after a line of its own."""
+"""A structure format of a plugin: PDB text after a header line."""
 
 from __future__ import annotations
 

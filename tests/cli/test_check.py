@@ -76,7 +76,7 @@ def test_data_may_be_named_anywhere(esmgn: Esmgn, tmp_path: Path, folder: Path) 
     assert job.status == 0
 
 
-def test_the_first_line_of_a_plain_run_says_that_its_data_are_made_up(esmgn: Esmgn, tmp_path: Path) -> None:
+def test_the_first_line_of_a_plain_run_warns_of_made_up_data(esmgn: Esmgn, tmp_path: Path) -> None:
     sets = ("--set", "data.num_proteins=10", "--set", "data.max_length=36", "--set", "train.max_steps=1")
     done = esmgn("run", *SMALL, *sets, "--out", tmp_path / "run")
     assert done.status == 0

@@ -1,4 +1,4 @@
-"""``esmgn data``: what is printed, and what goes wrong in words."""
+"""``esmgn data``: output and error messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_folder_becomes_a_store_and_the_totals_are_printed(esmgn: Esmgn, folde
     assert f"train on it: esmgn run --data {tmp_path / 'store'}" in result.out
 
 
-def test_what_was_refused_is_listed_with_reasons(esmgn: Esmgn, folder: Path, tmp_path: Path):
+def test_refused_files_are_listed_with_reasons(esmgn: Esmgn, folder: Path, tmp_path: Path):
     esmgn("data", "build", folder, "-o", tmp_path / "store")
     lines = esmgn("data", "list", tmp_path / "store", "--refused").out.splitlines()
     assert lines == ["name\tsource\tmember\treason", f"empty\t{folder / 'empty.pdb'}\t\tthe file is empty"]
@@ -64,12 +64,12 @@ def test_a_wrong_name_gets_the_nearest(esmgn: Esmgn, folder: Path, tmp_path: Pat
     assert "did you mean: predicted?" in result.err
 
 
-def test_verify_says_that_all_is_well(esmgn: Esmgn, folder: Path, tmp_path: Path):
+def test_verify_reports_an_intact_store(esmgn: Esmgn, folder: Path, tmp_path: Path):
     esmgn("data", "build", folder, "-o", tmp_path / "store")
     assert esmgn("data", "verify", tmp_path / "store").out == "5 proteins, every byte as it was written\n"
 
 
-def test_verify_states_what_a_store_of_0_1_0_does_not_record(esmgn: Esmgn, folder: Path, tmp_path: Path):
+def test_verify_reports_the_missing_records_of_a_store_of_0_1_0(esmgn: Esmgn, folder: Path, tmp_path: Path):
     """Its index has no checksum: a flipped bit in it is not found."""
     esmgn("data", "build", folder, "-o", tmp_path / "store")
     manifest, recorded = tmp_path / "store" / "store.json", {"proteins", "shards", "files"}
@@ -80,7 +80,7 @@ def test_verify_states_what_a_store_of_0_1_0_does_not_record(esmgn: Esmgn, folde
     assert second.startswith("not checked: the index, and the number of shards")
 
 
-def test_a_folder_that_is_no_store_says_how_to_make_one(esmgn: Esmgn, folder: Path):
+def test_the_error_for_a_folder_without_a_store_names_the_command(esmgn: Esmgn, folder: Path):
     result = esmgn("data", "info", folder)
     assert result.status == 2
     assert result.err == (
@@ -116,7 +116,7 @@ def test_single_chains_are_taken_by_a_list(esmgn: Esmgn, folder: Path, tmp_path:
     ]
 
 
-def test_an_interrupted_build_says_how_to_go_on_and_keeps_its_layout(
+def test_an_interrupted_build_names_the_next_command_and_keeps_its_layout(
     esmgn: Esmgn, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def interrupt(*_: object) -> None:
@@ -153,8 +153,8 @@ def test_secondary_structure_and_exposure_are_kept_shown_and_trained_on(
     built = esmgn("data", "build", folder, "-o", store, *flags)
     assert built.status == 0, built.err
     assert "features  secondary_structure, exposure" in esmgn("data", "info", store).out
-    told = esmgn("data", "report", store).out
-    assert all(f"\nresidues in {kind}" in told for kind in ("helix", "strand", "coil"))
+    printed = esmgn("data", "report", store).out
+    assert all(f"\nresidues in {kind}" in printed for kind in ("helix", "strand", "coil"))
     page = (store / "report.html").read_text()
     assert "Secondary structure, % of residues" in page
     assert "Exposure of residues, square angstrom" in page
@@ -182,7 +182,9 @@ def test_secondary_structure_and_exposure_are_kept_shown_and_trained_on(
     assert not torch.equal(model.embed(protein).residue, model.embed(none).residue), "they are not looked at"
 
 
-def test_a_run_on_a_store_without_the_feature_says_how_to_get_it(esmgn: Esmgn, folder: Path, tmp_path: Path):
+def test_a_run_on_a_store_without_the_feature_names_the_option_to_build_it(
+    esmgn: Esmgn, folder: Path, tmp_path: Path
+):
     esmgn("data", "build", folder, "-o", tmp_path / "store", "--workers", 1)
     result = esmgn(
         "run", "--data", tmp_path / "store", "--set", 'inputs.residue=["exposure"]', "--seq", "onehot"
@@ -195,7 +197,7 @@ def test_a_run_on_a_store_without_the_feature_says_how_to_get_it(esmgn: Esmgn, f
     )
 
 
-def test_the_split_says_what_was_compared_and_keeps_relatives_together(esmgn: Esmgn, tmp_path: Path) -> None:
+def test_a_split_reports_its_comparisons_and_keeps_relatives_together(esmgn: Esmgn, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     wild = example_proteins()[2]
     for place in range(0, 40, 2):
@@ -232,7 +234,7 @@ def test_the_split_says_what_was_compared_and_keeps_relatives_together(esmgn: Es
 
 
 def test_a_leak_between_splits_ends_with_an_error_status(esmgn: Esmgn, folder: Path, tmp_path: Path):
-    """Scripts stop at it: the status is what they look at."""
+    """Scripts stop at a failure only if the exit status shows it."""
     for name in ("one", "two"):
         (folder / f"{name}.pdb").write_text(pdb_text(replace(example_proteins()[2], name=name)))
     store, splits = tmp_path / "store", tmp_path / "splits.tsv"

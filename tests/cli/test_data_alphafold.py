@@ -62,7 +62,7 @@ def test_a_made_up_proteome_is_built_and_trained_on(esmgn: Esmgn, tmp_path: Path
 
 @pytest.mark.skipif(not MODELS.is_dir(), reason=f"needs the models of AlphaFold DB in {MODELS}")
 def test_the_real_models_are_built_and_trained_on(esmgn: Esmgn, tmp_path: Path):
-    """Of the five models that are there as PDB and as mmCIF, the PDB is read."""
+    """If a model exists as PDB and as mmCIF, the PDB file is read."""
     files = {path.name: path.read_bytes() for path in sorted(MODELS.iterdir())}
     store = built_and_trained(esmgn, files, tmp_path)
     assert len(files) == 98

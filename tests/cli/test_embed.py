@@ -25,9 +25,7 @@ ROOT = Path(__file__).parents[2]
 MODEL = ("--seq", "esm2_tiny", "--struct", "gearnet", "--set", "struct.hidden_dim=8")
 
 
-def test_a_folder_is_embedded_and_what_was_written_is_said(
-    esmgn: Esmgn, folder: Path, tmp_path: Path
-) -> None:
+def test_a_folder_is_embedded_and_the_files_are_named(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
     (folder / "bad.pdb").write_text("")
     out = tmp_path / "out.npz"
     done = esmgn("embed", folder, "-o", out, *MODEL, "--devices", "cpu")
@@ -88,10 +86,10 @@ def test_after_ctrl_c_the_same_command_computes_the_rest_only(
     while first.poll() is None and not [*parts_folder(out).glob("*.safetensors")]:
         time.sleep(0.01)
     first.send_signal(signal.SIGINT)
-    told = first.communicate(timeout=60)[1].splitlines()
-    assert first.returncode == 130, told
+    lines = first.communicate(timeout=60)[1].splitlines()
+    assert first.returncode == 130, lines
     assert (
-        told[-1]
+        lines[-1]
         == f"interrupted; results so far are in {parts_folder(out)}; to continue, run the same command"
     )
     assert not out.exists()

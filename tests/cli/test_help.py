@@ -164,7 +164,7 @@ def test_commands_that_cannot_be_added_are_a_warning_and_the_rest_works(
     assert finished.err.count("\n") == 1
 
 
-def test_strict_mode_raises_what_a_plugins_commands_raise(
+def test_strict_mode_raises_errors_of_plugin_commands(
     host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ESMGN_STRICT", "1")
@@ -173,7 +173,7 @@ def test_strict_mode_raises_what_a_plugins_commands_raise(
         build_app()
 
 
-def test_warnings_come_once_from_the_main_process(
+def test_only_the_main_process_prints_warnings(
     host: PluginHost, esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.install("bad", error=RuntimeError("no licence"))

@@ -36,7 +36,7 @@ def test_ctrl_c_while_the_program_starts_ends_it_without_a_traceback(module: str
 
 
 def test_files_are_written_before_a_terminal_that_closes_early(tmp_path: Path) -> None:
-    """``esmgn mutate ... | head -0``: the table and the picture are there."""
+    """``esmgn mutate ... | head -0``: the table and the picture are written."""
     write_pdb(example_proteins()[4], tmp_path / "p.pdb")
     out, picture = tmp_path / "scan.csv", tmp_path / "scan.svg"
     model = ["--seq", "esm2_tiny", "--set", "seq.lm_head=true"]

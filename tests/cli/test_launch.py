@@ -34,7 +34,7 @@ SMALL = [
 ]
 
 
-def test_more_gpus_than_there_are(esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_gpus_than_available(esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert esmgn("run", "--gpus", "4") == (
         2,
@@ -60,7 +60,7 @@ def test_both_counts_at_once_are_refused(esmgn: Esmgn) -> None:
 def test_a_run_of_processes_is_saved_by_a_signal_and_leaves_with_the_status_to_requeue(
     tmp_path: Path,
 ) -> None:
-    """From the outside it is one program: SIGUSR1 to it saves within a step and status 75 comes back."""
+    """It behaves as one program: after SIGUSR1 it saves within a step and ends with status 75."""
     command = [sys.executable, "-m", "esmgn_cli", "run", "--processes", "2", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         [*command, *SMALL, "--set", "train.epochs=1000"], stderr=subprocess.PIPE, text=True
@@ -117,10 +117,10 @@ def test_a_run_of_processes_that_falls_short_of_memory_starts_itself_again(tmp_p
     assert "Traceback" not in done.stderr
 
 
-def test_a_killed_main_process_leaves_the_command_to_go_on(
+def test_after_a_killed_main_process_the_launcher_names_the_command_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It cannot say so itself; the other processes do not know whether it did."""
+    """It cannot report this itself, and the other processes do not know."""
     run = tmp_path / "my run"
     (run / "last").mkdir(parents=True)
 
@@ -152,7 +152,7 @@ def script(folder: Path, name: str, text: str) -> None:
 def test_the_job_file_starts_resumes_and_requeues(
     esmgn: Esmgn, tmp_path: Path, status: int, short: bool, requeued: bool, saved: bool
 ) -> None:
-    """Run with stand-ins for srun, scontrol and Python that say what they were asked."""
+    """Run with scripts instead of srun, scontrol and Python, which record their arguments."""
     out = tmp_path / "my runs" / "one"
     finished = esmgn("run", "--slurm", "--gpus", 2, "--data", "a b", "--out", out)
     assert (finished.status, finished.err) == (0, "")
@@ -162,24 +162,24 @@ def test_the_job_file_starts_resumes_and_requeues(
         (out / "last").mkdir()
         (out / "out_of_memory.json").touch()
         os.utime(out / "out_of_memory.json", (0, 0))
-    stand_ins, said = tmp_path / "bin", tmp_path / "said"
-    stand_ins.mkdir()
+    scripts, said = tmp_path / "bin", tmp_path / "said"
+    scripts.mkdir()
     task = 'SLURM_PROCID=$n SLURM_LOCALID=$n SLURM_NTASKS=2 "${@:2}" || status=$?'
-    script(stand_ins, "srun", f'echo "srun $1" >> {said}; for n in 0 1; do {task}; done; exit $status')
-    script(stand_ins, "scontrol", f'[ "$1" = show ] && echo node1 || echo "scontrol $*" >> {said}')
+    script(scripts, "srun", f'echo "srun $1" >> {said}; for n in 0 1; do {task}; done; exit $status')
+    script(scripts, "scontrol", f'[ "$1" = show ] && echo node1 || echo "scontrol $*" >> {said}')
     record = f'touch "{out}/out_of_memory.json";' * short
     say = f'printf "%s|" $RANK/$WORLD_SIZE "$@" >> {said}; echo >> {said}'
-    script(stand_ins, "python", f"{say}; {record} exit {status}")
+    script(scripts, "python", f"{say}; {record} exit {status}")
     job = tmp_path / "job.sh"
-    job.write_text(finished.out.replace(sys.executable, str(stand_ins / "python")))
-    environment = {"PATH": f"{stand_ins}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    job.write_text(finished.out.replace(sys.executable, str(scripts / "python")))
+    environment = {"PATH": f"{scripts}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
     done = subprocess.run(["bash", str(job)], env=environment, capture_output=True, check=False)
     assert done.returncode == (75 if requeued else status)
-    asked = f"--resume|{out}|" if saved else f"--data|a b|--out|{out}|"
+    expected = f"--resume|{out}|" if saved else f"--data|a b|--out|{out}|"
     assert said.read_text().splitlines() == [
         "srun --kill-on-bad-exit=1",
-        f"0/2|-m|esmgn_cli|run|{asked}",
-        f"1/2|-m|esmgn_cli|run|{asked}",
+        f"0/2|-m|esmgn_cli|run|{expected}",
+        f"1/2|-m|esmgn_cli|run|{expected}",
         *["scontrol requeue 7"] * requeued,
     ]
     assert [path.name for path in out.parent.iterdir()] == ["one"]
@@ -193,7 +193,7 @@ def test_a_job_file_needs_a_run_folder(esmgn: Esmgn) -> None:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Arguments of the runs that were started; each fails and writes what ``outcome`` says."""
+    """Arguments of the runs that were started; each fails and writes ``outcome``."""
     calls: list[list[str]] = []
 
     def fail(number: int, arguments: Sequence[str], report: Path) -> int:  # noqa: ARG001

@@ -23,7 +23,7 @@ def test_every_name_is_listed_under_the_heading_of_its_kind(esmgn: Esmgn) -> Non
     assert "quickstart" in sections["recipes (--recipe)"]
 
 
-def test_a_line_says_what_a_name_is_and_where_it_comes_from(esmgn: Esmgn) -> None:
+def test_a_line_has_name_origin_and_summary(esmgn: Esmgn) -> None:
     heading, *lines = esmgn("list", "seq").out.splitlines()
     assert heading == "sequence encoders (--seq)"
     rows = [re.split("  +", line.strip()) for line in lines]

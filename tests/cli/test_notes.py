@@ -29,15 +29,15 @@ def folder(tmp_path: Path) -> Path:
 GROUPED = "2 files: residues after END were not read: 3 to 12 ({})"
 
 
-def test_embed_says_so_also_when_it_has_nothing_left_to_do(
-    esmgn: Esmgn, folder: Path, tmp_path: Path
-) -> None:
+def test_embed_prints_notes_also_if_nothing_is_left_to_do(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
     command = ("embed", folder, "-o", tmp_path / "out.npz", *TINY)
     for _ in range(2):
         assert f"note: {GROUPED.format('a.pdb, b.pdb')}\n" in esmgn(*command).err
 
 
-def test_mutate_says_so_and_keeps_it_with_the_table(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
+def test_mutate_prints_notes_and_writes_them_with_the_table(
+    esmgn: Esmgn, folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.json"
     done = esmgn("mutate", folder / "a.pdb", "K2A", *TINY, "-o", out)
     assert f"note: a.pdb: {NOTE}\n" in done.err
@@ -76,7 +76,7 @@ def test_run_and_check_say_so(esmgn: Esmgn, folder: Path, tmp_path: Path, built:
     assert GROUPED.format("a, b") in checked.out
 
 
-def test_models_after_the_first_and_what_follows_them_are_counted(esmgn: Esmgn, tmp_path: Path) -> None:
+def test_further_models_and_data_after_end_are_counted(esmgn: Esmgn, tmp_path: Path) -> None:
     """As in the ``.pdb1`` files of assemblies."""
     model = "MODEL        {}\n" + pdb(chain(*TWENTY)) + "TER\nENDMDL\n"
     text = "".join(model.format(number) for number in (1, 2, 3)) + pdb(chain("GLY", "GLY", chain="B"))

@@ -77,7 +77,7 @@ def test_the_reason_of_the_format_is_shown(tmp_path: Path) -> None:
         read_protein(path, formats=WITH_PLUGIN)
 
 
-def test_a_residue_that_is_there_twice_is_refused(tmp_path: Path, proteins: list[Protein]) -> None:
+def test_a_repeated_residue_is_refused(tmp_path: Path, proteins: list[Protein]) -> None:
     atoms = "".join(line for line in pdb_text(proteins[0]).splitlines(keepends=True) if line[:4] == "ATOM")
     path = tmp_path / "x.madeup"
     path.write_bytes(FIRST_LINE + 2 * atoms.encode())

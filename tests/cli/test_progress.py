@@ -37,7 +37,7 @@ def test_every_step_of_a_short_run_is_a_row(capsys: pytest.CaptureFixture[str]) 
     assert rows(capsys, lines)[1:] == [["1", "3.0000"], ["2", "2.0000", "2.5000"]]
 
 
-def test_the_validation_that_selected_the_encoder_is_a_row_of_its_own(
+def test_the_validation_that_selected_the_encoder_ends_a_row(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Validations are not averaged: the row of step 5 has its value, the others the last one before."""

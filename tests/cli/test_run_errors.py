@@ -18,7 +18,7 @@ SMALL = ("--seq", "esm2_tiny", "--set", "struct.num_layers=1", "--set", "data.nu
 
 
 def error(esmgn: Esmgn, *arguments: object) -> str:
-    """What the program says about a mistake; it ends with status 2 and prints nothing else."""
+    """Error message of a command, which ends with status 2 and prints nothing else."""
     status, out, err = esmgn("run", *arguments)
     assert (status, out) == (2, "")
     assert "Traceback" not in err

@@ -34,7 +34,7 @@ def recorded(path: Path, losses: list[float], lr: float = 0.001) -> RunFolder:
     for step, loss in enumerate(losses, start=1):
         run.append_metrics(step, {"loss": loss, "residues_per_second": 100.0 + step})
     run.append_metrics(len(losses) + 1, {"loss": losses[-1], "valid_loss": losses[-1] + 0.1})
-    run.log("3 training proteins, 1 held out, 2 files refused")
+    run.log("3 training proteins, 1 validation protein, 2 files refused")
     run.log(f"finished at step {len(losses) + 1}")
     return run
 
@@ -179,7 +179,9 @@ def test_a_sound_run_passes_every_check(esmgn: Esmgn, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_every_problem_is_told_at_once(esmgn: Esmgn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_at_once(
+    esmgn: Esmgn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ESMGN_OFFLINE", "1")
     monkeypatch.setenv("ESMGN_CACHE", str(tmp_path))
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())

@@ -143,7 +143,7 @@ def test_weights_are_fetched_by_name(esmgn: Esmgn, tmp_path: Path, url: str) -> 
     assert path.read_bytes() == CONTENT
 
 
-def test_a_file_without_a_published_checksum_is_fetched_and_its_own_is_told(
+def test_a_file_without_a_published_checksum_is_fetched_and_its_checksum_printed(
     esmgn: Esmgn, tmp_path: Path, url: str
 ) -> None:
     register(tmp_path, tiny_entries(url))
@@ -163,7 +163,7 @@ def test_the_users_checksum_counts(esmgn: Esmgn, tmp_path: Path, url: str) -> No
     assert text.startswith("invalid settings for --sha256\n")
 
 
-def test_what_cannot_be_fetched_says_where_to_put_it(
+def test_a_failed_fetch_names_the_folder_for_the_file(
     esmgn: Esmgn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ESMGN_OFFLINE", "1")
@@ -207,7 +207,7 @@ def test_a_wrong_entry_is_named(esmgn: Esmgn, tmp_path: Path, text: str, message
 
 
 def test_an_official_file_becomes_a_run_and_goes_back(esmgn: Esmgn, tmp_path: Path) -> None:
-    """Import, train from it, export: each command says the next."""
+    """Import, train from it, export: each command names the next one."""
     text = ok(esmgn("weights", "import", SERIES, "-o", "official"))
     assert text.splitlines() == [
         "esm_gearnet: 74 tensors, 11,754 parameters",
@@ -346,7 +346,7 @@ def test_other_outputs_than_recorded_are_an_error(esmgn: Esmgn, tmp_path: Path) 
     assert text.startswith(f"{TINY} does not reproduce the outputs recorded in {recording}\n")
 
 
-def test_what_verification_lacks_is_named(esmgn: Esmgn) -> None:
+def test_missing_inputs_of_verification_are_named(esmgn: Esmgn) -> None:
     assert error(esmgn("weights", "verify", "esm2_8m")) == (
         "esm2_t6_8M_UR50D.pt is not on this machine\n  download it: esmgn weights fetch esm2_8m\n"
     )

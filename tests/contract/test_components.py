@@ -99,7 +99,7 @@ WITH_READOUT.remove((Kind.STRUCT, "cdconv"))
 )
 @pytest.mark.parametrize("readout", ["sum", "mean"])
 def test_the_readout_that_is_set_is_the_one_applied(kind, name, readout):
-    """The representation of a protein is the sum or the mean over its residues, as the setting says."""
+    """The representation of a protein is the sum or the mean over its residues, according to the setting."""
     tables = {
         "seq": {"name": "esm2", **SMALL[Kind.SEQ, "esm2"]},
         "struct": {"name": "gearnet", **SMALL[Kind.STRUCT, "gearnet"]},

@@ -15,7 +15,7 @@ from esmgn_core.testing import check_class, example_proteins
 
 
 class Healthy:
-    """The example proteins twice over, the last four held out."""
+    """The example proteins twice; the last four are the validation set."""
 
     class Settings(ComponentSettings):
         """No settings."""

@@ -216,7 +216,7 @@ def test_a_healthy_structure_encoder_passes():
     check_class(Kind.STRUCT, Healthy, hidden_dim=3)
 
 
-def test_what_only_a_gpu_can_run_is_not_judged():
+def test_errors_that_only_a_gpu_avoids_are_ignored():
     check_class(Kind.STRUCT, RunsOnlyOnRealDevices)
 
 

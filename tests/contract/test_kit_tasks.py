@@ -21,7 +21,7 @@ from esmgn_core.testing import check_class
 
 
 class Healthy(nn.Module):
-    """Tells one masked residue of each protein."""
+    """Predicts one masked residue of each protein."""
 
     class Settings(ComponentSettings):
         """No settings."""

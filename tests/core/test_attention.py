@@ -62,7 +62,7 @@ def test_weights_are_those_that_mix_the_values() -> None:
 
 
 def test_on_cuda_one_kernel_gets_the_whole_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain substitute, called as the kernel is, gives what the groups give."""
+    """A plain substitute, called like the kernel, gives the same result as the groups."""
     calls = []
 
     def substitute(
@@ -113,7 +113,7 @@ def test_the_kernel_is_chosen_by_device_type_and_width(
     assert takes_varlen(query, dropout) is taken
 
 
-def test_the_kernel_of_this_pytorch_is_called_by_its_own_signature() -> None:
+def test_the_kernel_of_this_pytorch_has_the_expected_signature() -> None:
     kernel = varlen_attention()
     if kernel is None:
         pytest.skip("this PyTorch has no torch.nn.attention.varlen")

@@ -170,7 +170,7 @@ def test_a_group_is_in_one_split_whatever_the_shares() -> None:
         assert "train" in splits
 
 
-def test_a_protein_without_relatives_is_split_by_its_own_sequence() -> None:
+def test_a_protein_without_relatives_is_split_by_its_sequence() -> None:
     """As always, whatever else is in the dataset."""
     keys = [f"key {number}" for number in range(200)]
     splits = assign(range(200), keys, Shares(0.2))
@@ -201,7 +201,7 @@ def test_shares_above_1_are_refused() -> None:
         Shares(0.6, 0.5)
 
 
-def test_the_message_says_what_was_compared_and_what_was_not() -> None:
+def test_the_message_lists_comparisons_made_and_not_made() -> None:
     assert checked(0.5) == (
         (
             "checked: identical sequences, fragments of one AlphaFold accession, "

@@ -77,7 +77,7 @@ def test_every_wrong_setting_has_its_line() -> None:
         ("weights", 3, 'expected "pretrained" or "random", got 3'),
     ],
 )
-def test_a_wrong_value_is_told_what_was_expected(name: str, value: object, text: str) -> None:
+def test_the_error_for_a_wrong_value_names_the_expected_type(name: str, value: object, text: str) -> None:
     assert message({name: value})[1] == f"  {name}  {text}"
 
 

@@ -14,14 +14,14 @@ SEQUENCES = ["".join(RANDOM.choices(AMINO_ACIDS, k=60)) for _ in range(4000)]
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5])
-def test_the_asked_share_is_held_out(fraction: float) -> None:
+def test_the_requested_share_is_selected(fraction: float) -> None:
     """Within four standard deviations of a binomial draw."""
     number = sum(held_out(sequence, fraction) for sequence in SEQUENCES)
     deviation = (len(SEQUENCES) * fraction * (1 - fraction)) ** 0.5
     assert abs(number - fraction * len(SEQUENCES)) < 4 * deviation
 
 
-def test_a_larger_share_keeps_what_was_held_out() -> None:
+def test_a_larger_share_contains_the_smaller_one() -> None:
     small = {sequence for sequence in SEQUENCES if held_out(sequence, 0.1)}
     assert small
     assert all(held_out(sequence, 0.2) for sequence in small)

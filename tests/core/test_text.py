@@ -100,7 +100,7 @@ def test_a_latin_letter_is_read_and_warned_of_once(tmp_path: Path, caplog: pytes
 
 
 def test_line_ends_are_those_of_editors_alone(tmp_path: Path) -> None:
-    """A form feed or a Unicode separator does not end a line, as str.splitlines would have it."""
+    """A form feed or a Unicode separator does not end a line, unlike in str.splitlines."""
     file = tmp_path / "x.txt"
     file.write_bytes("a\x0bb\x0cc\u2028d\x85e\n".encode())
     assert list(read_lines(file)) == ["a\x0bb\x0cc\u2028d\x85e"]
@@ -134,7 +134,9 @@ def test_streams_are_read_one_after_another_and_none_is_lost(pack, byte: int, tm
         (b"\x1f\x8bnothing", "the packed stream is cut off or damaged"),
     ],
 )
-def test_what_is_not_text_is_refused_with_the_reason(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused_with_the_reason(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
     file = tmp_path / "x.txt"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=reason):

@@ -108,7 +108,7 @@ def placed(path: Path, content: bytes = CONTENT) -> Path:
 
 
 def test_checkpoint_needs_a_checksum():
-    """Without one, nothing tells the right file from a damaged or another one."""
+    """Without a checksum, a damaged or wrong file cannot be recognised."""
     with pytest.raises(ValidationError, match="needs md5 or sha256"):
         checkpoint(md5=None)
     assert checkpoint(md5=None, sha256=SHA256).sha256 == SHA256
@@ -219,7 +219,7 @@ def test_locate_finds_nothing_without_connecting(nowhere):
 # What cannot be had
 
 
-def test_unreachable_host_says_what_to_do(nowhere, cache):
+def test_the_error_for_an_unreachable_host_lists_solutions(nowhere, cache):
     """The message names the file, where to put it, and the way without it."""
     with pytest.raises(WeightsError) as caught:
         fetch(nowhere, attempts=2, backoff=0)
@@ -234,7 +234,7 @@ def test_unreachable_host_says_what_to_do(nowhere, cache):
     ]
 
 
-def test_message_names_the_setting_it_was_asked_for(nowhere):
+def test_the_message_names_the_given_setting(nowhere):
     with pytest.raises(WeightsError, match=r"--set struct\.weights=random"):
         fetch(nowhere, setting="struct.weights", attempts=1)
 
@@ -276,14 +276,14 @@ def test_cache_that_cannot_be_made_is_named(server, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_download_once(server, cache):
-    """The one that comes second waits and finds the file."""
+    """The second process waits and finds the file."""
     server.delay = 1.0
     code = (
         "import sys; from esmgn_core.weights import Checkpoint, fetch; print('ready', flush=True);"
         "sys.stdin.readline(); print(fetch(Checkpoint.model_validate_json(sys.argv[1])))"
     )
-    asked = checkpoint(server.url).model_dump_json()
-    command = [sys.executable, "-c", code, asked]
+    checkpoint_json = checkpoint(server.url).model_dump_json()
+    command = [sys.executable, "-c", code, checkpoint_json]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
