@@ -12,6 +12,7 @@ from esmgn_cli.launch import check_counts
 from esmgn_cli.render import block
 from esmgn_core.errors import EsmgnError
 from esmgn_core.host.registry import discover
+from esmgn_core.spec import PARTS
 
 
 def check(
@@ -46,28 +47,22 @@ def check(
     from esmgn_core.host.configure import parse_assignments
 
     registry = discover()
-    names = {
-        "seq": seq,
-        "struct": struct,
-        "fuse": fuse,
-        "graph": graph,
-        "pretext": pretext,
-        "downstream": downstream,
-    }
+    components = (seq, struct, fuse, graph, pretext, downstream, data)
+    names: dict[str, str | None] = dict(zip(PARTS, components, strict=True))
     changes = parse_assignments(assignments or [])
-    composed, missing = composition.compose_run(
-        registry, changes=changes, init=init, recipe=recipe, config=config, names=names, data=data
+    composed, no_data = composition.compose_run(
+        registry, changes=changes, init=init, recipe=recipe, config=config, names=names
     )
-    problems: list[EsmgnError] = [missing] if missing else []
+    problems: list[EsmgnError] = [no_data] if no_data else []
     if not slurm:
         try:
             check_counts(gpus, processes)
         except EsmgnError as error:
             problems.append(error)
-    on_cpu = processes is not None and composed.train.device == "auto"
+    uses_cpu = processes is not None and composed.train.device == "auto"
     machine = Machine(
         processes=gpus or processes or 1,
-        device="cuda" if gpus or slurm else "cpu" if on_cpu else "",
+        device="cuda" if gpus or slurm else "cpu" if uses_cpu else "",
         elsewhere=slurm or (gpus is not None and bool(problems)),
     )
     found = check_run(

@@ -9,6 +9,7 @@ import typer
 
 from esmgn_core.errors import SettingsError
 from esmgn_core.host.registry import Registry
+from esmgn_core.spec import Kind
 
 if TYPE_CHECKING:
     from esmgn_core.host.configure import Tables
@@ -58,7 +59,6 @@ def compose_run(
     recipe: str | None,
     config: Path | None,
     names: dict[str, str | None],
-    data: str | None,
 ) -> tuple[RunConfig, SettingsError | None]:
     """Compose the configuration of a run from its flags.
 
@@ -68,8 +68,7 @@ def compose_run(
         init: folder of the encoder that the run starts from.
         recipe: name of a recipe.
         config: run file.
-        names: component of each kind.
-        data: dataset or path.
+        names: component of each kind; for the dataset, a name or a path.
 
     Returns:
         The configuration, and an error if a recipe would train on made-up proteins because no data are
@@ -92,13 +91,12 @@ def compose_run(
         layers[str(config)] = read_run_file(config)
     for kind, name in names.items():
         if name is not None:
-            layers[f"--{kind}"] = {kind: {"name": name}}
-    if data is not None:
-        layers["--data"] = data_tables(registry, data)
+            tables = data_tables(registry, name) if kind == Kind.DATA else {kind: {"name": name}}
+            layers[f"--{kind}"] = tables
     layers["--set"] = changes
     composed = configure(registry, list(layers.values()), list(layers))
-    named = any("name" in layer.get("data", {}) for layer in layers.values())
-    if recipe is None or named or composed.data.name != _SAMPLE:
+    names_data = any("name" in layer.get("data", {}) for layer in layers.values())
+    if recipe is None or names_data or composed.data.name != _SAMPLE:
         return composed, None
     return composed, SettingsError(
         f"recipe '{recipe}' names no data",

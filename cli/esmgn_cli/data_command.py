@@ -273,30 +273,30 @@ def split(
     from esmgn_core.store import splits as by
 
     opened, shares = Store(store), Shares(valid, test)
-    found = by.read_splits(out) if check else {}
-    pairs, further = [], []
+    splits = by.read_splits(out) if check else {}
+    pairs, comparisons = [], []
     if clusters is not None:
-        wanted = [name for name in opened.names if name in found] if check else opened.names
-        pairs += by.read_clusters(clusters, wanted)
-        further.append(f"clusters of {clusters}")
+        names = [name for name in opened.names if name in splits] if check else opened.names
+        pairs += by.read_clusters(clusters, names)
+        comparisons.append(f"clusters of {clusters}")
     if identity is not None:
         pairs += by.clusters_by_identity(opened, identity)
-        further.append(f"clusters of MMseqs2 at {100 * identity:g} % identity")
+        comparisons.append(f"clusters of MMseqs2 at {100 * identity:g} % identity")
     groups = by.related_rows(opened, shared=shared_kmers, clusters=pairs)
     if not check:
-        found = by.split_store(opened, groups, shares)
-        by.write_splits(out, found)
+        splits = by.split_store(opened, groups, shares)
+        by.write_splits(out, splits)
     sizes = dict.fromkeys(() if check else ["train", *["valid"] * (valid > 0), *["test"] * (test > 0)], 0)
-    for name, size in sorted((sizes | Counter(found.values())).items()):
+    for name, size in sorted((sizes | Counter(splits.values())).items()):
         echo(f"{printable(name)}\t{size}")
     number, largest = by.group_sizes(groups)
     echo(f"groups of related proteins: {number:,}, the largest of {largest:,}")
-    for line in checked(shared_kmers, *further):
+    for line in checked(shared_kmers, *comparisons):
         echo(line)
-    for line in by.unmatched(opened, found):
+    for line in by.unmatched(opened, splits):
         echo(f"warning: {line}", err=True)
-    if leaks := by.leaks(opened, found, groups):
-        shown = [f"{one} ({found[one]}), {other} ({found[other]})" for one, other in leaks[:3]]
+    if leaks := by.leaks(opened, splits, groups):
+        shown = [f"{first} ({splits[first]}), {second} ({splits[second]})" for first, second in leaks[:3]]
         raise DataError(f"{len(leaks)} leaks between the splits of {out}", *shown)
     echo("no leaks found")
     echo(f"use it: esmgn run --data {shlex.quote(str(store))} --set data.splits={shlex.quote(str(out))}")

@@ -14,6 +14,7 @@ from esmgn_cli.launch import check_counts, run_processes, sbatch_file
 from esmgn_cli.render import block
 from esmgn_core.errors import SettingsError
 from esmgn_core.host.registry import Registry, discover
+from esmgn_core.spec import PARTS
 
 if TYPE_CHECKING:
     from esmgn_core.engine.session import Outcome
@@ -63,43 +64,30 @@ def run(
     from esmgn_core.host.configure import merge_tables, parse_assignments
 
     registry = discover()
-    names = {
-        "seq": seq,
-        "struct": struct,
-        "fuse": fuse,
-        "graph": graph,
-        "pretext": pretext,
-        "downstream": downstream,
-    }
+    # A SLURM job may find data that do not exist on this machine.
+    checked_data = None if slurm and data is not None and not Path(data).exists() else data
+    components = (seq, struct, fuse, graph, pretext, downstream, checked_data)
+    names: dict[str, str | None] = dict(zip(PARTS, components, strict=True))
     changes = parse_assignments(assignments or [])
     if time_limit is not None:
         changes = merge_tables(changes, {"train": {"time_limit": time_limit}})
     if resume is not None:
-        given: dict[str, object] = {
-            **names,
-            "data": data,
-            "recipe": recipe,
-            "out": out,
-            "init": init,
-            "dry-run": dry_run or None,
-        }
-        _refuse_with_resume(config, given)
-        if not _elsewhere(gpus, processes, slurm=slurm, out=resume):
+        others = {"data": data, "recipe": recipe, "out": out, "init": init, "dry-run": dry_run or None}
+        _refuse_with_resume(config, {**names, **others})
+        if not _launch(gpus, processes, slurm=slurm, out=resume):
             from esmgn_core.engine.session import resume_run
 
             _train(registry, lambda: resume_run(registry, resume, changes=changes))
         return
-    # A job of a cluster may find its data where this machine does not.
-    found = None if slurm and data is not None and not Path(data).exists() else data
-    composed, missing = composition.compose_run(
-        registry, changes=changes, init=init, recipe=recipe, config=config, names=names, data=found
+    composed, no_data = composition.compose_run(
+        registry, changes=changes, init=init, recipe=recipe, config=config, names=names
     )
-    if missing and found == data:
-        raise missing
+    if no_data and checked_data == data:
+        raise no_data
     if dry_run:
         check_counts(gpus, processes)
         _dry_run(registry, composed, gpus or processes or 1)
-    elif not _elsewhere(gpus, processes, slurm=slurm, out=out):
+    elif not _launch(gpus, processes, slurm=slurm, out=out):
         from esmgn_core.engine.session import start_run
 
         name = composed.data.name
@@ -116,11 +104,11 @@ def run_help() -> str:
     )
 
 
-def _elsewhere(gpus: int | None, processes: int | None, *, slurm: bool, out: Path | None) -> bool:
-    """Print the job file, or run the processes asked for; False if this process trains itself.
+def _launch(gpus: int | None, processes: int | None, *, slurm: bool, out: Path | None) -> bool:
+    """Print the job file or run several processes; return False if this process has to train.
 
     Raises:
-        Exit: the processes ended.
+        Exit: the processes have ended.
     """
     if slurm:
         block(sbatch_file(sys.argv[1:], gpus=gpus or 1, out=out))
@@ -131,13 +119,13 @@ def _elsewhere(gpus: int | None, processes: int | None, *, slurm: bool, out: Pat
     return False
 
 
-def _refuse_with_resume(config: Path | None, given: dict[str, object]) -> None:
+def _refuse_with_resume(config: Path | None, flags: dict[str, object]) -> None:
     extra = [str(config)] * (config is not None)
-    extra += [f"--{flag}" for flag, value in given.items() if value is not None]
+    extra += [f"--{flag}" for flag, value in flags.items() if value is not None]
     if extra:
         raise SettingsError(
-            f"--resume goes on with a run as it is; it cannot be combined with {', '.join(extra)}",
-            "only --set may go with it, such as --set train.epochs=100",
+            f"--resume continues a run unchanged; it cannot be combined with {', '.join(extra)}",
+            "only --set can be combined with it, such as --set train.epochs=100",
         )
 
 

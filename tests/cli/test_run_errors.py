@@ -114,8 +114,8 @@ def test_a_run_file_that_is_no_toml(esmgn: Esmgn) -> None:
 
 def test_resume_takes_no_other_choice(esmgn: Esmgn) -> None:
     assert error(esmgn, "config.toml", "--resume", "R", "--seq", "esm2_8m", "--dry-run") == (
-        "--resume goes on with a run as it is; it cannot be combined with config.toml, --seq, --dry-run\n"
-        "  only --set may go with it, such as --set train.epochs=100\n"
+        "--resume continues a run unchanged; it cannot be combined with config.toml, --seq, --dry-run\n"
+        "  only --set can be combined with it, such as --set train.epochs=100\n"
     )
 
 
@@ -206,5 +206,5 @@ def test_python_m_esmgn_cli_is_the_program(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flag", ["--init", "--recipe", "--data", "--out"])
 def test_resume_takes_no_other_beginning(esmgn: Esmgn, flag: str) -> None:
     assert error(esmgn, "--resume", "R", flag, "X").startswith(
-        f"--resume goes on with a run as it is; it cannot be combined with {flag}\n"
+        f"--resume continues a run unchanged; it cannot be combined with {flag}\n"
     )

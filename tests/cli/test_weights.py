@@ -296,7 +296,7 @@ def test_a_file_is_imported_before_a_run_starts_from_it(esmgn: Esmgn) -> None:
 
 def test_a_resumed_run_has_its_start(esmgn: Esmgn) -> None:
     text = error(esmgn("run", "--resume", "R", "--init", "official"))
-    assert "--resume goes on with a run as it is; it cannot be combined with --init" in text
+    assert "--resume continues a run unchanged; it cannot be combined with --init" in text
 
 
 # verify
