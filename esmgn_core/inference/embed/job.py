@@ -134,11 +134,10 @@ def embed_files(
         out.parent.mkdir(parents=True, exist_ok=True)
     busy = f"another process writes {out}"
     with locked(out.with_name(f".{out.name}.lock"), busy, "wait until it ends, or name another file (--out)"):
-        return _embed_inputs(name, model, inputs, out, options, passed_over_text(passed_over), progress)
+        return _embed_inputs(model, inputs, out, options, passed_over_text(passed_over), progress)
 
 
 def _embed_inputs(
-    name: ModelName,
     model: Model,
     inputs: Sequence[Input],
     out: Path,
@@ -169,18 +168,17 @@ def _embed_inputs(
         raise StructureError(
             f"none of {len(inputs)} inputs could be embedded", f"the reasons are in {refused_file(out)}"
         )
-    num_residues = int(content.proteins["num_residues"].sum())
     summary = Summary(
-        len(content.records),
-        num_residues,
-        content.width,
-        num_refused,
-        num_reused,
-        model.random_parts,
-        tuple(group_notes((_noted_name(record), record.notes) for record in content.records)),
-        passed_over,
+        num_embedded=len(content.records),
+        num_residues=int(content.proteins["num_residues"].sum()),
+        width=content.width,
+        num_refused=num_refused,
+        num_reused=num_reused,
+        random_parts=model.random_parts,
+        notes=tuple(group_notes((_noted_name(record), record.notes) for record in content.records)),
+        passed_over=passed_over,
     )
-    metadata = {**about, "esmgn": __version__, "model": name.record(), "job": digest}
+    metadata = {**about, "esmgn": __version__, "model": model.name.record(), "job": digest}
     metadata |= {"precision": options.precision, "summary": asdict(summary)}
     write_embeddings(content, out, options.file_format, metadata)
     shutil.rmtree(folder)
