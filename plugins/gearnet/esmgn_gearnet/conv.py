@@ -16,8 +16,8 @@ class RelationalConv(nn.Module):
         h_i = \mathrm{ReLU}\Bigl(\mathrm{BN}\Bigl(W_\mathrm{self} x_i
               + \sum_r W_r \sum_{j \in \mathcal{N}_r(i)} x_j + b\Bigr)\Bigr)
 
-    The sums are plain: no normalisation by degree. ``linear`` holds the W_r side by side, relation
-    ``r`` in columns ``r * d`` to ``(r + 1) * d``.
+    Sums are not normalised by degree. ``linear`` holds the W_r side by side, relation ``r`` in columns
+    ``r * d`` to ``(r + 1) * d``.
 
     Shapes: features [N, input_dim] -> [N, output_dim].
 
@@ -45,13 +45,13 @@ class RelationalConv(nn.Module):
             features: float [N, input_dim].
             shortcut: float [N, output_dim], added to h; ``None`` for none.
             outer: batch normalisation of the sum; ``None`` for none.
-            kept: a copy of ``features`` that lives on anyway: the backward pass reads it instead.
+            kept: a copy of ``features`` that stays in memory, for the backward pass to read instead.
         """
         update = self.update(neighborhoods, features, kept)
         return normalized(update, self.batch_norm, shortcut, outer, kept if shortcut is features else None)
 
     def update(self, neighborhoods: Neighborhoods, features: Tensor, kept: Tensor | None = None) -> Tensor:
-        """The linear part, before normalisation."""
+        """The linear part before normalisation, float [N, output_dim]."""
         return relational_sum(
             neighborhoods,
             features,
@@ -62,10 +62,10 @@ class RelationalConv(nn.Module):
         )
 
     def from_edges(self, edges: Grouping, features: Tensor) -> Tensor:
-        """The ``linear`` of the representations of incoming edges, float [N, output_dim].
+        """Apply ``linear`` to the sums of the representations of incoming edges, float [N, output_dim].
 
         Args:
-            edges: E edges by target.
+            edges: E edges, grouped by target.
             features: float [E, input_dim].
         """
         return pooled_edges(edges, features, self.linear.weight, self.linear.bias)

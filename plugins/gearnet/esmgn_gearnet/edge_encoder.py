@@ -24,17 +24,17 @@ from esmgn_gearnet.published import RESIDUES, Order, PublishedGearNet
 
 
 class GearNetEdge(PublishedGearNet):
-    r"""GearNet whose edges have representations of their own, which pass along the line graph.
+    r"""GearNet with representations of edges, which are updated by messages along the line graph.
 
     A layer first updates the edges, :math:`z^{(l)} = \mathrm{Conv}^\mathrm{edge}_l(z^{(l-1)})`, on the
-    line graph with one relation per angle bin, then the residues:
+    line graph with one relation per angle bin. It then updates the residues:
 
     .. math::
         x^{(l)} = \mathrm{BN}\Bigl(\mathrm{Conv}_l(x^{(l-1)}) + x^{(l-1)} + \mathrm{ReLU}\Bigl(b +
         \sum_r W_r \sum_{e \in \mathcal{N}_r(i)} z^{(l)}_e\Bigr)\Bigr)
 
-    with W and b the ``linear`` of the residues' convolution. The short cut is left out where widths
-    differ. The residue representation is the concatenation of all layers.
+    with W and b the ``linear`` of the residues' convolution. A layer whose input and output differ in width
+    has no short cut. The residue representation is the concatenation of all layers.
 
     Shapes: features [N, input_dim] -> residue [N, num_layers * hidden_dim], protein
     [B, num_layers * hidden_dim].
@@ -50,16 +50,15 @@ class GearNetEdge(PublishedGearNet):
         num_layers: int = Field(6, ge=1)
         """Number of layers."""
         num_angle_bins: int = Field(8, ge=1)
-        """Equal bins of the angle between two edges: the relations of the line graph."""
+        """Number of equal bins of the angle between two edges: the relations of the line graph."""
         short_cut: bool = True
-        """Add a layer's input to its output where the widths agree."""
+        """Add a layer's input to its output if both have the same width."""
         concat_hidden: bool = True
-        """Concatenate all layers; else the last one is the output."""
+        """Return the outputs of all layers, concatenated. If false, return that of the last layer."""
         readout: Readout = "sum"
         """Pooling of residues into a protein."""
         unknown_residue: UnknownType = "X"
-        """What a residue of unknown type counts as in the edge features: X for no type. The original
-        reads it as glycine, G."""
+        """Type of unknown residues in the edge features: X for none, or G for glycine, as in the original."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
         super().__init__()
@@ -102,7 +101,7 @@ class GearNetEdge(PublishedGearNet):
         return encoding
 
     def residue_orders(self) -> Iterator[Order]:
-        """What follows the order of residue types, the first hidden features of edges included."""
+        """Tensors in the order of residue types, including the first hidden features of edges."""
         yield from super().residue_orders()
         num_types, first = len(AMINO_ACIDS), self.edge_layers[0]
         assert isinstance(first, RelationalConv)  # noqa: S101 - a ModuleList forgets its items' type

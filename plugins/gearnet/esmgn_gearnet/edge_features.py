@@ -1,4 +1,4 @@
-"""Features of the edges of a residue graph, as GearNet-Edge reads them."""
+"""Input features of edges for GearNet-Edge and GearNet-IEConv."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def edge_feature_dim(num_relations: int) -> int:
 
 
 def edge_features(batch: ProteinBatch, graph: ResidueGraph, unknown_residue: UnknownType = "X") -> Tensor:
-    r"""Ends, relation and length of each edge.
+    r"""Residue types of both ends, relation, sequence distance and length of each edge.
 
     .. math::
         z_{j \to i} = [\mathrm{onehot}_{20}(s_j), \mathrm{onehot}_{20}(s_i), \mathrm{onehot}_R(r),
@@ -34,8 +34,8 @@ def edge_features(batch: ProteinBatch, graph: ResidueGraph, unknown_residue: Unk
     Args:
         batch: N residues.
         graph: E edges with R relations.
-        unknown_residue: what a residue of unknown type counts as: X for a one-hot of zeros, or G for
-            glycine, as in the original.
+        unknown_residue: type of unknown residues: X for a one-hot of zeros, or G for glycine, as in the
+            original.
 
     Returns:
         float32 [E, 40 + R + 11 + 1]; distances in angstrom.

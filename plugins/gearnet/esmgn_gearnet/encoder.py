@@ -1,4 +1,4 @@
-"""GearNet, the structure encoder of the study."""
+"""The structure encoder ``gearnet``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from esmgn_gearnet.side_by_side import SideBySide
 class GearNet(PublishedGearNet):
     r"""Geometry-aware relational graph network.
 
-    Each layer is a relational convolution, a short cut where widths agree, and a second batch
-    normalisation with no activation after it:
+    Each layer is a relational convolution, a short cut if input and output have the same width, and a second
+    batch normalisation without activation:
 
     .. math::
         x^{(l)} = \mathrm{BN}\bigl(\mathrm{Conv}_l(x^{(l-1)}) + x^{(l-1)}\bigr)
@@ -38,9 +38,9 @@ class GearNet(PublishedGearNet):
         num_layers: int = Field(6, ge=1)
         """Number of layers."""
         short_cut: bool = True
-        """Add a layer's input to its output where the widths agree."""
+        """Add a layer's input to its output if both have the same width."""
         concat_hidden: bool = True
-        """Concatenate all layers; else the last one is the output."""
+        """Return the outputs of all layers, concatenated. If false, return that of the last layer."""
         readout: Readout = "sum"
         """Pooling of residues into a protein."""
 

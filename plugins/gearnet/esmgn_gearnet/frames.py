@@ -1,4 +1,4 @@
-"""Local frames of residues, and how one residue lies in the frame of another."""
+"""Local frames of residues, and features of pairs of residues in these frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SCALE_OF_SEPARATION = 6.0
 
 
 def local_frames(batch: ProteinBatch, *, packed: bool = False) -> Tensor:
-    r"""A right-handed frame at each residue, from its CA atom and those beside it.
+    r"""A right-handed frame at each residue, from three consecutive CA atoms.
 
     .. math::
         u_i = \frac{x_i - x_{i-1}}{\lVert x_i - x_{i-1} \rVert}, \quad
@@ -23,10 +23,10 @@ def local_frames(batch: ProteinBatch, *, packed: bool = False) -> Tensor:
 
     Args:
         batch: N residues.
-        packed: take neighbours across the ends of proteins, and for :math:`u` before the first and
-            after the last residue of the batch the unit vector along (1, 1, 1), as the original does.
-            Else a residue at the end of a chain has the frame of the residue beside it, and those of
-            a chain of fewer than three residues have frames of zeros, for three points define one.
+        packed: treat the whole batch as one chain, as the original does. The :math:`u` before its first and
+            after its last residue is the unit vector along (1, 1, 1). If False, the residues at both ends
+            of a chain have the frames of their neighbours. Chains of fewer than three residues have frames
+            of zeros, because a frame needs three points.
 
     Returns:
         float32 [N, 3, 3], the three axes in rows.
@@ -62,13 +62,13 @@ def _axes(step: Tensor, following: Tensor) -> Tensor:
 
 
 def pair_features(batch: ProteinBatch, frames: Tensor, edge_index: Tensor) -> Tensor:
-    r"""How the target of each edge lies to its source.
+    r"""Position and orientation of the target of each edge in the frame of its source.
 
     .. math::
         f = [t, r, \delta], \quad t = F_j (x_i - x_j), \quad r_k = F_{j,k} \cdot F_{i,k}, \quad
         \delta = |i - j| / 6
 
-    for an edge j -> i, followed by 1 - 2|f|.
+    for an edge j -> i. The features are [f, 1 - 2|f|].
 
     Args:
         batch: N residues.

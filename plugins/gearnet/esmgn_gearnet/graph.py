@@ -13,7 +13,7 @@ from esmgn_core.settings import ComponentSettings
 
 
 class RelationalGraph(nn.Module):
-    """Draws the edges of GearNet's residue graph.
+    """Builds GearNet's residue graph.
 
     With ``max_offset = m`` and d = target - source, counted in residues along the packed protein:
 
@@ -21,8 +21,8 @@ class RelationalGraph(nn.Module):
     - relation 2m + 1: CA atoms closer than ``radius``;
     - relation 2m + 2: source is one of the ``num_neighbors`` residues nearest to the target.
 
-    Radius and nearest-neighbour edges cross chains freely, but need ``min_separation <= |d|``; the
-    nearest neighbours are chosen before that filter. A pair may carry several relations.
+    Radius and nearest-neighbour edges cross chains, but need ``|d| >= min_separation``. Nearest neighbours
+    are chosen before that filter. A pair may have several relations.
 
     Source: Zhang et al. 2023 (arXiv 2203.06125), section 3.1, with the details of the original code.
     """
@@ -37,8 +37,8 @@ class RelationalGraph(nn.Module):
         min_separation: int = Field(5, ge=0)
         """Smallest sequence distance of a radius or nearest-neighbour edge."""
         max_radius_neighbors: int = Field(32, ge=0)
-        """Cap on the radius neighbours of a residue, 0 for none. The original's 32 keeps those first
-        in residue order; few residues of real proteins have more."""
+        """Cap on the radius neighbours of a residue, 0 for none. It keeps those first in residue order, as in
+        the original. Few residues of real proteins have more than 32."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class RelationalGraph(nn.Module):
         return self._graph(batch, _sequential(batch, self.settings.max_offset))
 
     def edges_into(self, batch: ProteinBatch, residues: Tensor) -> ResidueGraph:
-        """The edges of the graph that end at some residues, bool [N]."""
+        """The edges of the graph whose targets are some residues, a mask bool [N]."""
         sequential = _sequential(batch, self.settings.max_offset)
         return self._graph(batch, [edges[:, residues[edges[1]]] for edges in sequential], residues)
 
     def _graph(self, batch: ProteinBatch, edges: list[Tensor], into: Tensor | None = None) -> ResidueGraph:
-        """Sequential edges, and those by distance."""
+        """Join sequential edges and those by distance."""
         settings = self.settings
         close, nearest = find_neighbors(
             batch,

@@ -1,4 +1,4 @@
-"""Intrinsic-extrinsic convolution: a filter of its own for every edge."""
+"""Intrinsic-extrinsic convolution: a learned filter for every edge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_PRODUCTS_PER_BLOCK = 8_000_000
 
 
 class IEConv(nn.Module):
-    r"""Convolution whose filters are a function of how the two residues lie to each other.
+    r"""Convolution whose filters are a function of the relative position of two residues.
 
     With h = BN(x), w = ``hidden_dim`` and f_e the features of edge e = (j -> i):
 
@@ -24,9 +24,9 @@ class IEConv(nn.Module):
         s_i &= \sum_{e \to i} K_e m_e + k_e, \qquad
         y_i = \mathrm{BN}(U\,\mathrm{ReLU}(\mathrm{BN}(s_i)) + u)
 
-    and dropout behind each ReLU but that of the filters. No filter is ever made: K_e is linear in
-    q_e = ReLU(A f_e + a), so that the sums of the outer products of [q_e, 1] and [1, m_e] at each
-    residue say all.
+    with dropout after each ReLU but that of the filters. The filters are never computed: K_e is linear in
+    q_e = ReLU(A f_e + a), so that s_i is a linear map of the sum over edges of the outer products of
+    [q_e, 1] and [1, m_e].
 
     Shapes: features [N, input_dim], edge features [E, edge_dim] -> [N, output_dim].
 
@@ -73,7 +73,7 @@ class IEConv(nn.Module):
         return output
 
     def _filtered(self, target: Tensor, code: Tensor, message: Tensor, num_residues: int) -> Tensor:
-        """The sums of K_e m_e + k_e at each residue, float [N, w]."""
+        """Sums of K_e m_e + k_e at each residue, float [N, w], in blocks of residues."""
         code, message = functional.pad(code, (0, 1), value=1.0), functional.pad(message, (1, 0), value=1.0)
         first_edge = torch.searchsorted(target, torch.arange(num_residues + 1, device=target.device))
         first_of = first_edge.tolist()
@@ -82,16 +82,16 @@ class IEConv(nn.Module):
         for first, last in self._blocks(num_residues, code.shape[1]):
             edges = slice(first_of[first], first_of[last])
             bounds = first_edge[first : last + 1] - edges.start
-            # The products of a block are as many as its filters; the backward pass makes them again.
+            # Products take as much memory as filters would: the backward pass recomputes them.
             updates.append(
                 checkpoint(_products, bounds, code[edges], message[edges], weight, use_reentrant=False)
             )
         return torch.cat(updates)
 
     def _product_weight(self) -> Tensor:
-        """Weight float [(q + 1) * (w + 1), w] of the outer products, from that of the filters."""
+        """Weight of the outer products, float [(q + 1) * (w + 1), w], from the weight of the filters."""
         weight = torch.cat([self.kernel_out.weight, self.kernel_out.bias.unsqueeze(1)], dim=1)
-        # Rows of a filter: its bias first, then one per output; hence [1 + output, input, code].
+        # The first w rows of the weight give k_e, the others K_e row by row: [1 + output, input, code].
         filters = weight.view(self.hidden_dim + 1, self.hidden_dim, -1)
         bias, matrix = filters[:1], filters[1:]
         return torch.cat([bias.permute(2, 0, 1), matrix.permute(2, 1, 0)], dim=1).flatten(0, 1)
@@ -103,13 +103,16 @@ class IEConv(nn.Module):
 
 
 def _products(bounds: Tensor, code: Tensor, message: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sums of outer products: edges ``bounds[i]:bounds[i + 1]`` belong to residue i."""
+    """Weighted sums of outer products over the edges ``bounds[i]:bounds[i + 1]`` of each residue i.
+
+    Edges are padded to the largest degree, so that one batched matrix product sums them.
+    """
     degree = bounds.diff()
     residue = torch.arange(len(degree), device=degree.device).repeat_interleave(degree)
     slot = torch.arange(len(code), device=degree.device) - bounds[residue]
     size = (len(degree), int(degree.max()))
-    place = residue * size[1] + slot
-    left = code.new_zeros(math.prod(size), code.shape[1]).index_copy(0, place, code)
-    right = message.new_zeros(math.prod(size), message.shape[1]).index_copy(0, place, message)
+    row = residue * size[1] + slot
+    left = code.new_zeros(math.prod(size), code.shape[1]).index_copy(0, row, code)
+    right = message.new_zeros(math.prod(size), message.shape[1]).index_copy(0, row, message)
     products = left.view(*size, code.shape[1]).mT @ right.view(*size, message.shape[1])
     return products.flatten(1) @ weight

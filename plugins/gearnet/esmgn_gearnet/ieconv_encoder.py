@@ -1,4 +1,4 @@
-"""GearNet-IEConv: relational messages over residues and edges, beside learned filters."""
+"""GearNet-IEConv: relational messages of residues and edges, and learned filters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from esmgn_gearnet.pooled_edges import pooled_edges
 
 
 class GearNetIEConv(nn.Module):
-    r"""GearNet with messages of edges and an intrinsic-extrinsic convolution in every layer.
+    r"""GearNet with representations of edges and an intrinsic-extrinsic convolution in every layer.
 
     Features are first embedded, :math:`x^{(0)} = \mathrm{BN}(W x + b)`. A layer is
 
@@ -33,7 +33,8 @@ class GearNetIEConv(nn.Module):
         \mathrm{Conv}(x, z)_i = \mathrm{ReLU}\Bigl(\mathrm{BN}\Bigl(b + \sum_r W_r
                   \sum_{e = (j \to i, r)} (x_j + z_e)\Bigr)\Bigr)
 
-    where the edges' :math:`z^{(l)} = \mathrm{Conv}^\mathrm{edge}_l(z^{(l-1)})` pass along the line graph.
+    where :math:`z^{(l)} = \mathrm{Conv}^\mathrm{edge}_l(z^{(l-1)})` are the representations of edges, updated
+    on the line graph.
 
     Shapes: features [N, input_dim] -> residue [N, num_layers * hidden_dim], protein
     [B, num_layers * hidden_dim].
@@ -50,7 +51,7 @@ class GearNetIEConv(nn.Module):
         num_layers: int = Field(6, ge=1)
         """Number of layers."""
         num_angle_bins: int = Field(8, ge=1)
-        """Equal bins of the angle between two edges: the relations of the line graph."""
+        """Number of equal bins of the angle between two edges: the relations of the line graph."""
         dropout: float = Field(0.2, ge=0, lt=1)
         """Share of a layer's output dropped in training, before the short cut."""
         short_cut: bool = True
@@ -58,15 +59,14 @@ class GearNetIEConv(nn.Module):
         layer_norm: bool = True
         """Normalise the output of every layer."""
         concat_hidden: bool = True
-        """Concatenate all layers; else the last one is the output."""
+        """Return the outputs of all layers, concatenated. If false, return that of the last layer."""
         readout: Readout = "sum"
         """Pooling of residues into a protein."""
         unknown_residue: UnknownType = "X"
-        """What a residue of unknown type counts as in the edge features: X for no type. The original
-        reads it as glycine, G."""
+        """Type of unknown residues in the edge features: X for none, or G for glycine, as in the original."""
         reference: bool = False
-        """Local frames as in the original, which lets the first and last residues of neighbours in a
-        batch define each other's."""
+        """Compute local frames as in the original, where frames at the ends of a protein depend on the
+        protein before or after it in the batch."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class GearNetIEConv(nn.Module):
 
 
 class _Conv(nn.Module):
-    """Relational convolution without a self weight; edges may add to the messages."""
+    """Relational convolution without self weight; representations of edges are added to the messages."""
 
     def __init__(self, input_dim: int, output_dim: int, num_relations: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The line graph: which edge of a residue graph follows which, and at what angle."""
+"""The line graph: pairs of consecutive edges of a residue graph, and their angles."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MAX_LINE_EDGES_PER_BLOCK = 1_000_000
 
 @torch.no_grad()
 def line_graph(graph: ResidueGraph, ca: Tensor, num_bins: int) -> ResidueGraph:
-    r"""Joins each edge k -> j to each edge j -> i; the relation is the angle at j.
+    r"""Build the line graph: an edge from each edge k -> j to each j -> i, whose relation is the angle.
 
     .. math::
         \mathrm{bin} = \min\Bigl(\Bigl\lfloor \frac{n\,\theta}{\pi} \Bigr\rfloor, n - 1\Bigr), \qquad
         \theta = \mathrm{atan2}(\lVert u \times v \rVert, u \cdot v), \quad
         u = x_i - x_j,\ v = x_k - x_j
 
-    Nothing is left out: an edge and its reverse have angle 0, and so has every pair with a self-loop.
+    All pairs are included. An edge and its reverse have angle 0, and so has every pair with a self-loop.
 
     Args:
         graph: E sorted edges.
@@ -36,7 +36,7 @@ def line_graph(graph: ResidueGraph, ca: Tensor, num_bins: int) -> ResidueGraph:
     Source: Zhang et al. 2023 (arXiv 2203.06125), section 3.3.
     """
     source, target = graph.edge_index
-    # Edges are sorted by target: those that end at a residue stand together.
+    # Edges are sorted by target: those into a residue are consecutive.
     first_in = torch.searchsorted(target.contiguous(), torch.arange(len(ca) + 1, device=target.device))
     num_before = first_in.diff()[source]
     vector = ca.float()[source] - ca.float()[target]
@@ -57,14 +57,15 @@ def line_graph(graph: ResidueGraph, ca: Tensor, num_bins: int) -> ResidueGraph:
 
 
 def angle_bin(first: Tensor, second: Tensor, num_bins: int) -> Tensor:
-    """Bin int64 [L] of the angle between vectors [L, 3]; 0 where one of them is zero."""
+    """Bin int64 [L] of the angle between vectors [L, 3]; 0 if one of them is zero."""
+    # atan2 is accurate near 0 and pi, where the derivative of acos diverges.
     cross = torch.linalg.cross(first, second, dim=-1).norm(dim=-1)
     angle = torch.atan2(cross, (first * second).sum(dim=-1))
     return (angle * (num_bins / math.pi)).long().clamp_(max=num_bins - 1)
 
 
 def _blocks(num_before: Tensor) -> Iterator[tuple[int, int]]:
-    """Ranges of edges that together follow a bounded number of edges, at least one edge each."""
+    """Ranges of edges with a bounded number of preceding edges in all, at least one edge each."""
     total = num_before.cumsum(0)
     num_blocks = int(total[-1]) // _MAX_LINE_EDGES_PER_BLOCK if len(total) else 0
     bounds = torch.arange(1, num_blocks + 1, device=total.device) * _MAX_LINE_EDGES_PER_BLOCK

@@ -1,4 +1,4 @@
-"""Sums over the neighbours of each node and relation, and their product with relation weights."""
+"""Sums over the neighbours of each node and relation, multiplied by relation weights."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.nn import functional
 
 from esmgn_core.graph import ResidueGraph
 
-# A block's sums stay in the cache, and small enough for the allocator to hand the same memory out again.
+# On the CPU the sums of a block stay in the cache. Small blocks let the allocator reuse the same memory.
 _BLOCK_BYTES = {"cpu": 16 * 2**20}
 _BLOCK_BYTES_ON_ACCELERATORS = 512 * 2**20
 
 
 class Block(NamedTuple):
-    """Consecutive nodes of a :class:`Grouping`.
+    """Consecutive nodes of a :class:`Grouping`, with their edges.
 
     Attributes:
         rows: the n nodes.
@@ -34,16 +34,16 @@ class Block(NamedTuple):
     offsets: Tensor
 
     def sum(self, features: Tensor) -> Tensor:
-        """Sum of the features at the other ends for each node and relation, [n, R * d] from [N, d]."""
+        """Sums of neighbours' features for each node and relation, [n, R * d] from [N, d]."""
         return self._sum(features, self.others)
 
     def sum_edges(self, features: Tensor) -> Tensor:
-        """Sum of the features of the edges for each node and relation, [n, R * d] from [E, d]."""
+        """Sums of edge features for each node and relation, [n, R * d] from [E, d]."""
         number = torch.arange(self.edges.stop - self.edges.start, device=features.device)
         return self._sum(features[self.edges], number)
 
     def _sum(self, features: Tensor, index: Tensor) -> Tensor:
-        # Detached, embedding_bag leaves out the tables that only its own backward pass would need.
+        # Of detached features, embedding_bag does not compute the tables for its own backward pass.
         summed = functional.embedding_bag(
             index, features.detach(), self.offsets, mode="sum", include_last_offset=True
         )
@@ -54,7 +54,7 @@ class Grouping:
     """The edges of a graph grouped by target and relation.
 
     Args:
-        graph: sorted edges; grouped are the sources of each target and relation.
+        graph: sorted edges. Groups are the sources of each target and relation.
         num_nodes: N, the number of targets.
     """
 
@@ -67,7 +67,7 @@ class Grouping:
         self._blocks: dict[int, list[Block]] = {}
 
     def blocks(self, features: Tensor) -> list[Block]:
-        """All nodes, in blocks for which the sums of ``features`` [N, d] have a bounded size."""
+        """Split all nodes into blocks, so that the sums of ``features`` [N, d] have a bounded size."""
         row_bytes = self.num_relations * features.shape[1] * features.element_size()
         limit = _BLOCK_BYTES.get(features.device.type, _BLOCK_BYTES_ON_ACCELERATORS)
         size = max(1, limit // max(row_bytes, 1))
@@ -89,14 +89,14 @@ class Neighborhoods:
     """The edges of a graph, grouped once for all layers.
 
     Args:
-        graph: edges in the order that a graph has them.
+        graph: sorted edges.
         num_nodes: N.
 
     Attributes:
         incoming: the edges by target, for the forward pass.
         outgoing: the edges by source, for the backward pass.
-        identity: number of a relation that joins every node to itself once and does nothing else;
-            ``None`` without such a relation.
+        identity: number of the relation that consists of exactly one self-loop of every node; ``None``
+            without such a relation.
     """
 
     def __init__(self, graph: ResidueGraph, num_nodes: int) -> None:
@@ -139,15 +139,15 @@ def relational_sum(
 
     .. math:: y_i = b + W_\mathrm{self} x_i + \sum_r W_r \sum_{j \in \mathcal{N}_r(i)} x_j
 
-    Neither direction ever holds the sums of all nodes: they are made block by block, each block
-    feeding one matrix product. The backward pass keeps ``features`` only, for with
-    :math:`s_{jr}` the sum of the gradients at the targets of ``j``,
+    Forward and backward pass compute the sums block by block, with one matrix product per block, to save
+    memory. The backward pass keeps ``features`` only: with :math:`s_{jr}` the sum of the gradients at the
+    targets of ``j``,
 
     .. math::
         \partial x_j = \sum_r W_r^\top s_{jr}, \qquad \partial W_r = \sum_j s_{jr} x_j^\top .
 
-    Where one relation joins every node to itself, its weight and W_self act on the same x and are
-    added up first.
+    If a relation consists of the self-loops of all nodes, its weight and W_self multiply the same x and are
+    added first.
 
     Args:
         neighborhoods: a graph with N nodes and R relations.
@@ -155,7 +155,7 @@ def relational_sum(
         self_weight: float [k, d], W_self; ``None`` for none.
         weight: float [k, R * d], W_r in columns ``r * d`` to ``(r + 1) * d``.
         bias: float [k].
-        kept: a copy of ``features`` that lives on anyway, to keep in their place.
+        kept: a copy of ``features`` that stays in memory, to keep for the backward pass instead.
 
     Returns:
         float [N, k].
@@ -202,7 +202,7 @@ class _RelationalSum(torch.autograd.Function):
         gradient = gradient.contiguous()
         by_relation = _by_relation(_merged(ctx.neighborhoods, self_weight, weight), features.shape[1])
         for_features = torch.empty_like(features) if features_wanted else None
-        # Sums over many nodes: in half precision, blocks are added up in single precision.
+        # Sums over many nodes lose small terms in half precision: accumulate in single precision.
         precise = torch.promote_types(weight.dtype, torch.float32)
         for_weight = weight.new_zeros(by_relation.shape, dtype=precise)
         for_self = None
@@ -243,12 +243,12 @@ def _merged(neighborhoods: Neighborhoods, self_weight: Tensor | None, weight: Te
 
 
 def _by_relation(weight: Tensor, input_dim: int) -> Tensor:
-    """The W_r below one another, [R * k, d], from side by side, [k, R * d]."""
+    """Stack the W_r, [R * k, d], from side by side, [k, R * d]."""
     return weight.view(weight.shape[0], -1, input_dim).transpose(0, 1).flatten(0, 1)
 
 
 def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in the data type of autocast, where it is on."""
+    """Cast tensors to the data type of autocast if it is enabled."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors
@@ -256,7 +256,7 @@ def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """``total += left @ right``."""
+    """Add ``left @ right`` to ``total``, which may have a wider data type."""
     if total.dtype == left.dtype:
         total.addmm_(left, right)
     else:

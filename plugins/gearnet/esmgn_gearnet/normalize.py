@@ -1,4 +1,4 @@
-"""What follows the linear part of a layer: batch normalisations, ReLU and short cut in one step."""
+"""Batch normalisation, ReLU and short cut of a layer in one step that saves memory."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def normalized(
     outer: nn.Module | None = None,
     kept: Tensor | None = None,
 ) -> Tensor:
-    r"""Batch normalisation and ReLU; then, where given, short cut and a second normalisation.
+    r"""Batch normalisation and ReLU, then an optional short cut and an optional second normalisation.
 
     .. math:: y = \mathrm{BN}_\mathrm{outer}\bigl(\mathrm{ReLU}(\mathrm{BN}_\mathrm{inner}(u)) + x\bigr)
 
-    With plain ``BatchNorm1d`` the backward pass keeps ``update`` and ``shortcut`` only and computes
-    what lies between once more, elementwise; any other module is called as it is.
+    With plain ``BatchNorm1d`` the backward pass keeps only ``update`` and ``shortcut`` and recomputes the
+    elementwise steps between them. Other modules are called normally.
 
     Args:
         update: float [N, d], u.
         inner: a batch normalisation of width d.
         shortcut: float [N, d], x; ``None`` for none.
         outer: a second batch normalisation; ``None`` for none.
-        kept: a copy of ``shortcut`` that lives on anyway, to keep in its place.
+        kept: a copy of ``shortcut`` that stays in memory, to keep for the backward pass instead.
 
     Returns:
         float [N, d].
@@ -47,7 +47,7 @@ def normalized(
 
 
 def _is_plain(module: nn.Module) -> TypeGuard[nn.BatchNorm1d]:
-    # A subclass may normalise otherwise, over all processes of a run for one.
+    # A subclass may compute something else: SyncBatchNorm, for one, normalises over all processes.
     return (
         type(module) is nn.BatchNorm1d
         and module.affine
@@ -57,7 +57,7 @@ def _is_plain(module: nn.Module) -> TypeGuard[nn.BatchNorm1d]:
 
 
 class _Norm(NamedTuple):
-    """A batch normalisation, without its trained parameters."""
+    """Buffers and settings of a batch normalisation, without its trained parameters."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -77,7 +77,7 @@ class _Norm(NamedTuple):
         return cls(mean, var, module.momentum, module.eps, module.training)
 
     def forward(self, features: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised features, and the mean and 1 / standard deviation they were normalised with."""
+        """Normalised features, and the mean and 1 / standard deviation used."""
         result, mean, inverse = torch.native_batch_norm(
             features,
             scale,
@@ -93,8 +93,10 @@ class _Norm(NamedTuple):
             mean, inverse = self.running_mean.clone(), (self.running_var + self.eps).rsqrt()
         return result, mean, inverse
 
-    def again(self, features: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
-        """The features that :meth:`forward` returned, from what it normalised with."""
+    def recompute(
+        self, features: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, inverse: Tensor
+    ) -> Tensor:
+        """The features that :meth:`forward` returned, from its mean and 1 / standard deviation."""
         variance = self._variance(inverse)
         return torch.native_batch_norm(features, scale, shift, mean, variance, False, 0.0, self.eps)[0]
 
@@ -145,14 +147,14 @@ class _Normalized(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         update, shortcut, scale, shift, outer_scale, mean, inverse, *outer_statistics = ctx.saved_tensors
-        positive = ctx.inner.again(update, scale, shift, mean, inverse).relu_()
+        positive = ctx.inner.recompute(update, scale, shift, mean, inverse).relu_()
         for_outer_scale = for_outer_shift = None
         if ctx.outer is not None:
             hidden = positive if shortcut is None else positive + shortcut
             gradient, for_outer_scale, for_outer_shift = ctx.outer.backward(
                 gradient.contiguous(), hidden, outer_scale, *outer_statistics
             )
-        # A float32 short cut makes the sum float32, and so its gradient, under autocast too.
+        # Under autocast a float32 short cut makes the sum and its gradient float32: cast the gradient back.
         for_normal = torch.ops.aten.threshold_backward(gradient.to(positive.dtype), positive, 0)
         for_update, for_scale, for_shift = ctx.inner.backward(for_normal, update, scale, mean, inverse)
         for_shortcut = None if shortcut is None else gradient.to(shortcut.dtype)

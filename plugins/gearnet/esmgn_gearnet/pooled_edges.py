@@ -1,4 +1,4 @@
-"""Representations of edges, summed at their targets and transformed by relation."""
+"""Sums of the representations of incoming edges, multiplied by relation weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def pooled_edges(edges: Grouping, features: Tensor, weight: Tensor, bias: Tensor
 
     .. math:: y_i = b + \sum_r W_r \sum_{e \in \mathcal{N}_r(i)} z_e
 
-    As in :func:`~esmgn_gearnet.neighborhoods.relational_sum`, the sums exist block by block only and
-    the backward pass keeps ``features`` alone.
+    As in :func:`~esmgn_gearnet.neighborhoods.relational_sum`, the sums are computed block by block, and the
+    backward pass keeps only ``features``.
 
     Args:
-        edges: E edges by target, N targets, R relations.
+        edges: E edges, grouped by N targets and R relations.
         features: float [E, d], z.
         weight: float [k, R * d], W_r in columns ``r * d`` to ``(r + 1) * d``.
         bias: float [k].

@@ -1,8 +1,9 @@
-"""GearNet in published files: the same names, and another order of residue types.
+"""Conversion of GearNet from and to published files, which order residue types differently.
 
-The original numbers residue types ``GASPVTCILNDQKEMHFRYW``. Wherever a weight meets a one-hot residue type,
-its columns are put into the order of :mod:`esmgn_core.alphabet`. GearNet-Edge adds the hidden features of its
-first edge layer, as wide as a one-hot residue, through the same weights: they are put into that order too.
+The original orders residue types as ``GASPVTCILNDQKEMHFRYW``. Columns of weights that multiply a one-hot
+residue type are permuted to the order of :mod:`esmgn_core.alphabet`. GearNet-Edge multiplies the hidden
+features of its first edge layer, which are as wide as a one-hot residue, by the same weights. These features
+are permuted too.
 
 Source: the original's GearNet (TorchDrug 0.2.1).
 """
@@ -26,17 +27,17 @@ RESIDUES = [*(REFERENCE_ORDER.index(letter) for letter in AMINO_ACIDS), UNKNOWN]
 """The original's number of each of our residue types, unknown included."""
 
 Order = tuple[str, int, list[int]]
-"""Name of a tensor, a dimension, and the original's place of each of our columns in it."""
+"""Name of a tensor, a dimension, and the index in the original of each of our columns."""
 
 
 class PublishedGearNet(nn.Module):
-    """What GearNet and GearNet-Edge know of their published tensors."""
+    """Mapping of the tensors of GearNet and GearNet-Edge to those of published files."""
 
     layers: nn.ModuleList
 
     @classmethod
     def published_settings(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """The sizes of GearNet; ``None`` if too few of its tensors are there."""
+        """The size of GearNet in a published file; ``None`` if tensors are missing."""
         num_layers = count_blocks(tensors, "batch_norms")
         hidden_dim = common_length(tensors, r"batch_norms\.\d+\.weight")
         return {"num_layers": num_layers, "hidden_dim": hidden_dim} if hidden_dim else None
@@ -56,13 +57,13 @@ class PublishedGearNet(nn.Module):
             yield from self.residue_orders()
 
     def residue_orders(self) -> Iterator[Order]:
-        """What follows the order of residue types where the features are one-hot residue types."""
+        """Tensors in the order of residue types if the input features are one-hot residue types."""
         for part in ("self_loop", "linear"):
             yield f"layers.0.{part}.weight", 1, RESIDUES
 
 
 def _reordered(tensors: Mapping[str, Tensor], orders: Iterable[Order], *, back: bool) -> dict[str, Tensor]:
-    """Tensors with residue types in our order, or ``back`` in the original's."""
+    """Permute residue types to our order, or ``back`` to that of the original."""
     result = dict(tensors)
     for name, dim, order in orders:
         tensor = result[name]

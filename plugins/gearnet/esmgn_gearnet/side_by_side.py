@@ -1,4 +1,4 @@
-"""The outputs of all layers in one tensor."""
+"""Concatenation of the outputs of all layers without a second copy of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.autograd.function import once_differentiable
 
 
 class SideBySide:
-    """Outputs of layers, float [N, d] each, joined to [N, num_layers * d].
+    """Outputs of layers, float [N, d] each, concatenated to [N, num_layers * d].
 
-    An output is written where it will stand in the end. The next layer gets this copy to keep for its
-    backward pass, in place of one of its own.
+    Each output is written into the final tensor at once. The next layer keeps this copy for its backward
+    pass, so that memory holds no other one.
     """
 
     def __init__(self, num_layers: int) -> None:
@@ -22,10 +22,10 @@ class SideBySide:
         self._joined: Tensor | None = None
 
     def append(self, output: Tensor) -> Tensor:
-        """Write the output of the next layer; returns the copy, without a gradient."""
+        """Write the output of the next layer. Returns the copy, without a gradient."""
         if self._joined is None:
             self._joined = output.new_empty(len(output), output.shape[1] * self._num_layers)
-        # Views by .data have version counters of their own: a later layer's output does not touch this one.
+        # A view by .data has a separate version counter: writing a later output must not invalidate this one.
         columns = slice(len(self._outputs) * output.shape[1], (len(self._outputs) + 1) * output.shape[1])
         self._outputs.append(output)
         return self._joined.data[:, columns].copy_(output.detach())
