@@ -17,8 +17,8 @@ from esmgn_cdconv.neighborhood import NUM_GEOMETRY_FEATURES, Neighborhood
 class ContinuousDiscreteConv(nn.Module):
     r"""Convolution whose kernel is continuous in space and discrete along the sequence.
 
-    For each edge j -> i with geometry :math:`\delta` (7 numbers), smoothing s and clamped sequence
-    offset o, :class:`Neighborhood` gives, the kernel is
+    For each edge j -> i, :class:`Neighborhood` gives the geometry :math:`\delta` (7 numbers), the smoothing s
+    and the clamped sequence offset o. The kernel is
 
     .. math::
         k_{ji} = s_{ji} \cdot \mathrm{LeakyReLU}_{0.2}(A_o \delta_{ji} + a_o) \in \mathbb{R}^K
@@ -49,7 +49,7 @@ class ContinuousDiscreteConv(nn.Module):
 
     def forward(self, neighborhood: Neighborhood, features: Tensor) -> Tensor:
         """Convolve ``features`` over the neighborhood."""
-        # Distances of up to 20 angstrom lose too much in bfloat16; this part is small.
+        # bfloat16 is too coarse for distances of up to 20 angstrom. This part takes little time.
         with torch.autocast(features.device.type, enabled=False):
             kernel = self._kernel(neighborhood)
         dtype = features.dtype
@@ -67,11 +67,11 @@ class ContinuousDiscreteConv(nn.Module):
 
 
 class _Convolve(Function):
-    """Sums of outer products and the linear map after them, for chunks of targets.
+    """Sums of outer products, and the linear map after them, in chunks of targets.
 
-    The products of edges (E x K x w) are never made: the sum over a target's edges is a matrix
-    product of their kernels and their sources' features. The sums (M x K x w) live for one chunk
-    only and are made again in the backward pass.
+    The outer products of edges (E x K x w) are never stored: their sum over the edges of a target is a
+    matrix product of kernels and source features. The sums (M x K x w) are stored for one chunk only and
+    recomputed in the backward pass.
     """
 
     @staticmethod
@@ -91,7 +91,7 @@ class _Convolve(Function):
         kernel, features, weight = ctx.saved_tensors
         padded, source = _padded(kernel, ctx.near)
         to_kernel = torch.zeros_like(padded)
-        # Sums over many chunks and edges: bfloat16 would lose the small ones.
+        # Sums over many chunks and edges lose small terms in bfloat16.
         wide = torch.promote_types(features.dtype, torch.float32)
         to_features, to_weight = torch.zeros_like(features, dtype=wide), torch.zeros_like(weight, dtype=wide)
         first = 0
@@ -108,7 +108,7 @@ class _Convolve(Function):
 
 
 def _padded(kernel: Tensor, near: Neighborhood) -> tuple[Tensor, Tensor]:
-    """Kernels and sources with one more edge, the one of empty slots: a kernel of zeros."""
+    """Kernels and sources, with a kernel of zeros appended for empty slots."""
     return torch.cat([kernel, kernel.new_zeros(1, kernel.shape[1])]), functional.pad(near.source, (0, 1))
 
 

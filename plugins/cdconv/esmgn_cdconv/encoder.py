@@ -1,4 +1,4 @@
-"""CDConv, a structure encoder that pools along the sequence."""
+"""The structure encoder ``cdconv``, which pools along the sequence."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from esmgn_core.settings import ComponentSettings
 
 
 class CDConv(nn.Module):
-    """Continuous-discrete convolutions over four levels; each halves the length of the one before.
+    """Continuous-discrete convolutions over four levels. Each level has half the length of the one before.
 
-    A level has two residual blocks on the graph of all points closer than its radius. Between
-    levels, features, positions and frames of consecutive points are averaged in pairs. The protein
-    representation is the readout of the last level.
+    A level has two residual blocks on the graph of all points closer than its radius. Between levels, the
+    features, positions and frames of consecutive points are averaged in pairs. The protein representation is
+    the readout of the last level.
 
-    Pooling leaves no resolution of residues, so the residue representation is the protein's,
-    repeated: tasks that predict from residues see no difference between them.
+    After pooling there are no representations of single residues. The representation of a residue is
+    therefore that of its protein: tasks that predict from residues cannot distinguish them.
 
-    The residue graph it is given is **ignored**: the levels draw their own graphs from coordinates,
-    with no cap on neighbours. So edges that a pretext task removes stay visible here; coordinates it
-    changes do arrive. Offsets along the sequence are differences of residue numbers as in the file,
-    whatever the chain. The search for neighbors runs on the CPU, about 3 microseconds a residue for all
-    levels; on a GPU each level waits for it.
+    The residue graph is **ignored**: each level builds its own graph from coordinates, without a cap on
+    neighbours. Edges that a pretext task removes therefore stay, while changed coordinates have an effect.
+    Offsets along the sequence are differences of residue numbers as in the file, also across chains. The
+    neighbour search runs on the CPU and takes about 3 microseconds per residue for all levels. On a GPU each
+    level waits for it.
 
-    Training needs a second point on the last level for its batch normalisation: a batch of one
-    protein with at most eight residues is refused by torch.
+    Batch normalisation in training needs two points on the last level: torch refuses a batch of one protein
+    with at most eight residues.
 
     Shapes: features [N, input_dim] -> residue [N, hidden_dims[-1]], protein [B, hidden_dims[-1]].
 
@@ -53,17 +53,17 @@ class CDConv(nn.Module):
         radii: tuple[float, ...] = Field((8.0, 12.0, 16.0, 20.0), min_length=1)
         """Radius of each level's graph, in angstrom."""
         base_width: int = Field(16, ge=1)
-        """Width of a block's convolution for each 64 channels of the level."""
+        """Width of a block's convolution per 64 channels of the level."""
         kernel_dim: int = Field(32, ge=1)
-        """Kernel values of an edge."""
+        """Number of kernel values of an edge."""
         num_offsets: int = Field(21, ge=1)
-        """Sequence offsets with a kernel of their own, odd; further ones share the outermost."""
+        """Number of sequence offsets with separate kernels, odd. Larger offsets share the outermost ones."""
         dropout: float = Field(0.2, ge=0, lt=1)
         """Share of features dropped before every linear map."""
         batch_norm_momentum: float = Field(0.2, gt=0, le=1)
         """Weight of a new batch in the running statistics."""
         readout: Readout = "mean"
-        """How the points of the last level are pooled into a protein."""
+        """Pooling of the points of the last level into a protein."""
 
         @model_validator(mode="after")
         def _consistent(self) -> Self:

@@ -1,4 +1,4 @@
-"""Proteins at the levels of CDConv: points with a number and an orientation, halved from level to level."""
+"""Points of a protein, with numbers and orientations, at the levels of CDConv."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MIN_BEND = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
-    """The points of one level: residues at first, then averages of two points, of four ...
+    """The points of one level: residues, then averages of two residues, of four, and so on.
 
     Attributes:
         points: M points packed from B proteins; ``ca`` and ``residue_index`` are those of the points.
-        frames: float32 [M, 3, 3], the axes of a point's orientation in its rows; zero where a
-            protein has fewer than three residues, so that nothing depends on how it lies in space.
+        frames: float32 [M, 3, 3], the axes of each point in rows; zero in proteins of fewer than three
+            residues, which have no orientation.
     """
 
     points: ProteinBatch
@@ -35,8 +35,8 @@ class Level:
     def pooled(self) -> tuple[Self, Pairs]:
         """The next level, and the pairs that became its points.
 
-        Positions and axes are averaged, axes brought back to length 1; the number of a point is that
-        of the first of its pair, halved and rounded down.
+        Positions and axes are averaged, and axes are normalised. The number of a point is that of the first
+        of its pair, halved and rounded down.
         """
         pairs = Pairs.of(self.points)
         place = pairs.mean(self.points.ca)
@@ -50,7 +50,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Consecutive points of one protein, two by two; the last of an odd number is its own partner.
+    """Pairs of consecutive points of a protein. The last of an odd number is paired with itself.
 
     Attributes:
         is_first: bool [M].
@@ -85,9 +85,9 @@ def orientation_frames(batch: ProteinBatch) -> Tensor:
         n_i = \frac{u_{i-1} \times u_i}{\lVert u_{i-1} \times u_i \rVert}, \quad
         o_i = b_i \times n_i
 
-    The first and last residue take the frame of their neighbour. A protein is one sequence, whatever
-    its chains. Where three atoms lie in a line (within 0.06 degrees) the axes are zero, as they
-    would only follow rounding errors; so they are in proteins of one or two residues.
+    The first and last residue have the frames of their neighbours. All chains of a protein are treated as
+    one sequence. The axes are zero if three atoms are in a line (within 0.06 degrees), because they would
+    depend on rounding errors only, and in proteins of one or two residues.
 
     Returns:
         float32 [N, 3, 3], rows b, n, o.

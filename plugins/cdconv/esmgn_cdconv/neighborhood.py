@@ -1,4 +1,4 @@
-"""Who is near whom at one level of CDConv, and how they lie to each other."""
+"""Edges between close points at one level of CDConv, and their geometry."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _SLOTS_PER_CHUNK = 32_768
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighborhood:
-    """Directed edges between close points, one of each point to itself included.
+    """Directed edges between close points, including one from each point to itself.
 
-    Edges are sorted by sequence offset, since each offset has weights of its own.
+    Edges are sorted by sequence offset, because each offset has separate weights.
 
     Attributes:
         source: int64 [E].
         target: int64 [E].
-        geometry: float32 [E, 7]: direction from target to source in the target's frame, product of
-            each axis with the same axis of the other, distance in angstrom.
-        smoothing: float32 [E, 1], near 1 but for pairs far apart in space and sequence.
-        num_edges: edges of each sequence offset, in order.
-        slots: the edges of each target, for chunks of consecutive targets: int64 [c, D], where D is
-            the largest number of edges of a target in the chunk, and E means none.
+        geometry: float32 [E, 7]: direction from target to source in the target's frame, scalar products of
+            corresponding axes of both frames, and the distance in angstrom.
+        smoothing: float32 [E, 1], near 1 except for pairs far apart in space and sequence.
+        num_edges: number of edges of each sequence offset, in order.
+        slots: the edges of each target, in chunks of c consecutive targets: int64 [c, D], where D is the
+            largest number of edges of a target in the chunk. Empty slots are E.
     """
 
     source: Tensor
@@ -43,7 +43,7 @@ class Neighborhood:
     @classmethod
     @torch.no_grad()
     def of(cls, level: Level, *, radius: float, max_offset: int) -> Self:
-        r"""Points of one protein closer than ``radius`` angstrom, without a cap; searched on the CPU.
+        r"""Search for points of one protein closer than ``radius`` angstrom, on the CPU and without a cap.
 
         With distance d and offset :math:`\Delta` of residue numbers, source less target, clamped to
         -m ... m, m = ``max_offset``:
@@ -86,7 +86,7 @@ def _geometry(level: Level, source: Tensor, target: Tensor) -> Tensor:
 
 
 def _slots(target: Tensor, num_points: int) -> list[Tensor]:
-    """See ``Neighborhood.slots``; a chunk has about 32,768 entries, whatever the degrees are."""
+    """See ``Neighborhood.slots``. A chunk has at most 32,768 entries if it has more than one target."""
     num_edges = len(target)
     by_target = target.argsort(stable=True)
     degree = target.bincount(minlength=num_points)
@@ -104,7 +104,7 @@ def _slots(target: Tensor, num_points: int) -> list[Tensor]:
 
 
 def _chunks(degrees: list[int]) -> list[tuple[int, int]]:
-    """First and end of runs of targets whose tables stay within the limit; at least one target each."""
+    """First and end of runs of targets whose tables are within the limit; at least one target each."""
     chunks: list[tuple[int, int]] = []
     first = widest = 0
     for row, degree in enumerate(degrees):

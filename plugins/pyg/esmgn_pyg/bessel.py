@@ -14,15 +14,15 @@ from esmgn_pyg.library import dimenet
 
 
 class SphericalBasis(nn.Module):
-    r"""Distance and angle of a triplet of residues in num_spherical x num_radial functions.
+    r"""Basis of num_spherical x num_radial functions of the distance and angle of a triplet of residues.
 
     .. math::
         u(x)\, \frac{\sqrt{2}}{|j_{l+1}(z_{ln})|}\, j_l(z_{ln} x)\,
         \sqrt{\frac{2l + 1}{4\pi}}\, P_l(\cos\alpha), \quad x = d / \mathrm{cutoff}
 
     with z_ln the n-th zero of the spherical Bessel function j_l, Legendre polynomials P_l and an
-    envelope u. Equal to torch-geometric's ``SphericalBasisLayer``, which takes half a minute to
-    build, for symbolic algebra, and loses digits at short distances.
+    envelope u. It is equal to torch-geometric's ``SphericalBasisLayer``, whose symbolic algebra takes half a
+    minute to build, and which loses digits at short distances.
 
     Source: Gasteiger et al. 2020 (arXiv 2003.03123), equation 12.
     """
@@ -45,16 +45,16 @@ class SphericalBasis(nn.Module):
         """Basis functions of each triplet.
 
         Args:
-            distance: float32 [E], in angstrom; no less than a hundredth of the cutoff.
+            distance: float32 [E], in angstrom; at least a hundredth of the cutoff.
             angle: float32 [T], in radians.
-            edge: int64 [T], the edge whose length counts.
+            edge: int64 [T], the edge of each triplet whose length is used.
 
         Returns:
             float32 [T, num_spherical * num_radial].
         """
         num_spherical = len(self.zeros)
         x = distance / self.cutoff
-        # Upward recurrence loses digits at small arguments: float64 has enough of them.
+        # Upward recurrence loses digits at small arguments, so it runs in float64.
         arguments = x.double().view(-1, 1, 1) * self.zeros.double()
         radial = torch.stack(
             [spherical_bessel(arguments[:, n], num_spherical)[n] for n in range(num_spherical)], dim=1
@@ -74,7 +74,7 @@ def bessel_zeros(num_orders: int, num_zeros: int) -> NDArray[np.float64]:
     from scipy.optimize import brentq
     from scipy.special import spherical_jn
 
-    # Between two neighbouring zeros of one order lies one of the next.
+    # There is exactly one zero of the next order between two consecutive zeros.
     rows = [math.pi * np.arange(1, num_zeros + num_orders)]
     for order in range(1, num_orders):
         between = [brentq(lambda x, n: spherical_jn(n, x), *ends, args=order) for ends in pairwise(rows[-1])]

@@ -1,4 +1,4 @@
-"""Encoders of one torch-geometric convolution for each layer."""
+"""Encoders with one convolution of torch-geometric per layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esmgn_pyg.stack import ConvEncoder
 
 
 class GCN(ConvEncoder):
-    """Graph convolutional network; every residue is its own neighbour too.
+    """Graph convolutional network with self-loops.
 
     Source: Kipf and Welling 2017 (arXiv 1609.02907).
     """
@@ -34,7 +34,7 @@ class SAGE(ConvEncoder):
 
     class Settings(NormedSettings):
         aggregation: Literal["mean", "sum", "max"] = "mean"
-        """How the neighbours of a residue are combined."""
+        """Aggregation over the neighbours of a residue."""
 
     settings: Settings
 
@@ -56,16 +56,17 @@ class GIN(ConvEncoder):
 
 
 class RGCN(ConvEncoder):
-    """Relational graph convolutional network: each relation has weights of its own.
+    """Relational graph convolutional network, with separate weights for each relation.
 
     Source: Schlichtkrull et al. 2018 (arXiv 1703.06103).
     """
 
     class Settings(NormedSettings):
         aggregation: Literal["mean", "sum", "max"] = "mean"
-        """How the neighbours that one relation joins to a residue are combined."""
+        """Aggregation over the neighbours of a residue in each relation."""
         num_bases: int = Field(0, ge=0)
-        """Matrices of which the weights of all relations are mixed; 0 for weights of their own."""
+        """Number of basis matrices whose linear combinations are the weights of the relations; 0 for
+        independent weights."""
 
     settings: Settings
 
@@ -80,16 +81,16 @@ class RGCN(ConvEncoder):
 
 
 class GAT(ConvEncoder):
-    """Graph attention network that knows which relations join a pair.
+    """Graph attention network with relations as edge features.
 
     Source: Brody et al. 2022 (arXiv 2105.14491); Velickovic et al. 2018 (arXiv 1710.10903).
     """
 
     class Settings(AttentionSettings):
         version: Literal[1, 2] = 2
-        """2 for GATv2, whose ranking of the neighbours depends on the residue; 1 for the original."""
+        """1 for the original GAT, 2 for GATv2, whose ranking of neighbours depends on the residue."""
         use_relations: bool = True
-        """Give attention the relations of an edge."""
+        """Use the relations of an edge as its features."""
 
     settings: Settings
 
@@ -105,7 +106,7 @@ class GAT(ConvEncoder):
 
 
 class Transformer(ConvEncoder):
-    """Graph transformer: attention along the edges that knows their relations and lengths.
+    """Graph transformer: attention along edges, with their relations and lengths as features.
 
     Source: Shi et al. 2021 (arXiv 2009.03509).
     """

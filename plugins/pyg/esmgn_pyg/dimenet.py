@@ -1,4 +1,4 @@
-"""DimeNet++ on residues: messages that know distances and angles."""
+"""DimeNet++ on residues: messages that depend on distances and angles."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from esmgn_pyg.settings import EncoderSettings
 
 _ENVELOPE_EXPONENT = 5
 _NEAREST = 1.5
-"""Shorter distances count as this one, in angstrom; CA atoms of real proteins are farther apart."""
+"""Smaller distances are raised to this one, in angstrom. CA atoms of real proteins are farther apart."""
 
 
 class DimeNet(nn.Module):
-    """DimeNet++ with residue features in place of atomic numbers, CA atoms for all atoms.
+    """DimeNet++ with residue features instead of atomic numbers, and CA atoms instead of all atoms.
 
-    Every edge j -> i carries a message that takes up the messages k -> j, knowing the distance of k
-    and j and the angle at j. What arrives at a residue after each round is added to its embedded
-    feature, so that a residue without neighbours keeps it. Time and memory grow with the number of
-    pairs of neighbouring edges: on a radius graph, some 80 for each residue of a globular protein at
-    a cutoff of 8 angstrom, 280 at 10.
+    Each round updates the message of every edge j -> i from the messages k -> j, the distance of k and j,
+    and the angle at j. The messages into a residue are added to its embedded feature after each round, so
+    that a residue without neighbours keeps its feature. Time and memory grow with the number of pairs of
+    consecutive edges: about 80 per residue of a globular protein on a radius graph with a cutoff of
+    8 angstrom, and 280 with 10 angstrom.
 
     Shapes: features [N, input_dim] -> residue [N, hidden_dim], protein [B, hidden_dim].
 
@@ -38,20 +38,19 @@ class DimeNet(nn.Module):
         hidden_dim: int = Field(128, ge=1)
         """Width of messages and of the output."""
         num_layers: int = Field(4, ge=1)
-        """Rounds of messages."""
+        """Number of rounds of messages."""
         triplet_dim: int = Field(64, ge=1)
-        """Width of a message while it meets distance and angle."""
+        """Width of a message where it is multiplied by functions of distance and angle."""
         basis_dim: int = Field(8, ge=1)
-        """Width to which the basis functions are mixed down."""
+        """Width to which the basis functions are projected."""
         output_hidden_dim: int = Field(256, ge=1)
-        """Width of the perceptrons that read a round's messages."""
+        """Width of the perceptrons that read the messages of a round."""
         num_spherical: int = Field(7, ge=1, le=16)
-        """Spherical harmonics of the angle."""
+        """Number of spherical harmonics of the angle."""
         num_radial: int = Field(6, ge=1, le=32)
-        """Radial basis functions of the distance."""
+        """Number of radial basis functions of the distance."""
         cutoff: float = Field(8.0, ge=2)
-        """Distance at which messages have faded out, in angstrom. Longer edges of the graph are left
-        out."""
+        """Distance at which messages vanish, in angstrom. Longer edges of the graph are left out."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:  # noqa: ARG002
         super().__init__()
@@ -82,7 +81,7 @@ class DimeNet(nn.Module):
     def forward(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, input_dim] on the residue graph."""
         edge_index, distance = edges_within(batch, graph, self.settings.cutoff)
-        # Bessel functions and envelope have 1 / distance in them.
+        # Bessel functions and envelope contain 1 / distance.
         distance = distance.clamp(min=_NEAREST)
         incoming, outgoing = find_triplets(edge_index, batch.num_residues)
         radial = self.radial_basis(distance)
@@ -108,7 +107,7 @@ class DimeNet(nn.Module):
 
 
 def find_triplets(edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """All pairs of edges k -> j and j -> i, k other than i, of int64 [2, E] sorted by target.
+    """Find all pairs of edges k -> j and j -> i with k != i, in edges int64 [2, E] sorted by target.
 
     Returns:
         int64 [T], the edge k -> j; int64 [T], the edge j -> i.
@@ -125,7 +124,7 @@ def find_triplets(edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
 
 
 def angles(ca: Tensor, edge_index: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
-    """Angle by which the way k -> j -> i turns at j, float32 [T], in radians, 0 if straight on."""
+    """Angle by which the path k -> j -> i turns at j, float32 [T], in radians; 0 if it is straight."""
     source, target = edge_index
     step = ca[target] - ca[source]
     before, after = step[incoming], step[outgoing]

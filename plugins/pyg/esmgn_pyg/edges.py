@@ -1,4 +1,4 @@
-"""From a residue graph of several relations to the edges and edge features of torch-geometric."""
+"""Conversion of a residue graph of several relations to edges and edge features for torch-geometric."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from esmgn_pyg.settings import DistanceSettings
 
 
 def plain_edges(graph: ResidueGraph) -> tuple[Tensor, Tensor]:
-    """Each ordered pair of residues once, whatever the number of relations that join it.
+    """Each ordered pair of residues with an edge once, and its relations.
 
     Returns:
         int64 [2, P], row 0 = source, row 1 = target, sorted by target, then source;
-        float32 [P, R], 1 for every relation that joins the pair, else 0.
+        float32 [P, R], 1 for every relation of the pair, else 0.
     """
     relations = functional.one_hot(graph.relation, graph.num_relations).float()
     pairs, relations = coalesce(graph.edge_index, relations, reduce="max", sort_by_row=False)
@@ -44,7 +44,7 @@ def edges_within(batch: ProteinBatch, graph: ResidueGraph, cutoff: float) -> tup
 
 
 class EdgeFeatures(nn.Module):
-    """Features of a pair: the relations that join it, and its length in Gaussian bases."""
+    """Features of a pair: its relations, and its distance in Gaussian basis functions."""
 
     def __init__(self, settings: DistanceSettings, num_relations: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""EGNN: messages that know distances, and coordinates that follow them."""
+"""EGNN: messages that depend on distances, and that update the coordinates."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from esmgn_pyg.settings import NormedSettings
 from esmgn_pyg.stack import LayerEncoder, new_norm
 
 _ANGSTROM = 0.1
-"""An angstrom in the unit of the layers, which makes squared distances of neighbours about 1."""
+"""Unit of coordinates in the layers, per angstrom. Squared distances of neighbours are then about 1."""
 _NEAREST = 1e-8
 _FIRST_STEPS = 1e-3
 
 
 class EGNN(LayerEncoder):
-    """E(n)-equivariant graph network on CA atoms, with residue features in place of atom types.
+    """E(n)-equivariant graph network on CA atoms, with residue features instead of atom types.
 
-    Every layer updates the representations and, but for the last, moves the CA atoms it computes
-    distances of. Representations stay the same when a protein is turned, shifted or mirrored; the
-    moved atoms turn with it, and are not part of the output.
+    Every layer updates the representations. All layers but the last also move the CA atoms, from which the
+    next layer computes distances. Representations are invariant to rotations, translations and reflections
+    of the protein. The moved atoms are not part of the output.
 
     Source: Satorras et al. 2021 (arXiv 2102.09844).
     """
@@ -35,14 +35,14 @@ class EGNN(LayerEncoder):
         hidden_dim: int = Field(256, ge=1)
         """Width of messages and of every layer."""
         move_atoms: bool = True
-        """Let layers move the CA atoms; else all layers read the distances of the protein."""
+        """Move the CA atoms from layer to layer. If false, all layers read the distances of the protein."""
         gated: bool = False
         """Weight each message by a learned gate, as in section 3.3 of the paper."""
 
     def __init__(self, settings: Settings, *, input_dim: int, num_relations: int) -> None:
         super().__init__(settings, input_dim=input_dim)
         last = settings.num_layers - 1
-        # Nothing would read what the last layer does to the atoms.
+        # No layer reads the atoms after the last one.
         self.layers = nn.ModuleList(
             EGNNLayer(settings, num_relations, moves=settings.move_atoms and number < last)
             for number in range(settings.num_layers)
@@ -70,9 +70,9 @@ class EGNNLayer(nn.Module):
         x_i' = x_i + \frac{1}{|\mathcal{N}(i)|} \sum_j
                \frac{x_i - x_j}{\lVert x_i - x_j \rVert + 1}\, \phi_x(m_{ij})
 
-    with the relations a of a pair. The divisor, as in the authors' code, keeps far neighbours from
-    throwing atoms about. phi_e's first linear map is taken apart, so that it is applied once for each
-    residue and not for each edge.
+    with the relations a of a pair. The divisor, as in the authors' code, limits the steps caused by far
+    neighbours. The first linear map of phi_e is split, so that it is applied once per residue instead of
+    once per edge.
 
     Shapes: hidden [N, D], atoms [N, 3] -> update [N, D], atoms [N, 3].
     """
@@ -95,12 +95,12 @@ class EGNNLayer(nn.Module):
     def forward(
         self, hidden: Tensor, atoms: Tensor, pairs: Tensor, relations: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The update of the representations, and the atoms where they are now.
+        """The update of the representations, and the new positions of the atoms.
 
         Args:
             hidden: float [N, D].
             atoms: float32 [N, 3].
-            pairs: int64 [2, P], of two residues each.
+            pairs: int64 [2, P], pairs of different residues.
             relations: float32 [P, R].
         """
         source, target = pairs
@@ -109,7 +109,7 @@ class EGNNLayer(nn.Module):
         known = self.from_edge(torch.cat([squared, relations], dim=1))
         message = self.edge(self.from_source(hidden)[source] + self.from_target(hidden)[target] + known)
         if self.step is not None:
-            # Two atoms in one place: the root has no slope at 0.
+            # The derivative of the root is infinite at 0, where two atoms coincide.
             step = apart / ((squared + _NEAREST).sqrt() + 1) * self.step(message).float()
             atoms = atoms + scatter(step, target, dim_size=len(atoms), reduce="mean")
         if self.gate is not None:

@@ -20,8 +20,8 @@ from esmgn_pyg.stack import LayerEncoder, new_norm
 class GPS(LayerEncoder):
     """General, powerful, scalable graph transformer.
 
-    Residues attend to all residues of their protein and to no others. The positional encodings of
-    the paper are left out: relations and distances on the edges locate a residue.
+    Residues attend to all residues of their protein only. The positional encodings of the paper are left
+    out, because relations and distances of edges locate a residue.
 
     Source: Rampasek et al. 2022 (arXiv 2205.12454).
     """
@@ -45,9 +45,9 @@ class GPS(LayerEncoder):
 
 
 class PackedAttention(nn.MultiheadAttention):
-    """Attention of residues without padding and without a matrix of weights of all pairs.
+    """Attention within proteins that computes neither padding nor the matrix of attention weights.
 
-    Takes the place of the attention of torch-geometric's ``GPSConv``, with its parameters and values.
+    It replaces the attention of torch-geometric's ``GPSConv`` and has the same parameters and results.
     """
 
     def forward(  # type: ignore[override]  # query, key and value are one, and no weights are needed
@@ -65,7 +65,7 @@ class PackedAttention(nn.MultiheadAttention):
 
 
 def gps_layer(settings: GPS.Settings, edge_dim: int) -> nn.Module:
-    """A layer of torch-geometric with the normalisation of the settings, on packed proteins."""
+    """Create a layer of torch-geometric with packed attention and the normalisation of the settings."""
     width = settings.hidden_dim
     layer: nn.Module = pyg.GPSConv(
         width, pyg.GINEConv(perceptron(width), edge_dim=edge_dim), dropout=settings.dropout, norm=None

@@ -1,4 +1,4 @@
-"""Modules of torch-geometric, imported here alone.
+"""The names of torch-geometric that the plugin uses. No other module imports torch-geometric.
 
 Raises:
     PluginError: on import, if torch-geometric is missing or of an unsupported version.

@@ -16,26 +16,25 @@ from esmgn_pyg.stack import LayerEncoder
 
 
 class SchNet(LayerEncoder):
-    r"""SchNet with residue features in place of atomic numbers, CA-CA distances for interatomic ones.
+    r"""SchNet with residue features instead of atomic numbers, and CA-CA instead of interatomic distances.
 
     .. math::
         x^{(0)} = W f + b, \quad
         x^{(l)}_i = x^{(l-1)}_i + \mathrm{MLP}_l\Bigl(\sum_{j \in \mathcal{N}(i)}
                     x^{(l-1)}_j \odot w_l(d_{ij})\Bigr)
 
-    The filters w fade out towards ``cutoff``; pairs farther apart do not see each other, even if
-    the graph joins them.
+    The filters w vanish at ``cutoff``. Longer edges of the graph are left out.
 
     Source: Schuett et al. 2017 (arXiv 1706.08566).
     """
 
     class Settings(LayerSettings):
         num_filters: int = Field(128, ge=1)
-        """Channels of the convolutions."""
+        """Number of channels of the convolutions."""
         num_gaussians: int = Field(50, ge=2)
-        """Gaussian basis functions of the distance, from 0 to ``cutoff``."""
+        """Number of Gaussian basis functions of the distance, from 0 to ``cutoff``."""
         cutoff: float = Field(10.0, gt=0)
-        """Distance at which the filters have faded out, in angstrom."""
+        """Distance at which the filters vanish, in angstrom. Longer edges of the graph are left out."""
 
     settings: Settings
 
@@ -50,7 +49,7 @@ class SchNet(LayerEncoder):
 
     def layer_outputs(self, hidden: Tensor, batch: ProteinBatch, graph: ResidueGraph) -> Iterator[Tensor]:
         """Output of each layer in turn, float [N, hidden_dim]."""
-        # The cosine that fades the filters out would rise again beyond the cutoff.
+        # Beyond the cutoff the cosine that scales the filters would rise again.
         edge_index, distance = edges_within(batch, graph, self.settings.cutoff)
         bases = self.bases(distance)
         for interaction in self.interactions:

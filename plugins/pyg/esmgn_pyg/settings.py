@@ -1,4 +1,4 @@
-"""Settings that several encoders share."""
+"""Settings shared by several encoders."""
 
 from typing import Any, Literal, Self
 
@@ -20,27 +20,27 @@ class EncoderSettings(ComponentSettings):
 
 
 class LayerSettings(EncoderSettings):
-    """Settings of encoders whose layers all give residue representations."""
+    """Settings of encoders whose layers all have residue representations as output."""
 
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of each layer's update that is dropped in training."""
+    """Share of each layer's update dropped in training."""
     concat_hidden: bool = True
-    """Concatenate all layers; else the last one is the output."""
+    """Return the outputs of all layers, concatenated. If false, return that of the last layer."""
 
 
 class NormedSettings(LayerSettings):
     """Settings of encoders that normalise every layer."""
 
     norm: Literal["layer", "batch", "none"] = "layer"
-    """How each layer's update is normalised: over the channels of a residue, over the residues of
-    the batch, or not at all."""
+    """Normalisation of each layer's update: ``layer`` over the channels of a residue, ``batch`` over the
+    residues of the batch, or ``none``."""
 
 
 class AttentionSettings(NormedSettings):
     """Settings of encoders with attention."""
 
     heads: int = Field(8, ge=1)
-    """Attention heads; they share ``hidden_dim`` evenly."""
+    """Attention heads; they must divide ``hidden_dim``."""
     attention_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of attention weights dropped in training."""
 
@@ -61,9 +61,9 @@ class AttentionSettings(NormedSettings):
 
 
 class DistanceSettings(ComponentSettings):
-    """Settings of encoders that read CA-CA distances as Gaussian bases."""
+    """Settings of encoders that read CA-CA distances in Gaussian basis functions."""
 
     num_distance_bases: int = Field(16, ge=2)
-    """Gaussian basis functions of the CA-CA distance."""
+    """Number of Gaussian basis functions of the CA-CA distance."""
     max_distance: float = Field(20.0, gt=0)
     """Centre of the last basis function, in angstrom."""

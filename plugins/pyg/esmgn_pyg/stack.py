@@ -42,7 +42,7 @@ class LayerEncoder(nn.Module):
 
 
 class ConvEncoder(LayerEncoder):
-    r"""Layers of one convolution each, made by a subclass.
+    r"""Layers with one convolution each, which a subclass creates.
 
     .. math::
         x^{(0)} = W f + b, \quad
@@ -63,7 +63,7 @@ class ConvEncoder(LayerEncoder):
         raise NotImplementedError
 
     def edges(self, batch: ProteinBatch, graph: ResidueGraph) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """Arguments of every convolution besides the representations: by default pairs, int64 [2, P]."""
+        """Arguments of every convolution after the representations; by default pairs, int64 [2, P]."""
         return plain_edges(graph)[:1]
 
     def layer_outputs(self, hidden: Tensor, batch: ProteinBatch, graph: ResidueGraph) -> Iterator[Tensor]:
@@ -75,7 +75,7 @@ class ConvEncoder(LayerEncoder):
 
 
 def new_norm(settings: NormedSettings) -> nn.Module:
-    """A normalisation of ``hidden_dim`` channels."""
+    """Create a normalisation of ``hidden_dim`` channels."""
     if settings.norm == "layer":
         return nn.LayerNorm(settings.hidden_dim)
     return nn.BatchNorm1d(settings.hidden_dim) if settings.norm == "batch" else nn.Identity()

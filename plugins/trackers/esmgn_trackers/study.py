@@ -1,4 +1,4 @@
-"""Where a tracking server files a run: project, entity, group and tags."""
+"""Project, entity, group and tags of a run on a tracking server."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from esmgn_core.settings import ComponentSettings
 
 
 class StudySettings(ComponentSettings):
-    """Settings that trackers with a server share."""
+    """Settings shared by trackers with a server."""
 
     project: str = "esmgn"
     """Project of the run; the experiment in MLflow."""
     entity: str | None = None
-    """Team or user that the run belongs to; the server's default if not set."""
+    """Team or user of the run. If not set, the default of the server."""
     group: str | None = None
-    """Group of runs; if not set, one for all runs that differ in nothing but ``train.seed``."""
+    """Group of the run. If not set, all runs that differ only in ``train.seed`` are one group."""
     tags: tuple[str, ...] = ()
     """Tags of the run."""
 
 
 def group_of(settings: StudySettings, run: RunFolder, config: Mapping[str, Any]) -> str:
-    """The group of a run: the one that is set, else the same name for all seeds of a configuration.
+    """The group in the settings, else a name shared by all seeds of a configuration.
 
-    The name has the components of the run and a digest of all settings but the seed and the trackers, and
+    That name has the components of the run, and a digest of all settings except the seed and the trackers and
     of the weights that the run started from.
     """
     if settings.group is not None:

@@ -1,4 +1,4 @@
-"""MLflow: the server in ``MLFLOW_TRACKING_URI``, else files in the run folder."""
+"""The tracker ``mlflow``: the server ``MLFLOW_TRACKING_URI``, else files in the run folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LONGEST_PARAMETER = 500
 
 
 class MLflow:
-    """One MLflow run for a run folder; a resumed run goes on with it.
+    """Logs a run folder to one MLflow run, which a resumed run continues.
 
-    The project is the experiment, the entity the user of the run. Group and tags are tags.
+    The project is the experiment and the entity is the user of the run. The group is a tag.
     """
 
     class Settings(StudySettings):
@@ -28,14 +28,14 @@ class MLflow:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would need more packages
-        place = os.environ.get("MLFLOW_TRACKING_URI") or (run.path / "mlruns").absolute().as_uri()
-        self._client = MlflowClient(place)
-        found = self._client.get_experiment_by_name(settings.project)
-        experiment = found.experiment_id if found else self._client.create_experiment(settings.project)
-        same = f"tags.esmgn = '{run.name_for_trackers()}'"
-        before = self._client.search_runs([experiment], same, max_results=1)
-        if before:
-            self._id = before[0].info.run_id
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or (run.path / "mlruns").absolute().as_uri()
+        self._client = MlflowClient(uri)
+        project = self._client.get_experiment_by_name(settings.project)
+        experiment = project.experiment_id if project else self._client.create_experiment(settings.project)
+        query = f"tags.esmgn = '{run.name_for_trackers()}'"
+        earlier = self._client.search_runs([experiment], query, max_results=1)
+        if earlier:
+            self._id = earlier[0].info.run_id
             return
         tags = {
             **dict.fromkeys(settings.tags, "true"),
@@ -55,7 +55,7 @@ class MLflow:
         self._client.log_batch(self._id, [Metric(name, value, 0, step) for name, value in values.items()])
 
     def close(self, *, failed: bool) -> None:
-        """Mark the run as over."""
+        """Mark the run as finished or failed."""
         self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
 
 

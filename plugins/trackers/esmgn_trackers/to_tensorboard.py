@@ -1,4 +1,4 @@
-"""Event files for TensorBoard in the run folder: ``tensorboard --logdir RUN``."""
+"""The tracker ``tensorboard``: event files in the run folder; ``tensorboard --logdir RUN``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esmgn_core.settings import ComponentSettings
 
 
 class TensorBoard:
-    """Scalars under their names, ``valid_...`` in a group of their own."""
+    """Logs scalars in the groups ``train``, ``valid`` and ``test``."""
 
     class Settings(ComponentSettings):
         """No settings."""
@@ -29,7 +29,7 @@ class TensorBoard:
         self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=summary)))
 
     def close(self, *, failed: bool) -> None:  # noqa: ARG002
-        """Bring everything to the disk."""
+        """Flush and close the event file."""
         self._writer.close()
 
 

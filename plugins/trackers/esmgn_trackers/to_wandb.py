@@ -1,4 +1,4 @@
-"""Weights & Biases; ``WANDB_MODE=offline`` keeps everything in the run folder."""
+"""The tracker ``wandb``: Weights & Biases. ``WANDB_MODE=offline`` writes to the run folder only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esmgn_trackers.study import StudySettings, group_of
 
 
 class WandB:
-    """One W&B run for a run folder; a resumed run goes on with it."""
+    """Logs a run folder to one W&B run, which a resumed run continues."""
 
     class Settings(StudySettings):
         """Settings of :class:`WandB`."""
@@ -31,9 +31,9 @@ class WandB:
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Hand over the values of a step."""
+        """Send the values of a step."""
         self._run.log(dict(values), step=step)
 
     def close(self, *, failed: bool) -> None:
-        """Send the rest."""
+        """Send the remaining values and finish the run."""
         self._run.finish(exit_code=int(failed))
