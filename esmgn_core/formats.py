@@ -1,4 +1,4 @@
-"""The formats of structure files of this installation: those of core, and those of plugins."""
+"""The structure formats of this installation, of core and of plugins."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from esmgn_core.spec import Kind
 
 
 def structure_formats(registry: Registry | None = None) -> Formats:
-    """All structure formats by name; readers of structure files take them as an argument.
+    """Collect all structure formats by name, for the argument ``formats`` of readers.
 
     Args:
-        registry: all components; those of this installation if not given.
+        registry: the components; those of this installation by default.
 
     Raises:
-        PluginError: the format of a plugin cannot be imported, is not a :class:`Format`, or has the name of
-            another.
+        PluginError: the format of a plugin cannot be imported, is not a :class:`Format`, or has a name that
+            is in use.
     """
     registry = registry or discover()
     formats = dict(FORMATS)

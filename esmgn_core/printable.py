@@ -1,4 +1,4 @@
-"""Names, texts of users and numbers as terminals, pages and line-based records show them."""
+"""Format names, user texts and numbers for terminals, pages and line-based records."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import unicodedata
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    r"""Text in which every character that acts instead of being seen is written as its escape.
+    r"""Return text with every control and invisible character replaced by its escape.
 
-    Escaped are control characters (line ends, tabs, the escape sequences of terminals, the bell), format
+    These are control characters (line ends, tabs, the escape sequences of terminals, the bell), format
     characters (bidirectional overrides, characters of no width), line and paragraph separators, and the
     bytes of file names that are not UTF-8.
 
     Args:
-        text: what to show; anything else than text is converted with ``str``.
-        keep: characters to leave as they are, such as line ends.
+        text: the text; other objects are converted with ``str``.
+        keep: characters that are not escaped, such as line ends.
 
     >>> print(printable("a\tb\x1b[31m\u202egnp.pdb"))
     a\tb\x1b[31m\u202egnp.pdb
@@ -28,7 +28,7 @@ def printable(text: object, *, keep: str = "") -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number and its noun, which has an s if there is not one of it.
+    """Return a number and its noun, in the plural unless the number is 1.
 
     >>> counted(1, "protein"), counted(1200, "protein"), counted(2, "entry", "entries")
     ('1 protein', '1,200 proteins', '2 entries')
@@ -37,7 +37,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def _is_visible(character: str) -> bool:
-    # Spaces of other widths are no control characters, although Python counts them as not printable.
+    # Spaces of other widths are visible, although Python regards them as not printable.
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 

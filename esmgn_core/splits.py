@@ -1,4 +1,4 @@
-"""Splits of groups of related proteins, decided by a hash of the group's members."""
+"""Assign groups of related proteins to splits by a hash of their members."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from esmgn_core.errors import SettingsError
 
 Split = Literal["train", "valid"]
-"""Split that a run trains on or validates with; test sets are in ``test_sets`` of a dataset."""
+"""Name of the training or validation set; test sets are in ``test_sets`` of a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Shares:
     """Sizes of the validation and the test set, as shares of the groups; the rest is the training set.
 
     Raises:
-        SettingsError: they are more than 1 together.
+        SettingsError: their sum is above 1.
     """
 
     valid: float = 0.1
@@ -28,27 +28,29 @@ class Shares:
     def __post_init__(self) -> None:
         if self.valid + self.test > 1:
             raise SettingsError(
-                f"the shares of validation {self.valid:g} and test {self.test:g} are more than 1 together"
+                f"the shares of the validation set {self.valid:g} and the test set {self.test:g} exceed 1"
             )
 
     def split(self, key: str) -> str:
-        """``train``, ``valid`` or ``test``, decided by the key alone."""
-        if held_out(f"test {key}", self.test):
+        """Return ``train``, ``valid`` or ``test``, which depends only on the key."""
+        if in_fraction(f"test {key}", self.test):
             return "test"
-        return "valid" if held_out(key, self.valid / max(1 - self.test, 1e-9)) else "train"
+        return "valid" if in_fraction(key, self.valid / max(1 - self.test, 1e-9)) else "train"
 
 
 def assign(groups: Sequence[int], keys: Sequence[object], shares: Shares) -> list[str]:
-    """The split of each protein; proteins of one group are in one split.
+    """Assign each protein to a split; proteins of one group are in one split.
 
-    A group is assigned by the smallest of its keys, so that unrelated proteins do not influence it.
-    Exceptions: a group of two and more proteins is in the training set if it has more than half of all
-    proteins, or more than twice the share of its split; so is the largest group if the training set would
-    be empty without it.
+    A group is assigned by the smallest of its keys, so that unrelated proteins do not influence it. There are
+    two exceptions:
+
+    - A group of two or more proteins is in the training set if it has more than half of all proteins, or more
+      than twice the share of its split.
+    - The largest group is in the training set if that would be empty otherwise.
 
     Args:
         groups: equal for related proteins, see :func:`esmgn_core.related.related`.
-        keys: of the proteins, equal for identical sequences.
+        keys: keys of the proteins, equal for identical sequences.
         shares: sizes of the splits.
     """
     smallest: dict[int, str] = {}
@@ -65,13 +67,12 @@ def assign(groups: Sequence[int], keys: Sequence[object], shares: Shares) -> lis
     return [splits[group] for group in groups]
 
 
-def held_out(key: str, fraction: float) -> bool:
-    """True if the protein with this key belongs to the held-out ``fraction`` of a dataset.
+def in_fraction(key: str, fraction: float) -> bool:
+    """True for a given ``fraction`` of keys, chosen by a hash of the key.
 
-    Decided by a hash of the key alone. With the sequence as key, copies of one sequence always
-    fall on the same side.
+    With the sequence as key, copies of one sequence are always in the same split.
 
-    >>> held_out("MKV", 0.0), held_out("MKV", 1.0)
+    >>> in_fraction("MKV", 0.0), in_fraction("MKV", 1.0)
     (False, True)
     """
     digest = hashlib.sha256(key.encode()).digest()

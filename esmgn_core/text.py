@@ -1,6 +1,6 @@
-"""The reader of every text file that a user writes: FASTA, run files, tables, lists, clusters, splits.
+"""Read text files of users: FASTA, run files, tables, lists, clusters, splits.
 
-Editors and spreadsheets add a byte order mark, write UTF-16, end lines with CR or CR LF, or save in the
+Editors and spreadsheets add a byte order mark, write UTF-16, end lines with CR or CR LF, or use the
 single-byte encoding of Windows. All of these are read.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 _logger = logging.getLogger(__name__)
 
 _MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, since its mark begins with that of UTF-16
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -33,7 +33,7 @@ _PACKED: dict[bytes, Callable[[], Any]] = {
 """First bytes of a packed file -> what decompresses one stream of it."""
 _MAX_INFLATED = 1 << 30
 _MAX_LINE = 1 << 26
-"""Characters of a line: devices and binary files have lines without end."""
+"""Largest number of characters of a line; devices and binary files have endless lines."""
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: save the table as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "an Excel or Word file: save it as text (CSV, UTF-8)",
@@ -44,7 +44,7 @@ _CONTROL = re.compile("[\0-\x08\x0e-\x19\x1b-\x1f\x7f]")
 
 
 def _latin(byte: int) -> str:
-    """The character of a byte in Windows-1252, or in Latin-1 where that has none."""
+    """Decode a byte as Windows-1252, or as Latin-1 if that has no such character."""
     try:
         return bytes([byte]).decode("cp1252")
     except UnicodeDecodeError:
@@ -52,11 +52,11 @@ def _latin(byte: int) -> str:
 
 
 _SINGLE_BYTES = {0xDC00 + byte: _latin(byte) for byte in range(0x80, 0x100)}
-"""What Python decodes a byte to that is not UTF-8 (``surrogateescape``) -> the character it stands for."""
+"""Character that Python decodes an invalid byte to (``surrogateescape``) -> the intended character."""
 
 
 def is_utf8(path: Path) -> bool:
-    """True if a path can be written into text files, and be the name of what libraries write."""
+    """True if a path is valid UTF-8, as text files and libraries require."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -65,19 +65,19 @@ def is_utf8(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """All text of a file, every line ended by a newline; see :func:`read_lines`."""
+    """Read a text file, with a newline after every line; see :func:`read_lines`."""
     return "".join(f"{line}\n" for line in read_lines(path))
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, plain or packed with gzip, bzip2 or xz, without their ends.
+    """Yield the lines of a text file, plain or compressed with gzip, bzip2 or xz, without line ends.
 
     UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one; lines end with LF, CR LF or CR.
     A byte that is not UTF-8 is read as Windows-1252 or Latin-1, with a warning for the first of a file.
 
     Raises:
         OSError: the file cannot be opened or read.
-        ValueError: it is not text, or its packing is damaged; the message has no path.
+        ValueError: the content is not text, or a compressed stream is damaged. The message has no path.
     """
     with path.open("rb") as file:
         start = file.peek(8)[:8]
@@ -87,9 +87,9 @@ def read_lines(path: Path) -> Iterator[str]:
 
 def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
     start = file.peek(8)[:8]
-    for magic, what in _NOT_TEXT.items():
+    for magic, kind in _NOT_TEXT.items():
         if start.startswith(magic):
-            raise ValueError(f"it is not text but {what}")
+            raise ValueError(f"it is not text but {kind}")
     encoding = next((name for mark, name in _MARKS.items() if start.startswith(mark)), "utf-8-sig")
     errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
     warned = False
@@ -104,9 +104,9 @@ def _lines(file: BufferedReader, path: Path) -> Iterator[str]:
                     _logger.warning("%s, line %d is not UTF-8; read as Latin-1: %s", path, number, shown)
                 text, warned = read, True
             if found := _CONTROL.search(text):
-                what = f"it has the character {ord(found[0]):#04x}"
-                raise ValueError(f"line {number} is not text ({what}): save the file as UTF-8")
-            yield text.rstrip("\x1a")  # DOS ends a file so
+                problem = f"it has the character {ord(found[0]):#04x}"
+                raise ValueError(f"line {number} is not text ({problem}): save the file as UTF-8")
+            yield text.rstrip("\x1a")  # the end-of-file mark of DOS
 
 
 def _unpacked(file: BufferedReader, new_stream: Callable[[], Any]) -> BufferedReader:

@@ -1,4 +1,4 @@
-"""Stores: proteins in flat, memory-mapped columns with an index, built from any source of structures."""
+"""Stores: proteins in memory-mapped columns with an index, built from any source of structures."""
 
 from __future__ import annotations
 

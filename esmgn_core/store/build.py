@@ -1,4 +1,4 @@
-"""Sources -> store: planned once, made in parts by several processes, packed into large shards."""
+"""Build a store: write a plan, build its parts in several processes, pack them into large shards."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class BuildOptions:
     """How a store is built.
 
     Attributes:
-        layout: what is kept of each protein; that of the store if it exists already.
-        filters: which proteins are taken.
-        topology: structure file that names the atoms of trajectories.
-        chains: chains to take; ``None`` for all of everything.
-        append: add to a finished store.
-        formats: the formats that are read.
-        workers: processes.
-        share: ``(i, n)``: make only every n-th part, beginning with the i-th, from 1, and leave the packing
-            to a last call without it.
+        layout: columns of each protein; by default that of an existing store.
+        filters: conditions on proteins.
+        topology: structure file with the atoms of trajectories.
+        chains: chains to read; ``None`` for all chains of all files.
+        append: True to add to a finished store.
+        formats: the formats to read.
+        workers: number of processes.
+        share: ``(i, n)`` to build only every n-th part, from the i-th on, counted from 1. A last call without
+            ``share`` packs the parts.
     """
 
     layout: Layout | None = None
@@ -61,12 +61,12 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """How a build went.
+    """The result of a build.
 
     Attributes:
-        planned: items of the plan.
-        missing: parts that are still to be made, by other machines.
-        passed_over: files of folders and archives that are no structures, by ending.
+        planned: number of items in the plan.
+        missing: number of parts that other machines still have to build.
+        passed_over: number of other files in folders and archives, by ending.
     """
 
     planned: int
@@ -82,17 +82,17 @@ def build(
     progress: Callable[[int, Progress], None] = lambda *_: None,
     executor: Executor | None = None,
 ) -> BuildReport:
-    """Build a store, or go on with one.
+    """Build a store, or resume a build.
 
-    A build that was interrupted is resumed by the same call; the store then is the same, byte for byte,
-    as if nothing had happened.
+    The same call resumes a build that was interrupted. The store is then byte for byte the same as without
+    the interruption.
 
     Args:
         sources: see :func:`esmgn_core.store.sources.find_items`; empty to resume.
         store: folder of the store.
-        options: how.
-        progress: called a few times a second with the number of items planned and the state of the build.
-        executor: makes parts elsewhere; processes of this machine by default.
+        options: how to build it.
+        progress: called a few times a second with the number of planned items and the progress.
+        executor: builds the parts; processes of this machine by default.
 
     Raises:
         DataError: a source or the store cannot be read or written.
@@ -126,10 +126,10 @@ def build(
 
 @contextmanager
 def _locked(store: Path, options: BuildOptions) -> Iterator[None]:
-    """Alone in the store, unless several machines share the work."""
+    """Lock the store for the block: against all builds, or against the same share of a shared build."""
     building = store / BUILDING
     if store.exists() and not (is_store(store) or building.is_dir() or _is_empty(store)):
-        raise DataError(f"{store} exists and is no store", "choose another place: -o STORE")
+        raise DataError(f"{store} exists and is not a store", "choose another place: -o STORE")
     building.mkdir(parents=True, exist_ok=True)
     name = "lock" if options.share is None else "lock-{}-of-{}".format(*options.share)
     try:
@@ -150,13 +150,13 @@ def _is_empty(path: Path) -> bool:
 
 
 def _planned(sources: Sequence[str], store: Path, options: BuildOptions, *, parallel: bool) -> Plan | None:
-    """The plan to go on with, or a new one; ``None`` if there is nothing to do."""
+    """Open the plan to resume, or write a new one; ``None`` if there is nothing to do."""
     if is_store(store):
         layout = read_manifest(store).layout
         if options.layout not in (None, layout):
-            raise DataError(f"{store} holds {_described(layout)}", "build another store for another layout")
+            raise DataError(f"{store} has {_described(layout)}", "build another store for another layout")
     file = store / BUILDING / PLAN
-    with FileLock(store / BUILDING / "lock-of-plan"):  # machines that share the work begin together
+    with FileLock(store / BUILDING / "lock-of-plan"):  # machines that share a build start at the same time
         if not file.exists() and not _write_plan(file, sources, store, options, parallel=parallel):
             return None
     if not is_store(store):
@@ -173,7 +173,7 @@ def _planned(sources: Sequence[str], store: Path, options: BuildOptions, *, para
 def _write_plan(
     file: Path, sources: Sequence[str], store: Path, options: BuildOptions, *, parallel: bool
 ) -> bool:
-    """Make a new plan; False if the store has everything already."""
+    """Write a new plan; return False if the store has all items already."""
     finished = bool(shard_files(store / SHARDS))
     if not sources and finished:
         return False
@@ -184,7 +184,7 @@ def _write_plan(
     if finished and not options.append:
         raise DataError(f"{store} is finished", "add to it: --append; or choose another place: -o STORE")
     contents = read_manifest(store).contents if is_store(store) else None
-    # What a damaged store lost would be taken for new.
+    # Items lost from a damaged store would be added as new ones.
     if contents and (problem := next(contents.differences(store / SHARDS, is_building=False), None)):
         raise DataError(f"{store} is damaged: {problem}", f"esmgn data verify {store}", FROM_COPY)
     known, names = _contents(store)
@@ -213,7 +213,7 @@ def _write_plan(
 
 
 def _preparing(items: Iterator[Item]) -> Iterator[Item]:
-    """The items; the server of processes starts once there are several parts, while others are found."""
+    """Yield the items; start the process server while the search goes on, once there are several parts."""
     for number, item in enumerate(items):
         if number == MIN_PART:
             prepare()
@@ -230,7 +230,7 @@ def _described(layout: Layout) -> str:
 
 
 def _contents(store: Path) -> tuple[set[tuple[str, ...]], list[str]]:
-    """What is in the store already: source, member and chain of its items, and their names."""
+    """Read source, member and chain of the items in a store, and their names."""
     items: set[tuple[str, ...]] = set()
     names: list[str] = []
     for shard in shard_files(store / SHARDS):
@@ -256,6 +256,10 @@ def _tasks(plan: Plan, store: Path, options: BuildOptions) -> list[PartTask]:
 
 
 def _finish(plan: Plan, tasks: Sequence[PartTask], store: Path) -> None:
+    """Pack the parts and record the files. Each step can be repeated if the build is killed in between.
+
+    The plan is removed last but one: until then the build counts as unfinished and is resumed here.
+    """
     (store / SHARDS).mkdir(exist_ok=True)
     for left_over in (store / SHARDS).glob("*.partial"):
         left_over.unlink()
@@ -267,5 +271,5 @@ def _finish(plan: Plan, tasks: Sequence[PartTask], store: Path) -> None:
 
 
 def default_workers() -> int:
-    """Processors this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Lists of single chains, named like ``1ABC-A``."""
+"""Read lists of chains, named like ``1ABC-A``."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from esmgn_core.errors import DataError
 from esmgn_core.text import read_lines
 
 _NAMES = (re.compile(r"(.+)[-_](\w+)"), re.compile(r"(.+)[-_](\w+-\d+)"))
-"""Entry and chain; the second form is of a copy of a chain, such as A-1."""
+"""Patterns of entry and chain; the second is for a copy of a chain, such as A-1."""
 
 
 class ListedChain(NamedTuple):
-    """A chain of an entry, and the name it is listed under."""
+    """A chain of an entry, and its name in the list."""
 
     chain: str
     name: str
 
 
 ChainList = dict[str, list[ListedChain]]
-"""Entry in lower case -> its chains. ``1ABC-A-1`` has two: chain A-1 of 1abc and chain 1 of 1abc-a."""
+"""Entry in lower case -> its chains. ``1ABC-A-1`` is chain A-1 of 1abc and chain 1 of 1abc-a."""
 
 
 def read_chains(path: Path) -> ChainList:
-    """The chains in a file with one name like ``1ABC-A`` or ``1ABC_A`` a line.
+    """Read a file with one name like ``1ABC-A`` or ``1ABC_A`` per line, as in the lists of DeepFRI.
 
-    Further columns, parted by white space or commas, are passed over. DeepFRI's lists have this form.
+    Further columns, separated by white space or commas, are ignored.
 
     Raises:
-        DataError: the file cannot be read, or a line is no such name.
+        DataError: the file cannot be read, or a line has no such name.
     """
     try:
         lines = list(read_lines(path))
@@ -43,7 +43,9 @@ def read_chains(path: Path) -> ChainList:
         name = line.replace(",", " ").split()[0]
         found = [parts for form in _NAMES if (parts := form.fullmatch(name))]
         if not found:
-            raise DataError(f"{path}, line {number}: '{name}' is no entry and chain, such as 1ABC-A")
+            raise DataError(
+                f"{path}, line {number}: expected an entry and a chain such as 1ABC-A, found '{name}'"
+            )
         for parts in found:
             chains.setdefault(parts[1].lower(), {})[ListedChain(parts[2], name)] = None
     return {entry: list(listed) for entry, listed in chains.items()}

@@ -1,4 +1,4 @@
-"""A file of flat columns, memory-mapped: the layout of safetensors, written piece by piece."""
+"""Write and memory-map files of columns in safetensors format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 COLUMNS_SUFFIX = ".safetensors"
-_LARGE = 1 << 25  # bytes, from which hashing them takes a thread of its own
+_LARGE = 1 << 25  # bytes; larger files are hashed in a second thread
 
 Array = NDArray[Any]
 
@@ -38,20 +38,20 @@ def write_columns(
     metadata: Mapping[str, str],
     forms: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = MappingProxyType({}),
 ) -> str:
-    """Write columns, each given as pieces to be laid end to end, and flush them to the disk.
+    """Write columns, each given as pieces to concatenate, and flush the file to the disk.
 
-    Pieces are iterated twice: for the shape, then for the bytes. Those of a column in ``forms``, which gives
-    its type and shape, are iterated once.
+    The pieces of a column are iterated twice, for the shape and for the bytes; only once if ``forms`` has the
+    type and shape of the column.
 
     Returns:
-        SHA-256 of what was written, 64 hexadecimal digits.
+        SHA-256 of the file, 64 hexadecimal digits.
 
     Raises:
-        OSError: the file cannot be written; it is left as it is then.
+        OSError: the file cannot be written; an incomplete file may remain.
     """
     forms = {name: forms.get(name) or _form(pieces) for name, pieces in columns.items()}
-    # Wide types first: then every column starts at a multiple of its own size. By name, so that the bytes do
-    # not depend on the order in which a reader lists columns.
+    # Wide types first, so that every column is aligned to the size of its type. Then by name, so that the
+    # bytes do not depend on the order of ``columns``.
     order = sorted(forms, key=lambda name: (-forms[name][0].itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     size = 0
@@ -62,14 +62,14 @@ def write_columns(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = sha256()
-    with ThreadPoolExecutor(1) as beside, path.open("wb") as file:
+    with ThreadPoolExecutor(1) as hasher, path.open("wb") as file:
 
         def write(content: bytes | memoryview) -> None:
             if size < _LARGE:
                 digest.update(content)
                 file.write(content)
                 return
-            hashing = beside.submit(digest.update, content)  # two processors share the work
+            hashing = hasher.submit(digest.update, content)  # while this thread writes
             file.write(content)
             hashing.result()
 
@@ -89,20 +89,20 @@ def _form(pieces: Iterable[Array]) -> tuple[np.dtype[Any], tuple[int, ...]]:
         form = form or (piece.dtype.newbyteorder("<"), piece.shape[1:])
         length += len(piece)
     if form is None:
-        raise ValueError("a column needs a piece, if an empty one, to know its type")
+        raise ValueError("a column needs at least one piece, which may be empty, to define its type")
     return form[0], (length, *form[1])
 
 
 class ColumnFile:
-    """Such a file, opened for reading. Columns are views into the file; nothing is read before it is used.
+    """A file of columns opened for reading. Columns are views of the mapped file and are read when used.
 
     Attributes:
         columns: name -> array.
-        metadata: texts that were written with them.
+        metadata: name -> text.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is not such a file, or a damaged one.
+        ValueError: the file is not a file of columns, or it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,12 +125,12 @@ class ColumnFile:
             start += self.columns[name].nbytes
 
     def check_size(self) -> None:
-        """Make sure that the file was not cut off since it was opened; a few microseconds.
+        """Check that the file was not cut off since it was opened; takes a few microseconds.
 
-        The system ends a process that reads a mapped file beyond its end.
+        The system kills a process that reads a mapped file beyond its end.
 
         Raises:
-            ValueError: it was.
+            ValueError: the file was cut off.
         """
         if (size := self._map.size()) < self._size:
             raise ValueError(f"cut off while in use: {size} bytes, expected {self._size}")

@@ -1,4 +1,4 @@
-"""The files of a finished store, recorded in ``store.json`` and compared at every opening."""
+"""Record the files of a finished store in ``store.json``, and compare them when it is opened."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BLOCK, _NUM_BLOCKS = 1 << 12, 64
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A file as it was written.
+    """Size and hashes of a file when it was written.
 
     Attributes:
-        size: its bytes.
+        size: number of bytes.
         sample: see :func:`sample_digest`.
-        sha256: SHA-256 of all of it, 64 hexadecimal digits.
+        sha256: SHA-256 of the whole file, 64 hexadecimal digits.
     """
 
     size: int
@@ -36,12 +36,12 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a finished store consists of.
+    """The recorded files of a finished store.
 
     Attributes:
         proteins: number of proteins in all shards.
         shards: number of shards.
-        files: name -> record, of the columns and the index of each shard.
+        files: name -> record, for the columns and the index of each shard.
     """
 
     proteins: int
@@ -49,7 +49,7 @@ class Contents:
     files: Mapping[str, FileRecord]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for ``store.json``."""
+        """Return the fields for ``store.json``."""
         return {
             "proteins": self.proteins,
             "shards": self.shards,
@@ -58,18 +58,18 @@ class Contents:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Contents:
-        """What :meth:`as_dict` gave.
+        """Restore from the result of :meth:`as_dict`.
 
         Raises:
-            ValueError: the values have another form, or contradict each other.
+            ValueError: the values are malformed, or contradict each other.
         """
         try:
             files = {str(name): FileRecord(**record) for name, record in values["files"].items()}
             contents = cls(values["proteins"], values["shards"], files)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the record of its files is damaged: {error}") from error
-        if odd := [name for name in files if not _NAME.fullmatch(name)]:
-            raise ValueError(f"the record of its files is damaged: {odd[0][:50]!r} names no shard")
+        if invalid := [name for name in files if not _NAME.fullmatch(name)]:
+            raise ValueError(f"the record of its files is damaged: {invalid[0][:50]!r} is not a shard")
         numbers = (contents.proteins, contents.shards, *(record.size for record in files.values()))
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("the record of its files is damaged: a count is not a number")
@@ -78,12 +78,12 @@ class Contents:
         return contents
 
     def differences(self, shards: Path, *, is_building: bool, whole: bool = False) -> Iterator[str]:
-        """How the files in the folder ``shards`` differ from the record.
+        """Yield how the files in the folder ``shards`` differ from the record.
 
         Args:
             shards: the folder.
             is_building: True if a build may have added shards that are not recorded yet.
-            whole: read all of every file; size and sample are quick.
+            whole: True to read whole files; by default size and sample, which is fast.
         """
         found = {file.name for file in shards.glob("*") if file.suffix in (COLUMNS_SUFFIX, INDEX_SUFFIX)}
         for name, record in self.files.items():
@@ -122,7 +122,7 @@ def record_contents(shards: Path, known: Contents | None = None) -> Contents:
 
 
 def sample_digest(path: Path) -> str:
-    """SHA-256 of a file of up to 1 MiB, of 64 blocks of 4 KiB spread over a larger one.
+    """SHA-256 of a file of up to 1 MiB, or of 64 blocks of 4 KiB spread over a larger file.
 
     Raises:
         OSError: the file cannot be read.

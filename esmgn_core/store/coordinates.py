@@ -1,9 +1,9 @@
-"""Coordinates as whole thousandths of an angstrom in 16 bits, each row readable without its neighbours.
+"""Encode coordinates as 16-bit integers in units of 0.001 angstrom, with random access to residues.
 
-The residues of a protein are cut into blocks of 24. A block has an origin of 32 bits, and an atom is the
-offset from it. Offsets reach 32.766 angstrom to each side, which holds 24 residues of nearly every chain; an
-atom further off (a stretched chain, another chain far away) escapes: its coordinates stand in a list of
-their own. Files give three decimals, so this loses nothing.
+The residues of a protein are divided into blocks of 24. A block has an origin of 32 bits, and each atom an
+offset from it. Offsets reach 32.766 angstrom in each direction, enough for 24 residues of nearly every chain.
+An atom further away (a stretched chain, another chain far away) escapes: its coordinates are in a separate
+list. Files have three decimals, so the encoding is lossless.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 BLOCK = 24
 """Residues that share an origin."""
 
-_AT_ONCE = 128  # blocks decoded together, in the processor's cache
-_LARGEST = 32766
-_MISSING = -32768  # stored for x of an atom that is not there
+_AT_ONCE = 128  # blocks decoded together, so that they fit in the processor's cache
+_LARGEST = 32766  # offset; -32768 and -32767 are flags in x
+_MISSING = -32768
 _ESCAPED = -32767
 _UNIT = np.float32(1000)
-_MAX_ORIGIN = 2**31 - 2**16
-_EXACT = 2**23
+_MAX_ORIGIN = 2**31 - 2**16  # so that origin + offset fits in int32
+_EXACT = 2**23  # float32 represents all integers up to 2^24: a sum of two below 2^23 is exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Fixed:
 
 
 def num_blocks(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Blocks of proteins with these lengths, int64 [P]."""
+    """Number of blocks of proteins with these lengths, int64 [P]."""
     return -(-lengths.astype(np.int64) // BLOCK)
 
 
 def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
-    """Encode proteins laid end to end.
+    """Encode concatenated proteins.
 
     Args:
         position: float32 [R, a, 3] in angstrom, NaN where an atom is missing.
@@ -70,14 +70,14 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
     unit, low, high = _units(position, starts * num_atoms)
     is_large = (high - low > 2 * _LARGEST).any(-1)
     origin = np.rint((low + high) / 2)
-    for large in np.flatnonzero(is_large).tolist():  # the median atom, which most are near to
+    for large in np.flatnonzero(is_large).tolist():  # around the median atom, so that few atoms escape
         end = starts[large + 1] if large + 1 < len(starts) else len(position)
         origin[large] = _median(unit[starts[large] : end].reshape(-1, 3))
     origin = np.clip(origin, -_MAX_ORIGIN, _MAX_ORIGIN)
     each_atom = np.tile(origin, (1, num_atoms))
     offset = np.subtract(unit, np.repeat(each_atom, rows, axis=0).reshape(position.shape), out=unit)
 
-    # A sum by einsum takes a fifth of the time of one over two axes.
+    # A sum is NaN if any atom of a residue is; einsum takes a fifth of the time of a sum over two axes.
     odd = np.flatnonzero(np.repeat(is_large, rows) | ~np.isfinite(np.einsum("rac->r", offset)))
     present = np.isfinite(position[odd]).all(-1)
     fits = present & (np.abs(offset[odd]) <= _LARGEST).all(-1)
@@ -90,19 +90,22 @@ def encode(position: NDArray[np.float32], lengths: NDArray[np.int64]) -> Fixed:
 
 
 def _median(unit: NDArray[Any]) -> NDArray[Any]:
-    """The whole number in the middle of x, y and z of the atoms that are there, [3]."""
+    """Median of x, y and z of the present atoms, rounded, [3]."""
     ordered = np.sort(unit[~np.isnan(unit[:, 0])], axis=0)
     middle: NDArray[Any] = np.rint((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
     return middle
 
 
 def _units(position: NDArray[np.float32], first_atoms: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-    """Whole thousandths, [R, a, 3], NaN for missing atoms; the lowest and highest of each block, [K, 3]."""
+    """Convert to units of 0.001 angstrom, [R, a, 3], and get minimum and maximum per block, [K, 3].
+
+    In float32 if no atom is missing and all values are exact in it, else in float64, which takes longer.
+    """
     with np.errstate(over="ignore"):
         unit: NDArray[Any] = position * _UNIT
         np.rint(unit, out=unit)
     low, high = (each.reduceat(unit.reshape(-1, 3), first_atoms) for each in (np.minimum, np.maximum))
-    if max(-low.min(), high.max()) < _EXACT / 4:  # not where an atom is missing, and rounded without error
+    if max(-low.min(), high.max()) < _EXACT / 4:  # False also if an atom is missing: comparisons with NaN
         return unit, low, high
     unit = np.rint(position * np.float64(_UNIT))
     unit[~np.isfinite(unit).all(-1)] = np.nan
@@ -113,17 +116,17 @@ def _units(position: NDArray[np.float32], first_atoms: NDArray[np.int64]) -> tup
 def decode(
     offset: NDArray[np.int16], origin: NDArray[np.int32], count: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Coordinates, float32 [n, a, 3] in angstrom, and which atoms are there, bool [n, a].
+    """Decode coordinates, float32 [n, a, 3] in angstrom, and the mask of present atoms, bool [n, a].
 
-    Missing and escaped atoms are NaN. The nearest float32 to the decimal number comes out, which is what
-    reading the file gave.
+    Missing and escaped atoms are NaN. Each value is the float32 nearest to the decimal number, as in the
+    file.
 
     Args:
         offset: int16 [n, a, 3].
         origin: int32 [K, 3].
-        count: int64 [K], rows that have each origin, one after another.
+        count: int64 [K], number of consecutive rows with each origin.
     """
-    # Whole numbers below 2^24 are exact as float32; further out the sum is taken as integers.
+    # Sums of integers are exact in float32 up to 2^24; above, they are computed as integers, which is slower.
     near = len(origin) == 0 or max(-int(origin.min()), int(origin.max())) < _EXACT
     each_atom = np.tile(origin.astype(np.float32) if near else origin, (1, offset.shape[1]))
     position = np.empty(offset.shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Where the parts of a build are made: processes here, or Ray for many machines."""
+"""Run the parts of a build by local processes, or by Ray on many machines."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ EXECUTORS = ("processes", "ray")
 
 
 def named_executor(name: str, num_workers: int) -> Executor | None:
-    """The executor of a name; ``None`` for processes of this machine.
+    """Return the executor with this name; ``None`` for processes of this machine.
 
-    ``ray`` makes each part as a task of Ray, on any machine of the cluster that has access to the sources and
-    the store. It joins the cluster that ``RAY_ADDRESS`` names, else starts one with ``num_workers``
-    processors. Ray repeats a part whose process dies.
+    ``ray`` runs each part as a task of Ray. All machines of the cluster need access to the sources and the
+    store. It joins the cluster in ``RAY_ADDRESS``, or starts one with ``num_workers`` processors. Ray repeats
+    a part whose process dies.
 
     Raises:
         SettingsError: an unknown name.
@@ -40,7 +40,7 @@ def named_executor(name: str, num_workers: int) -> Executor | None:
 def _run_on_ray(
     ray: Any, num_workers: int, tasks: Sequence[PartTask], report: Callable[[Progress], None]
 ) -> None:
-    """Make all parts.
+    """Build all parts.
 
     Raises:
         DataError: a part cannot be written.

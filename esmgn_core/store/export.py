@@ -1,4 +1,4 @@
-"""Proteins of a store -> structure files."""
+"""Export proteins of a store as structure files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _SHOWN = 10
 
 
 def export_structures(store: Store, names: Sequence[str] | None, folder: Path, form: str) -> int:
-    """Write proteins as files, one each, named after them.
+    """Write one file per protein, named after it.
 
     Args:
         store: the proteins.
-        names: which; all if ``None``.
-        folder: where; made if it is not there. A name with a path in it goes into folders inside.
+        names: proteins to write; all if ``None``.
+        folder: output folder, created if missing. Names with slashes go into subfolders.
         form: ``pdb`` or ``cif``.
 
     Returns:
         Number of files.
 
     Raises:
-        DataError: a name is unknown or a file cannot be written; or some proteins do not fit the format: all
-            others are written then.
+        DataError: a name is unknown, a file cannot be written, or some proteins do not fit the format. In the
+            last case all others are written.
     """
     rows = range(len(store)) if names is None else [store.find(name) for name in names]
     left_out = []
@@ -35,7 +35,7 @@ def export_structures(store: Store, names: Sequence[str] | None, folder: Path, f
         protein = store[row]
         path = folder / f"{protein.name.lstrip('/')}.{form}"
         if not path.resolve().is_relative_to(folder.resolve()):
-            left_out.append(f"'{protein.name}' points outside of {folder}")
+            left_out.append(f"'{protein.name}' is a path outside {folder}")
             continue
         try:
             text = mmcif_text(protein) if form == "cif" else pdb_text(protein)

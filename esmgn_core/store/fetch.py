@@ -1,4 +1,4 @@
-"""Structures from AlphaFold DB (whole proteomes, single entries) and RCSB."""
+"""Download structures from AlphaFold DB (whole proteomes, single entries) and RCSB."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _AFDB_LATEST = "https://ftp.ebi.ac.uk/pub/databases/alphafold/latest/{}.tar"
 _AFDB_ENTRY = "https://alphafold.ebi.ac.uk/files/AF-{}-F1-model_v{}.pdb"
 _RCSB_ENTRY = "https://files.rcsb.org/download/{}.cif.gz"
 _AFDB_VERSIONS = (6, 4)
-"""Versions of an entry of AlphaFold DB that are asked for, one after another."""
+"""Versions of AlphaFold DB entries, in the order in which they are tried."""
 _SHOWN = 10
-"""Entries that a message lists at most."""
+"""Largest number of entries in a message."""
 _GZIP = b"\x1f\x8b"
 _STRUCTURES = (".cif.gz", ".pdb")
 _PAUSE = 0.1
-"""Seconds between entries, so as not to burden the servers."""
+"""Seconds between requests, to limit the load of the servers."""
 
 _PDB_ID = re.compile(r"[1-9][A-Za-z0-9]{3}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -42,8 +42,8 @@ _ACCESSION = re.compile(
 class Archive(NamedTuple):
     """A proteome of AlphaFold DB.
 
-    ``num_structures`` is what the server said of it, in 2021 for the v2 files; counted again when a store
-    is built. Of what the server lists as its latest files there is a size in bytes, and no checksum.
+    ``num_structures`` is the number that the server reports, for the v2 files in 2021. The latest files have
+    a size in bytes instead of a checksum.
     """
 
     name: str
@@ -75,26 +75,26 @@ ALPHAFOLD_V1 = (
     Archive("UP000002296_353153_TRYCC_v2", "051369e0dc8fed4798c8b2c68e6cbe2e", 19036),
     Archive("UP000007305_4577_MAIZE_v2", "b05ff57164167851651c625dca66ed28", 39299),
 )
-"""The 21 proteomes ESM-GearNet pre-trains on; "v1" is the set, its code downloads the v2 files."""
+"""The 21 proteomes of the pre-training of ESM-GearNet, set "v1" there, whose code downloads the v2 files."""
 
 SETS = {"alphafold_v1": ALPHAFOLD_V1}
 LATEST = "alphafold_latest"
-"""The name of all proteomes of the version of AlphaFold DB that its server lists today."""
+"""Name of the set of all proteomes of the latest version of AlphaFold DB."""
 
 
 def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Iterator[str]:
-    """Download a named set or a list of entries into ``folder``; yields what happened, line by line.
+    """Download a named set or a list of entries into ``folder``; yield messages on the result.
 
-    Each archive goes into a folder of its own. What is there already is not downloaded again.
+    Each archive has its own folder. Existing files are not downloaded again.
 
     Args:
-        what: a name of ``SETS``, ``LATEST``, or a file with a PDB id or a UniProt accession in each line.
-        folder: where the files go.
-        only: of a set, the archives that have one of these texts in their names.
+        what: a name in ``SETS``, ``LATEST``, or a file with a PDB id or a UniProt accession in each line.
+        folder: output folder.
+        only: texts; of a set, only archives with one of them in their name are downloaded.
 
     Raises:
-        DataError: the name is unknown, a line is no identifier, connections are forbidden, an archive cannot
-            be had or has another checksum or size, or none of the entries can be had.
+        DataError: the name is unknown, a line has no identifier, offline mode is set, an archive cannot be
+            downloaded or has another checksum or size, or none of the entries can be downloaded.
         RunError: another process downloads into the folder.
     """
     if what in (*SETS, LATEST):
@@ -117,7 +117,7 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
         raise DataError(f"no identifiers in {path}", "expected a PDB id or a UniProt accession in each line")
     failed = {}
     missing = [some for some in entries if not any((folder / name).exists() for name, _ in some)]
-    with _alone(folder) if missing else nullcontext():
+    with _locked_folder(folder) if missing else nullcontext():
         for candidates in missing:
             if reason := _fetch_first(candidates, folder):
                 failed[candidates[-1][0]] = reason
@@ -132,10 +132,10 @@ def fetch_structures(what: str, folder: Path, only: Sequence[str] = ()) -> Itera
 
 
 def _listed(folder: Path) -> list[Archive]:
-    """The proteomes that the server lists today; the list stays beside them."""
+    """Download the list of proteomes of the server into ``folder``, and read it."""
     target = folder / "download_metadata.json"
     try:
-        with _alone(folder):
+        with _locked_folder(folder):
             _download(_AFDB_LIST, target)
         return [
             Archive(
@@ -148,20 +148,20 @@ def _listed(folder: Path) -> list[Archive]:
             if item.get("type", "proteome") == "proteome"
         ]
     except DownloadError as error:
-        raise DataError(f"cannot download {_AFDB_LIST}: {error}", "type the command again") from error
+        raise DataError(f"cannot download {_AFDB_LIST}: {error}", "run the command again") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
-            f"the list of AlphaFold DB has another form than before: {type(error).__name__}: {error}",
+            f"the list of AlphaFold DB has an unknown format: {type(error).__name__}: {error}",
             f"look at {target}",
             "the set alphafold_v1 needs no list",
         ) from error
 
 
 def _archive_name(name: str) -> str:
-    """The name of an archive without its ending; it becomes a folder and a part of an address.
+    """Check the name of an archive, which becomes part of a path and a URL, and remove its ending.
 
     Raises:
-        ValueError: it has characters that the names of archives do not have, such as ``/``.
+        ValueError: it has characters that are not allowed, such as ``/``.
     """
     stem = name.removesuffix(".tar")
     if not _NAME.fullmatch(stem):
@@ -170,7 +170,7 @@ def _archive_name(name: str) -> str:
 
 
 def _entries(path: Path) -> Iterator[tuple[tuple[str, str], ...]]:
-    """File names and addresses that each entry of a list may have; of ``1ABC-A`` the entry 1ABC."""
+    """Yield the possible file names and URLs of each entry of a list; of ``1ABC-A`` the entry 1ABC."""
     try:
         lines = list(read_lines(path))
     except (OSError, ValueError) as error:
@@ -205,19 +205,19 @@ def _fetch_first(candidates: Sequence[tuple[str, str]], folder: Path) -> str:
 def _fetch_archive(archive: Archive, folder: Path) -> str:
     target = folder / f"{archive.name}.tar"
     if target.exists():
-        return f"{target}: there already"
+        return f"{target}: exists already"
     url = (_AFDB_LATEST if archive.size else _AFDB_ARCHIVES).format(archive.name)
     try:
-        with _alone(target.parent):
+        with _locked_folder(target.parent):
             _download(url, target, archive.md5, archive.size)
     except DownloadError as error:
-        raise DataError(f"cannot download {url}: {error}", "type the command again to go on") from error
+        raise DataError(f"cannot download {url}: {error}", "run the command again to resume") from error
     return f"{target}: {counted(archive.num_structures, 'structure')} expected"
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Download into the folder alone inside the block: two downloads would append to one file.
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Lock the folder for the block, since two downloads would append to one file.
 
     Raises:
         RunError: another process downloads into it.
@@ -232,20 +232,20 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _why_not_structure(part: Path, name: str) -> str:
-    """Why a downloaded file gives no protein; empty if it does, or holds nucleic acids or ligands alone."""
+    """Why a downloaded file is not a structure; empty if it has atoms, of a protein or not."""
     try:
         content = part.read_bytes()
         if name.endswith(".gz") and not content.startswith(_GZIP):
             return "it is not gzipped"
-        form, text = unpacked_text(content, name)
+        format_name, text = unpacked_text(content, name)
     except UnreadableError as error:
         return str(error)
-    wanted = b"_atom_site." if form == "mmcif" else b"\nATOM  "
-    return "" if form == "bcif" or wanted in text or b"\nHETATM" in text else "it has no atoms"
+    wanted = b"_atom_site." if format_name == "mmcif" else b"\nATOM  "
+    return "" if format_name == "bcif" or wanted in text or b"\nHETATM" in text else "it has no atoms"
 
 
 def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
-    """Download into a file beside ``target``, check it, and put it in place."""
+    """Download to a temporary file, check it, and rename it to ``target``."""
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -256,7 +256,7 @@ def _download(url: str, target: Path, md5: str = "", size: int = 0) -> None:
         elif size and (found_size := part.stat().st_size) != size:
             problem = f"the file has {found_size:,} bytes, expected {size:,}"
         elif target.name.endswith(_STRUCTURES) and (reason := _why_not_structure(part, target.name)):
-            problem = f"the server sent something else than a structure: {reason}"
+            problem = f"the server did not send a structure: {reason}"
         if problem:
             part.unlink()
             raise DownloadError(problem)

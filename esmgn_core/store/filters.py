@@ -1,4 +1,4 @@
-"""Which proteins a build takes."""
+"""Conditions on the proteins of a build."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from esmgn_core.printable import counted
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which proteins are taken. One that is not is refused, with the reason.
+    """Conditions on proteins. A protein that fails one is refused with the reason.
 
     Attributes:
         min_length: fewest residues.
@@ -28,7 +28,7 @@ class Filters:
     max_chains: int = 0
 
     def options(self) -> str:
-        """The options of ``esmgn data build`` that say the same; ``no filters`` for none."""
+        """Return the filters as options of ``esmgn data build``, or ``no filters``."""
         given = [
             f"--{item.name.replace('_', '-')} {getattr(self, item.name):g}"
             for item in fields(self)
@@ -37,7 +37,7 @@ class Filters:
         return " ".join(given) or "no filters"
 
     def reason(self, row: Mapping[str, Any]) -> str:
-        """Why a protein with this row of the index is left out; empty if it is not."""
+        """Why the protein of this index row fails; empty if it passes."""
         if row["length"] < self.min_length:
             return f"{counted(row['length'], 'residue')}, fewer than --min-length {self.min_length}"
         if self.max_length and row["length"] > self.max_length:

@@ -1,4 +1,4 @@
-"""The index beside each shard: one row per file or archive member, read or refused, in Parquet."""
+"""Read and write the index of each shard: one row per item, read or refused, in Parquet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from esmgn_core.machine.parse import parse_json
 from esmgn_core.store.sources import Item
 
 INDEX_SUFFIX = ".parquet"
-FROM_COPY = "take it from a copy, or build the store anew"
+FROM_COPY = "restore it from a copy, or build the store again"
 _DIGEST = b"columns_sha256"
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -45,13 +45,17 @@ SCHEMA = pa.schema(
         pa.field("reason", pa.string()),
     ]
 )
-"""Columns of the index. ``reason`` is null for what is in the store, else why it is not. The rows without
-a reason are the proteins of the shard, in its order. ``sha256`` is that of the file or member as it was,
-packed or not. ``sequence_hash`` is the same for the same sequence. ``account`` is JSON: :func:`account`."""
+"""Columns of the index.
+
+- ``reason``: why an item was refused. Rows with null are the proteins of the shard, in its order.
+- ``sha256``: hash of the file or member before decompression.
+- ``sequence_hash``: equal for identical sequences.
+- ``account``: JSON, see :func:`account`.
+"""
 
 
 def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, Any]:
-    """The row of a protein."""
+    """Make the row of a protein."""
     residues, origin = reading.residues, reading.origin()
     plddt = residues.plddt
     return {
@@ -63,7 +67,7 @@ def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, An
         "length": len(residues),
         "chains": " ".join(residues.chains),
         "num_chains": len(residues.chains),
-        # As mean() has it, without the Python of that.
+        # The same value as mean(), but faster.
         "mean_plddt": None if plddt is None else float(plddt.sum() / np.float32(len(plddt))),
         "resolution": origin.resolution,
         "method": origin.method,
@@ -75,7 +79,7 @@ def accepted(item: Item, reading: Reading, digest: bytes | None) -> dict[str, An
 
 
 def noted(row: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
-    """The row with ``notes`` added to its account, if there are any."""
+    """Add ``notes`` to the account of a row."""
     if not notes:
         return row
     known = json.loads(row["account"])
@@ -83,7 +87,7 @@ def noted(row: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
 
 
 def refused(item: Item, reason: str, digest: bytes | None = None) -> dict[str, Any]:
-    """The row of what could not be read or was filtered out."""
+    """Make the row of an item that could not be read or failed a filter."""
     return {
         **dict.fromkeys(SCHEMA.names),
         "name": item.name,
@@ -96,13 +100,18 @@ def refused(item: Item, reason: str, digest: bytes | None = None) -> dict[str, A
 
 
 def account(reading: Reading) -> dict[str, Any]:
-    """What became of the content of a file: how the stored residues align with what the file declares.
+    """Summarise how a file was read, and compare its residues with the declared sequences.
 
-    Keys, each left out where there is nothing to say: ``chains``
-    (:class:`esmgn_core.io.seqres.ChainAccount`), ``format`` unless it is PDB, ``models`` if several,
-    ``insertion_codes``, ``alternates`` and ``without_ca`` (residues), ``left_out`` (kind -> residues),
-    ``modified`` (name -> letter), ``unknown`` (name -> residues), ``notes`` (sentences on what the reader
-    dropped, divided or guessed besides, and on features that could not be computed).
+    Keys; all but ``chains`` are left out if empty:
+
+    - ``chains``: :class:`esmgn_core.io.seqres.ChainAccount` of each chain.
+    - ``format``: unless it is PDB.
+    - ``models``: if there are several.
+    - ``insertion_codes``, ``alternates``, ``without_ca``: numbers of residues.
+    - ``left_out``: kind -> number of residues.
+    - ``modified``: name -> letter.
+    - ``unknown``: name -> number of residues.
+    - ``notes``: sentences on what else was dropped, divided or guessed, and on missing features.
     """
     report, residues = reading.report, reading.residues
     values: dict[str, Any] = {"chains": [chain.as_dict() for chain in reading.chains()]}
@@ -123,7 +132,7 @@ def account(reading: Reading) -> dict[str, Any]:
 
 
 def sequence_hash(residue_type: np.ndarray[Any, np.dtype[np.uint8]]) -> int:
-    """64 bits that are the same for the same sequence."""
+    """Hash a sequence to a signed integer of 64 bits."""
     return int.from_bytes(blake2b(residue_type.tobytes(), digest_size=8).digest(), "big", signed=True)
 
 
@@ -133,8 +142,8 @@ def write_index(path: Path, tables: Iterable[pa.Table], digest: str, compression
     Args:
         path: the file.
         tables: the rows.
-        digest: SHA-256 of the columns that belong to them.
-        compression: ``zstd`` for what stays; ``none`` for what is soon read again.
+        digest: SHA-256 of the file of columns.
+        compression: ``zstd`` for shards, ``none`` for parts, which are soon read again.
 
     Raises:
         OSError: the file cannot be written.
@@ -149,11 +158,11 @@ def write_index(path: Path, tables: Iterable[pa.Table], digest: str, compression
 
 
 def index_rows(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Rows of an index.
+    """Read rows of an index.
 
     Args:
         path: the file.
-        columns: which columns, in this order; all of :data:`SCHEMA` by default.
+        columns: columns to read, in this order; all of :data:`SCHEMA` by default.
 
     Raises:
         DataError: the file is missing, cut off or damaged.
@@ -167,7 +176,7 @@ def index_rows(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def columns_digest(path: Path) -> str:
-    """SHA-256 that the columns beside this index had when they were written.
+    """Read the SHA-256 of the file of columns that was written with this index.
 
     Raises:
         DataError: the index is missing, cut off or damaged.
@@ -178,7 +187,7 @@ def columns_digest(path: Path) -> str:
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Report what fails inside as damage of an index."""
+    """Report errors inside the block as damage of an index."""
     try:
         yield
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
@@ -186,10 +195,10 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def row_account(text: str | None) -> dict[str, Any]:
-    """The account in a row of the index, see :func:`account`.
+    """Parse the account in a row of the index, see :func:`account`.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the account is damaged.
     """
     try:
         values: dict[str, Any] = parse_json(text or "")

@@ -1,4 +1,4 @@
-"""Several finished stores -> one."""
+"""Merge several finished stores into one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from esmgn_core.store.workers import cannot_write
 
 
 def merge_stores(paths: Sequence[Path], out: Path) -> None:
-    """Join stores of one layout in a new store, their shards one after another.
+    """Merge stores of one layout into a new store by copying their shards.
 
     Raises:
         DataError: the stores differ in layout, share names, or are not finished; or ``out`` exists or
@@ -30,12 +30,14 @@ def merge_stores(paths: Sequence[Path], out: Path) -> None:
     if unfinished := [store for store in stores if not store.is_finished]:
         raise DataError(f"{unfinished[0].path} is not finished", f"esmgn data build -o {unfinished[0].path}")
     if len({store.layout for store in stores}) > 1:
-        raise DataError("the stores differ in what they keep", "see: esmgn data info STORE")
+        raise DataError(
+            "the stores differ in atoms, coordinates or further columns", "see: esmgn data info STORE"
+        )
     seen: dict[str, Path] = {}
     for store in stores:
         for name in store.names:
             if name in seen:
-                hint = "build one store from the sources of both: names are told apart then"
+                hint = "build one store from the sources of both, which makes names unique"
                 raise DataError(f"'{name}' is in both {seen[name]} and {store.path}", hint)
             seen[name] = store.path
     try:

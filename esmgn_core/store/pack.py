@@ -1,4 +1,4 @@
-"""Parts -> large shards, by laying their columns end to end."""
+"""Pack parts into large shards by concatenating their columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esmgn_core.store.parts import commit
 from esmgn_core.store.shard import Shard
 
 SHARD_RESIDUES = 1 << 27
-"""Residues of a shard at which the next one begins: 3.5 GB of backbones."""
+"""Residues after which the next shard begins: 3.5 GB of backbones."""
 
 _PARTS, _PLAN = "parts", "plan"
 _MAX_OPEN = 128  # files
@@ -22,9 +22,10 @@ _ROW_GROUP = 1 << 14  # rows
 
 
 def pack(parts: Sequence[Path], folder: Path, plan: str) -> None:
-    """Join parts, given by the files of their columns in order, into shards in ``folder``; remove the parts.
+    """Join parts, given by their files of columns in order, into shards in ``folder``; remove the parts.
 
-    May be interrupted at any point: :func:`packed_parts` says how many parts need no longer be made.
+    Can be interrupted at any point: each shard records the number of parts that are packed, see
+    :func:`packed_parts`. Parts are removed after their shard is complete.
 
     Raises:
         OSError: a shard cannot be written.
@@ -40,23 +41,23 @@ def pack(parts: Sequence[Path], folder: Path, plan: str) -> None:
 
 
 def _next_number(folder: Path) -> int:
-    """The number after those in use, also where a shard in between is lost."""
+    """Return the number after the highest in use, even if a shard below it is missing."""
     return max((int(path.stem) for path in shard_files(folder)), default=-1) + 1
 
 
 def packed_parts(folder: Path, plan: str) -> int:
-    """How many parts of a plan, from the first, are in shards already."""
-    held = [Shard(path).metadata for path in shard_files(folder)]
-    return max((int(metadata[_PARTS]) for metadata in held if metadata.get(_PLAN) == plan), default=0)
+    """Count the first parts of a plan that are in shards already."""
+    packed = [Shard(path).metadata for path in shard_files(folder)]
+    return max((int(metadata[_PARTS]) for metadata in packed if metadata.get(_PLAN) == plan), default=0)
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """Files of columns of complete shards, in order."""
+    """List the files of columns of complete shards, in order."""
     return sorted(file for file in folder.glob(f"*{COLUMNS_SUFFIX}") if file.stem.isdecimal())
 
 
 def _groups(parts: Sequence[Path]) -> Iterator[list[Path]]:
-    """Consecutive parts of one shard."""
+    """Group consecutive parts, one group per shard."""
     group: list[Path] = []
     residues = 0
     for part in parts:
@@ -76,7 +77,7 @@ def _writer(paths: Sequence[Path], metadata: dict[str, str]) -> Callable[[Path],
 
 
 def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
-    """Rows of the indices, joined into row groups of some size."""
+    """Yield the rows of the indices, joined into row groups."""
     waiting: list[pa.Table] = []
     for path in paths:
         waiting.append(index_rows(path.with_suffix(INDEX_SUFFIX)))
@@ -88,7 +89,7 @@ def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
 
 
 class _Column:
-    """One column of several files, gone through as often as asked."""
+    """One column of several files; can be iterated several times."""
 
     def __init__(self, paths: Sequence[Path], name: str, opened: Callable[[Path], Shard]) -> None:
         self._paths, self._name, self._opened = paths, name, opened

@@ -1,4 +1,4 @@
-"""One part of a plan -> one shard and its index, by one process."""
+"""Build one part of a plan, a small shard with its index, in one process."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from esmgn_core.store.shard_builder import ShardBuilder
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """All a process needs to know to make one part.
+    """The arguments of :func:`build_part`; sent to other processes.
 
     Attributes:
-        plan: the plan's file.
-        part: which of its parts.
-        folder: where the part is written.
-        layout: what is kept of each protein.
-        filters: which proteins are taken.
-        formats: the formats that are read.
-        known_reasons: item within the part -> why it is refused without being read.
+        plan: file of the plan.
+        part: the part to build.
+        folder: folder of the result.
+        layout: columns of each protein.
+        filters: conditions on proteins.
+        formats: the formats to read.
+        known_reasons: number of an item within the part -> why it is refused without being read.
     """
 
     plan: Path
@@ -46,21 +46,21 @@ class PartTask:
 
     @property
     def stem(self) -> str:
-        """Name of its files without their suffixes."""
+        """Name of the part's files without suffix."""
         return f"{self.part.number:06d}"
 
     @property
     def file(self) -> Path:
-        """Its columns, which exist once the part is complete."""
+        """File of the part's columns; it exists once the part is complete."""
         return self.folder / f"{self.stem}{COLUMNS_SUFFIX}"
 
 
 def build_part(task: PartTask, progress: Callable[[int, int], None] = lambda *_: None) -> int:
-    """Read the items of a part and write its files, the columns last: a part with columns is complete.
+    """Read the items of a part and write its files. The columns are written last and mark it complete.
 
     Args:
-        task: what to do.
-        progress: called before each item with its number within the part and the refusals so far.
+        task: the part and how to build it.
+        progress: called before each item with its number within the part and the number of refusals so far.
 
     Returns:
         Number of refused items.
@@ -106,17 +106,19 @@ def commit(
     *,
     compression: str = "zstd",
 ) -> None:
-    """Write columns and index under names of their own, then put both in place, the columns last.
+    """Write columns and index to temporary files, then rename both, the columns last.
+
+    A build that is killed in between leaves an index without columns, which counts as not written.
 
     Args:
-        folder: where.
-        stem: their common name.
+        folder: folder of the files.
+        stem: name of both files without suffix.
         write: writes the columns and returns their SHA-256.
         index: see :func:`esmgn_core.store.index.write_index`.
-        compression: of the index.
+        compression: compression of the index.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: a file cannot be written.
     """
     columns, table = (folder / f"{stem}{suffix}" for suffix in (COLUMNS_SUFFIX, INDEX_SUFFIX))
     partial = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in (columns, table)}

@@ -1,4 +1,4 @@
-"""What a build reads, in order: written to the disk once, so that a resumed build makes the same store."""
+"""The plan of a build: its items in order, written once, so that a resumed build makes the same store."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from esmgn_core.store.sources import Item
 _BATCH = 4096
 _MAX_PART = 4096
 MIN_PART = 32
-"""Items of a part, at least, where there are several."""
+"""Smallest size of a part, if there are several."""
 
-_PARTS = 64  # of a small build: enough for every worker, and little is redone after an interruption
+_PARTS = 64  # of a small build: enough for all workers, and little is repeated after an interruption
 
-_PATHS = ("source", "member")  # not text: their names need not be UTF-8
+_PATHS = ("source", "member")  # stored as bytes, since paths may not be UTF-8
 _SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string()),
@@ -46,12 +46,12 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Items of a plan that are read by one process into one file.
+    """Consecutive items of a plan that one process reads into one file.
 
     Attributes:
-        number: which part it is.
+        number: number of the part.
         first: its first item in the plan.
-        size: its items.
+        size: number of items.
     """
 
     number: int
@@ -89,19 +89,19 @@ class Plan:
 
     @property
     def parts(self) -> list[Partition]:
-        """The parts; how large they are depends on the number of items alone."""
+        """The parts; their size depends only on the number of items, so that a resume gives the same."""
         size = min(max(-(-self.num_items // _PARTS), MIN_PART), _MAX_PART)
         starts = range(0, self.num_items, size)
         return [Partition(n, first, min(size, self.num_items - first)) for n, first in enumerate(starts)]
 
     def items(self, part: Partition) -> Iterator[Item]:
-        """The items of one part."""
+        """Read the items of one part."""
         first, end = part.first, part.first + part.size
         for number in range(first // _BATCH, -(-end // _BATCH)):
             offset = number * _BATCH
             with self._errors():
                 batch = self._file.get_batch(number)
-                batch.validate(full=True)  # damaged offsets would be followed out of the file
+                batch.validate(full=True)  # damaged offsets would point outside the file
                 rows = batch.slice(max(first - offset, 0), min(end - offset, _BATCH) - max(first - offset, 0))
                 items = _items_of(rows)
             yield from items
@@ -116,15 +116,15 @@ def write_plan(
     taken: Iterable[str] = (),
     passed_over: Mapping[str, int] = MappingProxyType({}),
 ) -> int:
-    """Write down items, with a name for each that no other has.
+    """Write items to a file, each with a unique name.
 
     Args:
         path: the file to write.
-        sources: what the user named.
-        items: what to read, gone through once.
-        filters: which proteins are taken.
-        taken: names in the store already.
-        passed_over: other files by ending; read after ``items`` is exhausted.
+        sources: the sources that the user gave.
+        items: the items to read; iterated once.
+        filters: conditions on proteins.
+        taken: names that are in the store already.
+        passed_over: number of other files by ending; read after ``items`` is exhausted.
 
     Returns:
         Number of items.
@@ -132,6 +132,7 @@ def write_plan(
     Raises:
         OSError: the file cannot be written.
     """
+    # Two passes: names and metadata are known only after all items were found, and there may be millions.
     body, unfinished = path.with_suffix(".body"), path.with_suffix(".partial")
     hashes = array("q", map(_hash, taken))
     in_store = frozenset(hashes)
@@ -168,14 +169,14 @@ def _write_named(
     sources: Sequence[str],
     taken: frozenset[int],
 ) -> None:
-    """Copy the items of ``body`` with metadata, and with longer names for those that share one."""
+    """Copy the items of ``body``, add metadata, and give longer names to items that share one."""
     with pa.memory_map(str(body)) as source, pa.OSFile(str(path), "wb") as file:
         reader = pa.ipc.open_file(source)
         batches = [partial(reader.get_batch, number) for number in range(reader.num_record_batches)]
-        unclear = [
+        ambiguous = [
             item for read in batches if shared for item in _items_of(read()) if _hash(item.name) in shared
         ]
-        names = _longer_names(unclear, sources, taken)
+        names = _longer_names(ambiguous, sources, taken)
         with pa.ipc.new_file(file, _SCHEMA.with_metadata(metadata)) as writer:
             for read in batches:
                 batch = read()
@@ -196,18 +197,18 @@ def _hash(text: str) -> int:
 
 
 def _shared(hashes: array[int]) -> frozenset[int]:
-    """Hashes that occur more than once; sorted as an array, since a set of millions takes gigabytes."""
+    """Find hashes that occur more than once, by sorting: a set of millions would take gigabytes."""
     ordered = np.sort(np.array(hashes, dtype=np.int64))
     return frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _longer_names(items: Sequence[Item], sources: Sequence[str], taken: frozenset[int]) -> Mapping[str, str]:
-    """Names by path below the folder common to all sources, with endings where even that is not enough."""
+    """Name items by their path below the folder common to all sources, with endings if necessary."""
     root = os.path.commonpath([str(Path(source).expanduser().absolute()) for source in sources])
     waiting = {}
     for item in items:
-        place = PurePath(item.long_name)
-        inside = place.relative_to(root) if place.is_relative_to(root) and str(place) != root else place
+        path = PurePath(item.long_name)
+        inside = path.relative_to(root) if path.is_relative_to(root) and str(path) != root else path
         bare = inside.with_name(structure_name(inside.name)).as_posix()
         waiting[item.long_name] = [as_utf8(name) for name in (bare, inside.as_posix(), item.long_name)]
     names: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A store opened for reading: proteins one at a time or many at once, and the index."""
+"""Read a store: proteins one at a time or in batches, and the index."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from esmgn_core.batch import Protein, ProteinBatch
 
 _PER_RESIDUE = [item.name for item in fields(DecodedResidues) if item.name not in ("ptr", "annotations")]
-_PIECE = 1 << 22  # residues looked at together
-_GUESSED = 10_000  # names looked through for a similar one
+_CHUNK = 1 << 22  # residues processed together
+_GUESSED = 10_000  # names that are searched for a similar one
 _NOTED = '"notes":['  # in the account, JSON without spaces
-_ATTEMPTS = 3  # a build may replace its parts while they are being opened
+_ATTEMPTS = 3  # to open files, since a running build may replace them
 
 
 class Store:
     """The proteins of a store, in a fixed order. Files are memory-mapped, so that processes share them.
 
-    A store that is still being built gives the proteins that are there already.
+    During a build the store has the proteins of the finished parts.
 
     Args:
         path: folder of the store.
 
     Raises:
-        DataError: there is no store, it is damaged, or this version cannot read it.
+        DataError: the folder is not a store, it is damaged, or this version cannot read it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -66,41 +66,41 @@ class Store:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Residues of each protein, int64 [P], without reading any."""
+        """Number of residues of each protein, int64 [P]; reads no residues."""
         with _intact(*self._shards):
             lengths = [shard.lengths for shard in self._shards]
             return np.concatenate([np.zeros(0, np.int64), *lengths]).astype(np.int64)
 
-    def _place(self, index: int) -> tuple[Shard, int]:
-        """The shard of a protein, and its place in it."""
+    def _locate(self, index: int) -> tuple[Shard, int]:
+        """Return the shard of a protein, and its index in the shard."""
         if not 0 <= index < self._starts[-1]:
             raise IndexError(index)
         number = bisect_right(self._starts, index) - 1
         return self._shards[number], index - self._starts[number]
 
     def record(self, index: int) -> StoredProtein:
-        """Protein ``index`` as it is stored, without copying: the fastest way to look at many in any order.
+        """Return protein ``index`` as stored, without copying: the fastest random access.
 
         Raises:
-            IndexError: there is no such protein.
+            IndexError: ``index`` is out of range.
         """
-        shard, within = self._place(index)
+        shard, within = self._locate(index)
         return shard.record(within)
 
     def ca(self, index: int) -> NDArray[np.float32]:
-        """CA coordinates of protein ``index``, float32 [n, 3] in angstrom, without tensors.
+        """Read the CA coordinates of protein ``index``, float32 [n, 3] in angstrom; does not import torch.
 
         Raises:
-            IndexError: there is no such protein.
+            IndexError: ``index`` is out of range.
         """
-        shard, within = self._place(index)
+        shard, within = self._locate(index)
         with _intact(shard):
             return shard.ca(within)
 
     def __getitem__(self, index: int) -> Protein:
-        from esmgn_core.store.tensors import protein_of  # here: what needs no proteins starts without torch
+        from esmgn_core.store.tensors import protein_of  # imported late, as it imports torch
 
-        shard, within = self._place(index)
+        shard, within = self._locate(index)
         one = np.array([within])
         with _intact(shard):
             rows = shard.rows(one, np.zeros(1, dtype=np.int64), shard.lengths[one].astype(np.int64))
@@ -117,12 +117,12 @@ class Store:
         start: NDArray[np.int64] | None = None,
         length: NDArray[np.int64] | None = None,
     ) -> ProteinBatch:
-        """Proteins, or stretches of them, packed end to end: a few array operations whatever their number.
+        """Read proteins, or stretches of them, as one batch; vectorised over proteins.
 
         Args:
-            indices: B proteins.
-            start: int64 [B], first residue of each stretch; 0 if not given.
-            length: int64 [B], residues of each stretch; all of the protein if not given.
+            indices: indices of B proteins.
+            start: int64 [B], first residue of each stretch; 0 by default.
+            length: int64 [B], number of residues of each stretch; to the end of the protein by default.
         """
         from esmgn_core.store.tensors import batch_of
 
@@ -140,11 +140,11 @@ class Store:
                 rows, own_names = shard.rows(within, start[own], length[own]), shard.names(within)
             if len(own) == len(index):
                 return batch_of(rows, own_names)
-            place = np.concatenate([np.arange(ptr[k], ptr[k + 1]) for k in own])
+            target = np.concatenate([np.arange(ptr[k], ptr[k + 1]) for k in own])  # rows of the batch
             columns = {name: getattr(rows, name) for name in _PER_RESIDUE}
             for name, part in {**columns, **rows.annotations}.items():
                 whole = gathered.setdefault(name, np.empty((ptr[-1], *part.shape[1:]), dtype=part.dtype))
-                whole[place] = part
+                whole[target] = part
             for k, name in zip(own.tolist(), own_names, strict=True):
                 names[k] = name
         annotations = {name: gathered.pop(name) for name in self.layout.annotations}
@@ -158,10 +158,10 @@ class Store:
             return [name for shard in self._shards for name in shard.names()]
 
     def find(self, name: str) -> int:
-        """Index of the protein called ``name``.
+        """Find the index of the protein with this name.
 
         Raises:
-            DataError: there is none.
+            DataError: the store has no protein with this name.
         """
         try:
             return self.names.index(name)
@@ -173,35 +173,35 @@ class Store:
             raise DataError(f"no protein '{name}' in {self.path}", *hints) from None
 
     def column(self, name: str, index: int) -> Array | None:
-        """A further column of one protein as it is kept, see :mod:`esmgn_core.io.annotate`, or ``None``.
+        """Return an optional column of one protein as stored, or ``None`` if the store lacks it.
 
         Args:
-            name: ``secondary_structure`` or ``exposure``.
-            index: which protein.
+            name: ``secondary_structure`` or ``exposure``, see :mod:`esmgn_core.io.annotate`.
+            index: index of the protein.
 
         Raises:
-            IndexError: there is no such protein.
+            IndexError: ``index`` is out of range.
         """
-        shard, within = self._place(index)
+        shard, within = self._locate(index)
         with _intact(shard):
             start, end = shard.residue_ptr[within : within + 2].tolist()
             return shard.columns[name][start:end] if name in self.layout.annotations else None
 
     def annotation(self, name: str) -> Iterator[Array]:
-        """A further column of all proteins, as it is kept, in pieces; none if the store lacks it."""
+        """Yield an optional column of all proteins as stored, in chunks; nothing if the store lacks it."""
         for shard in self._shards if name in self.layout.annotations else ():
             column = shard.columns[name]
-            yield from (column[first : first + _PIECE] for first in range(0, len(column), _PIECE))
+            yield from (column[first : first + _CHUNK] for first in range(0, len(column), _CHUNK))
 
     def residue_types(self) -> Iterator[NDArray[np.uint8]]:
-        """Residue types of each protein, uint8 [n], in order."""
+        """Yield the residue types of each protein, uint8 [n], in order."""
         for shard in self._shards:
             with _intact(shard):
                 ptr = shard.residue_ptr
             yield from (shard.columns["residue_type"][a:b] for a, b in pairwise(ptr.tolist()))
 
     def chains(self) -> Chains:
-        """The residue types of all chains."""
+        """Read the residue types of all chains."""
         types, starts, owners, residues = [np.zeros(0, np.uint8)], [], [], 0
         for shard, first in zip(self._shards, self._starts, strict=False):
             with _intact(shard):
@@ -214,11 +214,11 @@ class Store:
         return Chains(np.concatenate(types), ptr, np.concatenate([np.zeros(0, np.int64), *owners]))
 
     def index(self, columns: Sequence[str] | None = None, *, refused: bool = False) -> pa.Table:
-        """Rows of the index, see :data:`esmgn_core.store.index.SCHEMA`.
+        """Read rows of the index, see :data:`esmgn_core.store.index.SCHEMA`.
 
         Args:
-            columns: which columns; all by default.
-            refused: the rows of what is not in the store, instead of one row for each protein, in order.
+            columns: columns to read; all by default.
+            refused: True for the rows of refused items, False for one row per protein, in order.
         """
         wanted = list(columns or SCHEMA.names)
         tables = []
@@ -238,10 +238,10 @@ class Store:
         return pa.concat_tables([empty, *tables])
 
     def notes(self, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[str, list[str]]]:
-        """Name and notes of each protein whose file was read with notes.
+        """Yield name and notes of each protein with notes.
 
         Args:
-            rows: proteins to look at, int64 indices; all by default.
+            rows: int64 indices of proteins; all by default.
         """
         table = self.index(["name", "account"])
         if rows is not None:
@@ -251,24 +251,24 @@ class Store:
             yield row["name"], row_account(row["account"])["notes"]
 
     def problems(self) -> list[str]:
-        """What is wrong with the files, see :func:`store_problems`."""
+        """List damage of the files, see :func:`store_problems`."""
         return store_problems(self.path)
 
     @property
     def is_finished(self) -> bool:
-        """Whether no build of the store waits to be resumed."""
+        """True if no build of the store is unfinished."""
         return not (self.path / BUILDING / PLAN).exists()
 
     @property
     def num_bytes(self) -> tuple[int, int]:
-        """Bytes of all columns, and of the index."""
+        """Size of all columns, and of the index, in bytes."""
         paths = [shard.path for shard in self._shards]
         sizes = [(path.stat().st_size, path.with_suffix(INDEX_SUFFIX).stat().st_size) for path in paths]
         return sum(size for size, _ in sizes), sum(size for _, size in sizes)
 
 
 def _with_unique_chains(table: pa.Table) -> pa.Table:
-    """The index with unique chain names; shards of earlier versions may have one twice."""
+    """Make chain names of the index unique; shards of earlier versions may repeat them."""
     column = table.column("chains")
     several = pa.compute.match_substring(column, " ")
     if not pa.compute.any(several).as_py():
@@ -278,13 +278,13 @@ def _with_unique_chains(table: pa.Table) -> pa.Table:
 
 
 def store_problems(path: Path) -> list[str]:
-    """What is wrong with the files of a store, one line each; empty if every byte is as it was written.
+    """List damage of the files of a store, one line each; empty if every byte is as written.
 
-    Reads all of it. A store of esmgn 0.1.0 has no record of its files: a lost shard shows only by a gap in
-    their numbers.
+    Reads all files. A store of esmgn 0.1.0 has no record of its files. A lost shard is then found only by a
+    gap in the numbers.
 
     Raises:
-        DataError: there is no store, or its ``store.json`` is damaged.
+        DataError: the folder is not a store, or its ``store.json`` is damaged.
     """
     manifest, found = read_manifest(path), []
     if manifest.contents is not None:
@@ -306,17 +306,17 @@ def store_problems(path: Path) -> list[str]:
 
 
 def _counts(table: pa.Table, shard: Shard) -> str:
-    return f"{table.column('reason').null_count} proteins, but {len(shard)} there"
+    return f"the index has {table.column('reason').null_count} proteins, the shard {len(shard)}"
 
 
 def _gaps(path: Path) -> list[str]:
-    """Shards that must have been, by the numbers of the others."""
+    """Find missing shards by gaps in the numbers of the others."""
     files = shard_files(path / SHARDS)
-    if not (path / BUILDING / PLAN).exists():  # else an index may wait for its columns
+    if not (path / BUILDING / PLAN).exists():  # during a build an index is written before its columns
         files += (path / SHARDS).glob(f"*{INDEX_SUFFIX}")
     numbers = {int(file.stem) for file in files if file.stem.isdecimal()}
-    there = {int(file.stem) for file in shard_files(path / SHARDS)}
-    lost = sorted(set(range(max(numbers, default=-1) + 1)) - there)
+    present = {int(file.stem) for file in shard_files(path / SHARDS)}
+    lost = sorted(set(range(max(numbers, default=-1) + 1)) - present)
     return [f"{path / SHARDS / f'{number:05d}{COLUMNS_SUFFIX}'} is missing" for number in lost]
 
 
@@ -329,7 +329,7 @@ def _differences(path: Path, manifest: Manifest, *, whole: bool = False) -> list
 
 @contextmanager
 def _intact(*shards: Shard) -> Iterator[None]:
-    """Make sure that shards are not cut off before they are read; what fails inside is damage.
+    """Check that shards are not cut off before they are read; report errors inside the block as damage.
 
     Raises:
         DataError: a shard is cut off or damaged.
@@ -345,13 +345,13 @@ def _intact(*shards: Shard) -> Iterator[None]:
 
 
 def _opened(path: Path) -> tuple[Layout, list[Shard]]:
-    """Layout and shards of a store that has all its files.
+    """Open the shards of a store, and check that no file is missing.
 
     Raises:
-        DataError: there is no store, or it is damaged.
+        DataError: the folder is not a store, or it is damaged.
     """
     problems: list[str] = []
-    for _ in range(_ATTEMPTS):  # a build may replace its parts in between
+    for _ in range(_ATTEMPTS):
         try:
             manifest = read_manifest(path)
             problems = _differences(path, manifest)
@@ -371,8 +371,9 @@ def _opened(path: Path) -> tuple[Layout, list[Shard]]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Files of columns of a store, and of a build in hand the parts that are in none of them yet."""
-    parts = shard_files(path / BUILDING / PARTS)  # before the shards: one may be packed between the two
+    """List the files of columns of a store, and of parts of a running build that are not packed yet."""
+    # Parts are listed before shards: a part that is packed in between is in both, and then dropped here.
+    parts = shard_files(path / BUILDING / PARTS)
     plan = path / BUILDING / PLAN
     shards = shard_files(path / SHARDS)
     if not parts or not plan.exists():

@@ -1,4 +1,4 @@
-"""One item of a plan -> its protein, whatever kind of source it is in."""
+"""Read the protein of one item of a plan, from any kind of source."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from esmgn_core.io.trajectory import frame
 from esmgn_core.machine.child import LIMIT
 from esmgn_core.store.sources import Item
 
-_MAX_MEMBER = 1 << 29
-_MAX_HUNG = 3
+_MAX_MEMBER = 1 << 29  # bytes
+_MAX_HUNG = 3  # items of one file that may run into the time limit
 
 
 @dataclass(slots=True)
 class ItemReader:
-    """Reads items; keeps the archive of the last one open. Use it in a ``with`` block.
+    """Reads items; keeps the archive of the last item open. Use it in a ``with`` block.
 
     Attributes:
-        formats: the formats that are read.
+        formats: the formats to read.
     """
 
     formats: Formats = field(default_factory=lambda: FORMATS)
@@ -56,10 +56,10 @@ class ItemReader:
         self._open.close()
 
     def read(self, item: Item) -> tuple[Reading, bytes | None]:
-        """The protein of an item, and the SHA-256 of its bytes where it has bytes of its own.
+        """Read the protein of an item, and the SHA-256 of its bytes; ``None`` for frames and records.
 
         Raises:
-            UnreadableError: it gives no protein; the message says why.
+            UnreadableError: the item cannot be read as a protein.
         """
         if item.reason:
             raise UnreadableError(item.reason)
@@ -96,7 +96,7 @@ class ItemReader:
                 return archive.read(item.size)
             assert isinstance(archive, zipfile.ZipFile)  # noqa: S101 - for the type checker
             if item.size > _MAX_MEMBER:
-                raise UnreadableError(f"inflates to more than {_MAX_MEMBER >> 20} MiB: no structure file")
+                raise UnreadableError(f"inflates to more than {_MAX_MEMBER >> 20} MiB: not a structure file")
             with archive.open(item.member) as member:
                 return member.read(_MAX_MEMBER)
         except (
@@ -140,7 +140,7 @@ class ItemReader:
 
 
 def _bare(residues: ResidueArrays) -> Reading:
-    """A protein from a source without headers."""
+    """Wrap a protein from a source without headers."""
     return Reading(
         residues,
         ReadReport("pdb", notes=residues.notes),

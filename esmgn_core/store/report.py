@@ -1,4 +1,4 @@
-"""Counts over a store: what was read, annotated and refused."""
+"""Statistics of a store: what was read, annotated and refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esmgn_core.store.reader import Store
 
 
 def totals(store: Store) -> list[tuple[str, int]]:
-    """What happened to all residues and files, as label and number; numbers that are zero are left out."""
+    """Count residues and files by what happened to them, as label and count; zero counts are left out."""
     counts: Counter[str] = Counter()
     for text in store.index(["account"]).column("account").to_pylist():
         _count(row_account(text), counts)
@@ -31,7 +31,7 @@ def totals(store: Store) -> list[tuple[str, int]]:
 
 
 def _count(account: dict[str, Any], counts: Counter[str]) -> None:
-    """Add what one account says, in the order in which the totals are shown."""
+    """Add one account to the counts, in the order in which totals are shown."""
     chains = account["chains"]
     counts["chains"] += len(chains)
     counts["chains with a declared sequence"] += sum("declared" in chain for chain in chains)
@@ -42,7 +42,7 @@ def _count(account: dict[str, Any], counts: Counter[str]) -> None:
     counts["breaks in the numbering"] += sum(len(chain.get("breaks", ())) for chain in chains)
     counts["residues with an insertion code"] += account.get("insertion_codes", 0)
     counts["residues with alternate locations"] += account.get("alternates", 0)
-    counts["residues dropped for want of a CA atom"] += account.get("without_ca", 0)
+    counts["residues dropped without a CA atom"] += account.get("without_ca", 0)
     counts["kinds of modified residues read as their parent"] += len(account.get("modified", ()))
     counts["residues read as X"] += sum(account.get("unknown", {}).values())
     counts["files with several models, the first read"] += "models" in account
@@ -51,7 +51,7 @@ def _count(account: dict[str, Any], counts: Counter[str]) -> None:
 
 
 def annotation_totals(store: Store) -> list[tuple[str, int]]:
-    """Residues in helices, strands and coil, and of unknown state or exposure; empty without columns."""
+    """Count residues by secondary structure, and with unknown state or exposure; empty without columns."""
     lines: list[tuple[str, int]] = []
     if "secondary_structure" in store.layout.annotations:
         states = state_counts(store)
@@ -68,7 +68,7 @@ def annotation_totals(store: Store) -> list[tuple[str, int]]:
 
 
 def state_counts(store: Store) -> list[int]:
-    """Residues in each state of DSSP, and of unknown state."""
+    """Count residues in each state of DSSP, and in unknown state last."""
     pieces = [
         np.bincount(piece, minlength=UNKNOWN_STATE + 1) for piece in store.annotation("secondary_structure")
     ]
@@ -76,7 +76,7 @@ def state_counts(store: Store) -> list[int]:
 
 
 def reasons(store: Store) -> list[tuple[str, int]]:
-    """Reasons of refusals and counts, most frequent first; numbers in a reason are ignored."""
+    """Count refusals by reason, most frequent first; reasons that differ only in digits are one."""
     column = store.index(["reason"], refused=True).column("reason").to_pylist()
     kinds: dict[str, list[str]] = {}
     for reason in column:
@@ -85,5 +85,5 @@ def reasons(store: Store) -> list[tuple[str, int]]:
 
 
 def notes(store: Store) -> list[str]:
-    """What was dropped, divided or guessed in the files of a store, a line for each kind of note."""
+    """Group the notes of readers on the files of a store, one line per kind of note."""
     return group_notes(store.notes())

@@ -1,4 +1,4 @@
-"""What a store keeps and which files it has, written in ``store.json``."""
+"""Read and write ``store.json``: the layout and the files of a store."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Coordinates = Literal["fixed", "float32"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What is kept of each protein, and how.
+    """The columns of each protein in a store.
 
     Attributes:
-        atoms: N, CA, C, O, or CA alone.
-        coordinates: 16 bits in steps of 0.001 angstrom, or float32.
-        secondary_structure: whether there is a column of states of DSSP.
-        exposure: whether there is a column of solvent-accessible surfaces.
+        atoms: ``backbone`` for N, CA, C and O, or ``ca`` for CA alone.
+        coordinates: ``fixed`` for 16 bits in steps of 0.001 angstrom, or ``float32``.
+        secondary_structure: True to keep the state of DSSP.
+        exposure: True to keep the solvent-accessible surface.
     """
 
     atoms: Atoms = "backbone"
@@ -43,26 +43,26 @@ class Layout:
 
     @property
     def annotations(self) -> tuple[str, ...]:
-        """Names of the optional columns that there are."""
+        """Names of the optional columns."""
         return tuple(name for name in ANNOTATIONS if getattr(self, name))
 
     @property
     def atom_slice(self) -> slice:
-        """Which of N, CA, C, O are kept."""
+        """Slice of N, CA, C, O that is kept."""
         return slice(CA, CA + 1) if self.atoms == "ca" else slice(len(BACKBONE_ATOMS))
 
     @property
     def plddt_dtype(self) -> np.dtype[Any]:
-        """PLDDT in steps of 0.01 beside backbones, of 0.5 beside CA alone."""
+        """Type of pLDDT: steps of 0.01 with backbones, of 0.5 with CA alone."""
         return np.dtype("u1" if self.atoms == "ca" else "<u2")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``store.json`` records.
+    """The content of ``store.json``.
 
     Attributes:
-        layout: what is kept of each protein.
+        layout: columns of each protein.
         contents: the files of a finished store; ``None`` during the first build, and in stores that esmgn
             0.1.0 wrote.
     """
@@ -79,7 +79,7 @@ def write_manifest(path: Path, layout: Layout, contents: Contents | None = None)
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What ``store.json`` in the folder ``path`` records.
+    """Read ``store.json`` in the folder ``path``.
 
     Raises:
         DataError: there is no store, its ``store.json`` is damaged, or this version cannot read it.
@@ -97,7 +97,7 @@ def read_manifest(path: Path) -> Manifest:
     if values.get("version") != VERSION:
         raise DataError(
             f"{path} is a store of version {values.get('version')}, this esmgn reads version {VERSION}",
-            "update esmgn, or build the store anew",
+            "update esmgn, or build the store again",
         )
     known = {item.name: values[item.name] for item in fields(Layout) if item.name in values}
     choices = {"atoms": get_args(Atoms), "coordinates": get_args(Coordinates)}
@@ -113,5 +113,5 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def is_store(path: Path) -> bool:
-    """Whether the folder ``path`` holds a store."""
+    """True if the folder ``path`` is a store."""
     return (path / STORE_MANIFEST).is_file()

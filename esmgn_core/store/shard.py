@@ -1,11 +1,11 @@
-"""Many proteins in one file of columns: how they are laid out, and gathered again.
+"""Read shards: many proteins in one file of columns.
 
-Per protein: ``length``, ``num_runs``, ``num_escapes``, ``num_bytes`` (of its text). Per residue:
+Columns per protein: ``length``, ``num_runs``, ``num_escapes``, ``num_bytes`` (of its text). Per residue:
 ``residue_type``, ``plddt``, ``position`` (offsets, or float32 coordinates) and, if the store has them,
 ``secondary_structure`` and ``exposure``. Per block: ``origin``. Per run of
 consecutive residue numbers: ``run_start``, ``run_number``, ``run_chain``, ``run_code``. Per escaped atom:
-``escape_atom``, ``escape_position``. ``text`` holds the name and the chain identifiers, parted by NUL. All
-positions count from the protein they belong to, so that shards are joined by laying columns end to end.
+``escape_atom``, ``escape_position``. ``text`` has the name and the chain identifiers, separated by NUL. All
+positions are relative to their protein, so that shards are joined by concatenating columns.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ _ROWS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 _REQUIRED = {*_PER_PROTEIN, *_PER_RESIDUE, *_PER_RUN, "text"}
 PLDDT_STEP = {np.dtype("<u2"): 0.01, np.dtype("u1"): 0.5}
-"""What one step of stored pLDDT is, for the types it is stored in."""
+"""Type of stored pLDDT -> its step."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedResidues:
-    """Some residues of B proteins of a shard, as NumPy arrays laid end to end.
+    """Residues of B proteins of a shard, as concatenated NumPy arrays.
 
     Attributes:
         ptr: int64 [B + 1].
         residue_type: int64 [N].
         backbone: float32 [N, 4, 3] in angstrom, NaN where an atom is missing or not stored.
-        atom_mask: bool [N, 4], True where the atom is there.
+        atom_mask: bool [N, 4], True for present atoms.
         number: int64 [N], residue numbers.
         insertion_code: uint8 [N].
         chain: int64 [N].
-        plddt: float32 [N], NaN for proteins without.
-        annotations: optional columns of the store by name, [N], as they are kept.
+        plddt: float32 [N], NaN for proteins without pLDDT.
+        annotations: name -> optional column of the store, [N], as stored.
     """
 
     ptr: NDArray[np.int64]
@@ -71,13 +71,13 @@ class DecodedResidues:
 
 @dataclass(frozen=True, slots=True)
 class StoredProtein:
-    """One protein as it is stored: views into the mapped file, nothing is copied or decoded.
+    """One protein as stored: views of the mapped file, not copied or decoded.
 
     Attributes:
         residue_type: uint8 [n].
-        plddt: as stored, [n], in steps of 0.01 (uint16) or 0.5 (uint8); the largest value stands for none.
+        plddt: as stored, [n], in steps of 0.01 (uint16) or 0.5 (uint8); the largest value means no pLDDT.
         position: int16 offsets or float32 coordinates, [n, a, 3], see :mod:`esmgn_core.store.coordinates`.
-        origin: int32 [K, 3]; ``None`` beside float32 coordinates.
+        origin: int32 [K, 3]; ``None`` with float32 coordinates.
     """
 
     residue_type: NDArray[np.uint8]
@@ -90,7 +90,7 @@ class Shard:
     """A shard opened for reading.
 
     Raises:
-        ValueError: not a shard, or a damaged one.
+        ValueError: the file is not a shard, or it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +104,7 @@ class Shard:
             raise ValueError(f"cannot read {path}: {error}") from error
 
     def _check_forms(self) -> None:
-        """Make sure that the columns have the types and shapes of a shard, whatever their values."""
+        """Check that the columns have the types and shapes of a shard; values are not read."""
         columns = self.columns
         missing = _REQUIRED - columns.keys()
         if not missing and columns["position"].dtype == np.int16:
@@ -122,10 +122,10 @@ class Shard:
                 raise ValueError(f"columns {', '.join(group)} differ in length")
 
     def check_size(self) -> None:
-        """Make sure that the file was not cut off since it was opened.
+        """Check that the file was not cut off since it was opened.
 
         Raises:
-            ValueError: it was.
+            ValueError: the file was cut off.
         """
         self._file.check_size()
 
@@ -139,7 +139,7 @@ class Shard:
 
     @cached_property
     def residue_ptr(self) -> NDArray[np.int64]:
-        """First residue of each protein, int64 [P + 1]; the other ``_ptr`` alike."""
+        """First residue of each protein, int64 [P + 1]."""
         return self._pointers(self.columns["length"], "residue_type")
 
     @cached_property
@@ -159,7 +159,7 @@ class Shard:
         return self._pointers(self.columns["num_bytes"], "text")
 
     def _pointers(self, counts: Array, column: str) -> NDArray[np.int64]:
-        """First row of each protein in a column, and the end of the last.
+        """First row of each protein in a column, and the number of rows.
 
         Raises:
             ValueError: the counts do not add up to the rows of the column.
@@ -170,7 +170,7 @@ class Shard:
         return _ptr(counts)
 
     def chain_starts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First residue of each chain, counted over the shard, and its protein: int64 [C] each."""
+        """First residue of each chain within the shard, and its protein, int64 [C] each."""
         owner = np.repeat(np.arange(len(self)), self.columns["num_runs"])
         chain = self.columns["run_chain"]
         first = np.flatnonzero(np.diff(owner, prepend=-1) | np.diff(chain.astype(np.int64), prepend=-1))
@@ -178,7 +178,7 @@ class Shard:
         return self.residue_ptr[owner] + self.columns["run_start"][first], owner
 
     def record(self, index: int) -> StoredProtein:
-        """Protein ``index`` as it is stored."""
+        """Return protein ``index`` as stored."""
         first, end = int(self.residue_ptr[index]), int(self.residue_ptr[index + 1])
         columns, origin = self.columns, self.columns.get("origin")
         if origin is not None:
@@ -191,14 +191,14 @@ class Shard:
         )
 
     def ca(self, index: int) -> NDArray[np.float32]:
-        """CA coordinates of protein ``index``, float32 [n, 3] in angstrom."""
+        """Decode the CA coordinates of protein ``index``, float32 [n, 3] in angstrom."""
         record = self.record(index)
         column = CA if record.position.shape[1] > 1 else 0
         stored = record.position[:, column]
         if record.origin is None:
             return stored.copy()
-        whole = np.repeat(record.origin, BLOCK, axis=0)[: len(stored)] + stored
-        position: NDArray[np.float32] = whole.astype(np.float32)
+        thousandths = np.repeat(record.origin, BLOCK, axis=0)[: len(stored)] + stored
+        position: NDArray[np.float32] = thousandths.astype(np.float32)
         position /= np.float32(1000)
         if self.columns["num_escapes"][index]:
             own = slice(int(self._escape_ptr[index]), int(self._escape_ptr[index + 1]))
@@ -208,13 +208,13 @@ class Shard:
         return position
 
     def texts(self, index: int) -> tuple[str, tuple[str, ...]]:
-        """Name and chain identifiers of protein ``index``."""
+        """Read name and chain identifiers of protein ``index``."""
         start, end = self._text_ptr[index : index + 2].tolist()
         name, *chains = self.columns["text"][start:end].tobytes().decode().split("\0")
         return name, unique_names(chains)  # stores of earlier versions may have a chain name twice
 
     def names(self, index: NDArray[np.int64] | None = None) -> list[str]:
-        """Names of the proteins of ``index``, int64 [B], or of all."""
+        """Read the names of the proteins ``index``, int64 [B]; of all by default."""
         index = np.arange(len(self)) if index is None else index
         text = memoryview(self.columns["text"])  # type: ignore[arg-type]  # arrays have the buffer protocol
         ends = zip(self._text_ptr[index].tolist(), self._text_ptr[index + 1].tolist(), strict=True)
@@ -223,10 +223,10 @@ class Shard:
     def rows(
         self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
     ) -> DecodedResidues:
-        """Residues ``start`` to ``start + length`` of each protein of ``index``, int64 [B] all three."""
-        places = _places(self.residue_ptr[index] + start, length)
+        """Decode residues ``start`` to ``start + length`` of the proteins ``index``, int64 [B] each."""
+        places = _slices(self.residue_ptr[index] + start, length)
         residue_type: NDArray[np.int64] = _taken(self.columns["residue_type"], places, np.int64)
-        # A changed byte that is no residue type would end a run in the middle of a batch.
+        # An invalid type, from a damaged byte, would crash the embedding layer in the middle of a run.
         if residue_type.max(initial=0) > UNKNOWN:
             raise ValueError(f"a residue type of {residue_type.max()}, expected at most {UNKNOWN}")
         number, chain, code = self._numbers(index, start, length)
@@ -252,7 +252,7 @@ class Shard:
         if stored.dtype == np.uint8:
             plddt *= np.float32(PLDDT_STEP[stored.dtype])
         else:
-            plddt /= np.float32(100)  # the nearest float32 to the decimal number
+            plddt /= np.float32(100)  # exact: a product with 0.01 is not always the nearest float32
         plddt[none] = np.nan
         return plddt
 
@@ -268,8 +268,8 @@ class Shard:
             present = ~np.isnan(stored[..., 0])
         else:
             first = start // BLOCK
-            used = -(-(start + length) // BLOCK) - first
-            origin = _taken(self.columns["origin"], _places(self._block_ptr[index] + first, used))
+            used = -(-(start + length) // BLOCK) - first  # blocks that the stretch overlaps
+            origin = _taken(self.columns["origin"], _slices(self._block_ptr[index] + first, used))
             stored, present = decode(stored, origin, _block_sizes(start, length, used))
             self._put_escapes(stored, index, start, length)
         if stored.shape[1] == len(BACKBONE_ATOMS):
@@ -286,11 +286,12 @@ class Shard:
         start: NDArray[np.int64],
         length: NDArray[np.int64],
     ) -> None:
+        """Write the coordinates of escaped atoms into ``position``."""
         escaped = np.flatnonzero(self.columns["num_escapes"][index])
         if not len(escaped):
             return
         index, count = index[escaped], self.columns["num_escapes"][index[escaped]].astype(np.int64)
-        places, owner = _places(self._escape_ptr[index], count), np.repeat(escaped, count)
+        places, owner = _slices(self._escape_ptr[index], count), np.repeat(escaped, count)
         num_atoms = position.shape[1]
         atom = _taken(self.columns["escape_atom"], places) - start[owner] * num_atoms
         inside = (atom >= 0) & (atom < length[owner] * num_atoms)
@@ -300,9 +301,9 @@ class Shard:
     def _numbers(
         self, index: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-        """Residue number, chain and insertion code, [N] each."""
+        """Expand runs to residue number, chain and insertion code, [N] each."""
         count = self.columns["num_runs"][index].astype(np.int64)
-        if (count == 1).all():  # as in every prediction
+        if (count == 1).all():  # one run per protein, as in predictions: a shorter way
             run = self._run_ptr[index]
             first_number = self.columns["run_number"][run] + start - _ptr(length)[:-1]
             number = np.repeat(first_number, length)
@@ -310,6 +311,7 @@ class Shard:
             of_chain = self.columns["run_chain"][run]
             chain = np.repeat(of_chain.astype(np.int64), length) if of_chain.any() else np.zeros_like(number)
             return number, chain, np.repeat(self.columns["run_code"][run], length)
+        # Each run is clipped to the stretch that is read, then expanded to its residues.
         run_ptr = _ptr(count)
         owner = np.repeat(np.arange(len(index)), count)
         run = np.arange(run_ptr[-1]) + (self._run_ptr[index] - run_ptr[:-1])[owner]
@@ -329,7 +331,7 @@ class Shard:
 def _block_sizes(
     start: NDArray[np.int64], length: NDArray[np.int64], used: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Residues taken of each block that ``used`` counts: all, but for the ends of a stretch."""
+    """Number of residues in each of the ``used`` blocks: all, except at the ends of a stretch."""
     ends = np.cumsum(used)
     size = np.full(ends[-1] if len(ends) else 0, BLOCK)
     some = used > 0
@@ -338,12 +340,12 @@ def _block_sizes(
     return size
 
 
-def _places(start: NDArray[np.int64], length: NDArray[np.int64]) -> list[slice]:
+def _slices(start: NDArray[np.int64], length: NDArray[np.int64]) -> list[slice]:
     return list(map(slice, start.tolist(), (start + length).tolist()))
 
 
 def _taken(column: Array, places: list[slice], dtype: Any = None) -> Array:
-    """Stretches of a column, one after another, as they are stored or as ``dtype``."""
+    """Concatenate stretches of a column, as stored or as ``dtype``."""
     pieces = [column[:0], *map(column.__getitem__, places)]
     return np.concatenate(pieces, dtype=dtype or column.dtype, casting="unsafe")
 

@@ -1,4 +1,4 @@
-"""Proteins -> a shard: columns encoded some thousand residues at a time, and written."""
+"""Write proteins as a shard; columns are encoded some thousand residues at a time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CHUNK = 1 << 14  # residues encoded together
 
 
 class ShardBuilder:
-    """Takes proteins one by one and writes them as a shard.
+    """Collects proteins one by one and writes them as a shard.
 
     Args:
-        layout: which atoms and in which form.
+        layout: columns of the store.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -34,14 +34,14 @@ class ShardBuilder:
         self._num_waiting = 0
 
     def add(self, name: str, residues: ResidueArrays, more: Mapping[str, Array] | None = None) -> None:
-        """Add one protein, with more columns of one value a residue: those that the layout names."""
+        """Add one protein with the optional columns of the layout, one value per residue."""
         self._waiting.append((name, residues, more or {}))
         self._num_waiting += len(residues)
         if self._num_waiting >= _CHUNK:
             self._flush()
 
     def write(self, path: Path) -> str:
-        """Write all proteins.
+        """Write all proteins to a file.
 
         Returns:
             SHA-256 of the file.
@@ -106,7 +106,7 @@ def _joined(pieces: Sequence[Array], dtype: Any, shape: tuple[int, ...] = ()) ->
 
 
 def _runs(proteins: Sequence[ResidueArrays], lengths: NDArray[np.int64]) -> dict[str, Array]:
-    """Start, first number, chain and insertion code of each run of consecutive residues."""
+    """Encode residue numbers as runs: start, first number, chain and insertion code of each run."""
     number = _joined([residues.number for residues in proteins], np.int32)
     chain = _joined([residues.chain for residues in proteins], np.int64)
     code = _joined([residues.insertion_code for residues in proteins], np.uint8)

@@ -1,4 +1,4 @@
-"""From what a user names to single items: one structure each, found without reading any."""
+"""Find the items of sources, one structure each, without reading them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from esmgn_core.io.tar import Member, members
 from esmgn_core.io.trajectory import TRAJECTORY_SUFFIXES, num_frames
 from esmgn_core.store.chains import ChainList
 
-_TRIED = 8  # records, of which the first that can be read shows the tables
+_TRIED = 8  # records to try, until one can be read and shows the tables
 
 ATOM3D_TABLES = ("atoms", "original_atoms", "mutated_atoms")
 
@@ -39,13 +39,13 @@ class Item:
 
     Attributes:
         kind: how it is read: ``file``, ``tar``, ``zip``, ``atom3d``, ``foldcomp`` or ``trajectory``.
-        source: the file it is in, an absolute path.
-        member: which structure of that file, empty if it holds one.
-        name: what the protein is called.
-        offset: first byte of a member of a tar.
-        size: bytes of a member of a tar.
-        chain: the only chain to keep, empty for all.
-        reason: why it cannot be read, where that shows already.
+        source: absolute path of the file.
+        member: the structure within the file; empty if the file is one structure.
+        name: name of the protein.
+        offset: offset of a member of a tar archive.
+        size: number of bytes of a member of an archive.
+        chain: the chain to keep; empty for all chains.
+        reason: why it cannot be read, if the search found a reason.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Item:
 
     @property
     def long_name(self) -> str:
-        """Path and member, which no other item has."""
+        """Path, member and chain; unique."""
         chain = f"-{self.chain}" if self.chain else ""
         return self.source + (f"/{self.member}" if self.member else "") + chain
 
@@ -72,21 +72,21 @@ def find_items(
     passed_over: Counter[str] | None = None,
     formats: Formats = FORMATS,
 ) -> Iterator[Item]:
-    """The items in the sources, in a fixed order: as given, sorted within each folder.
+    """Yield the items of the sources in a fixed order: sources as given, folders sorted.
 
     In an archive ``.cif`` members come last.
 
     Args:
         sources: files, folders (searched with all folders inside), archives, globs, ATOM3D folders,
             Foldcomp databases, trajectories.
-        topology: a structure file that names the atoms of trajectories.
-        chains: chains to take, each as a protein of its own, and nothing else.
-        passed_over: counts the files of folders and archives that are no structures, by ending.
-        formats: the formats that are read.
+        topology: a structure file with the atoms of the trajectories.
+        chains: chains to read, each as one protein; everything else is left out.
+        passed_over: is updated with the number of other files in folders and archives, by ending.
+        formats: the formats to read.
 
     Raises:
         DataError: a source does not exist, a folder cannot be listed, or a trajectory has no topology. A
-            damaged file is an item with the reason.
+            damaged file is an item with a reason instead.
     """
     search = _Search(topology, Counter() if passed_over is None else passed_over, formats)
     paths = _distinct([path for source in sources for path in _paths(source)], formats)
@@ -104,7 +104,7 @@ class _Search:
 
 
 def _chosen(items: Iterable[Item], chains: ChainList) -> Iterator[Item]:
-    """Listed chains of the items; where there are some, those that no item has with the reason."""
+    """Yield the listed chains of the items. If any is found, the others are items with a reason."""
     readings = Counter(listed.name for several in chains.values() for listed in several)
     waiting: dict[str, list[Item]] = {}
     found: set[str] = set()
@@ -114,7 +114,7 @@ def _chosen(items: Iterable[Item], chains: ChainList) -> Iterator[Item]:
             one = replace(item, chain=chain, name=name)
             if readings[name] == 1:
                 yield one
-            else:  # 1ABC-A-1 may be a chain of two entries, of which the other may follow
+            else:  # 1ABC-A-1 may be a chain of two entries, and the other may follow
                 waiting.setdefault(name, []).append(one)
     for name, several in waiting.items():
         if len({item.chain for item in several}) == 1:
@@ -143,7 +143,7 @@ def _paths(source: str) -> list[Path]:
 
 
 def _distinct(paths: Iterable[Path], formats: Formats) -> Iterator[Path]:
-    """The paths without repetitions, and without what a folder among them has found anyway."""
+    """Yield the paths once each, without those that the search of another path finds."""
     distinct = dict.fromkeys(paths)
     folders = {path for path in distinct if path.is_dir()}
     for path in distinct:
@@ -172,7 +172,7 @@ def _items(path: Path, search: _Search) -> Iterator[Item]:
                 continue
             try:
                 yield from _file_items(entry.path, search)
-            except DataError as error:  # a file of a folder must not end the search
+            except DataError as error:  # one file must not end the search of a folder
                 yield _refused(entry.path, "; ".join([error.message, *error.hints]))
             except OSError as error:
                 yield _refused(entry.path, f"cannot be opened: {error.strerror}")
@@ -185,7 +185,7 @@ def _refused(path: Path, reason: str) -> Item:
 
 
 def _file_items(path: Path, search: _Search) -> Iterator[Item]:
-    """The items of one file; where it cannot be read on, one with the reason."""
+    """Yield the items of one file; if it cannot be read further, an item with the reason."""
     lower = path.name.lower()
     try:
         if path.name == ATOM3D:
@@ -193,7 +193,7 @@ def _file_items(path: Path, search: _Search) -> Iterator[Item]:
             yield from _atom3d(path)
         elif lower.endswith(PACKED_TAR):
             hint = f"inflate it once: gunzip {path}" if lower.endswith("gz") else "unpack it"
-            yield _refused(path, f"a compressed tar has no order to read by: {hint}")
+            yield _refused(path, f"a compressed tar cannot be read in random order: {hint}")
         elif lower.endswith(".tar"):
             yield from _archive("tar", path, members, search)
         elif lower.endswith(".zip"):
@@ -219,7 +219,7 @@ def _atom3d(folder: Path) -> Iterator[Item]:
 
 
 def _tables(records: Atom3DRecords) -> list[str]:
-    """The tables of atoms that records have, by the first one that can be read."""
+    """Names of the atom tables of records, by the first record that can be read."""
     reason = "it has no records"
     for number in range(min(len(records), _TRIED)):
         try:
@@ -232,7 +232,7 @@ def _tables(records: Atom3DRecords) -> list[str]:
 def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
     if topology is None:
         raise DataError(
-            f"{path} is a trajectory and names no atoms", "give a structure of it: --topology FILE"
+            f"{path} is a trajectory, which has no atom names", "give a structure of it: --topology FILE"
         )
     for frame in range(num_frames(path, topology)):
         yield Item("trajectory", str(path), f"{frame}@{topology.absolute()}", f"{as_utf8(path.stem)}-{frame}")
@@ -241,9 +241,9 @@ def _trajectory(path: Path, topology: Path | None) -> Iterator[Item]:
 def _archive(
     kind: str, path: Path, entries: Callable[[Path], Iterable[Member]], search: _Search
 ) -> Iterator[Item]:
-    """Items of an archive; a ``.cif`` with a ``.pdb`` twin is not read: PDB reads faster.
+    """Yield the items of an archive. A ``.cif`` with a ``.pdb`` twin is not read, as PDB reads faster.
 
-    ``.cif`` follow after the rest, by a second walk that most archives do not need.
+    ``.cif`` members come last, in a second pass that most archives do not need.
     """
     with_pdb: set[int] = set()
     has_cif = False
@@ -278,7 +278,7 @@ def _has_ending(entry: Member, suffix: str) -> bool:
 
 
 def _key(entry: Member) -> int:
-    """Folder and name without suffix, hashed: archives have millions of members."""
+    """Hash of folder and name without endings; small, since archives have millions of members."""
     return hash(f"{entry.name.rpartition('/')[0]}/{structure_name(entry.name)}")
 
 
@@ -287,6 +287,6 @@ def _zip(path: Path) -> Iterator[Member]:
         with zipfile.ZipFile(path) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        yield Member(path.name, 0, 0, f"not a whole zip archive ({error}): copy or download it again")
+        yield Member(path.name, 0, 0, f"a damaged zip archive ({error}): copy or download it again")
         return
     yield from (Member(entry.filename, 0, entry.file_size) for entry in entries if not entry.is_dir())

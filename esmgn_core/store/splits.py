@@ -1,4 +1,4 @@
-"""Splits of the proteins of a store: made, read, and checked for leaks."""
+"""Make, read and check splits of the proteins of a store."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _MMSEQS = "mmseqs"
 
 
 def read_splits(path: Path) -> dict[str, str]:
-    """Protein -> split, from a file of two columns parted by tabs.
+    """Read protein -> split from a file of two columns separated by tabs.
 
     Raises:
-        DataError: the file cannot be read, a line has another form or names another split than ``train``,
+        DataError: the file cannot be read, a line is malformed or has another split than ``train``,
             ``valid`` and ``test``, or a protein is in two splits.
     """
     splits: dict[str, str] = {}
@@ -48,7 +48,7 @@ def read_splits(path: Path) -> dict[str, str]:
 
 
 def write_splits(path: Path, splits: Mapping[str, str]) -> None:
-    """Write protein and split, parted by a tab, one a line.
+    """Write one line per protein: name, tab, split.
 
     Raises:
         DataError: the file cannot be written.
@@ -60,12 +60,12 @@ def write_splits(path: Path, splits: Mapping[str, str]) -> None:
 def related_rows(
     store: Store, *, shared: float = SHARED, clusters: Iterable[tuple[str, str]] = ()
 ) -> NDArray[np.int64]:
-    """Group of each protein, int64 [P], see :func:`esmgn_core.related.related`.
+    """Compute the group of each protein, int64 [P], see :func:`esmgn_core.related.related`.
 
     Args:
         store: the proteins.
-        shared: smallest share of 5-mers of similar chains; 0 compares none.
-        clusters: pairs of representative and member, whose proteins are related as well.
+        shared: smallest share of 5-mers of similar chains; 0 to compare none.
+        clusters: pairs of representative and member, which are related as well.
     """
     groups = Groups(len(store))
     groups.join_equal(related(store.names, sequence_hashes(store), store.chains(), shared=shared).tolist())
@@ -81,26 +81,26 @@ def related_rows(
 
 
 def split_store(store: Store, groups: NDArray[np.int64], shares: Shares) -> dict[str, str]:
-    """Protein -> split, groups of related proteins in one split; see :func:`esmgn_core.splits.assign`."""
+    """Assign each group of related proteins to one split; see :func:`esmgn_core.splits.assign`."""
     splits = assign(groups.tolist(), sequence_hashes(store), shares)
     return dict(zip(store.names, splits, strict=True))
 
 
 def sequence_hashes(store: Store) -> list[int]:
-    """A number for each protein that is equal for identical sequences."""
+    """Read the sequence hash of each protein, equal for identical sequences."""
     hashes: list[int] = store.index(["sequence_hash"]).column("sequence_hash").to_pylist()
     return hashes
 
 
 def read_clusters(path: Path, names: Collection[str] = ()) -> list[tuple[str, str]]:
-    """Representative and member of each line of a file of MMseqs2 or Foldseek.
+    """Read pairs of representative and member from a cluster file of MMseqs2 or Foldseek.
 
     Args:
-        path: the file: two columns, separated by a tab.
+        path: a file of two columns, separated by a tab.
         names: proteins that must be members of a cluster.
 
     Raises:
-        DataError: the file cannot be read, a line has another form, or it lacks a protein.
+        DataError: the file cannot be read, a line is malformed, or a protein is missing.
     """
     pairs = [pair for _, pair in _pairs(path)]
     members = {member for _, member in pairs}
@@ -113,7 +113,7 @@ def read_clusters(path: Path, names: Collection[str] = ()) -> list[tuple[str, st
 
 
 def clusters_by_identity(store: Store, identity: float) -> list[tuple[str, str]]:
-    """Pairs as of :func:`read_clusters`, by an installed MMseqs2.
+    """Cluster the proteins with an installed MMseqs2; returns pairs as :func:`read_clusters`.
 
     Raises:
         DataError: MMseqs2 is not installed, or fails.
@@ -121,7 +121,7 @@ def clusters_by_identity(store: Store, identity: float) -> list[tuple[str, str]]
     program = shutil.which(_MMSEQS)
     if program is None:
         raise DataError(
-            "--identity needs MMseqs2, and no program 'mmseqs' is installed",
+            "--identity needs MMseqs2, and the program 'mmseqs' is not installed",
             "see https://github.com/soedinglab/MMseqs2; or cluster elsewhere and give --clusters FILE",
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +138,7 @@ def clusters_by_identity(store: Store, identity: float) -> list[tuple[str, str]]
 
 
 def leaks(store: Store, splits: Mapping[str, str], groups: NDArray[np.int64]) -> list[tuple[str, str]]:
-    """Pairs of related proteins of different splits, see :func:`esmgn_core.related.divided`.
+    """Find pairs of related proteins in different splits, see :func:`esmgn_core.related.divided`.
 
     Raises:
         DataError: no protein of the store is in the splits.
@@ -155,29 +155,29 @@ def leaks(store: Store, splits: Mapping[str, str], groups: NDArray[np.int64]) ->
 
 
 def group_sizes(groups: NDArray[np.int64]) -> tuple[int, int]:
-    """Number of groups, and proteins of the largest one."""
+    """Return the number of groups and the size of the largest one."""
     counts = np.bincount(groups) if len(groups) else np.zeros(1, np.int64)
     return int(np.count_nonzero(counts)), int(counts.max())
 
 
 def unmatched(store: Store, splits: Mapping[str, str]) -> Iterator[str]:
-    """Warn about proteins that are in the store alone, or in the splits alone."""
+    """Yield warnings about proteins that are only in the store, or only in the splits."""
     names = set(store.names)
-    for what, lacking in (
+    for where, lacking in (
         ("of the store in no split", [name for name in store.names if name not in splits]),
         ("of the splits not in the store", [name for name in splits if name not in names]),
     ):
         if lacking:
-            yield f"not compared: {counted(len(lacking), 'protein')} {what}, such as '{lacking[0]}'"
+            yield f"not compared: {counted(len(lacking), 'protein')} {where}, such as '{lacking[0]}'"
 
 
 def write_fasta(store: Store, path: Path, names: Sequence[str] | None = None) -> None:
-    """Write the sequences of all proteins, chains joined.
+    """Write the sequences of all proteins as FASTA, with chains joined.
 
     Args:
         store: the proteins.
         path: the file.
-        names: what to call them; their names by default.
+        names: names in the file; those of the store by default.
 
     Raises:
         DataError: the file cannot be written.
@@ -195,7 +195,7 @@ def _pairs(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
                 continue
             cells = line.split("\t")
             if len(cells) != 2:
-                raise DataError(f"{path}, line {number}: expected two columns parted by a tab")
+                raise DataError(f"{path}, line {number}: expected two columns separated by a tab")
             yield number, (cells[0], cells[1])
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error

@@ -1,4 +1,4 @@
-"""Gathered rows of a store as tensors."""
+"""Convert decoded residues of a store to tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esmgn_core.store.shard import DecodedResidues
 
 
 def protein_of(rows: DecodedResidues, name: str, chains: tuple[str, ...]) -> Protein:
-    """The one protein that ``rows`` hold."""
+    """Convert residues of one protein."""
     return Protein(
         name=name,
         plddt=None if np.isnan(rows.plddt[0]) else torch.from_numpy(rows.plddt),
@@ -25,7 +25,7 @@ def protein_of(rows: DecodedResidues, name: str, chains: tuple[str, ...]) -> Pro
 
 
 def batch_of(rows: DecodedResidues, names: Sequence[str]) -> ProteinBatch:
-    """The proteins that ``rows`` hold, or stretches of them."""
+    """Convert residues of several proteins, or stretches of them, to a batch."""
     return ProteinBatch(
         ptr=torch.from_numpy(rows.ptr),
         names=tuple(names),

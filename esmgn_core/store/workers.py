@@ -1,4 +1,4 @@
-"""Parts of a plan made by several processes, which may be killed without the build being lost."""
+"""Build parts of a plan in several processes; a process that dies costs only the file it was reading."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from esmgn_core.machine.child import cause_of_death
 from esmgn_core.machine.files import is_full, write_failure
 from esmgn_core.store.parts import PartTask, build_part
 
-_POLL = 0.25
-_ITEM, _REFUSED = 0, 1
-_WRITING = -1  # in the place of an item's number
+_POLL = 0.25  # seconds between progress reports
+_ITEM, _REFUSED = 0, 1  # indices of the counters of a worker
+_WRITING = -1  # key of ``known_reasons`` for a process that died while it wrote its part
 _PRELOAD = "esmgn_core.store.workers"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the parts in hand are.
+    """Progress of a build.
 
     Attributes:
-        items: items done, of parts in hand and finished ones.
-        refused: how many of them were refused.
+        items: number of items read, in finished and current parts.
+        refused: number of them that were refused.
     """
 
     items: int
@@ -49,11 +49,11 @@ class _Worker:
 def run_parts(
     tasks: Sequence[PartTask], num_workers: int, report: Callable[[Progress], None] = lambda _: None
 ) -> None:
-    """Make all parts.
+    """Build all parts.
 
-    With one worker the parts are made in this process. With several, a process that is killed, for
-    its memory or by a bug in a library, costs the file it was reading: the file is refused with that reason
-    and the part is made again without it.
+    With one worker the parts are built in this process. With several, a process may be killed, by lack of
+    memory or by a bug in a library. Then the file that it was reading is refused with that reason, and the
+    part is built again without the file.
 
     Raises:
         DataError: the store cannot be written.
@@ -61,11 +61,11 @@ def run_parts(
     if num_workers <= 1 or len(tasks) <= 1:
         _run_here(tasks, report)
         return
-    team = _Team(deque(tasks), min(num_workers, len(tasks)), report)
+    pool = _Pool(deque(tasks), min(num_workers, len(tasks)), report)
     try:
-        team.run()
+        pool.run()
     finally:
-        team.stop()
+        pool.stop()
 
 
 def _run_here(tasks: Sequence[PartTask], report: Callable[[Progress], None]) -> None:
@@ -85,25 +85,25 @@ def _run_here(tasks: Sequence[PartTask], report: Callable[[Progress], None]) -> 
 
 
 def cannot_write(path: object, error: OSError) -> DataError:
-    """The error of a full disk or a read-only place."""
+    """Return the error for a full disk or a read-only folder."""
     return DataError(
         f"cannot write the store at {path}: {write_failure(Path(str(path)), error)}",
-        "what was written before is intact",
+        "everything written before is intact",
         f"{'free disk space' if is_full(error) else 'choose another place'}, then run the command again",
     )
 
 
 def prepare() -> Any:
-    """How processes are started: not by fork, since this one may have threads.
+    """Return the context that starts processes: not by fork, since this process may have threads.
 
-    Where there is one, the server that they are copies of is started too: it imports the reader once for all
-    while this process finds out what there is to do.
+    If the system has a fork server, it is started now. It imports the readers once for all processes while
+    this process searches for files.
     """
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload([_PRELOAD])
-        # Ctrl-C reaches the server too; while it imports, Python's answer would be a traceback.
+        # Ctrl-C reaches the server too, which would print a traceback during its imports.
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             forkserver.ensure_running()
@@ -112,7 +112,14 @@ def prepare() -> Any:
     return context
 
 
-class _Team:
+class _Pool:
+    """Worker processes and the parts that wait for them.
+
+    Protocol: this process sends a task. The worker answers ``None`` or an exception once the part is done. In
+    the meantime it writes its current item and its refusals into shared counters. If the connection breaks,
+    the worker died, and the counters name the item that it was reading.
+    """
+
     def __init__(self, waiting: deque[PartTask], size: int, report: Callable[[Progress], None]) -> None:
         self._context = prepare()
         self._waiting = waiting
@@ -127,7 +134,7 @@ class _Team:
                 self._start(self._waiting.popleft())
             ready = wait([worker.connection for worker in self._workers], timeout=_POLL)
             for worker in [worker for worker in self._workers if worker.connection in ready]:
-                self._hear(worker)
+                self._handle_answer(worker)
             self._report(
                 Progress(
                     self._items + sum(worker.counters[_ITEM] for worker in self._workers),
@@ -141,20 +148,20 @@ class _Team:
             worker.process.join()
 
     def _start(self, task: PartTask) -> None:
-        here, there = self._context.Pipe()
+        connection, remote = self._context.Pipe()
         counters = self._context.RawArray("q", 2)
-        process = self._context.Process(target=_work, args=(there, counters), daemon=True)
+        process = self._context.Process(target=_work, args=(remote, counters), daemon=True)
         process.start()
-        there.close()
-        here.send(task)
-        self._workers.append(_Worker(process, here, counters, task))
+        remote.close()  # so that the end of the process closes the connection
+        connection.send(task)
+        self._workers.append(_Worker(process, connection, counters, task))
 
-    def _hear(self, worker: _Worker) -> None:
-        """A part is finished, could not be written, or the process is dead."""
+    def _handle_answer(self, worker: _Worker) -> None:
+        """Handle a finished part, a part that could not be written, or a dead process."""
         try:
             error = worker.connection.recv()
         except (EOFError, ConnectionResetError):
-            self._put_back(worker)
+            self._requeue(worker)
             return
         if isinstance(error, OSError):
             raise cannot_write(worker.task.folder, error) from error
@@ -171,8 +178,8 @@ class _Team:
             worker.process.join()
             self._workers.remove(worker)
 
-    def _put_back(self, worker: _Worker) -> None:
-        """Put the part of a dead process back, without the file it died of."""
+    def _requeue(self, worker: _Worker) -> None:
+        """Queue the part of a dead process again, without the file that it was reading."""
         worker.process.join()
         self._workers.remove(worker)
         number = int(worker.counters[_ITEM])
@@ -180,9 +187,9 @@ class _Team:
         if number < worker.task.part.size:
             known[number] = f"the process that read it died ({cause_of_death(worker.process.exitcode)})"
         elif _WRITING in known:
-            what = f"the process that writes part {worker.task.part.number} died twice"
+            problem = f"the process that writes part {worker.task.part.number} died twice"
             raise DataError(
-                f"{what} ({cause_of_death(worker.process.exitcode)})", "try fewer processes: --workers 1"
+                f"{problem} ({cause_of_death(worker.process.exitcode)})", "try fewer processes: --workers 1"
             )
         else:
             known[_WRITING] = "died while the part was written"
@@ -190,13 +197,13 @@ class _Team:
 
 
 def _work(connection: Connection, counters: Any) -> None:
-    """What a process does: one part after another, until the other end is closed."""
+    """Build one part after another in a worker process, until the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
     parent = os.getppid()
 
     def progress(number: int, num_refused: int) -> None:
         counters[_ITEM], counters[_REFUSED] = number, num_refused
-        if os.getppid() != parent:  # the build was killed: write nothing any more
+        if os.getppid() != parent:  # the build was killed: write nothing more
             os._exit(1)
 
     while True:
@@ -213,5 +220,5 @@ def _work(connection: Connection, counters: Any) -> None:
             answer = DataError(error.message, *error.hints)
         try:
             connection.send(answer)
-        except OSError:  # nobody listens any more
+        except OSError:  # the main process ended
             return

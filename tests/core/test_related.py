@@ -9,7 +9,7 @@ from esmgn_core import related as module
 from esmgn_core.alphabet import AMINO_ACIDS, UNKNOWN
 from esmgn_core.errors import SettingsError
 from esmgn_core.related import Chains, checked, related, similar_chains
-from esmgn_core.splits import Shares, assign, held_out
+from esmgn_core.splits import Shares, assign, in_fraction
 
 LETTERS = len(AMINO_ACIDS)
 
@@ -174,7 +174,7 @@ def test_a_protein_without_relatives_is_split_by_its_sequence() -> None:
     """As always, whatever else is in the dataset."""
     keys = [f"key {number}" for number in range(200)]
     splits = assign(range(200), keys, Shares(0.2))
-    assert [split == "valid" for split in splits] == [held_out(key, 0.2) for key in keys]
+    assert [split == "valid" for split in splits] == [in_fraction(key, 0.2) for key in keys]
     assert assign(range(50), keys[:50], Shares(0.2)) == splits[:50]
 
 
@@ -197,7 +197,7 @@ def test_a_group_of_more_than_twice_the_share_is_in_the_training_set(size: int, 
 
 
 def test_shares_above_1_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"0\.6 and test 0\.5 are more than 1 together"):
+    with pytest.raises(SettingsError, match=r"0\.6 and the test set 0\.5 exceed 1"):
         Shares(0.6, 0.5)
 
 

@@ -234,7 +234,7 @@ def test_a_finished_store_is_not_added_to_by_accident(folder, make):
 
 def test_another_layout_is_refused(folder, make):
     make(folder)
-    with pytest.raises(DataError, match="holds atoms 'backbone' and coordinates 'fixed'"):
+    with pytest.raises(DataError, match="has atoms 'backbone' and coordinates 'fixed'"):
         make(folder, layout=Layout("ca"), append=True)
 
 
@@ -275,7 +275,7 @@ def test_an_empty_folder_is_named(tmp_path):
 
 
 def test_nothing_is_written_over_a_folder_of_something_else(folder, make):
-    with pytest.raises(DataError, match="exists and is no store"):
+    with pytest.raises(DataError, match="exists and is not a store"):
         make(folder, name="structures")
 
 

@@ -129,7 +129,7 @@ def test_what_cannot_be_opened_in_a_folder_costs_itself_alone(make, folder, prot
     assert len(store) == len(proteins)
     refused = reasons(store)
     assert "pip install 'esmgn[foldcomp]'" in refused["x.fcz"]
-    assert refused["x.zip"].startswith("not a whole zip archive")
+    assert refused["x.zip"].startswith("a damaged zip archive")
     assert refused.keys() == {"empty", "x.fcz", "set", "x.zip"}
 
 

@@ -310,7 +310,7 @@ def test_an_archive_goes_into_a_folder_of_its_own(tmp_path, monkeypatch):
     [line] = fetch.fetch_structures("small", tmp_path / "out")
     assert line.endswith("SMALL.tar: 3 structures expected")
     assert (tmp_path / "out" / "SMALL" / "SMALL.tar").read_bytes() == b"an archive"
-    assert next(fetch.fetch_structures("small", tmp_path / "out")).endswith("there already")
+    assert next(fetch.fetch_structures("small", tmp_path / "out")).endswith("exists already")
 
 
 @pytest.mark.usefixtures("server")
@@ -342,7 +342,7 @@ def test_an_archive_of_another_size_than_listed_is_not_kept(server, tmp_path):
 @pytest.mark.parametrize("content", ["[" * 100_000, "[{}]", '{"a": 1}', "[3]"])
 def test_a_list_of_another_form_is_one_message(server, tmp_path, content):
     (server / "download_metadata.json").write_text(content)
-    with pytest.raises(DataError, match="the list of AlphaFold DB has another form than before"):
+    with pytest.raises(DataError, match="the list of AlphaFold DB has an unknown format"):
         list(fetch.fetch_structures(fetch.LATEST, tmp_path / "out"))
 
 
@@ -363,7 +363,7 @@ def test_entries_are_downloaded_by_id_and_accession_and_the_missing_are_named(tm
 
 @pytest.mark.usefixtures("server")
 def test_a_folder_is_downloaded_into_by_one_process_at_a_time(tmp_path, monkeypatch):
-    """Two downloads appended to one file; what is there already needs no lock."""
+    """Two downloads appended to one file; existing files need no lock."""
     (tmp_path / "ids.txt").write_text("1abc\n")
     out = tmp_path / "out"
     monkeypatch.setattr(fetch, "SETS", small(""))
@@ -442,7 +442,7 @@ def test_frames_of_a_trajectory_are_proteins_in_angstrom(folder, make, tmp_path,
 
 def test_a_trajectory_without_topology_says_what_to_give(make, tmp_path):
     (tmp_path / "md.xtc").write_bytes(b"x")
-    with pytest.raises(DataError, match="names no atoms\n  give a structure of it: --topology FILE"):
+    with pytest.raises(DataError, match="which has no atom names\n  give a structure of it: --topology FILE"):
         make(tmp_path / "md.xtc")
 
 
@@ -466,8 +466,8 @@ PORTAL = "<!DOCTYPE html>\n<html><body>Log in to the network</body></html>"
     [
         (PORTAL, "the server answered with a web page"),
         (f"\ufeff \n<!-- portal --><HTML>{PORTAL}", "the server answered with a web page"),
-        ('{"error": "try later"}', "something else than a structure"),
-        ("", "something else than a structure: the file is empty"),
+        ('{"error": "try later"}', "did not send a structure"),
+        ("", "did not send a structure: the file is empty"),
     ],
 )
 def test_what_a_captive_portal_sends_is_not_a_structure(server, tmp_path, content, reason):

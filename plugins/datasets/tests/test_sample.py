@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.splits import held_out
+from esmgn_core.splits import in_fraction
 from esmgn_datasets.made_up.contacts import CLOSEST
 from esmgn_datasets.made_up.folds import FOLDS
 from esmgn_datasets.made_up.sequences import BURIALS, STATES, residue_burials, type_probabilities
@@ -249,7 +249,7 @@ def test_splits_share_nothing_and_leave_nothing_out(data):
 
 
 def test_the_sequence_decides_on_the_split(data):
-    held = [i for i, protein in enumerate(data) if held_out(protein.sequence, 0.1)]
+    held = [i for i, protein in enumerate(data) if in_fraction(protein.sequence, 0.1)]
     assert list(data.split("valid")) == held
 
 
