@@ -65,16 +65,16 @@ def check(
         device="cuda" if gpus or slurm else "cpu" if uses_cpu else "",
         elsewhere=slurm or (gpus is not None and bool(problems)),
     )
-    found = check_run(
+    checkup = check_run(
         registry, composed, machine=machine, folder=out, made_up=composition.made_up(composed.data.name)
     )
-    for text in found.fine:
+    for text in checkup.fine:
         block(_lines("ok", text))
-    for text in found.warnings:
+    for text in checkup.warnings:
         block(_lines("warning", text))
-    for problem in (*problems, *found.problems):
+    for problem in (*problems, *checkup.problems):
         block(_lines("problem", str(problem)))
-    if problems or found.problems:
+    if problems or checkup.problems:
         raise typer.Exit(2)
 
 

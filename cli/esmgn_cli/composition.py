@@ -82,9 +82,9 @@ def compose_run(
 
         layers[f"--init {init}"] = EncoderFolder(init).tables()
     if recipe is not None:
-        found = registry.recipe(recipe)
-        origin = f"recipe '{recipe}' in {found.origin}"
-        layers[origin] = check_tables(found.run, origin=origin)
+        chosen = registry.recipe(recipe)
+        origin = f"recipe '{recipe}' in {chosen.origin}"
+        layers[origin] = check_tables(chosen.run, origin=origin)
     if config is not None:
         if str(config) in registry.catalogue.recipes and not config.exists():
             raise SettingsError(f"run file not found: {config}", f"did you mean: --recipe {config}?")

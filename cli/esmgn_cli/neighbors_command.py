@@ -35,12 +35,12 @@ def neighbors(
     """
     from esmgn_core.inference.embed.search import neighbors_of
 
-    found = neighbors_of(query, file, count=count, metric=metric, backend=backend, device=device)
+    result = neighbors_of(query, file, count=count, metric=metric, backend=backend, device=device)
     header = ("rank", "cosine" if metric == "cosine" else "distance", "protein")
-    rows = [(str(rank), f"{item.score:.4f}", item.name) for rank, item in enumerate(found.neighbors, 1)]
-    model_options.warn_of_random(found.random_parts)
-    if found.itself is not None:
-        echo(f"note: the query is in the file as '{found.itself}' and is left out", err=True)
+    rows = [(str(rank), f"{item.score:.4f}", item.name) for rank, item in enumerate(result.neighbors, 1)]
+    model_options.warn_of_random(result.random_parts)
+    if result.itself is not None:
+        echo(f"note: the query is in the file as '{result.itself}' and is left out", err=True)
     if tsv:
         echo(*("\t".join(map(printable, row)) for row in [header, *rows]))
     else:

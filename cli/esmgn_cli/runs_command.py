@@ -29,15 +29,15 @@ def runs(
         return
     from esmgn_core.engine.runs import find_runs
 
-    found, problems = find_runs(folder)
+    summaries, problems = find_runs(folder)
     for problem in problems:
         echo(f"warning: {problem}", err=True)
-    if not found:
+    if not summaries:
         echo(f"no runs in the folder {folder}; list another folder: esmgn runs --in FOLDER")
         echo("start one: esmgn run --recipe quickstart")
         return
     rows = [("run", "steps", "best", "state", "parts")]
-    for item in found:
+    for item in summaries:
         best = item.best()
         text = f"{best.name} {best.value:.4f}" if best else "-"
         rows.append((item.name, str(item.steps), text, item.state, item.composition))
@@ -51,11 +51,11 @@ def compare(
     """Compare the settings and curves of two runs."""
     from esmgn_core.engine.runs import MACHINE_VALUES, RunSummary, differences
 
-    one, other = RunSummary.of(first), RunSummary.of(second)
-    for problem in (*one.problems, *other.problems):
+    compared = RunSummary.of(first), RunSummary.of(second)
+    for problem in [problem for item in compared for problem in item.problems]:
         echo(f"warning: {problem}", err=True)
-    different = differences(one, other)
-    for label, item in (("A", one), ("B", other)):
+    different = differences(*compared)
+    for label, item in zip("AB", compared, strict=True):
         echo(f"{label}  {item.run.path}: {counted(item.steps, 'step')}, {item.state}")
         if best := item.best():
             echo(f"   best encoder: {selected(best)}")
@@ -65,7 +65,7 @@ def compare(
         block(table(rows, indent="", width=line_width()))
     else:
         echo("no setting differs")
-    curves = one.curves(), other.curves()
+    curves = compared[0].curves(), compared[1].curves()
     left_out = {"lr", *MACHINE_VALUES}
     for name in [name for name in curves[0] if name in curves[1] and name not in left_out]:
         points = [curve[name] for curve in curves]

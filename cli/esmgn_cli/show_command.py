@@ -93,7 +93,7 @@ def _implemented(registry: Registry, spec: ComponentSpec, preset: Mapping[str, A
     from esmgn_core.settings import settings_class
 
     origin = f"component {spec.name} ({spec.target})"
-    for plugin in [plugin for other, plugin in registry.components(spec.kind) if other == spec]:
+    for plugin in [plugin for candidate, plugin in registry.components(spec.kind) if candidate == spec]:
         origin += f", plugin {plugin.name}, {plugin.distribution} {plugin.version}"
     if spec.kind is Kind.FORMAT:  # without settings
         return origin

@@ -35,9 +35,9 @@ class Claims:
         fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
         self.require(fits, f"{name} is {value!r}, expected a positive integer")
 
-    def require_close(self, what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    def require_close(self, what: str, actual: Tensor, expected: Tensor, tolerance: float) -> None:
         """Require values that agree to ``tolerance`` of the largest one; ``what`` must not change them."""
-        difference = relative_difference(found, expected)
+        difference = relative_difference(actual, expected)
         self.require(difference <= tolerance, f"{what} by {difference:.1e} of their size")
 
     def check(self, checks: Iterable[Callable[[Value], None]], subject: Value) -> None:
@@ -67,10 +67,10 @@ def snapshot(value: object, name: str = "") -> dict[str, object]:
     parts = _parts(value)
     if parts is None:
         return {name: value}
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for key, part in parts.items():
-        found |= snapshot(part, f"{name}.{key}" if name else str(key))
-    return found
+        values |= snapshot(part, f"{name}.{key}" if name else str(key))
+    return values
 
 
 def _parts(value: object) -> Mapping[str, object] | None:
@@ -83,27 +83,27 @@ def _parts(value: object) -> Mapping[str, object] | None:
     return None
 
 
-def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+def differences(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:
     """Names of the values that differ between two snapshots, in any bit (NaN equals NaN)."""
-    names = [*one, *(name for name in other if name not in one)]
-    return [name for name in names if not _same(one.get(name), other.get(name))]
+    names = [*first, *(name for name in second if name not in first)]
+    return [name for name in names if not _same(first.get(name), second.get(name))]
 
 
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        if one.shape != other.shape or one.dtype != other.dtype:
+def _same(first: object, second: object) -> bool:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        if first.shape != second.shape or first.dtype != second.dtype:
             return False
-        return bool(((one == other) | ((one != one) & (other != other))).all())
-    return type(one) is type(other) and bool(one == other or (one != one and other != other))
+        return bool(((first == second) | ((first != first) & (second != second))).all())
+    return type(first) is type(second) and bool(first == second or (first != first and second != second))
 
 
-def relative_difference(found: Tensor, expected: Tensor) -> float:
+def relative_difference(actual: Tensor, expected: Tensor) -> float:
     """Largest difference, divided by the largest expected value; infinite if one is NaN."""
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         return math.inf
     if not expected.numel():
         return 0.0
-    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+    difference = float((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
     return math.inf if math.isnan(difference) else difference
 
 

@@ -96,13 +96,13 @@ def labeled_examples(group_size: int, label_dim: int) -> list[Protein]:
 
 def _predictions(subject: DownstreamSubject) -> None:
     """Each group of proteins has one float32 row of predictions."""
-    found = subject.predictions(subject.new(), subject.proteins)
+    actual = subject.predictions(subject.new(), subject.proteins)
     shape = [len(subject.proteins) // subject.group_size, _NUM_TARGETS]
-    fits = list(found.shape) == shape and found.dtype == torch.float32
+    fits = list(actual.shape) == shape and actual.dtype == torch.float32
     subject.claims.require(
-        fits, f"predict() returns {found.dtype} {list(found.shape)}, expected float32 {shape}"
+        fits, f"predict() returns {actual.dtype} {list(actual.shape)}, expected float32 {shape}"
     )
-    subject.claims.require(bool(found.isfinite().all()), "its predictions are not finite")
+    subject.claims.require(bool(actual.isfinite().all()), "its predictions are not finite")
 
 
 def _alone(subject: DownstreamSubject) -> None:
@@ -120,8 +120,8 @@ def _saved(subject: DownstreamSubject) -> None:
     """A new instance with the state dict gives the same predictions, without the labels."""
     task, other = subject.new(), subject.build()
     other.load_state_dict(task.state_dict())
-    found = subject.predictions(other, subject.proteins)
-    same = bool(found.equal(subject.predictions(task, subject.proteins)))
+    actual = subject.predictions(other, subject.proteins)
+    same = bool(actual.equal(subject.predictions(task, subject.proteins)))
     subject.claims.require(same, "its predictions depend on values that are not in its state dict")
 
 

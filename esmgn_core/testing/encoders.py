@@ -78,10 +78,10 @@ def check_encoding(claims: Claims, encoding: object, batch: ProteinBatch, width:
     claims.require(isinstance(encoding, Encoding), f"returns {type(encoding).__name__}, expected Encoding")
     for name, length in (("residue", batch.num_residues), ("protein", len(batch))):
         tensor: Tensor = getattr(encoding, name)
-        found = tuple(tensor.shape)
+        actual = tuple(tensor.shape)
         claims.require(
-            found == (length, width),
-            f"{name} representations have shape {found}, expected ({length}, output_dim = {width})",
+            actual == (length, width),
+            f"{name} representations have shape {actual}, expected ({length}, output_dim = {width})",
         )
         claims.require(bool(tensor.isfinite().all()), f"{name} representations are not all finite")
 
@@ -132,9 +132,9 @@ def _packing(subject: EncoderSubject) -> None:
         alone = subject.encoding(module, [protein])
         check_encoding(subject.claims, alone, ProteinBatch.from_proteins([protein]), module.output_dim)
         pairs = (("residue", residue, alone.residue), ("protein", packed.protein[number], alone.protein[0]))
-        for name, found, expected in pairs:
+        for name, actual, expected in pairs:
             what = f"packing changes the {name} representations of protein '{protein.name}'"
-            subject.claims.require_close(what, found, expected, _PACKING_TOLERANCE)
+            subject.claims.require_close(what, actual, expected, _PACKING_TOLERANCE)
 
 
 def _order(subject: EncoderSubject) -> None:
@@ -142,9 +142,9 @@ def _order(subject: EncoderSubject) -> None:
     module, proteins = subject.trained(), example_proteins()
     straight, turned = subject.encoding(module, proteins), subject.encoding(module, proteins[::-1])
     residue = torch.cat(_by_protein(turned, proteins[::-1])[::-1])
-    for found, expected in ((residue, straight.residue), (turned.protein.flip(0), straight.protein)):
+    for actual, expected in ((residue, straight.residue), (turned.protein.flip(0), straight.protein)):
         what = "the order of proteins in the batch changes representations"
-        subject.claims.require_close(what, found, expected, _PACKING_TOLERANCE)
+        subject.claims.require_close(what, actual, expected, _PACKING_TOLERANCE)
 
 
 def _by_protein(encoding: Encoding, proteins: list[Protein]) -> list[Tensor]:
@@ -177,12 +177,12 @@ def weighted_sum(encoding: Encoding) -> Tensor:
 
 def _same_seed(subject: EncoderSubject) -> None:
     """The same seed gives the same model and result."""
-    found = []
+    results = []
     for _ in range(2):
         torch.manual_seed(29)
         module = subject.build().train()
-        found.append(snapshot({"state": module, "encoding": subject.encoding(module, example_proteins())}))
-    changed = differences(*found)
+        results.append(snapshot({"state": module, "encoding": subject.encoding(module, example_proteins())}))
+    changed = differences(*results)
     subject.claims.require(not changed, f"the same seed gives different results: {', '.join(changed)}")
 
 
@@ -201,11 +201,11 @@ def _bfloat16(subject: EncoderSubject) -> None:
     module = subject.trained()
     expected = subject.encoding(module, example_proteins())
     with torch.autocast("cpu", torch.bfloat16):
-        found = subject.encoding(module, example_proteins())
+        actual = subject.encoding(module, example_proteins())
     for name in ("residue", "protein"):
         what = f"bfloat16 autocast changes the {name} representations"
         subject.claims.require_close(
-            what, getattr(found, name).float(), getattr(expected, name), _BF16_TOLERANCE
+            what, getattr(actual, name).float(), getattr(expected, name), _BF16_TOLERANCE
         )
 
 

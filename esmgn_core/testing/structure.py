@@ -63,9 +63,9 @@ def _rigid_motion(subject: EncoderSubject) -> None:
     module, batch = subject.trained(), example_batch()
     expected = subject.encode(module, batch, ExampleGraph()(batch))
     for motion, moved in moved_batches(batch).items():
-        found = subject.encode(module, moved, ExampleGraph()(moved))
+        actual = subject.encode(module, moved, ExampleGraph()(moved))
         what = f"{motion} the proteins changes representations"
-        subject.claims.require_close(what, found.residue, expected.residue, _MOTION_TOLERANCE)
+        subject.claims.require_close(what, actual.residue, expected.residue, _MOTION_TOLERANCE)
 
 
 def moved_batches(batch: ProteinBatch) -> dict[str, ProteinBatch]:
@@ -106,10 +106,10 @@ def _half_precision(subject: EncoderSubject) -> None:
             with torch.autocast("cpu", precision):
                 encoding = module(batch, graph, features)
             (encoding.residue.float().mean() + encoding.protein.float().mean()).backward()
-            found = None if features.grad is None else features.grad.dtype
+            actual = None if features.grad is None else features.grad.dtype
             subject.claims.require(
-                found == torch.float32,
-                f"under {precision} the gradient of float32 features {width} wide is {found}",
+                actual == torch.float32,
+                f"under {precision} the gradient of float32 features {width} wide is {actual}",
             )
 
 

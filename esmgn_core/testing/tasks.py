@@ -111,11 +111,11 @@ def _batch_untouched(subject: TaskSubject) -> None:
 def _same_draws(subject: TaskSubject) -> None:
     """The same draws give the same views, whatever the state of torch's random numbers."""
     task = subject.new()
-    found = []
+    results = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        found.append(snapshot(subject.example_views(task)))
-    changed = differences(*found)
+        results.append(snapshot(subject.example_views(task)))
+    changed = differences(*results)
     subject.claims.require(not changed, f"the same draws give different views: {', '.join(changed)}")
 
 
