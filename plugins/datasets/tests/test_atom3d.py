@@ -151,7 +151,7 @@ def test_the_archive_is_downloaded_checked_and_unpacked_once(
 
 
 def test_a_cut_archive_leaves_no_half_of_a_dataset(psr, served, monkeypatch):
-    """Its checksum is that of the publishers' file, so that only unpacking can tell."""
+    """Its checksum is that of the published file, so that only unpacking can detect the damage."""
     folder, url = served
     file = folder / "PSR-split-by-year.tar.gz"
     with tarfile.open(file, "w:gz") as packed:

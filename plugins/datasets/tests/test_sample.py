@@ -95,7 +95,7 @@ def test_bond_lengths_and_angles_are_ideal_to_the_precision_of_a_structure_file(
         for first, second, length in ((n, ca, 1.458), (ca, c, 1.525), (c, o, 1.231), (c[:-1], n[1:], 1.329)):
             np.testing.assert_allclose(np.linalg.norm(first - second, axis=-1), length, atol=0.003)
         for first, second, length in ((n, c, 2.459), (ca[:-1], n[1:], 2.438), (c[:-1], ca[1:], 2.435)):
-            # The distance across an angle tells the angle: 0.005 angstrom are about 0.2 degrees.
+            # The distance across an angle determines the angle: 0.005 angstrom are about 0.2 degrees.
             np.testing.assert_allclose(np.linalg.norm(first - second, axis=-1), length, atol=0.005)
 
 
@@ -194,7 +194,7 @@ def test_the_structure_says_much_about_residue_types(data, backbones, structures
 
 
 def test_the_docstring_is_honest_about_the_best_guess(backbones, structures):
-    """Three in ten with the structure, one in ten without; phi of a loop is told by the atoms."""
+    """Three in ten with the structure, one in ten without; the atoms determine phi of a loop."""
     state, burial = [], []
     for backbone, structure in zip(backbones, structures, strict=True):
         n, ca, c = (backbone[:, i] for i in range(3))

@@ -99,7 +99,7 @@ def test_the_splits_divide_the_proteins_by_the_fraction(tmp_path):
     assert 20 <= len(valid) <= 60
 
 
-def test_without_a_fraction_nothing_is_held_out(tmp_path):
+def test_without_a_fraction_no_protein_is_for_validation(tmp_path):
     dataset = folder(write(tmp_path, **numbered(20)), valid_fraction=0)
     assert len(dataset.split("train")) == 20
     assert dataset.split("valid") == []
@@ -110,20 +110,20 @@ def test_copies_of_a_sequence_are_on_one_side(tmp_path):
     write(tmp_path / "one", **sequences)
     write(tmp_path / "two", **sequences)
     dataset = folder(tmp_path, valid_fraction=0.3)
-    held_out = {dataset[index].sequence for index in dataset.split("valid")}
-    assert held_out
-    assert held_out.isdisjoint(dataset[index].sequence for index in dataset.split("train"))
+    validation = {dataset[index].sequence for index in dataset.split("valid")}
+    assert validation
+    assert validation.isdisjoint(dataset[index].sequence for index in dataset.split("train"))
 
 
 def test_the_split_of_a_protein_does_not_depend_on_the_others(tmp_path):
-    def held_out(dataset):
+    def validation(dataset):
         return {dataset[index].sequence for index in dataset.split("valid")}
 
     sequences = numbered(60)
     few = folder(write(tmp_path / "few", **dict(list(sequences.items())[:30])), valid_fraction=0.3)
     many = folder(write(tmp_path / "many", **sequences), valid_fraction=0.3)
-    assert held_out(few) == held_out(many) & {few[index].sequence for index in range(len(few))}
-    assert held_out(few)
+    assert validation(few) == validation(many) & {few[index].sequence for index in range(len(few))}
+    assert validation(few)
 
 
 @pytest.mark.parametrize("sequence", ["MKV", "GGS", "WWW", "MTT", "AAA"])

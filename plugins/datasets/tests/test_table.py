@@ -126,7 +126,7 @@ def test_a_chain_with_copies_is_refused_and_each_copy_has_a_name(folder):
     assert unnamed[0].name == "copies:A-2"
 
 
-def test_without_a_column_sequences_are_held_out_by_themselves(folder):
+def test_without_a_column_the_dataset_makes_the_splits(folder):
     rows = "".join(f"{protein.name},x\n" for protein in example_proteins())
     dataset = build(write(folder, f"file,label\n{rows}"), valid_fraction=0.3, test_fraction=0.3)
     parts = [*dataset.split("train"), *dataset.split("valid"), *dataset.test_sets.get("test", [])]

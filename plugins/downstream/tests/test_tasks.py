@@ -155,7 +155,7 @@ def test_proteins_of_a_pair_that_differ_in_length():
 
 @pytest.mark.parametrize("task", [Multilabel, Classification, Regression])
 def test_training_sees_the_beginning_and_testing_all(task):
-    """Nothing is cut in testing unless it is asked for."""
+    """Nothing is cut in testing unless test_max_length is set."""
     batch = ProteinBatch.from_proteins(example_proteins())
     cut = task(task.Settings(max_length=25), encoder_dim=6, num_targets=1)
     (training,) = cut.train().views(batch, ExampleGraph(), None)

@@ -1,4 +1,4 @@
-"""Multiview contrast: the windows, their edges, and who is told from whom."""
+"""Multiview contrast: the windows, their edges, and the proteins that are compared."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_windows_hold_the_edges_of_the_whole_protein(batch, build_graph):
 
 
 def test_builders_are_asked_only_for_the_edges_into_the_windows(batch, build_graph):
-    """A builder that can draw a part is not asked for the whole; the edges are the same."""
+    """Of a builder that can build a part of the edges, only that part is requested; edges are the same."""
     asked: list[int] = []
 
     class Part(ExampleGraph):
@@ -144,7 +144,7 @@ def test_whole_short_proteins_share_one_sequence(batch, build_graph, draws):
 
 
 def test_edges_are_masked_in_half_of_the_views_for_the_whole_step(build_graph):
-    """One choice for each view of a step, whatever proteins a process holds; shares as asked for."""
+    """One choice for each view of a step, whatever proteins a process holds; shares as set."""
     kinds = []
     for step in range(30):
         parts = []

@@ -98,7 +98,7 @@ def test_loss_and_gradients_are_finite_alone_and_together(task_class, builder, h
 def test_a_protein_is_asked_about_its_own_residues_alone(task_class, builder):
     """Loss, number of predictions and gradients of a batch are those of its proteins one by one.
 
-    Contrast compares proteins, which is its purpose; its views are told apart by the conformance kit.
+    Contrast compares proteins, which is its purpose; the conformance kit checks that its views differ.
     """
     task = task_class(task_class.Settings(), encoder_dim=DIM)
     everyone = list(range(len(PROTEINS)))

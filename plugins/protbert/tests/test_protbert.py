@@ -31,7 +31,7 @@ TINY = {"num_layers": 2, "embed_dim": 16, "attention_heads": 2}
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path, monkeypatch):
-    """A cache of its own, and no connection."""
+    """An empty cache and no connection."""
     monkeypatch.setenv("ESMGN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ESMGN_OFFLINE", "1")
 
