@@ -82,7 +82,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read ``store.json`` in the folder ``path``.
 
     Raises:
-        DataError: there is no store, its ``store.json`` is damaged, or this version cannot read it.
+        DataError: the folder is not a store, its ``store.json`` is damaged, or this version cannot read it.
     """
     file = path / STORE_MANIFEST
     if not file.is_file():

@@ -74,7 +74,7 @@ def test_a_column_that_cannot_be_missing_is_named(read, columns, named):
 
 
 def test_elements_follow_from_names(read):
-    """A calcium ion in the chain of the protein is no residue, selenium no sulphur."""
+    """A calcium ion in the chain of the protein is not a residue, and selenium is not sulphur."""
     ion = residue(9, "CA", atoms=("CA",), record="HETATM")
     text = cif([*chain("MET", "MSE"), *ion])
     rows = [line.split() for line in text.splitlines() if line.startswith(("ATOM", "HETATM"))]

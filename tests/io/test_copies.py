@@ -1,4 +1,4 @@
-"""Chains that share a name are told apart, and nothing else is."""
+"""Chains that share a name are divided; other chains are not."""
 
 from __future__ import annotations
 

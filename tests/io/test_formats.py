@@ -1,4 +1,4 @@
-"""What is no structure text is named, with what to do; what could be misread is refused."""
+"""Content that is not structure text is refused with what to do, as is text that could be misread."""
 
 from __future__ import annotations
 

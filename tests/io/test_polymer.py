@@ -59,7 +59,7 @@ def test_mmcif_entities_tell_a_free_amino_acid_from_a_residue(read):
 
 
 def test_modified_residues_in_the_chain_are_kept_though_hetatm(read):
-    """Without TER and without entities it is the peptide bond that tells."""
+    """Without TER and entities, peptide bonds decide."""
     atoms = [*residue(1), *residue(2, "MSE", record="HETATM"), *residue(3, "GLY")]
     free = residue(30, "MSE", record="HETATM")
     assert read(pdb(atoms, free)).sequence == "AMG"
@@ -121,7 +121,7 @@ def test_coarse_grained_beads_are_refused(read):
 
 
 def test_alternates_are_counted_of_residues_that_are_read(read):
-    """Not of a ligand, and not of a residue that is dropped for want of a CA atom."""
+    """Not of a ligand, and not of a residue that is dropped without a CA atom."""
 
     def alternates(atoms):
         return [replace(atom, altloc=letter, occupancy=0.5) for letter in "AB" for atom in atoms]
