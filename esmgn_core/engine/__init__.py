@@ -1,1 +1,1 @@
-"""The training engine: plain PyTorch, one process or many under torchrun."""
+"""Train, validate and resume runs."""

@@ -1,4 +1,4 @@
-"""From a resolved run to everything that trains."""
+"""Build data, model, schedule and optimiser of a resolved run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from esmgn_core.settings import CacheTable
 
 
 class BuiltRun(NamedTuple):
-    """A run that can train, before any record of it is written.
+    """The objects of a run, before its folder exists.
 
     Attributes:
         dataset: all proteins.
-        schedule: which of them each step takes.
-        learner: encoder and task, and what changes them.
-        weights_sha256: checksum of the file that the sequence encoder was read from.
-        cached: what the cache of features keeps, for the log; empty without one.
+        schedule: proteins of each step.
+        learner: encoder and task with their optimiser.
+        weights_sha256: checksum of the sequence encoder's file of weights.
+        cached: description of the feature cache for the log; empty without a cache.
     """
 
     dataset: ProteinDataset
@@ -46,13 +46,13 @@ def build_run(
     """Build data, model and learner of a run.
 
     Args:
-        blueprint: its components.
+        blueprint: the run's components.
         registry: all components.
         world: this process among all.
-        init: where the encoder of a new run comes from.
+        init: folder of the encoder from which a new run starts.
 
     Raises:
-        EsmgnError: the components do not work together, or weights cannot be read.
+        EsmgnError: the components do not fit each other, or weights cannot be read.
     """
     config = blueprint.config
     dataset = blueprint.dataset()
@@ -60,7 +60,8 @@ def build_run(
     step = _train_step(blueprint, dataset, world)
     if init:
         init.fill(step.encoder, registry)
-    # Features are cached by the weights that the encoder starts from, without adapters or shards.
+    # The order matters. The cache key hashes the initial weights, so it comes before adapters and sharding.
+    # The optimiser is built last, from the parameters that remain.
     cached = _keep_features(step, config.cache, dataset) if config.cache.features != "off" else ""
     weights = weights_sha256(step.encoder.sequence)
     if config.optim.lora_rank:
@@ -75,7 +76,7 @@ def build_run(
 
 
 def _check_before_download(blueprint: Blueprint, dataset: ProteinDataset) -> None:
-    """Find, before any download, what would stop a run once its weights are there.
+    """Build everything on the meta device, to find errors before weights are downloaded.
 
     Raises:
         EsmgnError: as :meth:`Blueprint.step`.
@@ -84,7 +85,7 @@ def _check_before_download(blueprint: Blueprint, dataset: ProteinDataset) -> Non
         try:
             blueprint.with_random_weights().step(dataset)
         except (RuntimeError, NotImplementedError):
-            return  # a component that cannot be built without memory; the run itself will build it
+            return  # a component does not support the meta device; errors then appear when it is built
 
 
 def _train_step(blueprint: Blueprint, dataset: ProteinDataset, world: World) -> TrainStep:
@@ -104,10 +105,10 @@ def _train_step(blueprint: Blueprint, dataset: ProteinDataset, world: World) -> 
 
 
 def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDataset) -> str:
-    """Cache the outputs of the frozen sequence encoder; returns a line for the log.
+    """Cache the outputs of the frozen sequence encoder; returns a description for the log.
 
     Raises:
-        SettingsError: the encoder is trained, or the task leaves no sequence whole.
+        SettingsError: the encoder is trained, or the task crops or masks every sequence.
     """
     cache = step.encoder.keep_features(settings, precision=step.precision)
     known = lengths_of(dataset)
@@ -115,19 +116,19 @@ def _keep_features(step: TrainStep, settings: CacheTable, dataset: ProteinDatase
     whole = lengths[step.task.shows_whole(lengths)] if isinstance(step.task, ShowsWhole) else lengths
     if len(lengths) and not len(whole):
         raise SettingsError(
-            "cache.features has nothing to keep: the task crops or masks the sequence of every protein",
-            "show whole proteins, where the task can: --set pretext.crop_length=0",
-            "or compute features as they come: --set cache.features=off",
+            "cache.features has nothing to cache: the task crops or masks the sequence of every protein",
+            "if the task can use whole proteins: --set pretext.crop_length=0",
+            "or switch the cache off: --set cache.features=off",
         )
     size = cache.bytes_for(whole.tolist(), step.encoder.sequence.output_dim) / 1e9
     return (
         f"features of at most {len(whole)} of {len(lengths)} proteins, {size:.3g} GB as {settings.features}, "
-        f"are kept in {cache.folder}, up to {settings.max_gb:g} GB; {cache.num_kept} proteins are there"
+        f"are cached in {cache.folder}, up to {settings.max_gb:g} GB; it has {cache.num_kept} proteins now"
     )
 
 
 def _shard(step: TrainStep, world: World) -> None:
     if step.precision is torch.float16:
-        raise SettingsError("train.strategy=fsdp does not go with fp16", "use train.precision=bf16")
+        raise SettingsError("train.strategy=fsdp does not support fp16", "use train.precision=bf16")
     if world.size > 1:
         shard(step, world)

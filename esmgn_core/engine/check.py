@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a run, found before a download or its first step."""
+"""Validate a run without starting it."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from esmgn_core.weights import locate
 
 Value = TypeVar("Value")
 _CHECKPOINTS = 3
-"""Checkpoints that are on the disk at a time: the last, the one before, and the next."""
+"""Checkpoints on the disk at the same time: the last, the previous and the next one."""
 _A100 = (40, 80)
-"""Gigabytes (GiB) of the two models of an A100."""
+"""Memory of the two models of an A100, in GiB."""
 _CUDA_CONTEXT = 1.5e9
-"""Bytes that CUDA itself and its libraries take on a GPU."""
+"""Bytes of GPU memory that CUDA and its libraries need."""
 _FRAGMENTED = 1.08
-"""Memory that torch's allocator holds on a GPU for each byte that is used."""
+"""Ratio of the GPU memory that torch's allocator reserves to the memory that is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where a run is to be trained.
+    """The machine on which a run will train.
 
     Attributes:
-        processes: of the run, one for each GPU.
-        device: ``cuda`` or ``cpu``; empty for what ``train.device`` stands for here.
-        elsewhere: the run is for another machine, so that the devices of this one do not matter.
+        processes: number of processes, one for each GPU.
+        device: ``cuda`` or ``cpu``; empty for the device of ``train.device`` on this machine.
+        elsewhere: True for another machine; the devices of this one are not checked.
     """
 
     processes: int = 1
@@ -64,25 +64,25 @@ class Machine:
 
 @dataclass(slots=True)
 class Checkup:
-    """What was found.
+    """Results of the checks.
 
     Attributes:
-        fine: what is as it should be, in order.
-        warnings: what works, but may not be meant.
-        problems: what would stop the run.
+        fine: lines of the successful checks, in order.
+        warnings: settings that work but may not be intended.
+        problems: errors that would stop the run.
     """
 
     fine: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[EsmgnError] = field(default_factory=list)
 
-    def tried(self, what: Callable[[], Value], line: Callable[[Value], str] = str) -> Value | None:
-        """The result of ``what``, its line noted as fine; ``None`` if it raises a problem, which is noted.
+    def attempt(self, check: Callable[[], Value], line: Callable[[Value], str] = str) -> Value | None:
+        """Run ``check`` and record the line of its result; ``None`` if it raises an error, which is recorded.
 
-        An empty line is not noted.
+        An empty line is not recorded.
         """
         try:
-            value = what()
+            value = check()
         except EsmgnError as error:
             self.problems.append(error)
             return None
@@ -93,42 +93,42 @@ class Checkup:
 def check_run(
     registry: Registry, config: RunConfig, *, machine: Machine, folder: Path, made_up: str = ""
 ) -> Checkup:
-    """Check a configuration: settings, device, weights, dimensions, data, batches, memory, disk.
+    """Check settings, device, weights, dimensions, data, batches, memory and disk of a configuration.
 
-    Nothing is downloaded, and the weights files of models are not read.
+    Nothing is downloaded, and files of weights are not read.
 
     Args:
         registry: all components.
         config: from :func:`esmgn_core.host.configure.configure`.
-        machine: where it is to run.
-        folder: where its run folder will be.
-        made_up: what to say of the data if they are made up.
+        machine: the machine on which it will train.
+        folder: path of the future run folder.
+        made_up: remark about the data if they are made up.
 
     Raises:
-        EsmgnError: names or settings are wrong, so that nothing further can be checked.
+        EsmgnError: names or settings are wrong, and nothing else can be checked.
     """
-    blueprint, found = resolve(registry, config), Checkup()
+    blueprint, checkup = resolve(registry, config), Checkup()
     behaviour = f"; the original's behaviour: {originals}" if (originals := _originals(blueprint)) else ""
-    found.fine.append(f"settings: every name and value is valid{behaviour}")
-    found.tried(lambda: _device(config, machine))
-    found.tried(lambda: _trackers(registry, config))
-    found.tried(lambda: _weights(blueprint))
-    dataset = found.tried(lambda: _dataset(blueprint, found), lambda _: "")
+    checkup.fine.append(f"settings: every name and value is valid{behaviour}")
+    checkup.attempt(lambda: _device(config, machine))
+    checkup.attempt(lambda: _trackers(registry, config))
+    checkup.attempt(lambda: _weights(blueprint))
+    dataset = checkup.attempt(lambda: _dataset(blueprint, checkup), lambda _: "")
     step, planned = None, blueprint.with_random_weights()
-    if blueprint.is_downstream and dataset is None:  # its heads would have the width of the labels
-        found.tried(lambda: _on_meta(planned.encoder), lambda made: _model(made, made))
+    if blueprint.is_downstream and dataset is None:  # the labels determine the width of its heads
+        checkup.attempt(lambda: _on_meta(planned.encoder), lambda made: _model(made, made))
     else:
-        step = found.tried(
+        step = checkup.attempt(
             lambda: _on_meta(lambda: planned.step(dataset)), lambda made: _model(made, made.encoder)
         )
     if dataset is not None:
-        found.fine.append(_data(dataset, made_up))
-    found.warnings += component_warnings(blueprint)
+        checkup.fine.append(_data(dataset, made_up))
+    checkup.warnings += component_warnings(blueprint)
     if step is not None and dataset is not None:
-        _check_passes(blueprint, step, dataset, machine, found)
+        _check_passes(blueprint, step, dataset, machine, checkup)
     if step is not None:
-        found.tried(lambda: _disk(step, folder))
-    return found
+        checkup.attempt(lambda: _disk(step, folder))
+    return checkup
 
 
 def start_warnings(blueprint: Blueprint, *, processes: int) -> list[str]:
@@ -145,11 +145,11 @@ def start_warnings(blueprint: Blueprint, *, processes: int) -> list[str]:
 
 
 def _check_passes(
-    blueprint: Blueprint, step: TrainStep, dataset: ProteinDataset, machine: Machine, found: Checkup
+    blueprint: Blueprint, step: TrainStep, dataset: ProteinDataset, machine: Machine, checkup: Checkup
 ) -> None:
-    """Check how proteins are divided into passes, and the memory of a pass."""
+    """Check the division of proteins into passes, and the memory of a pass."""
     train, number = blueprint.config.train, machine.processes
-    schedule = found.tried(
+    schedule = checkup.attempt(
         lambda: build_schedule(dataset, train, world_size=number, most_residues=max_residues(step)),
         lambda made: (
             f"batches: {made.steps_per_epoch:,} steps an epoch, {made.num_steps:,} in all, "
@@ -157,28 +157,28 @@ def _check_passes(
         ),
     )
     if schedule:
-        found.warnings += batch_norm_warning(step, schedule, train)
-        found.tried(lambda: _memory(Trial(blueprint, dataset, schedule), machine, found))
+        checkup.warnings += batch_norm_warning(step, schedule, train)
+        checkup.attempt(lambda: _memory(Trial(blueprint, dataset, schedule), machine, checkup))
 
 
 def _originals(blueprint: Blueprint) -> str:
-    """The settings that ``reference = true`` stands for in this run; empty without it."""
+    """The settings that ``reference = true`` sets in this run; empty without it."""
     if not blueprint.config.reference:
         return ""
-    found = []
+    originals = []
     for kind, (_, _, settings) in blueprint.parts.items():
         values = settings.model_dump(mode="json")
-        found += [
+        originals += [
             f"{kind}.{name} = {shown(values[name])}" for name in settings.original(values) if name in values
         ]
     train = blueprint.config.train
-    found += [f"train.{name} = {shown(getattr(train, name))}" for name in train.originals]
-    return ", ".join(found)
+    originals += [f"train.{name} = {shown(getattr(train, name))}" for name in train.originals]
+    return ", ".join(originals)
 
 
 def _device(config: RunConfig, machine: Machine) -> str:
     if machine.elsewhere:
-        return "device: GPUs of another machine, not looked at"
+        return "device: GPUs of another machine, not checked"
     device = pick_device(machine.device or config.train.device)
     dtype = autocast_dtype(config.train.precision, device)
     return f"device: {device}, {str(dtype or torch.float32).removeprefix('torch.')}"
@@ -198,7 +198,7 @@ def _weights(blueprint: Blueprint) -> str:
         return f"weights: {weights}"
     checkpoint = getattr(settings, "checkpoint", None)
     if weights == "pretrained" and (repository := getattr(settings, "repository", None)):
-        where = f"not looked for ({forbidden} is set)" if (forbidden := offline(hub=True)) else "or its cache"
+        where = f"not checked ({forbidden} is set)" if (forbidden := offline(hub=True)) else "or its cache"
         return f"weights: {repository} on the Hub of Hugging Face, {where}"
     if weights != "pretrained" or checkpoint is None:
         return "weights: random" if weights == "random" else "weights: none to load"
@@ -206,14 +206,14 @@ def _weights(blueprint: Blueprint) -> str:
         return f"weights: {path}"
     if forbidden := offline():
         raise WeightsError(
-            f"weights are not on this machine, and {forbidden} forbids to download them: {checkpoint.url}",
-            f"fetch them where there is a network: esmgn weights fetch {blueprint.config.seq.name}",
+            f"weights are not on this machine, and {forbidden} forbids downloads: {checkpoint.url}",
+            f"fetch them on a machine with a network: esmgn weights fetch {blueprint.config.seq.name}",
         )
     return f"weights: not on this machine, will be downloaded from {checkpoint.url}"
 
 
 def _on_meta(build: Callable[[], Value]) -> Value:
-    """Build without memory for weights: widths must fit each other."""
+    """Build on the meta device, which checks widths without allocating weights."""
     with torch.device("meta"):
         return build()
 
@@ -227,8 +227,8 @@ def _model(module: nn.Module, encoder: JointEncoder) -> str:
     )
 
 
-def _dataset(blueprint: Blueprint, found: Checkup) -> ProteinDataset | None:
-    """The data; ``None``, with a warning, if a run has to download them first."""
+def _dataset(blueprint: Blueprint, checkup: Checkup) -> ProteinDataset | None:
+    """The dataset; ``None``, with a warning, if the run has to download it first."""
     forbidden = offline()
     with no_connections(forbidden or "ESMGN_OFFLINE") as refused:
         try:
@@ -236,9 +236,9 @@ def _dataset(blueprint: Blueprint, found: Checkup) -> ProteinDataset | None:
         except EsmgnError:
             if forbidden or not refused.any:
                 raise
-    found.warnings.append(
-        f"data: '{blueprint.config.data.name}' is not on this machine, a run downloads it first; "
-        "batches and memory can be checked when it is there"
+    checkup.warnings.append(
+        f"data: '{blueprint.config.data.name}' is not on this machine, the run will download it first; "
+        "batches and memory can be checked after that"
     )
     return None
 
@@ -254,8 +254,8 @@ def _data(dataset: ProteinDataset, made_up: str) -> str:
     return "\n  note: ".join([text, *notes_of(dataset)])
 
 
-def _memory(trial: Trial, machine: Machine, found: Checkup) -> str:
-    """The memory of each process: fine, or a warning, whichever it is."""
+def _memory(trial: Trial, machine: Machine, checkup: Checkup) -> str:
+    """Estimate the memory of each process: a line if it fits, else an empty one and a warning."""
     config, number = trial.blueprint.config, machine.processes
     gpu, gpu_dtype = machine.on_gpu(config), _gpu_dtype(config)
     here = not machine.elsewhere and (not gpu or torch.cuda.is_available())
@@ -279,7 +279,7 @@ def _memory(trial: Trial, machine: Machine, found: Checkup) -> str:
     text = "; ".join(parts)
     if not short:
         return text
-    found.warnings.append(
+    checkup.warnings.append(
         f"{text}\n  less: train.residues_per_batch, train.activation_checkpointing, train.strategy=fsdp"
     )
     return ""
@@ -294,12 +294,12 @@ def _each(*, gpu: bool, number: int) -> str:
 def _pass(estimate: MemoryEstimate, dtype: torch.dtype | None) -> str:
     name = str(dtype or torch.float32).removeprefix("torch.")
     if not estimate.residues:
-        return f" ({name}), and activations, which this sequence encoder gives no way to estimate"
+        return f" ({name}), plus activations, which cannot be estimated for this sequence encoder"
     return f" ({name}, {estimate.residues:,} residues in a pass)"
 
 
 def _gpu_dtype(config: RunConfig) -> torch.dtype | None:
-    """What the run would compute in on an A100."""
+    """The autocast dtype of the run on an A100."""
     named = {"auto": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
     return named.get(config.train.precision)
 
@@ -309,7 +309,7 @@ def _fits(estimate: MemoryEstimate, size: int) -> bool:
 
 
 def _a100(estimate: MemoryEstimate) -> str:
-    """Which A100 the estimate fits."""
+    """The models of an A100 with enough memory for the estimate."""
     small, large = _A100
     if not estimate.residues:
         return "A100: unknown without activations"

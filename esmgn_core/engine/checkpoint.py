@@ -1,4 +1,4 @@
-"""Checkpoints: the best encoder for use, the last state for resuming."""
+"""Save and load the best encoder, and the state for resuming."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _STATE = "state.pt"
 
 @dataclass(slots=True)
 class RunProgress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        step: optimiser steps taken.
-        best_step: step of the best encoder, 0 if none was written yet.
-        best_value: what chose it, lower is better: its validation loss, its training loss without
+        step: completed optimiser steps.
+        best_step: step of the best encoder, 0 before the first one.
+        best_value: the value that selected it; lower is better. Validation loss, training loss without
             validation proteins, or minus the deciding score of a downstream task.
-        pieces: how finely passes are cut, for want of memory.
+        pieces: passes are split into this many smaller ones to fit into memory.
     """
 
     step: int = 0
@@ -60,14 +60,14 @@ class RunProgress:
 
 
 def encoder_tensors(encoder: JointEncoder, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Tensors of the encoder that training changed or that no file holds, by name, on the CPU.
+    """Tensors of the encoder for ``model.safetensors``, by name, on the CPU.
 
-    A frozen sequence encoder that came from a weights file is left out: the run's configuration
-    names the file. Adapters are added to the weights they stand beside.
+    A frozen sequence encoder with published weights is left out, because the run's configuration names its
+    file. Adapters are merged into the weights.
 
     Args:
         encoder: the encoder.
-        state: its state, where that is spread over processes.
+        state: the gathered state of a sharded encoder.
     """
     return _separate(encoder, merge_adapters(encoder, state))
 
@@ -80,7 +80,7 @@ def _separate(encoder: JointEncoder, state: Mapping[str, Tensor]) -> dict[str, T
         if skip and name.startswith(skip):
             continue
         place = (tensor.data_ptr(), tensor.shape)
-        # safetensors refuses tensors that share memory; tied weights are written twice.
+        # safetensors refuses tensors that share memory, so tied weights are written twice.
         tensors[name] = tensor.clone() if place in seen else tensor.cpu().contiguous()
         seen.add(place)
     return tensors
@@ -91,7 +91,7 @@ def _in_weights_file(encoder: JointEncoder) -> bool:
 
 
 def load_best(run: RunFolder, step: TrainStep) -> None:
-    """Fill encoder and task with the best ones of their run.
+    """Load the best encoder and heads of the run.
 
     Raises:
         WeightsError: a file is missing or damaged, or does not fit.
@@ -106,10 +106,10 @@ def load_best(run: RunFolder, step: TrainStep) -> None:
 
 
 def load_task(run: RunFolder, task: nn.Module) -> None:
-    """Fill a downstream task from a run's ``task.safetensors``.
+    """Load the heads of a downstream task from a run's ``task.safetensors``.
 
     Raises:
-        WeightsError: the file is missing or damaged, or is of another task.
+        WeightsError: the file is missing or damaged, or belongs to another task.
     """
     try:
         task.load_state_dict(load_weights(run.task))
@@ -118,18 +118,18 @@ def load_task(run: RunFolder, task: nn.Module) -> None:
 
 
 def save_best(run: RunFolder, step: TrainStep, selection: Selection, world: World) -> None:
-    """Write the encoder to ``model.safetensors``, heads and buffers of the task to ``task.safetensors``.
+    """Write the encoder to ``model.safetensors`` and the task to ``task.safetensors``.
 
-    All processes take part.
+    All processes must call this.
 
     Args:
         run: the run folder.
         step: encoder and task.
-        selection: the step they are of, and what selected them; recorded in both files.
+        selection: step and selecting value; recorded in both files.
         world: this process among all.
 
     Raises:
-        CheckpointError: it could not be written; the files that were there are unchanged.
+        CheckpointError: the files cannot be written; earlier files are unchanged.
     """
     sharded = is_sharded(step)
     state = whole_state(step.encoder) if sharded else None
@@ -138,7 +138,7 @@ def save_best(run: RunFolder, step: TrainStep, selection: Selection, world: Worl
         if world.is_main:
             metadata = selection.metadata()
             heads = {name: tensor.cpu().contiguous() for name, tensor in task.items()}
-            # Both are written before the first takes its place: heads belong to their encoder.
+            # Write both before replacing either, because the heads fit only their own encoder.
             with written_atomically(run.task) as task_file, written_atomically(run.model) as model_file:
                 write_tensors(heads, task_file, metadata)
                 write_tensors(encoder_tensors(step.encoder, state), model_file, metadata)
@@ -146,13 +146,13 @@ def save_best(run: RunFolder, step: TrainStep, selection: Selection, world: Worl
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Writes and reads everything a resumed run needs.
+    """Writes and reads the checkpoints for resuming; all processes must call its methods.
 
     Attributes:
         run: the run folder.
-        learner: what learns.
-        world: this process among all, which all take part.
-        keep_every: steps between checkpoints that are kept for good.
+        learner: encoder and task with their optimiser.
+        world: this process among all.
+        keep_every: steps between checkpoints that are kept permanently.
     """
 
     run: RunFolder
@@ -161,12 +161,14 @@ class Checkpoints:
     keep_every: int | None = None
 
     def save(self, progress: RunProgress) -> None:
-        """Make ``last/`` anew.
+        """Write a checkpoint and make it ``last/``.
 
         Raises:
-            CheckpointError: it could not be written; those before are as they were.
+            CheckpointError: the checkpoint cannot be written; earlier ones are unchanged.
         """
         folder, sharded = fresh_folder(self.run), is_sharded(self.learner.step)
+        # Three blocks, since each ends with a synchronisation: the folder must exist before any process
+        # writes its shards, and all shards must be complete before the main process verifies them.
         with failing_together(self.world, self.run):
             if self.world.is_main:
                 empty(folder)
@@ -191,20 +193,20 @@ class Checkpoints:
         torch.save(state, folder / _STATE)
 
     def load(self) -> tuple[RunProgress, str]:
-        """Put the learner back where the last whole checkpoint left it.
+        """Restore the learner from the newest intact checkpoint.
 
         Returns:
-            How far it was, and what is to be said about checkpoints that are damaged.
+            The progress, and a notice about damaged checkpoints.
 
         Raises:
-            RunError: there is no checkpoint, or all are damaged.
-            WeightsError: its tensors do not fit the model.
+            RunError: the run has no checkpoint, or all are damaged.
+            WeightsError: the tensors do not fit the model.
         """
         folder, remark = self.world.on_main(lambda: newest_intact_checkpoint(self.run))
         try:
             state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         except Exception as error:
-            # torch.load raises what its unpickler meets in a damaged file: almost anything.
+            # On a damaged file, torch.load raises almost any type of error.
             raise RunError(
                 f"cannot resume from {folder / _STATE}: {error}", "the checkpoint is damaged"
             ) from error

@@ -1,7 +1,7 @@
-"""Checkpoints: written beside their place, verified, and only then put in it.
+"""Write checkpoints next to their place, verify them, and only then replace the last one.
 
-A run folder has the last checkpoint and the one before. At any moment, whatever goes wrong, one of
-them is whole.
+A run folder has the last checkpoint and the one before. At least one of them is intact at any moment, also
+after a crash or a full disk.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _CHECKSUMS = "checksums.json"
 
 
 class CheckpointError(Exception):
-    """A checkpoint could not be written; those before are as they were."""
+    """A checkpoint cannot be written; earlier ones are unchanged."""
 
 
 def fresh_folder(run: RunFolder) -> Path:
-    """Where a new checkpoint is written."""
+    """The folder in which a new checkpoint is written."""
     return run.path / ".last.new"
 
 
@@ -40,14 +40,15 @@ def empty(folder: Path) -> None:
 
 
 def put_in_place(run: RunFolder) -> None:
-    """Make the new checkpoint ``last/``, once it is verified; the one that was there becomes ``previous/``.
+    """Verify the new checkpoint and make it ``last/``; the earlier one becomes ``previous/``.
 
     Raises:
-        OSError, RunError: it is not whole.
+        OSError, RunError: the checkpoint is damaged.
     """
     fresh = fresh_folder(run)
     seal(fresh)
     verify(fresh)
+    # Renaming is atomic. Between the two steps there is no last/, and a resumed run reads previous/.
     if run.last.exists():
         shutil.rmtree(run.previous, ignore_errors=True)
         run.last.rename(run.previous)
@@ -56,16 +57,18 @@ def put_in_place(run: RunFolder) -> None:
 
 @contextmanager
 def failing_together(world: World, run: RunFolder) -> Iterator[None]:
-    """A failure to write inside the block, on any process, is one on all of them.
+    """Raise an error on all processes if writing fails on any of them inside the block.
+
+    All processes must enter the block, because its end exchanges their results.
 
     Raises:
-        CheckpointError: the disk is full, or does not give back what was written to it.
+        CheckpointError: the disk is full, or a written file does not have its checksum.
     """
     failure, cause = "", None
     try:
         yield
     except (OSError, EsmgnError, RuntimeError, SafetensorError) as error:
-        # torch and safetensors report a full disk as errors of their own.
+        # torch and safetensors report a full disk by their own errors.
         failure, cause = write_failure(run.path, error), error
     if reasons := [reason for reason in world.gather(failure) if reason]:
         if world.is_main:
@@ -74,7 +77,7 @@ def failing_together(world: World, run: RunFolder) -> Iterator[None]:
 
 
 def keep(run: RunFolder, step: int, checkpoint: Path) -> None:
-    """Keep a checkpoint for good, under the number of its step; files are linked, not copied."""
+    """Keep a checkpoint permanently, named after its step; files are hard links where possible."""
     place = run.kept / f"step-{step:07d}"
     if place.exists():
         return
@@ -101,7 +104,7 @@ def newest_intact_checkpoint(run: RunFolder) -> tuple[Path, str]:
     if not found:
         raise RunError(
             f"nothing to resume in {run.path}: no checkpoint was written yet",
-            f"start again: esmgn run {run.config} --out NEW_FOLDER",
+            f"start it again: esmgn run {run.config} --out NEW_FOLDER",
         )
     problems = []
     for folder in found:
@@ -110,13 +113,13 @@ def newest_intact_checkpoint(run: RunFolder) -> tuple[Path, str]:
         except RunError as error:
             problems.append(error.message)
         else:
-            used = f"; resumed from the checkpoint before, {folder}" if problems else ""
+            used = f"; resumed from the previous checkpoint, {folder}" if problems else ""
             return folder, "; ".join(problems) + used
     raise RunError(f"cannot resume {run.path}: every checkpoint is damaged", *problems)
 
 
 def seal(folder: Path) -> None:
-    """Bring the files of a checkpoint to the disk, and record their checksums."""
+    """Flush the files of a checkpoint to the disk, and record their checksums."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         _flush(path)
@@ -126,10 +129,10 @@ def seal(folder: Path) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Read a checkpoint and compare it with its checksums.
+    """Compare the files of a checkpoint with their recorded checksums.
 
     Raises:
-        RunError: naming the first file that is missing or damaged.
+        RunError: a file is missing or damaged; the message names the first one.
     """
     try:
         sums = parse_json((folder / _CHECKSUMS).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The processes of a run, and what they compute together."""
+"""The processes of a run, their communication, and synchronised batch normalisation."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the run folder and speaks to the user."""
+        """True if this process writes the run folder and reports to the user."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Elementwise sum over all processes, in place."""
+        """Sum over all processes, elementwise and in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def from_main(self, value: Value) -> Value:
-        """The main process's ``value``, on every process."""
+        """The value of the main process, on every process."""
         if self.size == 1:
             return value
         box = [value]
@@ -69,7 +69,7 @@ class World:
         return cast("Value", result)
 
     def gather(self, value: Value) -> list[Value]:
-        """Every process's ``value``, on every process."""
+        """The values of all processes by rank, on every process."""
         if self.size == 1:
             return [value]
         box: list[Any] = [None] * self.size
@@ -84,13 +84,13 @@ class World:
 
 @contextmanager
 def joined_world(device: str) -> Iterator[World]:
-    """Join the process group that torchrun set up, if there is one, and leave it at the end.
+    """Join the process group of torchrun, if there is one, and leave it at the end of the block.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        RunError: the device does not exist here.
+        RunError: the device is not available.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else None)
@@ -107,14 +107,14 @@ def joined_world(device: str) -> Iterator[World]:
 
 
 def lost_contact(error: BaseException) -> bool:
-    """Whether an error says that another process of the run does not answer any more."""
+    """True if an error reports that another process of the run no longer responds."""
     text = str(error)
     gloo = "gloo" in text and ("by peer" in text or "imed out" in text)
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and gloo)
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum over processes; its gradient is the sum of the processes' gradients."""
+    """Sum over processes; the gradient is the sum of the gradients of all processes."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:  # noqa: ARG004 - nothing to save
@@ -130,10 +130,10 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class SyncedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation whose training statistics run over the residues of all processes.
+    """Batch normalisation with training statistics over the residues of all processes.
 
-    Equal to one process normalising all of them together. Unlike ``torch.nn.SyncBatchNorm`` it
-    also runs on the CPU. Takes [N, C]; processes may differ in N.
+    The result equals that of one process with all residues. Unlike ``torch.nn.SyncBatchNorm`` it also runs on
+    the CPU. Takes [N, C]; N may differ between processes.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -145,6 +145,7 @@ class SyncedBatchNorm(nn.BatchNorm1d):
         sums: Tensor = _SumOverProcesses.apply(torch.cat([values.sum(0), ones * len(values)]))  # type: ignore[no-untyped-call]  # torch
         count = sums[-1].detach()
         mean = sums[:-1] / count
+        # Two passes: the difference of mean square and squared mean would lose digits to cancellation.
         centered = values - mean
         variance: Tensor = _SumOverProcesses.apply(centered.square().sum(0)) / count  # type: ignore[no-untyped-call]  # torch
         self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
@@ -164,7 +165,7 @@ class SyncedBatchNorm(nn.BatchNorm1d):
 
 
 def synchronize_batch_norm(module: nn.Module) -> None:
-    """Turn every ``BatchNorm1d`` of a module into a :class:`SyncedBatchNorm`, in place.
+    """Convert every ``BatchNorm1d`` of a module to a :class:`SyncedBatchNorm`, in place.
 
     Parameters, buffers and their names stay the same.
     """
@@ -174,17 +175,17 @@ def synchronize_batch_norm(module: nn.Module) -> None:
 
 
 def data_parallel(step: nn.Module) -> DistributedDataParallel:
-    """``step``, whose gradients are averaged over processes while they are computed.
+    """Wrap ``step`` to average gradients over processes during the backward pass.
 
-    Whether a learned readout is read depends on the fusion and on the task; processes must not wait
-    for the gradient of one that is not.
+    Fusion and task determine if a learned readout is used. Without ``find_unused_parameters``, processes
+    would wait for the gradient of an unused one.
     """
     readouts = [child for child in step.modules() if isinstance(child, ProteinReadout)]
     some_unread = any(readout.readout == "attention" for readout in readouts)
     if some_unread:
-        # What torch says, once, where it is read after all.
+        # torch warns once if every readout is used after all.
         filterwarnings("ignore", message="find_unused_parameters=True was specified")
     with catch_warnings():
-        # Newer versions of torch have another name for it, which does not mean the same.
+        # Newer versions of torch deprecate an argument in favour of one with another meaning.
         simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(step, broadcast_buffers=False, find_unused_parameters=some_unread)

@@ -1,4 +1,4 @@
-"""Losses and scores of validation and test proteins, and the report of a run."""
+"""Compute losses and scores of validation and test proteins, and report a run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from esmgn_core.protocols import DownstreamTask, LabeledDataset, ProteinDataset,
 from esmgn_core.run_folder import RunFolder
 
 MIN_GROUPS = 20
-"""Groups of predictions, which are proteins or targets, below which there are no bootstrap intervals."""
+"""Minimum number of groups of predictions (proteins or targets) for bootstrap intervals."""
 
 Report = dict[str, dict[str, dict[str, float]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Predictions of P groups of proteins, each once, in the order they were asked for.
+    """Predictions for P proteins or pairs, in the requested order.
 
     Attributes:
         values: float32 [P, T].
         labels: float32 [P, L], NaN = unknown.
-        names: name of each group's first protein.
+        names: name of the protein, or of the first protein of a pair.
         groups: int64 [P], equal for names of the form ``GROUP/NAME`` with the same GROUP.
     """
 
@@ -50,14 +50,14 @@ class Predictions:
 
     @classmethod
     def named(cls, values: Tensor, labels: Tensor, names: Sequence[str]) -> Self:
-        """Predictions whose names say what belongs together."""
+        """Predictions with groups from their names."""
         number: dict[str, int] = {}
         keys = (name.rpartition("/")[0] or f"/{name}" for name in names)
         groups = torch.tensor([number.setdefault(key, len(number)) for key in keys], dtype=torch.int64)
         return cls(values, labels, tuple(names), groups)
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Some of the predictions."""
+        """The predictions at these rows."""
         index = torch.tensor(rows, dtype=torch.int64)
         names = tuple(self.names[row] for row in rows)
         return replace(
@@ -65,7 +65,7 @@ class Predictions:
         )
 
     def repeated(self, counts: NDArray[np.int64]) -> Self:
-        """Each prediction as often as it counts; a group that was drawn twice is two groups."""
+        """Repeat each prediction by its count; a group that was drawn twice becomes two groups."""
         rows = np.repeat(np.arange(len(counts)), counts)
         first = np.repeat(counts.cumsum() - counts, counts)
         again = torch.from_numpy(np.arange(len(rows)) - first)
@@ -74,7 +74,7 @@ class Predictions:
 
 
 def evaluate(evaluation: Evaluation, indices: Sequence[int]) -> tuple[MetricAverager, dict[str, float]]:
-    """Losses of this process's share of proteins, and the scores of a downstream task over all of them."""
+    """Losses of this process's proteins, and scores of a downstream task over all proteins."""
     means, step, world = MetricAverager(), evaluation.step, evaluation.world
     passes = evaluation.passes(indices)
     if task := step.downstream:
@@ -93,20 +93,20 @@ def evaluate(evaluation: Evaluation, indices: Sequence[int]) -> tuple[MetricAver
 def predict_proteins(
     step: TrainStep, task: DownstreamTask, passes: Iterable[EvaluationPass], world: World
 ) -> tuple[list[TaskOutput], Predictions, list[int]]:
-    """Predict proteins of a dataset, shared by all processes, none of them twice.
+    """Predict proteins of a dataset once, divided among all processes.
 
     Args:
         step: encoder and task, in evaluation mode.
         task: the task of ``step``.
-        passes: this process's share.
+        passes: passes of this process.
         world: this process among all.
 
     Returns:
-        The losses of this process's share; the predictions of all, the same on every process; and the
-        place of each prediction's first protein among those that were asked for.
+        The losses of this process's passes; all predictions, on every process; and the position of each
+        prediction's first protein among the requested ones.
 
     Raises:
-        RunError: not one of the proteins could be read.
+        RunError: none of the proteins can be read.
     """
     size = task.group_size
     outputs, mine = [], []
@@ -118,19 +118,20 @@ def predict_proteins(
         outputs.append(output)
         if batch.labels is None:
             raise ValueError(f"the proteins {', '.join(batch.names[:3])} carry no labels")
-        # Arrays travel between processes without torch's shared memory; the places sort the parts.
+        # NumPy arrays, because pickled tensors would use torch's shared memory. The positions come first, so
+        # that sorting restores the order of the proteins.
         labels = batch.labels[::size].cpu().numpy()
         mine.append((list(positions[::size]), values.cpu().numpy(), labels, batch.names[::size]))
     parts: list[Any] = sorted(part for rank in world.gather(mine) for part in rank)
     if not parts:
-        raise RunError("not one validation or test protein can be read any more")
+        raise RunError("no validation or test protein can be read")
     found, known = (torch.from_numpy(np.concatenate([part[column] for part in parts])) for column in (1, 2))
     places, names = ([item for part in parts for item in part[column]] for column in (0, 3))
     return outputs, Predictions.named(found, known, names), places
 
 
 def score(task: DownstreamTask, found: Predictions) -> dict[str, float]:
-    """The task's scores of predictions; its deciding score is NaN if a prediction is not finite."""
+    """The task's scores; the deciding score is NaN if a prediction is not finite."""
     if not bool(found.values.isfinite().all()):
         return {task.metric: math.nan}
     return task.score(found.values, found.labels, found.groups)
@@ -141,9 +142,9 @@ def score_with_intervals(
 ) -> dict[str, dict[str, float]]:
     """Scores with bootstrap intervals from ``number`` resamples: ``{score: {value, low, high}}``.
 
-    Predictions of one group are drawn together, see :func:`esmgn_core.metrics.resamples`. A score has
-    ``without_interval``, the number of groups, instead of an interval where resampling gives no idea of the
-    error: with fewer than :data:`MIN_GROUPS` groups, and where all resamples have the same score.
+    Predictions of one group are drawn together, see :func:`esmgn_core.metrics.resamples`. Resampling cannot
+    estimate the error if there are fewer than :data:`MIN_GROUPS` groups, or if all resamples have the same
+    score. The score then has ``without_interval``, the number of groups.
     """
     values = score(task, found)
     if not number or not bool(found.values.isfinite().all()):
@@ -201,7 +202,7 @@ def report_run(run: RunFolder, evaluation: Evaluation, task: DownstreamTask, pro
 
 
 def evaluation_sets(dataset: ProteinDataset) -> dict[str, Sequence[int]]:
-    """Proteins that a downstream run is judged by: ``valid`` and the dataset's test sets, where not empty."""
+    """The validation set (``valid``) and the test sets of a dataset, without empty ones."""
     sets = {"valid": dataset.split("valid")}
     if isinstance(dataset, LabeledDataset):
         sets |= dataset.test_sets
@@ -232,7 +233,7 @@ def _write(
 
 
 def _json_numbers(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """JSON has no NaN: a score that is not defined is null."""
+    """Replace undefined scores by ``None``, because JSON has no NaN."""
     return {
         name: {key: value if math.isfinite(value) else None for key, value in numbers.items()}
         for name, numbers in scores.items()

@@ -1,4 +1,4 @@
-"""Requests to stop a run after the running step."""
+"""Handle requests to stop a run after the current step."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from types import FrameType
 
 REQUEUE_STATUS = 75
-"""Exit status of a run that was stopped to make room and can go on: EX_TEMPFAIL of sysexits.h."""
+"""Exit status of a stopped run that can be resumed: EX_TEMPFAIL of sysexits.h."""
 
 _STOPPING = {signal.SIGTERM: "terminated", signal.SIGUSR1: "preempted", signal.SIGINT: "interrupted"}
-"""Signals that stop a run, the most pressing first, with names for their sums over processes."""
+"""Signals that stop a run, the most urgent first, with names for their sums over processes."""
 
 
 class Interruption:
-    """Ctrl-C, SIGTERM, SIGUSR1 and the end of the allotted time as a request; a second Ctrl-C stops at once.
+    """Records Ctrl-C, SIGTERM, SIGUSR1 and the time limit; a second Ctrl-C stops immediately.
 
     Attributes:
-        signal: number of the signal that arrived, 0 for none. Time that is up counts as SIGUSR1.
+        signal: number of the received signal, 0 for none. The time limit counts as SIGUSR1.
 
     Args:
-        time_limit: seconds of this process until it is up; ``None`` for no limit.
+        time_limit: time limit in seconds from now; ``None`` for no limit.
     """
 
     def __init__(self, time_limit: float | None = None) -> None:
@@ -41,12 +41,12 @@ class Interruption:
                 signal.signal(number, handler)
 
     def check_time(self) -> None:
-        """Ask to stop once the time is up."""
+        """Request a stop if the time limit is reached."""
         if self._deadline is not None and time.monotonic() >= self._deadline and not self.signal:
             self.signal = signal.SIGUSR1
 
     def votes(self) -> dict[str, float]:
-        """Which signal this process received, as numbers to be added up over processes."""
+        """The received signal as 0 or 1 by name, to be summed over processes."""
         return {name: float(self.signal == number) for number, name in _STOPPING.items()}
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
@@ -56,12 +56,12 @@ class Interruption:
 
 
 def received_by_any(totals: Mapping[str, float]) -> int:
-    """The signal that any process received, 0 for none, from sums of :meth:`Interruption.votes`."""
+    """The most urgent signal of all processes from the sums of :meth:`Interruption.votes`; 0 for none."""
     return next((int(number) for number, name in _STOPPING.items() if totals[name]), 0)
 
 
 def exit_status(number: int) -> int:
-    """Exit status of a run that a signal stopped after it was saved, 0 for none.
+    """Exit status of a run that saved its state and stopped on a signal; 0 without a signal.
 
     >>> exit_status(0), exit_status(signal.SIGINT), exit_status(signal.SIGTERM)
     (0, 130, 75)

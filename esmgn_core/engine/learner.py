@@ -1,4 +1,4 @@
-"""A training step with everything that changes while it learns."""
+"""The optimiser, learning rates, loss scaling and weight averages of a training step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from esmgn_core.settings import OptimTable
 
 
 class Learner:
-    """Encoder and task, their optimiser, its rates, and where asked for averages and a loss scaler.
+    """Encoder and task with optimiser, learning rates and, if configured, weight averages and loss scaling.
 
     Attributes:
         step: encoder, task and graph builder, on the device of the run.
         optimizer: over every trained parameter.
-        rate: its learning rates, which the results of validations may change.
+        rate: the learning-rate schedule.
 
     Args:
         step: see above.
         settings: the run's ``[optim]`` table.
         num_steps: steps of the whole run.
-        steps_per_epoch: those of one pass over the training proteins.
+        steps_per_epoch: steps of one epoch.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class Learner:
         self._scaler = GradScaler(device.type, enabled=step.precision is torch.float16)
 
     def start(self, number: int) -> float:
-        """Begin step ``number``, from 0, without gradients; returns its learning rate."""
+        """Clear the gradients and set the rates of step ``number``, from 0; returns the learning rate."""
         self.optimizer.zero_grad(set_to_none=True)
         return self.rate.set(number)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of ``loss`` to those of the step."""
+        """Add the gradients of ``loss`` to those of the step."""
         torch.autograd.backward(self._scaler.scale(loss))
 
     def finish(self, divisor: float) -> None:
-        """Change the weights by the gradients of the step, divided by ``divisor`` and clipped.
+        """Update the weights with the gradients of the step, divided by ``divisor`` and clipped.
 
-        The division is left to the optimiser's kernel, which reads every gradient anyway.
+        The optimiser's fused kernel divides, which saves one pass over all gradients.
         """
         self._scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -67,7 +67,7 @@ class Learner:
             norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
             scale = scale.maximum(norm / self._clip_norm)
         if self._scaler.is_enabled() and gradients:
-            # Not all versions of torch leave a loss scaler's optimiser a scale of its own.
+            # Some versions of torch overwrite grad_scale when a loss scaler is used.
             torch._foreach_div_(gradients, scale)
         else:
             self.optimizer.grad_scale = scale  # type: ignore[attr-defined]  # fused optimizers read it
@@ -78,13 +78,13 @@ class Learner:
 
     @contextmanager
     def evaluating(self) -> Iterator[TrainStep]:
-        """``step`` with averaged weights where they are kept, in evaluation mode and without gradients."""
+        """``step`` in evaluation mode without gradients, with averaged weights if they are kept."""
         averaged = self._average.applied() if self._average else nullcontext()
         with averaged, torch.no_grad():
             yield self.step.eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs besides the weights, averages and the optimiser's state: plain values."""
+        """Plain values for a checkpoint; weights, averages and the optimiser's state are saved separately."""
         return {
             "rate": self.rate.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -92,7 +92,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`, with averages that are the weights as they are now."""
+        """Restore a :meth:`state_dict`; averages are reset to the current weights."""
         self.rate.load_state_dict(state["rate"])
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
@@ -100,11 +100,11 @@ class Learner:
             self._average.restart(state["average"] or 0)
 
     def averages(self) -> dict[str, Tensor]:
-        """Averaged weights by name, where they are kept."""
+        """Averaged weights by name; empty without averages."""
         return self._average.averages if self._average else {}
 
     def load_averages(self, averages: Mapping[str, Tensor]) -> None:
-        """Go on from :meth:`averages`; those that are missing stay as they are."""
+        """Restore :meth:`averages`; missing ones stay unchanged."""
         with torch.no_grad():
             for name, average in self.averages().items():
                 if name in averages:

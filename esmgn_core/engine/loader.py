@@ -1,4 +1,4 @@
-"""Reading and packing proteins ahead of the step that needs them."""
+"""Read and pack proteins ahead of the step that needs them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.protocols import ProteinDataset, ReadsBatches
 
 _AHEAD = 2
-"""Batches that each thread may be ahead."""
+"""Batches that each thread reads ahead."""
 _UNREADABLE = (EsmgnError, OSError, ValueError)
 
 _Read = tuple[MicroBatch, ProteinBatch, dict[int, str]]
-"""The proteins of a pass that could be read, them packed, and why others could not, by index."""
+"""The readable part of a pass, its batch, and the reasons for unreadable proteins by index."""
 
 
 @dataclass(slots=True)
 class Reader:
-    """Reads proteins of a dataset in threads, and gives them in the order they were asked for.
+    """Reads proteins of a dataset in threads and yields batches in the requested order.
 
-    Threads, not processes: proteins are gathered by NumPy and torch, which let other threads run;
-    nothing is copied between processes, and no process can die.
+    Threads suffice, because NumPy and torch release the interpreter lock while they gather proteins. Unlike
+    worker processes they copy nothing and cannot die.
 
     Attributes:
-        dataset: what is read; its ``__getitem__`` may be called by several threads at a time.
-        num_threads: 0 to read when the next batch is asked for.
-        on_unreadable: called once for each protein that could not be read, with its index and the reason.
-        on_failure: called when a thread failed; its batch is then read by the caller.
+        dataset: the dataset; several threads may call ``__getitem__`` at the same time.
+        num_threads: 0 to read in the calling thread.
+        on_unreadable: called once for each unreadable protein, with its index and the reason.
+        on_failure: called when a thread failed; the calling thread then reads the batch.
     """
 
     dataset: ProteinDataset
@@ -43,11 +43,11 @@ class Reader:
     _known: set[int] = field(default_factory=set)
 
     def read(self, parts: Iterable[MicroBatch]) -> Iterator[tuple[MicroBatch, ProteinBatch]]:
-        """The passes ``parts``, without proteins that could not be read.
+        """Yield the passes ``parts`` without unreadable proteins.
 
         Raises:
-            RunError: not one training protein can be read any more.
-            ShortageError: there is not enough memory to read them.
+            RunError: no training protein can be read.
+            ShortageError: memory is too short to read them.
         """
         if not self.num_threads:
             for part in parts:
@@ -73,7 +73,7 @@ class Reader:
         return self._reported(self._load(part))
 
     def _reported(self, read: _Read) -> tuple[MicroBatch, ProteinBatch]:
-        # By the thread that trains: observers need not be safe for threads.
+        # Report in the training thread, because observers need not be thread-safe.
         part, batch, unreadable = read
         for index, reason in unreadable.items():
             if index not in self._known:
@@ -91,9 +91,9 @@ class Reader:
             raise ShortageError(names, 0, str(error)) from None
 
     def _read(self, part: MicroBatch) -> _Read:
-        """The groups of ``part`` that can be read as a whole; the next readable one if none can."""
+        """Read the groups of ``part`` without unreadable proteins, or the next readable group if none is."""
         if isinstance(self.dataset, ReadsBatches):
-            with suppress(*_UNREADABLE):  # then one by one: the others can be read
+            with suppress(*_UNREADABLE):  # then read one by one, to keep the readable ones
                 return part, self.dataset.batch(part.indices), {}
         size = self.dataset.group_size
         kept: list[int] = []
@@ -114,7 +114,7 @@ class Reader:
         return part, ProteinBatch.from_proteins(proteins), unreadable
 
     def _group(self, indices: tuple[int, ...]) -> tuple[list[Protein], dict[int, str]]:
-        """The proteins of a group, or none and the reason if one of them cannot be read."""
+        """The proteins of a group, or none and the reason if one is unreadable."""
         group = []
         for index in indices:
             try:
@@ -124,7 +124,7 @@ class Reader:
         return group, {}
 
     def _next_readable(self, index: int, reason: str) -> tuple[tuple[int, ...], list[Protein]]:
-        """The next group of training proteins that can be read."""
+        """The next readable group of training proteins."""
         indices, size = list(self.dataset.split("train")), self.dataset.group_size
         start = indices.index(index) if index in indices else 0
         for step in range(size, len(indices), size):
@@ -133,4 +133,4 @@ class Reader:
             group, _ = self._group(candidates)
             if group:
                 return candidates, group
-        raise RunError("not one training protein can be read any more", f"the last reason: {reason}")
+        raise RunError("no training protein can be read", f"last reason: {reason}")

@@ -1,4 +1,4 @@
-"""Low-rank adapters beside the linear layers of a sequence encoder."""
+"""Low-rank adapters (LoRA) of the linear layers of a sequence encoder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ADAPTER = "default"
 
 
 def add_adapters(encoder: JointEncoder, settings: OptimTable) -> None:
-    """Put adapters into the blocks of the sequence encoder; of it they alone are trained from then on.
+    """Add adapters to the blocks of the sequence encoder and freeze its other weights.
 
-    A layer computes W x + (alpha / rank) B A x. B starts at zero, so nothing changes at first.
+    A layer computes W x + (alpha / rank) B A x. B starts at zero, so the initial outputs do not change.
 
     Raises:
         RunError: ``peft`` is not installed, or the encoder has no blocks with linear layers.
@@ -28,8 +28,8 @@ def add_adapters(encoder: JointEncoder, settings: OptimTable) -> None:
     """
     if encoder.sequence_frozen:
         raise SettingsError(
-            "optim.lora_rank adapts the sequence encoder, which optim.seq_lr_scale = 0 freezes",
-            "let its adapters learn: --set optim.seq_lr_scale=1",
+            "optim.lora_rank adapts the sequence encoder, but optim.seq_lr_scale = 0 freezes it",
+            "train the adapters: --set optim.seq_lr_scale=1",
         )
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -49,11 +49,11 @@ def add_adapters(encoder: JointEncoder, settings: OptimTable) -> None:
 
 
 def merge_adapters(module: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The module's state with every adapter added to the weight it stands beside, under plain names.
+    """The module's state with all adapters added to their weights, under the names without adapters.
 
     Args:
-        module: with adapters, or without any.
-        state: its state, if that is not to be asked of the module.
+        module: a module with or without adapters.
+        state: its state; by default that of ``module``.
     """
     state = dict(module.state_dict() if state is None else state)
     for name, part in module.named_modules():

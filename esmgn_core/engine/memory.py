@@ -1,9 +1,8 @@
-"""How much memory a training step takes, estimated before the first one.
+"""Estimate the memory of a training step before the first one, and measure it during training.
 
-weights + gradients and optimiser + activations + workspace. Weights, gradients and optimiser are counted.
-Activations are what autograd keeps of a forward pass: a constant and a part that grows with the residues
-of the pass, edges included. Both come from two small passes, since everything that is kept is linear in
-the number of proteins of a kind.
+memory = weights + gradients and optimiser + activations + workspace. Weights, gradients and optimiser state
+are counted. Activations are the tensors that autograd keeps of a forward pass: a constant, and a part that is
+linear in the residues of the pass, edges included. Two small passes determine both.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ from esmgn_core.protocols import ProteinDataset, lengths_of
 
 _GB = 1e9
 _WORKSPACE = 3
-"""Tensors of the size of the largest that the backward pass holds besides what was kept: the gradients of
-the inputs and of the output of the operation it is at."""
+"""Additional tensors during the backward pass, each of the size of the largest one: the gradients of the
+inputs and of the output of the current operation."""
 _GROUPS_TRIED = (1, 3)
-"""Groups of proteins in the two passes that are measured."""
+"""Groups of proteins in the two measured passes."""
 _STEPS_LOOKED_AT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes that one process holds in a training step.
+    """Memory of one process in a training step, in bytes.
 
     Attributes:
         weights: parameters and buffers.
-        learning: gradients, the optimiser's two averages, and a running average of the weights if kept.
-        activations: what the forward pass keeps for the backward pass, and what that needs at a time.
-        residues: of the largest pass; 0 if activations are not estimated.
+        learning: gradients, the optimiser's two averages, and a moving average of the weights if kept.
+        activations: tensors kept for the backward pass, and the workspace of that pass.
+        residues: residues of the largest pass; 0 if activations are not estimated.
     """
 
     weights: int
@@ -53,11 +52,11 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all parts."""
         return self.weights + self.learning + self.activations
 
     def with_pass(self, cost: ActivationCost, residues: int) -> MemoryEstimate:
-        """The same with the activations of a pass of ``residues`` residues."""
+        """The estimate with the activations of a pass of ``residues`` residues."""
         return replace(self, activations=cost.bytes(residues), residues=residues)
 
     def __str__(self) -> str:
@@ -69,12 +68,12 @@ class MemoryEstimate:
 
 
 class ActivationCost(NamedTuple):
-    """Bytes that one pass needs besides weights, gradients and optimiser.
+    """Memory of one pass besides weights, gradients and optimiser, in bytes.
 
     Attributes:
-        fixed: kept whatever the size of the pass, such as half-precision copies of weights.
-        per_residue: kept for each residue, with its edges.
-        largest: of ``per_residue``, the part of the largest tensor.
+        fixed: part that does not depend on the pass, such as half-precision copies of weights.
+        per_residue: part of each residue, with its edges.
+        largest: share of the largest tensor in ``per_residue``.
     """
 
     fixed: float
@@ -82,7 +81,7 @@ class ActivationCost(NamedTuple):
     largest: float
 
     def at_depth(self, deeper: ActivationCost, blocks: int) -> ActivationCost:
-        """The cost with ``blocks`` blocks, from this one with one block and ``deeper`` with two."""
+        """Extrapolate to ``blocks`` blocks from this cost with one block and ``deeper`` with two."""
         more = blocks - 1
         return ActivationCost(
             self.fixed + more * (deeper.fixed - self.fixed),
@@ -91,21 +90,21 @@ class ActivationCost(NamedTuple):
         )
 
     def bytes(self, num_residues: int) -> int:
-        """Bytes of a pass."""
+        """Memory of a pass with ``num_residues`` residues."""
         return int(self.fixed + (self.per_residue + _WORKSPACE * self.largest) * num_residues)
 
 
 def parameter_memory(step: nn.Module, *, averaged: bool) -> MemoryEstimate:
-    """What a model needs without its activations; exact for Adam in float32. Also on the meta device."""
+    """Memory of a model without activations; exact for Adam in float32. Works on the meta device."""
     tensors = [*step.parameters(), *step.buffers()]
     trained = sum(_bytes(parameter) for parameter in step.parameters() if parameter.requires_grad)
     return MemoryEstimate(sum(map(_bytes, tensors)), trained * (4 if averaged else 3), 0)
 
 
 def activation_cost(step: TrainStep, batches: Sequence[ProteinBatch]) -> ActivationCost:
-    """What passes of ``step`` keep, from one or two small ones.
+    """Measure the memory of passes of ``step`` by one or two small ones.
 
-    Changes nothing: neither weights nor statistics nor random streams.
+    Weights, batch statistics and random streams do not change.
 
     Args:
         step: encoder and task.
@@ -120,7 +119,8 @@ def activation_cost(step: TrainStep, batches: Sequence[ProteinBatch]) -> Activat
     if residues[-1] > residues[0]:
         more -= residues[0]
         slope = max(total - sum(kept[0]), 0) / more
-        # A weight's copy in half precision may be the largest tensor of a small pass: it does not grow.
+        # Subtract sizes of the small pass: its largest tensor may be a half-precision copy of a weight, which
+        # does not grow with the pass.
         grown = [size - before for size, before in zip(kept[-1], kept[0], strict=False)]
     fixed = max(total - slope * residues[-1], 0.0)
     return ActivationCost(fixed, slope, min(max([0, *grown]) / more, slope))
@@ -139,7 +139,7 @@ def _kept(step: TrainStep, batch: ProteinBatch) -> list[int]:
 
 
 def small_batches(dataset: ProteinDataset, schedule: Schedule) -> list[ProteinBatch]:
-    """One or two batches from the first proteins of a run, the second with more than the first."""
+    """One or two batches from the first proteins of a run; the second one is larger."""
     part, size = schedule.micro_batches(0, 0)[0], dataset.group_size
     numbers = sorted({min(groups, len(part.indices) // size) for groups in _GROUPS_TRIED})
     small = [MicroBatch(part.indices[: n * size], part.positions[: n * size]) for n in numbers]
@@ -147,9 +147,9 @@ def small_batches(dataset: ProteinDataset, schedule: Schedule) -> list[ProteinBa
 
 
 def largest_pass(step: TrainStep, dataset: ProteinDataset, schedule: Schedule) -> int:
-    """Residues of the largest pass of one process, as the encoder sees them, among the first 200 steps.
+    """Encoded residues in the largest pass of one process, among the first 200 steps.
 
-    Where the dataset does not know the lengths of its proteins, those of one pass are read.
+    If the dataset does not know the lengths of its proteins, they are estimated from up to four proteins.
     """
     most = max_residues(step)
     parts = [
@@ -169,13 +169,13 @@ def largest_pass(step: TrainStep, dataset: ProteinDataset, schedule: Schedule) -
 def first_estimate(
     step: TrainStep, dataset: ProteinDataset, schedule: Schedule, *, averaged: bool
 ) -> MemoryEstimate:
-    """The memory of the largest pass of a run, measured on its first proteins.
+    """Estimate the memory of the largest pass of a run from passes over its first proteins.
 
     Args:
-        step: encoder and task as they will be trained, on their device.
+        step: encoder and task, ready for training on their device.
         dataset: all proteins.
-        schedule: which of them each step takes.
-        averaged: a running average of the weights is kept.
+        schedule: proteins of each step.
+        averaged: True if a moving average of the weights is kept.
     """
     device = next(step.parameters()).device
     cost = activation_cost(step, [batch.to(device) for batch in small_batches(dataset, schedule)])
@@ -184,7 +184,7 @@ def first_estimate(
 
 
 def free_memory_of(device: torch.device) -> int:
-    """Bytes that are free on a device; on the CPU what the system can give without swapping."""
+    """Free memory of a device in bytes; on the CPU the memory available without swapping."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -192,7 +192,7 @@ def free_memory_of(device: torch.device) -> int:
 
 @contextmanager
 def _saved(step: nn.Module) -> Iterator[dict[int, int]]:
-    """Sizes of the tensors kept for the backward pass, by their address; parameters do not count."""
+    """Sizes of the tensors kept for the backward pass by their address, without parameters."""
     own = {tensor.untyped_storage().data_ptr() for tensor in step.parameters()}
     sizes: dict[int, int] = {}
     kept: list[Tensor] = []
@@ -201,7 +201,7 @@ def _saved(step: nn.Module) -> Iterator[dict[int, int]]:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)  # so that no address is used again
+            kept.append(tensor)  # keeps the memory allocated, so that each address occurs once
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -213,33 +213,33 @@ def _bytes(tensor: Tensor) -> int:
 
 
 _UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes in the unit of ``ru_maxrss``."""
+"""Unit of ``ru_maxrss`` in bytes."""
 
 
 def usage(device: torch.device) -> dict[str, float]:
-    """Most memory in use so far, in GB, and on a GPU how busy it is, where that is known.
+    """Peak memory so far in GB and, if known, the utilisation of the GPU.
 
     Returns:
-        ``memory_gb``: of the GPU what torch allocated, on the CPU what the process had resident.
-        ``gpu_percent``: share of the last second in which the GPU computed; needs the package
+        ``memory_gb``: peak memory that torch allocated on the GPU, or peak resident memory of the process.
+        ``gpu_percent``: share of the last second in which the GPU was busy; needs the package
         ``nvidia-ml-py``.
     """
     if device.type != "cuda":
         return {"memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT / 1e9}
-    found = {"memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
+    values = {"memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
     with suppress(ModuleNotFoundError, RuntimeError):
-        found["gpu_percent"] = float(torch.cuda.utilization(device))
-    return found
+        values["gpu_percent"] = float(torch.cuda.utilization(device))
+    return values
 
 
 def balance(busy: Sequence[float]) -> dict[str, float]:
-    """Which process the others wait for; nothing for one process.
+    """The slowest process and the waiting time of the others; empty for one process.
 
     Args:
-        busy: seconds of a step that each process needed for itself.
+        busy: seconds of work of each process in a step, by rank.
 
     Returns:
-        ``slowest_rank``, and ``idle_percent``: how long a process waits for it, in the mean over all.
+        ``slowest_rank``, and ``idle_percent``: waiting time, averaged over processes.
     """
     longest = max(busy)
     if len(busy) == 1 or not longest:

@@ -1,4 +1,4 @@
-"""What happens when a pass does not fit into memory."""
+"""Split passes that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SHORT_TEXTS = (
 
 
 class ShortageError(Exception):
-    """A pass did not fit into memory; holds what is needed to say so, and no tensors."""
+    """A pass did not fit into memory. Holds names and sizes for the message, but no tensors."""
 
     def __init__(self, names: Sequence[str], num_residues: int, reason: str) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class ShortageError(Exception):
         self.num_residues = num_residues
 
     def released(self) -> Self:
-        """This error without its frames, which would keep the tensors of the failed pass."""
+        """This error without its traceback, whose frames would keep the tensors of the failed pass."""
         self.__traceback__ = self.__context__ = None
         return self
 
@@ -52,7 +52,7 @@ class ShortageError(Exception):
 
 
 def is_shortage(error: BaseException) -> bool:
-    """True if an error reports that memory could not be had, whoever raised it."""
+    """True if an error of Python, torch or a library reports that memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _SHORT_TEXTS)
@@ -60,10 +60,10 @@ def is_shortage(error: BaseException) -> bool:
 
 @contextmanager
 def shortages_of(batch: ProteinBatch) -> Iterator[None]:
-    """Raise a :class:`ShortageError` in place of errors of memory inside the block.
+    """Convert memory errors inside the block to a :class:`ShortageError`.
 
     Raises:
-        ShortageError: memory was short while ``batch`` was in work.
+        ShortageError: memory ran out while ``batch`` was processed.
     """
     try:
         yield
@@ -76,15 +76,15 @@ def shortages_of(batch: ProteinBatch) -> Iterator[None]:
 
 @dataclass(slots=True)
 class MicrobatchSplit:
-    """Into how many smaller ones passes are split to fit into memory: a power of two.
+    """The number of smaller passes into which each pass is split to fit into memory: a power of two.
 
-    A shortage is recorded in the run folder, so that a run of several processes, which cannot go
-    on once one of them fails, is split further when it is resumed.
+    A shortage is recorded in the run folder. A run of several processes ends when one of them fails, and is
+    split further when it is resumed.
 
     Attributes:
         run: the run folder.
-        number: pieces; at least as many as a shortage after the last checkpoint recorded.
-        key: ``pieces`` of training passes, ``valid_pieces`` of those over validation and test proteins.
+        number: number of pieces, at least the recorded one.
+        key: ``pieces`` for training passes, ``valid_pieces`` for passes over validation and test proteins.
     """
 
     run: RunFolder
@@ -96,29 +96,29 @@ class MicrobatchSplit:
             self.number = max(self.number, int(read_record(self.run.out_of_memory).get(self.key, 1)))
 
     def halve(self, step: int, shortage: ShortageError, *, alone: bool) -> str:
-        """Cut passes to half their size from ``step``, from 0, on; returns a notice for the user.
+        """Halve the size of passes from ``step``, from 0, on; returns a notice for the user.
 
         Raises:
-            RunError: nothing is left to cut, or other processes wait for this one.
+            RunError: the pass is a single protein, or other processes wait for this one.
         """
         if len(shortage.names) == 1:
             raise RunError(
-                f"step {step + 1}: {shortage}; a single protein is too much",
-                "leave long proteins out, or crop them, in the settings of the data or the task",
-                "or keep less: --set train.activation_checkpointing=true",
+                f"step {step + 1}: {shortage}; a single protein is too large",
+                "leave out or crop long proteins in the settings of the data or the task",
+                "or keep fewer activations: --set train.activation_checkpointing=true",
             )
         self.number *= 2
         record = {"step": step + 1, "residues": shortage.num_residues, self.key: self.number}
         text = json.dumps(
             {**read_record(self.run.out_of_memory), **record, "proteins": shortage.names}, indent=2
         )
-        with suppress(WriteError):  # this process remembers it anyway
+        with suppress(WriteError):  # the split stays in memory of this process
             write_atomically(self.run.out_of_memory, text + "\n")
         if not alone:
             raise RunError(
                 f"step {step + 1}: {shortage}",
-                f"it is recorded in {self.run.out_of_memory}; a resumed run takes half as much at a time",
-                f"go on from the last checkpoint: esmgn run --resume {self.run.path}",
+                f"recorded in {self.run.out_of_memory}; a resumed run halves its passes",
+                f"resume from the last checkpoint: esmgn run --resume {self.run.path}",
             )
         gc.collect()
         if torch.cuda.is_available():

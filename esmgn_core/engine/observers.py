@@ -1,4 +1,4 @@
-"""Calls of the observers of a run, which must not harm it."""
+"""Call the observers of a run; their errors must not stop it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from esmgn_core.run_folder import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Calls the trackers of a run and the observers among the hooks, in the main process alone.
+    """Calls the trackers of a run and the observer hooks of plugins, in the main process only.
 
     Attributes:
         hooks: ``pluggy`` hook caller.
-        run: the run they observe.
-        is_main: whether this is the main process.
-        trackers: of the run.
+        run: the observed run.
+        is_main: True in the main process.
+        trackers: trackers of the run.
     """
 
     hooks: Any
@@ -26,7 +26,7 @@ class Observers:
     trackers: Trackers
 
     def notify(self, event: str, **arguments: Any) -> None:
-        """Call ``esmgn_EVENT`` of every observer; one that fails is noted in the log."""
+        """Call ``esmgn_EVENT`` of every observer; failures are logged."""
         if not self.is_main:
             return
         if event == "run_started":
@@ -36,16 +36,16 @@ class Observers:
         elif event == "run_finished":
             self.trackers.close(failed=arguments["error"] is not None)
         given = {"run": self.run, **arguments}
-        # One by one: pluggy's own call would leave out those after the first that fails.
+        # Call them one by one: pluggy's own call would skip the observers after the first failure.
         for observer in getattr(self.hooks, f"esmgn_{event}").get_hookimpls():
             try:
                 observer.function(*(given[name] for name in observer.argnames))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's observer may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code may raise anything
                 reason = f"{type(error).__name__}: {error}"
                 self.run.log(f"observer {observer.plugin_name} of {event} failed: {reason}")
 
     def notice(self, text: str) -> None:
-        """Show the user something that did not stop the run, and note it in the log."""
+        """Log a notice and show it to the user; the run goes on."""
         if self.is_main:
             self.run.log(text)
         self.notify("notice", text=text)

@@ -1,4 +1,4 @@
-"""Optimizers, learning rates over the steps of a run, and a running average of the weights."""
+"""Optimisers, learning-rate schedules, and an exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Group = dict[str, object]
 
 
 def build_optimizer(step: TrainStep, settings: OptimTable) -> Optimizer:
-    """The optimiser over every trained parameter; a frozen sequence encoder is left out.
+    """Build the optimiser of all trained parameters; a frozen sequence encoder is left out.
 
-    It is a fused one: one kernel goes over all parameters once, and divides their gradients by
-    ``optimizer.grad_scale`` on the way, if that is set.
+    The fused kernel updates all parameters in one pass and divides the gradients by ``optimizer.grad_scale``
+    if it is set.
 
     Args:
         step: encoder and task.
@@ -41,7 +41,7 @@ def build_optimizer(step: TrainStep, settings: OptimTable) -> Optimizer:
 
 
 def _sequence_groups(sequence: nn.Module, settings: OptimTable) -> list[Group]:
-    """Groups from the top of the sequence encoder to its embedding."""
+    """Parameter groups of the sequence encoder, from the top block to the embedding."""
     rate, decay = settings.lr * settings.seq_lr_scale, settings.seq_layer_decay
     if decay == 1:
         return [{"params": _trained(sequence), "lr": rate}]
@@ -64,17 +64,17 @@ def _trained(module: nn.Module) -> list[Tensor]:
 
 
 _THRESHOLD = 1e-4
-"""Relative change that counts as better, as in ``torch.optim.lr_scheduler.ReduceLROnPlateau``."""
+"""Minimum relative improvement, as in ``torch.optim.lr_scheduler.ReduceLROnPlateau``."""
 
 
 class LearningRate:
-    """Sets the learning rate of every step: that of each group times a factor common to all.
+    """Learning-rate schedule: the rate of each parameter group times a common factor of the step.
 
     Args:
-        optimizer: its groups hold the rates that the factor multiplies.
+        optimizer: its groups have the base rates.
         settings: the run's ``[optim]`` table.
         num_steps: steps of the whole run.
-        steps_per_epoch: those of one pass over the training proteins.
+        steps_per_epoch: steps of one epoch.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class LearningRate:
         self._plateau = Plateau(settings)
 
     def set(self, step: int) -> float:
-        """Set the rates of step ``step``, from 0; returns that of the first group."""
+        """Set the rates of step ``step``, from 0; returns the rate of the first group."""
         factor = self.factor(step)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         return self._rates[0] * factor
 
     def factor(self, step: int) -> float:
-        """What step ``step``, from 0, multiplies all rates by."""
+        """Factor of all rates in step ``step``, from 0."""
         warmup, kind = self._settings.warmup_steps, self._settings.schedule
         if step < warmup:
             return (step + 1) / (warmup + 1)
@@ -109,12 +109,12 @@ class LearningRate:
         return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
     def validated(self, value: float) -> None:
-        """Take in the result of a validation."""
+        """Update the ``plateau`` schedule with the result of a validation."""
         if self._settings.schedule == "plateau":
-            self._plateau.take(value)
+            self._plateau.update(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs besides the number of its step."""
+        """State for a checkpoint, besides the number of the step."""
         return self._plateau.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -123,12 +123,11 @@ class LearningRate:
 
 
 class Plateau:
-    """A factor that shrinks once a value has not become better for more than ``patience`` passes.
+    """A factor that decays if a value does not improve for more than ``patience`` validations.
 
-    ``mode = "min"`` holds a lower value for the better one. ESM-GearNet fine-tunes with it on a
-    score that rises, so that no pass is ever better than the first and the rate falls by the
-    factor in fixed intervals: with 0.6 and 5, the factor is 1 up to and with epoch 6, counted from
-    0, and shrinks every 6 epochs from epoch 7 on.
+    With ``mode = "min"`` lower values are better. ESM-GearNet fine-tunes with ``min`` on a score that rises.
+    No validation then improves on the first one, and the rate decays at fixed intervals: with a factor of 0.6
+    and a patience of 5, it stays 1 up to epoch 6 (from 0) and decays every 6 epochs from epoch 7 on.
     """
 
     def __init__(self, settings: OptimTable) -> None:
@@ -138,8 +137,8 @@ class Plateau:
         self._num_bad = 0
         self.factor = 1.0
 
-    def take(self, value: float) -> None:
-        """Take in the value of one pass."""
+    def update(self, value: float) -> None:
+        """Update the factor with the value of one validation."""
         value *= self._sign
         if value < self._best - abs(self._best if math.isfinite(self._best) else 0.0) * _THRESHOLD:
             self._best, self._num_bad = value, 0
@@ -150,7 +149,7 @@ class Plateau:
             self._num_bad = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that passes have changed."""
+        """State for a checkpoint."""
         return {"best": self._best, "num_bad": self._num_bad, "factor": self.factor}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -164,12 +163,12 @@ class Average:
     .. math:: \bar\theta \leftarrow d_t \bar\theta + (1 - d_t)\,\theta, \quad
               d_t = \min\left(d, \frac{1 + t}{10 + t}\right)
 
-    after update t. The early, smaller decay keeps the initial weights from lingering.
-    Buffers are those of the module: batch statistics are running averages already.
+    after update t. The smaller decay of the first updates removes the initial weights quickly. Buffers are
+    not averaged, because batch statistics are running averages already.
 
     Attributes:
-        averages: by the names of the parameters.
-        num_updates: how often weights were taken in.
+        averages: averaged parameters by name.
+        num_updates: number of updates.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -180,7 +179,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights as they are now."""
+        """Update the averages with the current weights."""
         self.num_updates += 1
         decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
         for name, average in self.averages.items():
@@ -188,7 +187,7 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module has the averaged weights inside the block."""
+        """Use the averaged weights inside the block."""
         self._exchange()
         try:
             yield
@@ -198,14 +197,14 @@ class Average:
     @torch.no_grad()
     def _exchange(self) -> None:
         for name, parameter in self._parameters.items():
-            # Copied, not rebound: DDP and FSDP keep references to the storage of parameters.
+            # Copy values instead of rebinding: DDP and FSDP keep references to the storage of parameters.
             weights, average = parameter.detach().clone(), self.averages[name]
             parameter.copy_(average)
             average.copy_(weights)
 
     @torch.no_grad()
     def restart(self, num_updates: int) -> None:
-        """Take the weights as they are for averages after ``num_updates`` updates."""
+        """Reset the averages to the current weights, counted as ``num_updates`` updates."""
         self.num_updates = num_updates
         for name, average in self.averages.items():
             average.copy_(self._parameters[name])

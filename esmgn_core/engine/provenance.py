@@ -1,4 +1,4 @@
-"""What a run depends on besides its code: recorded when it starts, compared when it goes on."""
+"""Record the environment and data of a run, and compare them when it is resumed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from esmgn_core.spec import Kind
 from esmgn_core.version import __version__
 
 _SAMPLED = 64
-"""Proteins that are read for the fingerprint, spread over the dataset."""
+"""Number of proteins that are read for the fingerprint, spread over the dataset."""
 _RECORDED_PACKAGES = ("torch", "numpy", "gemmi", "pydantic", "pluggy", "safetensors")
 _DIGITS = 16
 _COUNTS = {"num_proteins": "proteins", "num_train": "training proteins", "num_valid": "validation proteins"}
@@ -49,13 +49,13 @@ Tables = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run depends on besides its code, at one start of it.
+    """Configuration, environment and data of a run at one start.
 
     Attributes:
-        blueprint: its components.
+        blueprint: the run's components.
         dataset: all proteins.
-        config: the complete configuration, with the checksum of the weights that were loaded.
-        environment: program, data, versions and device, as plain values; see ``environment.json``.
+        config: the complete configuration, with the checksum of the loaded weights.
+        environment: program, data, versions and device, as plain values for ``environment.json``.
     """
 
     blueprint: Blueprint
@@ -99,8 +99,8 @@ class RunRecord:
         """Write configuration, environment, labels and refused files, and log the size of the data.
 
         Args:
-            run: the folder.
-            started_from: folder and checksum of the encoder that the run started from.
+            run: the run folder.
+            started_from: folder and checksum of the encoder from which the run started.
         """
         environment = {**self.environment, "started_from": started_from}
         write_atomically(run.environment, json.dumps(environment, indent=2) + "\n")
@@ -118,7 +118,7 @@ class RunRecord:
 
 
 def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:
-    """The configuration with the checksum of the weights that were really loaded."""
+    """The configuration with the checksum of the loaded weights."""
     checkpoint = config.seq.settings.get("checkpoint")
     if not checkpoint or not sha256:
         return config
@@ -134,7 +134,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_state(folder: Path) -> str | None:
-    """Commit of the checkout esmgn runs from, with ``-dirty`` if it was edited; else ``None``."""
+    """Commit of the checkout, with ``-dirty`` if it was edited; ``None`` without a checkout."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
@@ -146,8 +146,8 @@ def _git_state(folder: Path) -> str | None:
 def data_fingerprint(dataset: ProteinDataset) -> dict[str, Any]:
     """Counts and checksums of a dataset, as plain values.
 
-    Splits, lengths and labels are complete; names, sequences and coordinates are those of up to 64 proteins,
-    all of a smaller dataset.
+    Splits, lengths and labels are complete. Names, sequences and coordinates are those of up to
+    64 proteins.
     """
     splits = [np.asarray(dataset.split(name), dtype=np.int64) for name in ("train", "valid")]
     number = len(dataset)
@@ -173,7 +173,7 @@ def data_fingerprint(dataset: ProteinDataset) -> dict[str, Any]:
 def _read(dataset: ProteinDataset, index: int) -> Protein | None:
     try:
         return dataset[index]
-    except Exception:  # noqa: BLE001 - the reader reports what a dataset cannot give
+    except Exception:  # noqa: BLE001 - the reader reports unreadable proteins later
         return None
 
 
@@ -189,10 +189,10 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 def changes_since(run: RunFolder, now: Mapping[str, Any]) -> list[str]:
-    """Differences from the last start of a run, and what they mean; one sentence or two for each kind.
+    """Describe the differences from the last start of a run and their effects, one text per kind.
 
     Args:
-        run: the folder, whose ``environment.json`` is the one of the last start.
+        run: the run folder, with the ``environment.json`` of the last start.
         now: the :attr:`RunRecord.environment` of this start.
     """
     before = read_record(run.environment)
@@ -211,7 +211,7 @@ def _damaged_metrics(run: RunFolder) -> Iterator[str]:
 
 
 def _unrecorded(run: RunFolder, before: Mapping[str, Any]) -> Iterator[str]:
-    """What cannot be compared: esmgn 0.1.0 recorded no data and settings, and records can be lost."""
+    """Report missing records: esmgn 0.1.0 did not record data and settings, and files can be lost."""
     missing = [name for name in ("data", "settings") if not isinstance(before.get(name), dict)]
     if missing:
         yield (
@@ -227,7 +227,7 @@ def _edited(run: RunFolder, recorded: object) -> Iterator[str]:
     if not problem and (differences := compare_settings(recorded, tables)):
         yield (
             f"{run.config} was edited since the run started: {format_differences(differences)}; "
-            "the run goes on with the edited settings and is no longer one run of one configuration"
+            "the run goes on with the edited settings, so its steps have different configurations"
         )
 
 
@@ -245,7 +245,7 @@ def _other_data(before: object, now: Mapping[str, Any]) -> Iterator[str]:
         ]
     if differences:
         yield (
-            f"the data changed since the run started: {', '.join(differences)}; steps from here on take "
+            f"the data changed since the run started: {', '.join(differences)}; steps from here on use "
             "other proteins than without the interruption, and earlier values are not comparable"
         )
 
@@ -259,13 +259,13 @@ def _other_programs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
     ]
     if differences:
         yield (
-            f"the run goes on under another environment: {format_differences(differences)}; "
+            f"the run goes on in another environment: {format_differences(differences)}; "
             "results agree with an uninterrupted run to rounding, not bit for bit"
         )
 
 
 def _programs(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions by name, device and number of processes in a record, whatever is in it."""
+    """Versions, device and number of processes in a record, which may be damaged."""
     packages, plugins = record.get("packages"), record.get("plugins")
     found = dict(packages) if isinstance(packages, dict) else {}
     for item in plugins if isinstance(plugins, list) else []:

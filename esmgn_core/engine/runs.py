@@ -1,4 +1,4 @@
-"""What a run folder says about its run, for listings, comparisons and reports."""
+"""Summaries of run folders for listings, comparisons and reports."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ MACHINE_VALUES = (
     "slowest_rank",
     "idle_percent",
 )
-"""Names of the logged values that measure the machine, not the learning."""
+"""Logged values that measure the machine, not the training."""
 _NOT_CURVES = {"step", "epoch"}
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as its folder records it.
+    """The recorded state of a run.
 
     Attributes:
-        run: the folder.
-        config: its complete configuration.
-        environment: what it depended on.
+        run: the run folder.
+        config: the complete configuration.
+        environment: the record in ``environment.json``.
         lines: the logged steps.
-        state: the last thing its log says, such as ``finished at step 100``.
-        results: scores of a downstream run, as in ``results.json``; empty if there are none.
-        problems: what is damaged in the folder, one sentence each.
+        state: the last state in the log, such as ``finished at step 100``.
+        results: scores of a downstream run, as in ``results.json``; empty without scores.
+        problems: damaged files of the folder, one sentence each.
     """
 
     run: RunFolder
@@ -50,10 +50,10 @@ class RunSummary:
 
     @classmethod
     def of(cls, path: Path) -> RunSummary:
-        """The summary of a run folder.
+        """Read the summary of a run folder.
 
         Raises:
-            RunError: there is no run in it, or its configuration is damaged.
+            RunError: the folder holds no run, or its configuration is damaged.
         """
         run = RunFolder(path)
         environment, results = read_record(run.environment), read_record(run.results)
@@ -75,7 +75,7 @@ class RunSummary:
 
     @property
     def composition(self) -> str:
-        """Names of the parts, as on the command line."""
+        """Names of the components, as on the command line."""
         kinds = ("seq", "struct", "fuse", "pretext", "downstream")
         tables = [self.config[kind] for kind in kinds if isinstance(self.config.get(kind), Mapping)]
         return " + ".join(str(table.get("name", "?")) for table in tables)
@@ -86,19 +86,19 @@ class RunSummary:
         return int(self.lines[-1]["step"]) if self.lines else 0
 
     def curves(self) -> dict[str, list[tuple[float, float]]]:
-        """Points (step, value) of everything that was logged, by name; values that are numbers."""
-        found: dict[str, list[tuple[float, float]]] = {}
+        """Points (step, value) of all logged finite numbers, by name."""
+        points: dict[str, list[tuple[float, float]]] = {}
         for line in self.lines:
             for name, value in line.items():
                 if name not in _NOT_CURVES and isinstance(value, int | float) and math.isfinite(value):
-                    found.setdefault(name, []).append((line["step"], value))
-        return found
+                    points.setdefault(name, []).append((line["step"], value))
+        return points
 
     def best(self) -> Selection | None:
-        """What selected the kept encoder, as recorded with it.
+        """Step and value that selected the best encoder; ``None`` before the first validation.
 
-        Without the record it is found among the logged validations as training finds it: the highest
-        deciding score of a downstream run, else the lowest loss. ``None`` before the first validation.
+        If the record in ``model.safetensors`` is missing, the best logged validation is used: the highest
+        deciding score of a downstream run, else the lowest loss.
         """
         if found := Selection.recorded(self.run.model):
             return found
@@ -115,20 +115,20 @@ class RunSummary:
 
 
 def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
-    """Runs in a folder and the folders in it, the newest first, and what is damaged in them."""
-    found, problems = [], []
+    """Runs in a folder and its subfolders, the newest first, and problems with them."""
+    summaries, problems = [], []
     for config in [*folder.glob("config.toml"), *folder.glob("*/config.toml")]:
         if (config.parent / "log.txt").exists():
             try:
-                found.append(RunSummary.of(config.parent))
+                summaries.append(RunSummary.of(config.parent))
             except RunError as error:
                 problems.append(f"{error.message}; the run is not listed")
-    found.sort(key=lambda item: item.run.config.stat().st_mtime, reverse=True)
-    return found, [*(text for item in found for text in item.problems), *problems]
+    summaries.sort(key=lambda item: item.run.config.stat().st_mtime, reverse=True)
+    return summaries, [*(text for item in summaries for text in item.problems), *problems]
 
 
 def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, Any]]:
-    """Settings that differ, each with both values; ``None`` where one has no such setting."""
+    """Settings that differ, each with both values; ``None`` if a run lacks the setting."""
     return compare_settings(first.config, second.config)
 
 
@@ -137,8 +137,8 @@ def _last_state(run: RunFolder) -> str:
         lines = run.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "unknown"
-    words = ("finished at", "stopped by", "failed:", "resumed at", "started, from")
-    said = [line.partition("  ")[2] for line in lines if line.partition("  ")[2].startswith(words)]
-    if not said:
+    prefixes = ("finished at", "stopped by", "failed:", "resumed at", "started, from")
+    states = [line.partition("  ")[2] for line in lines if line.partition("  ")[2].startswith(prefixes)]
+    if not states:
         return "unknown"
-    return "running, or killed" if said[-1].startswith(("resumed", "started")) else said[-1]
+    return "running, or killed" if states[-1].startswith(("resumed", "started")) else states[-1]

@@ -1,4 +1,4 @@
-"""Which proteins are in which batch of which step: a pure function of the settings."""
+"""Assign proteins to the batches of all steps, as a pure function of the settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MicroBatch:
 
     Attributes:
         indices: proteins in the dataset.
-        positions: their positions in the global batch, which name their random streams.
+        positions: their positions in the global batch, which seed their random streams.
         last: True for the last pass of its step.
     """
 
@@ -41,20 +41,20 @@ class MicroBatch:
 class Schedule(ABC):
     """Order of the training proteins.
 
-    Every epoch is a new permutation of all proteins, cut into global batches of equal size. Groups
-    of neighbouring proteins stay together. Nothing is kept between steps, so that any step of any
-    run can be repeated, and which proteins a step takes does not depend on how they are shared out.
+    Every epoch is a new permutation of all proteins, divided into global batches of equal size. Groups of
+    successive proteins stay together. There is no state between steps, so any step can be repeated, and the
+    proteins of a step do not depend on the number of processes.
 
     Args:
-        indices: proteins of the training split.
-        group_size: neighbours that stay together.
+        indices: proteins of the training set.
+        group_size: number of successive proteins that stay together.
         settings: the run's ``[train]`` table.
         world_size: number of processes.
 
     Attributes:
         world_size: see above.
-        steps_per_epoch: global batches in an epoch, as many as the processes can share at most.
-        num_steps: those of the whole run.
+        steps_per_epoch: global batches in an epoch.
+        num_steps: steps of the whole run.
 
     Raises:
         RunError: fewer proteins than processes.
@@ -79,20 +79,20 @@ class Schedule(ABC):
         self.num_steps = min(planned, settings.max_steps or planned)
 
     def epoch(self, step: int) -> int:
-        """The epoch, from 0, that step ``step``, from 0, belongs to."""
+        """The epoch of step ``step``, both from 0."""
         return step // self.steps_per_epoch
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether ``step`` is the last of its epoch."""
+        """True if ``step`` is the last one of its epoch."""
         return (step + 1) % self.steps_per_epoch == 0
 
     def micro_batches(self, step: int, rank: int, pieces: int = 1) -> list[MicroBatch]:
-        """What process ``rank`` runs in ``step``; every process gets equally many.
+        """The passes of process ``rank`` in ``step``; all processes have the same number of passes.
 
         Args:
             step: number of the step, from 0.
             rank: the process.
-            pieces: passes are cut to the ``pieces``-th part of their size, for want of memory.
+            pieces: divides the size of passes if memory is short.
         """
         chosen, group_size = self._chosen(step), self._groups.shape[1]
         passes = self._passes(chosen, rank, pieces)
@@ -111,11 +111,11 @@ class Schedule(ABC):
 
     @abstractmethod
     def _cut(self, order: Tensor) -> Sequence[Tensor]:
-        """The order of the groups in an epoch, int64 [G], cut into the groups of its steps."""
+        """Divide the order of the groups in an epoch, int64 [G], into the groups of its steps."""
 
     @abstractmethod
     def _passes(self, chosen: Tensor, rank: int, pieces: int) -> Sequence[Tensor]:
-        """Positions in ``chosen``, the groups of a step, of each pass of process ``rank``."""
+        """Positions in ``chosen``, the groups of a step, for each pass of process ``rank``."""
 
     def _chosen(self, step: int) -> Tensor:
         epoch = self.epoch(step)
@@ -149,9 +149,9 @@ class ProteinSchedule(Schedule):
 class ResidueSchedule(Schedule):
     """Batches of about ``residues_per_batch x accumulate x processes`` residues.
 
-    No pass has more than ``residues_per_batch`` residues. The proteins of a step are dealt out by
-    length, the longest first, each to the pass with the fewest residues so far: passes of a step
-    are equally large, and every process gets short and long proteins alike.
+    No pass has more than ``residues_per_batch`` residues. The proteins of a step are distributed by length,
+    the longest first, each to the pass with the fewest residues so far (longest-processing-time rule). The
+    passes of a step then have similar sizes, and every process gets short and long proteins.
 
     Args:
         indices, group_size, settings, world_size: as for :class:`Schedule`.
@@ -178,7 +178,7 @@ class ResidueSchedule(Schedule):
                 f"a training protein{' group' * (group_size > 1)} has {longest} residues, more than "
                 f"train.residues_per_batch = {self._budget}",
                 f"allow more: --set train.residues_per_batch={longest}",
-                "or leave long proteins out, or crop them, in the settings of the data or the task",
+                "or leave out or crop long proteins in the settings of the data or the task",
             )
         super().__init__(indices, group_size=group_size, settings=settings, world_size=world_size)
 
@@ -205,17 +205,17 @@ class ResidueSchedule(Schedule):
             if num_passes == most or max(size for size, _ in bins) <= budget:
                 break
             num_passes += 1
-        # Those of one pass are neighbours in size, so that no process waits long for another.
+        # Simultaneous passes are of similar size, so that no process waits long for another.
         bins.sort(key=lambda item: (-item[0], item[1]))
         return [torch.tensor(members) for _, members in bins[rank :: self.world_size]]
 
 
 _FILL = 0.98
-"""How full batches are planned, which leaves room to deal proteins out evenly."""
+"""Planned fill of batches; the rest leaves room to distribute proteins evenly."""
 
 
 def _dealt(sizes: Tensor, num_bins: int) -> list[tuple[int, list[int]]]:
-    """Positions in ``sizes`` dealt into bins of about equal total size: each bin's total and members."""
+    """Distribute positions in ``sizes`` to bins of similar size; returns each bin's total and members."""
     order = torch.sort(sizes, descending=True, stable=True).indices.tolist()
     heap = [(0, number) for number in range(num_bins)]
     members: list[list[int]] = [[] for _ in range(num_bins)]
@@ -223,7 +223,7 @@ def _dealt(sizes: Tensor, num_bins: int) -> list[tuple[int, list[int]]]:
     for position in order:
         total, number = heap[0]
         members[number].append(position)
-        # Empty bins first, also where proteins without residues are dealt.
+        # Count a protein without residues as 1, or it would leave its bin the emptiest and others empty.
         heapq.heapreplace(heap, (total + max(values[position], 1), number))
     return [(sum(values[p] for p in positions), sorted(positions)) for positions in members]
 
@@ -231,13 +231,13 @@ def _dealt(sizes: Tensor, num_bins: int) -> list[tuple[int, list[int]]]:
 def build_schedule(
     dataset: ProteinDataset, settings: TrainTable, *, world_size: int, most_residues: int | None = None
 ) -> Schedule:
-    """The order in which a run takes the training proteins of a dataset.
+    """Build the schedule of a run's training proteins.
 
     Args:
         dataset: all proteins.
         settings: the run's ``[train]`` table.
         world_size: number of processes.
-        most_residues: residues of one protein that the task shows to the encoder at most.
+        most_residues: maximum number of residues of one protein that the task shows to the encoder.
 
     Raises:
         RunError: see :class:`ProteinSchedule` and :class:`ResidueSchedule`.
@@ -257,12 +257,12 @@ def build_schedule(
 
 
 def max_residues(step: TrainStep) -> int | None:
-    """Residues of one protein that the task of ``step`` shows to the encoder at most, if it crops."""
+    """Maximum number of residues of one protein that a cropping task shows to the encoder; else ``None``."""
     return step.task.max_residues if isinstance(step.task, Crops) else None
 
 
 def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tensor:
-    """Residues of each protein that the encoder sees at most, int64 [len(dataset)].
+    """Maximum number of residues of each protein that the encoder sees, int64 [len(dataset)].
 
     Raises:
         RunError: the dataset does not know the lengths of its proteins.
@@ -273,19 +273,19 @@ def encoded_lengths(dataset: ProteinDataset, most_residues: int | None) -> Tenso
             "this dataset does not know the lengths of its proteins (train.residues_per_batch)",
             "use train.proteins_per_batch instead",
         )
-    found = torch.as_tensor(lengths, dtype=torch.int64)
-    return found if most_residues is None else found.clamp(max=most_residues)
+    encoded = torch.as_tensor(lengths, dtype=torch.int64)
+    return encoded if most_residues is None else encoded.clamp(max=most_residues)
 
 
 def _mixed(seed: int, number: int) -> int:
-    """One 63-bit seed from two numbers."""
+    """Hash two numbers to a 63-bit seed, by the odd multipliers of the splitmix64 generator."""
     return (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + 1) % 2**63
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed torch's own generators (dropout) for one step of one process: of the CPU and of its GPU."""
+    """Seed torch's generators (used by dropout) on the CPU and the GPU for one step of one process."""
     number = _mixed(_mixed(seed, step), rank)
-    # Not torch.manual_seed: without a GPU it notes the whole call stack for one that may come.
+    # torch.manual_seed is slow: until CUDA is initialised, it records the call stack for a deferred call.
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
         torch.cuda.manual_seed(number)

@@ -1,4 +1,4 @@
-"""One run from its configuration to its last step: resolve, build, train, report."""
+"""Run a configuration: resolve, build, train, report."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from esmgn_core.settings import RunConfig
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
-        run: its folder.
-        progress: steps taken and the best of them.
-        num_steps: steps planned.
-        signal: number of the signal that stopped it, 0 if it went to the end.
-        is_main: whether this process is the one that speaks to the user.
-        report: scores of a downstream run that went to its end, with intervals.
+        run: the run folder.
+        progress: completed steps and the best one.
+        num_steps: planned steps.
+        signal: number of the signal that stopped the run, 0 if it finished.
+        is_main: True in the process that reports to the user.
+        report: scores with intervals of a finished downstream run.
     """
 
     run: RunFolder
@@ -53,16 +53,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A resolved run: what is built, and where it is recorded.
+    """A resolved run and its folder.
 
     Attributes:
-        blueprint: its components.
+        blueprint: the run's components.
         registry: all components.
-        trackers: those of the run, by name.
-        out: the new run folder; ``None`` for one under ``runs/``.
-        resumed: the folder of a run that goes on.
-        init: where the encoder of a new run comes from.
-        remarks: notes on the configuration.
+        trackers: the run's trackers by name.
+        out: path of the new run folder; ``None`` for a new one in ``runs/``.
+        resumed: folder of a resumed run.
+        init: folder of the encoder from which a new run starts.
+        remarks: notices about the configuration.
     """
 
     blueprint: Blueprint
@@ -75,7 +75,7 @@ class _Plan:
 
     @classmethod
     def of(cls, registry: Registry, config: RunConfig, **more: Any) -> Self:
-        """Resolve a configuration: the classes it names, with validated settings."""
+        """Load the classes of a configuration and validate their settings."""
         blueprint, trackers = resolve(registry, config), resolve_trackers(registry, config)
         tables = {**config.tracker, **{name: plan.table() for name, plan in trackers.items()}}
         blueprint = replace(blueprint, config=config.model_copy(update={"tracker": tables}))
@@ -91,10 +91,10 @@ def start_run(
         registry: all components.
         config: from :func:`esmgn_core.host.configure.configure`.
         out: the run folder; ``runs/SEQ-STRUCT-FUSE-PRETEXT-N`` if not given.
-        init: folder of a run or of imported weights whose encoder the run starts from.
+        init: folder of a run or of imported weights; the run starts from its encoder.
 
     Raises:
-        EsmgnError: anything that the user can fix; see its subclasses.
+        EsmgnError: any error that the user can fix; see its subclasses.
     """
     if out is not None and out.exists():
         RunFolder.check_empty(out)
@@ -103,27 +103,27 @@ def start_run(
 
 
 def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
-    """Go on with a run from its last checkpoint.
+    """Resume a run from its last checkpoint.
 
     Args:
         registry: all components.
         folder: the run folder.
-        changes: settings that differ from now on, such as ``train.epochs``.
+        changes: changed settings, such as ``train.epochs``.
 
     Raises:
-        EsmgnError: anything that the user can fix; see its subclasses.
+        EsmgnError: any error that the user can fix; see its subclasses.
     """
     run = RunFolder.existing(folder)
     if REFERENCE in changes:
         raise SettingsError(
-            f"a resumed run keeps its behaviour ({REFERENCE})",
-            f"start another: esmgn run {run.config} --set {REFERENCE}=true",
+            f"{REFERENCE} cannot be changed in a resumed run",
+            f"start another run: esmgn run {run.config} --set {REFERENCE}=true",
         )
     for table, settings in changes.items():
         if "name" in settings or "component" in settings:
             raise SettingsError(
                 f"a resumed run keeps its components ({table}.name)",
-                f"start another: esmgn run {run.config} --{table} {settings.get('name', 'NAME')}",
+                f"start another run: esmgn run {run.config} --{table} {settings.get('name', 'NAME')}",
             )
     recorded, problem = run.recorded_tables()
     tables = check_tables(recorded, origin=str(run.environment if problem else run.config))
@@ -161,7 +161,7 @@ def _new_folder(plan: _Plan, world: World) -> RunFolder:
 
 
 def _trainer(plan: _Plan, built: BuiltRun, run: RunFolder, world: World) -> Trainer:
-    """The trainer at the step where it begins, with the start recorded and the user warned."""
+    """Load the checkpoint, record this start, warn the user, and return the trainer."""
     blueprint, train = plan.blueprint, plan.blueprint.config.train
     checkpoints = Checkpoints(run, built.learner, world, train.keep_every)
     progress, damaged = checkpoints.load() if plan.resumed else (RunProgress(), "")
@@ -182,7 +182,7 @@ def _record(
     """Record this start in the run folder; returns the notices and the differences from the last start.
 
     Raises:
-        RunError: the checkpoint is from beyond the end of the schedule.
+        RunError: the checkpoint is after the last step of the schedule.
     """
     num_steps = built.schedule.num_steps
     record = RunRecord.of(plan.blueprint, plan.registry, built.dataset, world, built.weights_sha256)
@@ -205,14 +205,14 @@ def _record(
 
 
 def _changes(plan: _Plan, record: RunRecord) -> list[str]:
-    """Differences from the last start of the run, or from the training of the encoder it starts with."""
+    """Differences from the run's last start, or from the training of its initial encoder."""
     if plan.init:
         return plan.init.differences(record.config)
     return changes_since(plan.resumed, record.environment) if plan.resumed else []
 
 
 def _warn(blueprint: Blueprint, trainer: Trainer) -> None:
-    """Warn of what works, but may not be meant; log the memory of a step."""
+    """Warn about valid settings that may not be intended, and log the memory of a step."""
     step = trainer.learner.step
     warnings = component_warnings(blueprint)
     warnings += batch_norm_warning(step, trainer.schedule, trainer.train, trainer.progress.pieces)
@@ -223,23 +223,23 @@ def _warn(blueprint: Blueprint, trainer: Trainer) -> None:
 
 
 def _log_memory(trainer: Trainer, *, averaged: bool) -> None:
-    """Log the memory that a step takes; warn where there is less."""
+    """Log the estimated memory of a step, or warn if it is not available."""
     step = trainer.learner.step
     try:
         estimate = first_estimate(step, trainer.dataset, trainer.schedule, averaged=averaged)
-    except (RuntimeError, MemoryError, ShortageError, SystemExit) as error:  # the step reports it
+    except (RuntimeError, MemoryError, ShortageError, SystemExit) as error:  # the step itself will report it
         trainer.run.log(f"memory cannot be estimated: {error}")
         return
     free = free_memory_of(trainer.world.device) + estimate.weights
-    text = f"memory of a step: {estimate}; {free / 1e9:.1f} GB for it"
+    text = f"memory of a step: {estimate}; {free / 1e9:.1f} GB available"
     if estimate.total > free:
-        trainer.observers.notice(f"{text}. Less: train.residues_per_batch, train.activation_checkpointing")
+        trainer.observers.notice(f"{text}. Reduce: train.residues_per_batch, train.activation_checkpointing")
     else:
         trainer.run.log(text)
 
 
 def _report(trainer: Trainer, signal: int) -> Outcome:
-    """How the run ended, which its log has too."""
+    """Log how the run ended, and return its outcome."""
     run, world, progress = trainer.run, trainer.world, trainer.progress
     if cut := trainer.learner.step.encoder.length.report():
         run.log(cut if world.size == 1 else f"process {world.rank}: {cut}")

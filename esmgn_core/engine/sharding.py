@@ -1,4 +1,4 @@
-"""Weights, gradients and optimiser state shared out over processes (FSDP2), and their checkpoints."""
+"""Shard weights, gradients and optimiser state over processes (FSDP2), with sharded checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from esmgn_core.model.joint import TrainStep
 
 
 def shard(step: TrainStep, world: World) -> None:
-    """Share out the parameters of a step: each block of the sequence encoder on its own, then the rest."""
+    """Shard the parameters of a step: each block of the sequence encoder separately, then the rest."""
     mesh = init_device_mesh(world.device.type, (world.size,))
     for block in repeated_blocks(step.encoder.get_submodule("sequence")):
         fully_shard(block, mesh=mesh)
@@ -38,18 +38,18 @@ def shard(step: TrainStep, world: World) -> None:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether :func:`shard` was applied."""
+    """True if :func:`shard` was applied."""
     return isinstance(module, FSDPModule)
 
 
 def synchronize_gradients(step: nn.Module, *, wanted: bool) -> None:
-    """Whether the next backward pass adds up gradients over processes, or keeps them for a later one."""
+    """Let the next backward pass sum gradients over processes, or only accumulate them locally."""
     if isinstance(step, FSDPModule):
         step.set_requires_gradient_sync(wanted)
 
 
 def whole_state(module: nn.Module) -> dict[str, Tensor]:
-    """The whole state, on the CPU of the main process; empty elsewhere. All processes take part."""
+    """Gather the whole state on the CPU of the main process; empty on others. All processes must call it."""
     with _quiet():
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state: dict[str, Tensor] = get_model_state_dict(module, options=options)  # type: ignore[assignment]  # torch
@@ -57,32 +57,32 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def fill_shards(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Fill a module with whole tensors, those of them that are given; every process takes its share."""
+    """Load whole tensors into a sharded module; every process takes its shards."""
     with _quiet():
         options = StateDictOptions(full_state_dict=True, strict=False)
         set_model_state_dict(module, dict(tensors), options=options)
 
 
 def save_shards(folder: Path, learner: Learner, *, left_out: str | None) -> None:
-    """Write the weights and the optimiser's state, every process its share.
+    """Write weights and optimiser state; every process writes its shards.
 
     Args:
-        folder: where to.
-        learner: what is written.
-        left_out: weights whose names begin so stand in a file already.
+        folder: folder of the shards.
+        learner: the learner to save.
+        left_out: prefix of weights that are left out, because a file of weights has them.
     """
     with _quiet():
         save(_state(learner, left_out, begun=bool(learner.optimizer.state)), checkpoint_id=folder)
 
 
 def load_shards(folder: Path, learner: Learner, *, left_out: str | None, begun: bool) -> None:
-    """Read what :func:`save_shards` wrote, on any number of processes, sharded or not.
+    """Load the shards of :func:`save_shards` on any number of processes, sharded or not.
 
     Args:
-        folder: where from.
-        learner: what is filled.
-        left_out: as it was written.
-        begun: whether steps were taken before it was written.
+        folder: folder of the shards.
+        learner: the learner to fill.
+        left_out: as for :func:`save_shards`.
+        begun: True if the checkpoint was written after the first step.
     """
     with _quiet():
         state = _state(learner, left_out, begun=begun)
@@ -90,7 +90,7 @@ def load_shards(folder: Path, learner: Learner, *, left_out: str | None, begun: 
         load(state, checkpoint_id=folder)
         set_model_state_dict(learner.step, state["model"], options=StateDictOptions(strict=left_out is None))
         if begun:
-            # A weight that no gradient has reached, as that of a readout nobody reads, has no state.
+            # Partial, because a weight without gradients, as of an unused readout, has no optimiser state.
             load(optimizer, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
             set_optimizer_state_dict(learner.step, learner.optimizer, optimizer["optimizer"])
         learner.load_averages(state.get("average", {}))
@@ -106,7 +106,7 @@ def _state(learner: Learner, left_out: str | None, *, begun: bool) -> dict[str, 
         },
     }
     if begun:
-        # Asked before its first step, torch would let the optimiser take one.
+        # Only after the first step: before it, torch would take an optimiser step to create the state.
         state["optimizer"] = get_optimizer_state_dict(learner.step, learner.optimizer)
     if averages := learner.averages():
         state["average"] = averages
@@ -115,7 +115,7 @@ def _state(learner: Learner, left_out: str | None, *, begun: bool) -> dict[str, 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's remarks on its own internals."""
+    """Suppress torch's warnings about its own internals inside the block."""
     with catch_warnings():
         simplefilter("ignore")
         yield

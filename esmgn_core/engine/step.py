@@ -1,4 +1,4 @@
-"""Forward and backward passes of a step, on one process or many, and the means of its metrics."""
+"""Run the passes of a training step on one or many processes, and average its metrics."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from esmgn_core.engine.sharding import is_sharded, synchronize_gradients
 
 
 class MetricAverager:
-    """Running means of a loss and its metrics, weighted by the number of predictions.
+    """Running means of the loss and its metrics, weighted by the number of predictions.
 
-    Those of a combined task's parts are called ``PART.loss`` and ``PART.METRIC``, each over the
-    part's own predictions; ``loss`` is the weighted sum of the parts' losses.
+    The parts of a combined task have ``PART.loss`` and ``PART.METRIC``, each averaged over the predictions of
+    the part. ``loss`` is the weighted sum of the losses of the parts.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class MetricAverager:
         self.num_left_out = 0
 
     def add(self, output: TaskOutput) -> None:
-        """Take in one forward pass."""
+        """Add the output of one forward pass."""
         self.num_samples += output.num_samples
         if not output.parts:
             self._add(output, "")
@@ -55,8 +55,8 @@ class MetricAverager:
 
         Args:
             world: all processes.
-            like: means of the same task; this process may have seen no protein itself.
-            **extra: further numbers of this process to be added up.
+            like: an averager of the same task with its names, since this process may have no protein.
+            **extra: further numbers of this process to sum.
         """
         names, sums = (
             list(like.sums),
@@ -76,10 +76,10 @@ class MetricAverager:
 
 
 class MicrobatchRunner:
-    """Runs the passes of a step; their gradients add up in the learner.
+    """Runs the passes of a step and accumulates their gradients in the learner.
 
     Args:
-        learner: what learns.
+        learner: encoder and task with their optimiser.
         world: this process among all.
     """
 
@@ -95,15 +95,15 @@ class MicrobatchRunner:
         self._wrapped.train()
 
     def run(self, batch: ProteinBatch, draws: Draws, *, last: bool) -> TaskOutput:
-        """Take one forward and backward pass; returns the output of the task.
+        """Run one forward and backward pass; returns the output of the task.
 
         Args:
             batch: proteins of this process.
             draws: their random streams.
-            last: whether it is the last pass of its step, after which processes add up their gradients.
+            last: True for the last pass of a step, in which processes sum their gradients.
 
         Raises:
-            ShortageError: it did not fit into memory.
+            ShortageError: the pass did not fit into memory.
         """
         with shortages_of(batch), self._synchronized(last=last):
             output: TaskOutput = self._wrapped(batch.to(self._world.device), draws)
@@ -111,11 +111,11 @@ class MicrobatchRunner:
         return output
 
     def _summed(self, output: TaskOutput) -> Tensor:
-        """The sum over predictions of this process.
+        """The loss summed over the predictions of this process.
 
-        :meth:`Learner.finish` divides it by their number over all passes and processes, which is
-        not known before. The parts of a combined task differ in their numbers, so that each is
-        brought to the number of proteins first, by the numbers of all processes in this pass.
+        :meth:`Learner.finish` divides by the number of predictions of all passes and processes, which is
+        known only then. The parts of a combined task have different numbers of predictions. Each is first
+        scaled to the number of proteins, with the counts of all processes in this pass.
         """
         if not output.parts:
             return output.loss * output.num_samples
@@ -130,6 +130,7 @@ class MicrobatchRunner:
         return torch.stack(shares).sum()
 
     def _synchronized(self, *, last: bool) -> AbstractContextManager[None]:
+        # Processes sum gradients in the last pass only: one communication per step instead of one per pass.
         synchronize_gradients(self._wrapped, wanted=last)
         if isinstance(self._wrapped, DistributedDataParallel) and not last:
             return self._wrapped.no_sync()

@@ -1,4 +1,4 @@
-"""The trackers of a run: each works in a thread of its own, which cannot hold up the run."""
+"""Run each tracker in a separate thread, so that a slow server cannot block the run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from esmgn_core.settings import ComponentSettings, RunConfig, settings_class, va
 from esmgn_core.spec import ComponentSpec, Kind
 
 CAPACITY = 10_000
-"""Lines that wait for a slow server; more are dropped."""
+"""Maximum number of lines that wait for a slow server; others are dropped."""
 PATIENCE = 3
-"""Failures in a row after which a tracker is given up."""
+"""A tracker is stopped after this many successive failures."""
 SECONDS_AT_THE_END = 15.0
 
 _Item = tuple[int, Mapping[str, float]]
@@ -30,24 +30,24 @@ _Item = tuple[int, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class TrackerPlan:
-    """A tracker that a run names, loaded and with validated settings, but not built."""
+    """Class and validated settings of a tracker that is not built yet."""
 
     spec: ComponentSpec
     component: type
     settings: ComponentSettings
 
     def table(self) -> dict[str, Any]:
-        """Its table in the run file, with every setting written out."""
+        """Its table in the run file, with all settings."""
         return {"component": self.spec.name, **self.settings.model_dump(mode="json", exclude_none=True)}
 
 
 def resolve_trackers(registry: Registry, config: RunConfig) -> dict[str, TrackerPlan]:
-    """The trackers in ``train.trackers`` by name, with the settings of ``[tracker.NAME]``.
+    """Load the trackers in ``train.trackers`` and validate their settings in ``[tracker.NAME]``.
 
     Raises:
-        UnknownComponentError: a tracker, or a table of one, that no plugin has.
-        PluginError: a tracker that cannot be loaded, naming what to install.
-        SettingsError: a setting is unknown, of the wrong type or out of bounds.
+        UnknownComponentError: no plugin has a tracker of this name.
+        PluginError: a tracker cannot be loaded; the message names the package to install.
+        SettingsError: a setting is unknown, has the wrong type or is out of bounds.
     """
     for name, table in config.tracker.items():
         if "component" not in table:
@@ -83,7 +83,7 @@ def _find(registry: Registry, name: str) -> ResolvedName:
 
 
 class Trackers:
-    """Hands the metrics of one run to its trackers.
+    """Passes the metrics of a run to its trackers.
 
     Args:
         plans: from :func:`resolve_trackers`.
@@ -95,19 +95,19 @@ class Trackers:
         self._open: list[Background] = []
 
     def start(self) -> None:
-        """Build the trackers, each in its thread."""
+        """Start a thread for each tracker, which builds and calls it."""
         if not self._plans:
             return
         config = parse_toml(self._run.config.read_text(encoding="utf-8"))
         self._open = [Background(name, plan, self._run, config) for name, plan in self._plans.items()]
 
     def put(self, step: int, values: Mapping[str, float]) -> None:
-        """Hand over the values of a step; does not wait."""
+        """Queue the values of a step without waiting."""
         for tracker in self._open:
             tracker.put(step, values)
 
     def close(self, *, failed: bool) -> None:
-        """Let the trackers finish, for a limited time."""
+        """Wait for the trackers to finish, for a limited time."""
         for tracker in self._open:
             tracker.close(failed=failed)
         self._open = []
@@ -134,7 +134,7 @@ class Background:
         self._thread.start()
 
     def put(self, step: int, values: Mapping[str, float]) -> None:
-        """Hand over the values of a step, or drop them if too many wait."""
+        """Queue the values of a step; drop them if the queue is full."""
         if self._given_up:
             return
         try:
@@ -143,7 +143,7 @@ class Background:
             self._dropped += 1
 
     def close(self, *, failed: bool) -> None:
-        """Wait until everything is sent, for a limited time."""
+        """Wait until all lines are sent, for a limited time."""
         self._failed = failed
         deadline = time.monotonic() + SECONDS_AT_THE_END
         try:
@@ -167,12 +167,12 @@ class Background:
                         plan.spec, plan.component, plan.settings, run=self._run, config=config
                     )
                 tracker.log(*item)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a library or a server may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code may raise anything
                 failures += 1
                 self._note(f"failed: {type(error).__name__}: {error}")
                 if failures == PATIENCE:
                     self._given_up = True
-                    self._note(f"is given up; metrics are in {self._run.metrics.name}")
+                    self._note(f"is stopped; metrics are in {self._run.metrics.name}")
                     return
             else:
                 failures = 0

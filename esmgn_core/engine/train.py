@@ -36,21 +36,21 @@ from esmgn_core.settings import TrainTable
 Value = TypeVar("Value")
 _Pass = tuple[MicroBatch, ProteinBatch]
 _REASON = 160
-"""Characters of a reason in the log."""
+"""Maximum length of a reason in the log."""
 
 
 @dataclass(slots=True)
 class Trainer:
-    """One run from its first or resumed step to its last.
+    """Trains a run from its first or resumed step to its last.
 
     Attributes:
         dataset: all proteins.
-        schedule: which of them each step takes.
+        schedule: proteins of each step.
         train: the run's ``[train]`` table.
-        checkpoints: of the run; they name its folder, its processes and what learns.
-        observers: those of the run.
-        progress: where the run is.
-        report: scores at the end of a downstream run, with intervals.
+        checkpoints: the run's checkpoints, with its folder, processes and learner.
+        observers: the run's observers.
+        progress: completed steps and the best one.
+        report: scores with intervals at the end of a downstream run.
     """
 
     dataset: ProteinDataset
@@ -91,10 +91,10 @@ class Trainer:
         )
 
     def fit(self) -> int:
-        """Train to the end, or to the step in which a signal arrived.
+        """Train to the last step, or until a signal arrives.
 
         Returns:
-            0, or the number of the signal that stopped the run after saving it.
+            0, or the number of the signal that stopped the run after it was saved.
 
         Raises:
             RunError: the loss is not finite, or another process ended.
@@ -105,7 +105,7 @@ class Trainer:
         try:
             with interruption.caught(), without_exits():
                 if self.world.size > 1 and not self.progress.step:
-                    # When one process falls short of memory, all have to be started again.
+                    # If memory is short in one process, all have to be restarted from a checkpoint.
                     self._checkpoint(needed=False)
                 received = self._loop(interruption)
                 if self.downstream and not received:
@@ -117,14 +117,14 @@ class Trainer:
             if lost_contact(caught):
                 raise RunError(
                     f"step {self.progress.step + 1}: another process of the run ended",
-                    f"go on from the last checkpoint: esmgn run --resume {self.run.path}",
+                    f"resume from the last checkpoint: esmgn run --resume {self.run.path}",
                 ) from caught
             raise
         finally:
             self.observers.notify("run_finished", error=error)
 
     def _log_failure(self, error: BaseException) -> None:
-        """Why the run ended, for those who list runs; what other processes say has their number."""
+        """Log why the run ended, for listings of runs; other processes than the main one add their rank."""
         reason = " ".join(f"{type(error).__name__} {error}".split())
         if lost_contact(error):
             self.run.log(f"process {self.world.rank} lost contact to another: {reason}")
@@ -166,7 +166,7 @@ class Trainer:
         return 0
 
     def _speed(self, totals: Mapping[str, float], seconds: float) -> dict[str, float]:
-        """How fast a step of ``seconds`` was, how long processes waited for data, and what it took."""
+        """Speed of a step of ``seconds``, waiting times, and use of memory and GPU."""
         return {
             "residues_per_second": totals["residues"] / seconds,
             "loading_percent": 100 * totals["waiting"] / (seconds * self.world.size),
@@ -175,7 +175,7 @@ class Trainer:
         }
 
     def _loaded_from(self, first: int) -> Iterator[_Pass]:
-        """Passes of this process, from step ``first``, from 0, to the last."""
+        """Yield the passes of this process from step ``first`` (from 0) to the last one."""
         return self._reader.read(
             part
             for number in range(first, self.schedule.num_steps)
@@ -186,7 +186,7 @@ class Trainer:
         self.observers.notice(split.halve(number, shortage.released(), alone=self.world.size == 1))
 
     def _in_memory(self, work: Callable[[], Value]) -> Value:
-        """The result of ``work`` over validation or test proteins, in smaller passes if memory is short."""
+        """Run ``work`` over validation or test proteins, in smaller passes if memory is short."""
         while True:
             try:
                 return work()
@@ -198,7 +198,7 @@ class Trainer:
         self.observers.notice(f"protein {index} cannot be read and is left out: {reason}")
 
     def _report(self, task: DownstreamTask) -> None:
-        """Score the best model, and log its test scores."""
+        """Score the model on all test sets, and log the scores."""
         with self.learner.evaluating():
             self.report = self._in_memory(lambda: report_run(self.run, self._evaluation, task, self.progress))
         tests = [name for name in self.report if name != "valid"]
@@ -213,7 +213,7 @@ class Trainer:
     def _train_step(
         self, number: int, loaded: Iterator[_Pass], interruption: Interruption
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Values to log, and sums over the processes.
+        """Run one step; returns the values to log, and sums over the processes.
 
         Raises:
             ShortageError: a pass did not fit into memory.
@@ -224,10 +224,10 @@ class Trainer:
         names: list[str] = []
         rate, last = self.learner.start(number), False
         while not last:
-            asked_at = time.perf_counter()
+            requested = time.perf_counter()
             part, batch = next(loaded)
             last = part.last
-            waiting += time.perf_counter() - asked_at
+            waiting += time.perf_counter() - requested
             names += batch.names
             num_residues += batch.num_residues
             began = time.thread_time()
@@ -246,19 +246,19 @@ class Trainer:
         return {**values, "lr": rate}, totals
 
     def _busy(self, waiting: float, working: float) -> dict[str, float]:
-        """Seconds that this process needed for itself, under its rank; 0 for the others.
+        """Working time of this process under its rank and 0 for the others, to be summed over processes.
 
-        A thread that waits for a GPU spins, so that there only waiting for data is counted.
+        On a GPU only the time of reading data is counted, because a thread that waits for a GPU spins.
         """
         seconds = waiting + (working if self.world.device.type == "cpu" else 0.0)
         return {f"busy_{rank}": seconds * (rank == self.world.rank) for rank in range(self.world.size)}
 
     def _validate(self, train_means: Mapping[str, float]) -> dict[str, float]:
-        """Means and scores over the validation proteins; keeps the model if it is the best so far.
+        """Compute means and scores over the validation set, and save the model if it is the best so far.
 
-        The deciding score of a downstream task says which is best, else the loss; without validation
-        proteins the loss of the training step. A value that is not finite is never the best; if no
-        validation gives a finite one, the weights of the last step are kept.
+        The best model has the highest deciding score of a downstream task, else the lowest validation loss,
+        or without validation proteins the lowest training loss. Values that are not finite are never the
+        best. If no validation gives a finite value, the weights of the last step are saved.
         """
         indices = self.dataset.split("valid")
         name, deciding, logged = "loss", train_means["loss"], {}
@@ -266,7 +266,7 @@ class Trainer:
             if indices:
                 means, scores = self._in_memory(lambda: evaluate(self._evaluation, indices))
                 values, totals = means.over(self.world, like=self._trained_on)
-                if not totals["num_samples"]:  # means of nothing are 0, which would win
+                if not totals["num_samples"]:  # the mean of no predictions is 0, which would be the best
                     values = dict.fromkeys(values, math.nan)
                 name = f"valid_{self.downstream.metric if self.downstream else 'loss'}"
                 deciding = scores[self.downstream.metric] if self.downstream else values["loss"]
@@ -281,7 +281,7 @@ class Trainer:
         return logged
 
     def _undefined(self, step: TrainStep, selection: Selection) -> None:
-        """Warn about a validation value that is not finite; keep the last weights if all were so."""
+        """Warn about a validation value that is not finite; save the last weights if none was finite."""
         last = self.progress.step == self.schedule.num_steps and math.isinf(self.progress.best_value)
         outcome = "this step cannot be selected as the best"
         if last:
@@ -293,7 +293,7 @@ class Trainer:
         self.observers.notice(f"step {selection.step}: the {name} is {selection.value}; {outcome}")
 
     def _save_best(self, step: TrainStep, selection: Selection, value: float) -> None:
-        # Otherwise the file still holds the best encoder before this one: later ones are compared with that.
+        # If writing fails, the file still holds the earlier encoder, so its value must stay the reference.
         if self._written(self.run.model, lambda: save_best(self.run, step, selection, self.world)):
             self.progress.best_value, self.progress.best_step = value, selection.step
 
@@ -301,19 +301,19 @@ class Trainer:
         self._written(self.run.last, lambda: self.checkpoints.save(self.progress), needed=needed)
 
     def _written(self, path: Path, write: Callable[[], None], *, needed: bool = False) -> bool:
-        """Write a checkpoint; False, with a notice, if it failed.
+        """Write a checkpoint; returns False, after a notice, if that fails.
 
         Raises:
-            RunError: it failed, and the run cannot do without it.
+            RunError: writing fails and ``needed`` or ``train.on_failed_checkpoint`` requires the checkpoint.
         """
         try:
             write()
         except CheckpointError as error:
             message = f"step {self.progress.step}: cannot write {path}: {error}"
             if needed or self.train.on_failed_checkpoint == "stop":
-                hint = f"free disk space, then go on: esmgn run --resume {self.run.path}"
+                hint = f"free disk space, then resume: esmgn run --resume {self.run.path}"
                 raise RunError(message, hint) from error
-            self.observers.notice(f"{message}; the one before is as it was, the run goes on")
+            self.observers.notice(f"{message}; the previous one is unchanged, the run goes on")
             return False
         self.observers.notify("checkpoint_saved", path=path)
         return True
@@ -330,7 +330,7 @@ class Trainer:
         everywhere = [name for part in self.world.gather(names) for name in part]
         record = {"step": number + 1, "loss": str(loss), "proteins": everywhere}
         if self.world.is_main:
-            with suppress(WriteError):  # the loss is what has to be reported
+            with suppress(WriteError):  # report the loss even if the file cannot be written
                 write_atomically(self.run.non_finite, json.dumps(record, indent=2) + "\n")
         raise RunError(
             f"the loss of step {number + 1} is {loss}; the weights before this step are safe",

@@ -1,7 +1,7 @@
-"""The memory of a run whose model is too large to be tried out: from a model of the same width, cut short.
+"""Estimate the memory of a run with a large model from a model with fewer blocks.
 
-The blocks of a sequence encoder all cost the same. One and two of them, between the whole structure
-encoder, fuser and task, show what a block costs and what the rest does.
+All blocks of a sequence encoder need the same memory. Measurements with one and two blocks, together with the
+whole structure encoder, fuser and task, give the memory of a block and of the rest.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from esmgn_core.protocols import ProteinDataset
 from esmgn_core.spec import Kind
 
 TRIED_UP_TO = 50_000_000
-"""Parameters of a model that is tried out as a whole."""
+"""Maximum number of parameters of a model that is measured as a whole."""
 _LARGEST_WHOLE = 400_000_000
-"""Parameters of a sequence encoder without a number of blocks that is still tried out."""
+"""The same maximum for a model whose number of blocks is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Trial:
     """A run to be estimated.
 
     Attributes:
-        blueprint: its components.
+        blueprint: the run's components.
         dataset: all proteins.
-        schedule: which of them each step takes.
+        schedule: proteins of each step.
     """
 
     blueprint: Blueprint
@@ -48,13 +48,13 @@ class Trial:
     schedule: Schedule
 
     def estimate(self, precision: torch.dtype | None) -> MemoryEstimate:
-        """What one process holds; without activations if the encoder cannot be cut short.
+        """Estimate the memory of one process, without activations if blocks cannot be removed.
 
         Args:
             precision: autocast dtype, ``None`` for float32.
 
         Raises:
-            EsmgnError: encoder, graph and task do not work together on these proteins.
+            EsmgnError: encoder, graph and task do not fit each other or these proteins.
         """
         optim = self.blueprint.config.optim
         with torch.device("meta"):
@@ -75,7 +75,7 @@ class Trial:
             return None
         one = self._measured(_cut_to(self.blueprint, 1), precision)
         if blocks == 1 or self.blueprint.config.optim.seq_lr_scale == 0:
-            return one  # a frozen encoder keeps nothing, however deep it is
+            return one  # a frozen encoder keeps no activations at any depth
         return one.at_depth(self._measured(_cut_to(self.blueprint, 2), precision), blocks)
 
     def _measured(self, blueprint: Blueprint, precision: torch.dtype | None) -> ActivationCost:
@@ -92,7 +92,7 @@ class Trial:
 
 
 def _blocks(blueprint: Blueprint) -> int | None:
-    """Blocks of the sequence encoder that run; ``None`` if its settings do not name them."""
+    """Number of blocks of the sequence encoder that are used; ``None`` if its settings do not have it."""
     settings: Any = blueprint.parts[Kind.SEQ][2]
     taken = getattr(settings, "taken", None)
     blocks = max(taken) if taken else getattr(settings, "num_layers", None)
@@ -106,5 +106,5 @@ def _cut_to(blueprint: Blueprint, blocks: int) -> Blueprint:
 
 
 def _shared(memory: MemoryEstimate, world_size: int) -> MemoryEstimate:
-    """The same with weights, gradients and optimiser state shared out over the processes."""
+    """The estimate with weights, gradients and optimiser state sharded over the processes."""
     return replace(memory, weights=memory.weights // world_size, learning=memory.learning // world_size)

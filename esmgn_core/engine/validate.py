@@ -1,4 +1,4 @@
-"""Passes over validation and test proteins."""
+"""Divide validation and test proteins into passes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from esmgn_core.model.joint import TrainStep
 from esmgn_core.settings import TrainTable
 
 _STEP = 2**63
-"""Step number of the draws for these proteins: the same at every evaluation, used by no training step."""
+"""Step number for the random streams of evaluations: always the same, and not a training step."""
 
 
 class EvaluationPass(NamedTuple):
     """A pass over validation or test proteins.
 
     Attributes:
-        positions: their places among all that are evaluated.
+        positions: positions of the proteins among all evaluated ones.
         batch: the proteins, on the device of the model.
         draws: their random streams.
-        counts: False for passes whose results are discarded: of other proteins, where all processes have
-            to take part in every pass, or where none of a pass can be read.
+        counts: False for padding passes, whose results are discarded: additional passes of a sharded model,
+            and replacements of passes without a readable protein.
     """
 
     positions: Sequence[int]
@@ -43,14 +43,14 @@ class EvaluationPass(NamedTuple):
 
 @dataclass(slots=True)
 class Evaluation:
-    """Divides validation and test proteins into passes, and gives this process its share.
+    """Divides validation and test proteins into passes and yields those of this process.
 
     Attributes:
-        reader: reads them.
-        step: what they are run through.
+        reader: reads the proteins.
+        step: encoder and task.
         train: the run's ``[train]`` table.
         world: this process among all.
-        split: into how many smaller ones passes are split to fit into memory; ``None`` for whole ones.
+        split: splits passes to fit into memory; ``None`` for whole passes.
     """
 
     reader: Reader
@@ -60,11 +60,13 @@ class Evaluation:
     split: MicrobatchSplit | None = None
 
     def passes(self, indices: Sequence[int]) -> Iterator[EvaluationPass]:
-        """Passes of this process; all of them together have each protein that can be read once."""
+        """Yield the passes of this process; all processes together have each readable protein once."""
         wanted, parts = set(indices), self._parts(indices)
         own = parts[self.world.rank :: self.world.size]
         num_own = len(own)
-        if is_sharded(self.step):  # every process takes part in every pass, and the first has the most
+        # With sharded weights every process must run the same number of passes. The first has the most, so
+        # the others repeat some of its passes.
+        if is_sharded(self.step):
             own += parts[:: self.world.size][num_own:]
         for number, (part, batch) in enumerate(self.reader.read(own)):
             draws = part.draws(self.train.seed, _STEP)
@@ -89,15 +91,14 @@ def evaluation_batches(
     group_size: int = 1,
     pieces: int = 1,
 ) -> list[MicroBatch]:
-    """Proteins in batches, in order; none is in two of them.
+    """Divide proteins into batches, in order.
 
     Args:
         indices: the proteins.
         settings: the run's ``[train]`` table.
-        lengths: residues that the encoder sees of every protein of the dataset; needed where
-            batches are measured in residues.
-        group_size: neighbors that stay together.
-        pieces: batches have this fraction of their size.
+        lengths: encoded residues of every protein of the dataset; needed for ``residues_per_batch``.
+        group_size: number of successive proteins that stay together.
+        pieces: divides the size of batches if memory is short.
     """
     starts = [0]
     if lengths is None or settings.residues_per_batch is None:

@@ -168,7 +168,7 @@ def test_a_dry_run_prints_the_warnings_of_the_run(esmgn: Esmgn) -> None:
     command = (*SMALL, "--set", "train.proteins_per_batch=2")
     dry = esmgn("run", *command, "--dry-run")
     assert dry.status == 0
-    assert dry.err.startswith("warning: batch normalisation meets only 2 proteins at a time, fewer than 4")
+    assert dry.err.startswith("warning: batch normalisation sees only 2 proteins at a time, fewer than 4")
     assert dry.err.splitlines()[0].removeprefix("warning: ") in esmgn("check", *command).out
 
 

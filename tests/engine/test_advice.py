@@ -52,8 +52,8 @@ def warned(world_size: int, *sets: str) -> list[str]:
 
 def test_few_proteins_are_warned_of_with_the_way_out() -> None:
     [text] = warned(1, "train.proteins_per_batch=2", "train.accumulate=4")
-    assert text.startswith("batch normalisation meets only 2 proteins at a time, fewer than 4")
-    assert text.endswith("use train.proteins_per_batch=8 and train.accumulate=1, which is another training")
+    assert text.startswith("batch normalisation sees only 2 proteins at a time, fewer than 4")
+    assert text.endswith("use train.proteins_per_batch=8 and train.accumulate=1; this changes the training")
     [text] = warned(2, "train.proteins_per_batch=2", "train.sync_batch_norm=false")
     assert "only 2 proteins at a time in each process" in text
     assert text.endswith("or train.sync_batch_norm=true")
@@ -76,12 +76,12 @@ def test_a_run_warns_when_it_starts(start: Start, monkeypatch: pytest.MonkeyPatc
     ("task", "texts"),
     [
         (("pretext", "residue_type"), ["the same representation"]),
-        (("pretext", "distance"), ["the same representation", "hides edges"]),
-        (("pretext", "angle"), ["the same representation", "hides edges"]),
-        (("pretext", "dihedral"), ["the same representation", "hides edges"]),
+        (("pretext", "distance"), ["the same representation", "removes edges"]),
+        (("pretext", "angle"), ["the same representation", "removes edges"]),
+        (("pretext", "dihedral"), ["the same representation", "removes edges"]),
         (("pretext", "siamdiff"), ["the same representation"]),
         (("pretext", "multiview_contrast"), []),
-        (("pretext", "multiview_contrast+distance"), ["the same representation", "hides edges"]),
+        (("pretext", "multiview_contrast+distance"), ["the same representation", "removes edges"]),
         (("downstream", "msp"), ["the same representation"]),
         (("downstream", "ec"), []),
     ],

@@ -48,7 +48,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on(
     assert outcome.progress.step == outcome.num_steps == 8
     log = outcome.run.log_file.read_text()
     assert f"step 4: cannot write {outcome.run.last}: the disk is full (" in log
-    assert "the one before is as it was, the run goes on" in log
+    assert "the previous one is unchanged, the run goes on" in log
     verify(outcome.run.last)
 
 
@@ -82,7 +82,7 @@ def test_a_full_disk_at_the_end_stops_with_the_command_to_go_on(start: Start, fu
     run = RunFolder(whole.path.parent / "full")
     message, hint = str(caught.value).splitlines()
     assert message.startswith(f"step 6: cannot write {run.last}: the disk is full (")
-    assert hint.strip() == f"free disk space, then go on: esmgn run --resume {run.path}"
+    assert hint.strip() == f"free disk space, then resume: esmgn run --resume {run.path}"
     full_disk.clear()
     resumed = resume_run(discover(), run.path, changes={})
     assert losses(resumed.run) == losses(whole)
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_gives_a_notice_and_the_previous_one_is_used(start:
     file.write_bytes(content)
     resumed = resume_run(discover(), run.path, changes={"train": {"epochs": 3}})
     log = run.log_file.read_text()
-    assert f"; resumed from the checkpoint before, {run.previous}" in log
+    assert f"; resumed from the previous checkpoint, {run.previous}" in log
     assert "resumed at step 4 of 9" in log
     assert losses(resumed.run) == losses(whole)
 

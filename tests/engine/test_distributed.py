@@ -133,7 +133,7 @@ def test_processes_fail_together_when_there_is_no_checkpoint(folder: Path) -> No
     assert main == other
     assert main.splitlines() == [
         f"nothing to resume in {folder}: no checkpoint was written yet",
-        f"  start again: esmgn run {folder}/config.toml --out NEW_FOLDER",
+        f"  start it again: esmgn run {folder}/config.toml --out NEW_FOLDER",
     ]
 
 

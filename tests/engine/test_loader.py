@@ -80,8 +80,8 @@ def test_a_set_of_which_nothing_can_be_read_stops_the_run() -> None:
         with pytest.raises(RunError) as caught:
             list(reader.read(parts([0])))
         assert str(caught.value).splitlines() == [
-            "not one training protein can be read any more",
-            "  the last reason: stale file handle",
+            "no training protein can be read",
+            "  last reason: stale file handle",
         ]
 
 

@@ -45,4 +45,4 @@ def test_a_notice_warns_of_short_memory(start: Start, monkeypatch: pytest.Monkey
     monkeypatch.setattr("esmgn_core.engine.session.free_memory_of", lambda _: 1000)
     monkeypatch.setattr("esmgn_core.engine.observers.Observers.notice", lambda _, text: notices.append(text))
     start("train.max_steps=1")
-    assert notices[0].endswith("Less: train.residues_per_batch, train.activation_checkpointing")
+    assert notices[0].endswith("Reduce: train.residues_per_batch, train.activation_checkpointing")

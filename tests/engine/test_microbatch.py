@@ -69,7 +69,7 @@ def test_a_single_protein_that_does_not_fit_is_named(start: Start, monkeypatch: 
     first, *hints = str(caught.value).splitlines()
     assert first.startswith("step 1: out of memory with ")
     assert "(sample-" in first
-    assert first.endswith("; a single protein is too much")
+    assert first.endswith("; a single protein is too large")
     assert "train.activation_checkpointing" in hints[-1]
 
 
@@ -116,7 +116,7 @@ def test_the_one_that_fell_short_says_how_to_go_on(start: Start, monkeypatch: py
     monkeypatch.setattr(TrainStep, "forward", lambda *_: (_ for _ in ()).throw(short))
     with pytest.raises(RunError) as caught:
         resume_run(discover(), run.path, changes={"train": {"max_steps": 2}})
-    assert f"go on from the last checkpoint: esmgn run --resume {run.path}" in str(caught.value)
+    assert f"resume from the last checkpoint: esmgn run --resume {run.path}" in str(caught.value)
 
 
 def test_other_errors_are_not_taken_for_a_shortage(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_proteins_that_are_gone_are_counted(start: Start, folder: Path) -> None:
     assert (
         "the data changed since the run started: 12 proteins then, 11 now, "
         "12 training proteins then, 11 now; "
-        "steps from here on take other proteins than without the interruption"
+        "steps from here on use other proteins than without the interruption"
         in resumed_log(run, "train.epochs=3")
     )
 

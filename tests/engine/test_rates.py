@@ -58,7 +58,7 @@ def test_the_published_decay_on_a_rising_score() -> None:
     plateau, curve = Plateau(OptimTable(schedule="plateau")), []
     for epoch in range(50):
         curve.append(1e-4 * plateau.factor)
-        plateau.take(0.1 + 0.01 * epoch)
+        plateau.update(0.1 + 0.01 * epoch)
     published = {0: 1e-4, 6: 1e-4, 7: 6e-5, 12: 6e-5, 13: 3.6e-5, 19: 2.16e-5, 25: 1.296e-5, 31: 7.776e-6}
     published |= {37: 4.67e-6, 43: 2.80e-6, 48: 2.80e-6, 49: 1.68e-6}
     assert {epoch: curve[epoch] for epoch in published} == pytest.approx(published, rel=2e-3)
@@ -72,7 +72,7 @@ def test_plateau_is_that_of_torch(mode: Any) -> None:
     plateau, optimizer = Plateau(settings), SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = ReduceLROnPlateau(optimizer, mode=mode, factor=0.5, patience=2)
     for value in values:
-        plateau.take(value)
+        plateau.update(value)
         theirs.step(value)
         if optimizer.param_groups[0]["lr"] > 1e-7:  # torch stops at a smallest step
             assert plateau.factor == pytest.approx(optimizer.param_groups[0]["lr"])

@@ -312,7 +312,7 @@ def test_resuming_before_the_first_checkpoint(start: Start) -> None:
     shutil.rmtree(run.previous)
     with pytest.raises(RunError, match="nothing to resume") as caught:
         resume_run(discover(), run.path, changes={})
-    assert "start again: esmgn run" in str(caught.value)
+    assert "start it again: esmgn run" in str(caught.value)
 
 
 def test_a_checkpoint_of_another_model_is_refused_with_the_differences(start: Start) -> None:

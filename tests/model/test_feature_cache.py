@@ -294,7 +294,7 @@ def test_a_task_that_leaves_no_sequence_whole_is_an_error(start: Start, tmp_path
     for task in ("pretext.name=residue_type", "pretext.crop_length=10"):
         with pytest.raises(SettingsError) as caught:
             start(task, "optim.seq_lr_scale=0", "cache.features=bf16", f"cache.path={tmp_path}")
-        assert str(caught.value).startswith("cache.features has nothing to keep: the task crops or masks")
+        assert str(caught.value).startswith("cache.features has nothing to cache: the task crops or masks")
 
 
 def test_the_cache_is_off_unless_asked() -> None:

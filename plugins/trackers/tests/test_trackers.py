@@ -267,7 +267,7 @@ def test_a_lost_server_costs_a_run_nothing(start: Start, monkeypatch: pytest.Mon
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
     log = run.log_file.read_text()
     assert log.count("tracker tensorboard failed: ConnectionError: connection refused") == 3
-    assert "tracker tensorboard is given up; metrics are in metrics.jsonl" in log
+    assert "tracker tensorboard is stopped; metrics are in metrics.jsonl" in log
     assert "finished at step 3" in log
 
 
