@@ -50,7 +50,7 @@ def test_every_recipe_is_checked_to_its_end(esmgn: Esmgn, recipe: str) -> None:
 
 def test_a_data_set_that_would_be_downloaded_is_not_downloaded_by_a_check(esmgn: Esmgn) -> None:
     done = esmgn("check", "--recipe", "ec", *SMALL)
-    assert "warning  data: 'ec' is not on this machine, a run downloads it first" in done.out
+    assert "warning  data: 'ec' is not on this machine, the run will download it first" in done.out
 
 
 @pytest.mark.parametrize("recipe", WITHOUT_DATA)
