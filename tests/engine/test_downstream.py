@@ -287,12 +287,12 @@ def test_predictions_of_all_processes_come_once_and_in_order() -> None:
     proteins = [labelled(number, 10 + number) for number in range(5)]
     shares: list[list[tuple[int, ...]]] = [[(2, 3)], [(0, 1), (4,)]]
     for rank, parts in enumerate(shares):
-        held_out: list[Any] = [
+        passes: list[Any] = [
             EvaluationPass(places, ProteinBatch.from_proteins([proteins[place] for place in places]), None)
             for places in parts
         ]
         model: Any = SumOfTypes()
-        _, found, places = predict_proteins(model, model, held_out, Other(torch.device("cpu"), rank, 2))
+        _, found, places = predict_proteins(model, model, passes, Other(torch.device("cpu"), rank, 2))
     assert places == [0, 1, 2, 3, 4]
     assert found.names == ("p0", "p1", "p2", "p3", "p4")
     assert found.values.flatten().tolist() == [10, 11, 12, 13, 14]

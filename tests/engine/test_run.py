@@ -98,7 +98,7 @@ def test_a_run_folder_holds_what_the_docs_promise(start: Start) -> None:
     assert prefixes == {"sequence", "structure"}
 
 
-def test_model_file_is_the_encoder_with_the_lowest_held_out_loss(start: Start) -> None:
+def test_model_file_is_the_encoder_with_the_lowest_validation_loss(start: Start) -> None:
     outcome = start("train.epochs=4")
     valid = {line["step"]: line["valid_loss"] for line in outcome.run.read_metrics() if "valid_loss" in line}
     assert outcome.progress.best_step == min(valid, key=valid.__getitem__)

@@ -207,7 +207,7 @@ def test_a_dataset_without_lengths_is_an_error() -> None:
         encoded_lengths(cast(Any, [1, 2]), None)
 
 
-def test_held_out_batches_keep_to_the_allowed_residues() -> None:
+def test_validation_batches_keep_to_the_allowed_residues() -> None:
     lengths = torch.tensor(made_up_lengths(50))
     settings = TrainTable(residues_per_batch=1000)
     parts = [
@@ -220,7 +220,7 @@ def test_held_out_batches_keep_to_the_allowed_residues() -> None:
 
 
 @pytest.mark.parametrize("num_proteins", [0, 1, 7, 16])
-def test_held_out_proteins_are_seen_once_over_all_processes(num_proteins: int) -> None:
+def test_validation_proteins_are_seen_once_over_all_processes(num_proteins: int) -> None:
     settings = TrainTable(proteins_per_batch=3)
     seen = [
         index

@@ -51,7 +51,7 @@ def test_every_switch_is_set_at_once():
 
 
 @pytest.mark.parametrize(("task", "longest"), [("ec", 550), ("msp", 1000), ("psr", 0)])
-def test_held_out_proteins_are_cut_as_those_of_training(task, longest):
+def test_validation_proteins_are_cropped_as_those_of_training(task, longest):
     assert resolved({"downstream": {"name": task}}, on())["downstream"]["test_max_length"] == longest
 
 
