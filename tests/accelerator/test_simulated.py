@@ -42,7 +42,7 @@ def test_made_tensors_are_where_they_were_asked_for() -> None:
     ],
 )
 def test_both_devices_in_one_operation_fail(mix) -> None:
-    with simulated_cuda(), pytest.raises(DeviceMismatchError, match=r"also .* of the CPU"):
+    with simulated_cuda(), pytest.raises(DeviceMismatchError, match=r"and .* on the CPU"):
         mix(torch.ones(2, device=CUDA), torch.ones(2))
 
 
