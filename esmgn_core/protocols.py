@@ -172,7 +172,11 @@ class SizesStructureInput(Protocol):
 
 
 class Fuser(Component, Protocol):
-    """Built with ``(settings, *, sequence_dim, structure_dim)``. Calls and joins both encoders."""
+    """Built with ``(settings, *, sequence_dim, structure_dim)``. Calls the encoders and joins their outputs.
+
+    It reads both encoders unless its declaration names one: ``ComponentSpec(..., encoders=(Kind.SEQ,))``. The
+    width of an encoder that it does not read is 0, and it must not call that encoder.
+    """
 
     output_dim: int
 
@@ -210,8 +214,10 @@ class DrawsEdgesInto(Protocol):
 class PretextTask(Component, Protocol):
     """Built with ``(settings, *, encoder_dim)``. Contains its prediction heads.
 
-    Class attributes declare two properties. ``predicts_residues = True``: the task predicts from
+    Class attributes declare three properties. ``predicts_residues = True``: the task predicts from
     representations of residues. ``removes_edges = True``: it predicts edges that it removes from the graph.
+    ``reads_graph = False``: it passes the graph on to the encoder and does not use it. With a fuser that
+    reads no structure encoder, ``build_graph`` then returns graphs without edges.
     """
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:
@@ -446,6 +452,12 @@ def optional_members(kind: Kind) -> tuple[str, ...]:
         name for protocol in _OPTIONAL.get(kind, ()) for name in (*protocol.__annotations__, *vars(protocol))
     ]
     return tuple(dict.fromkeys(name for name in names if not name.startswith("_")))
+
+
+def declared(task: type, name: str, *, default: bool = False) -> bool:
+    """The property ``name`` of a task class; for a combined task, True if it is true for any part."""
+    parts = [part for _, part in getattr(task, "classes", {}).values()] or [task]
+    return any(getattr(part, name, default) for part in parts)
 
 
 def joins_chains(encoder: object) -> bool:

@@ -224,15 +224,16 @@ class CacheTable(ComponentSettings):
 class RunConfig(BaseModel):
     """Configuration of a run: one table per kind of component, then the tables of the engine.
 
-    The task is either ``pretext`` or ``downstream``.
+    The task is either ``pretext`` or ``downstream``. Encoders that the fuser does not read have no table, and
+    neither has a graph that nothing reads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seq: ComponentTable
-    struct: ComponentTable
+    seq: ComponentTable | None = None
+    struct: ComponentTable | None = None
     fuse: ComponentTable
-    graph: ComponentTable
+    graph: ComponentTable | None = None
     pretext: ComponentTable | None = None
     downstream: ComponentTable | None = None
     data: ComponentTable

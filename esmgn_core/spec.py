@@ -60,6 +60,7 @@ class ComponentSpec:
             :class:`esmgn_core.io.Format`, in a module that does not import torch.
         summary: one line for ``esmgn list``.
         graph: for structure encoders, the default graph builder.
+        encoders: for fusers, the encoders that it reads. A run does not build the others.
         requires: package to install besides the plugin, such as ``esmgn[wandb]``. It is named in the error if
             the class cannot be imported.
 
@@ -73,6 +74,7 @@ class ComponentSpec:
     target: str
     summary: str
     graph: str = ""
+    encoders: tuple[Kind, ...] = (Kind.SEQ, Kind.STRUCT)
     requires: str = ""
 
     def __post_init__(self) -> None:

@@ -162,8 +162,8 @@ def test_core_imports_no_plugin_and_no_program(module: str) -> None:
     assert offences(module, {"esmgn_core.*"}) == []
 
 
-WORDS = {"multilabel", "residue_type", "tensorboard"}
-"""Names of components that core needs for itself: an output of tasks, a field of proteins, a folder."""
+WORDS = {"multilabel", "residue_type", "sequence", "structure", "tensorboard"}
+"""Names of components that core needs for itself: an output, a field of proteins, two encoders, a folder."""
 NAMED = (Kind.SEQ, Kind.STRUCT, Kind.FUSE, Kind.GRAPH, Kind.PRETEXT, Kind.DOWNSTREAM, Kind.TRACKER)
 
 

@@ -89,7 +89,8 @@ def compose_run(
         if str(config) in registry.catalogue.recipes and not config.exists():
             raise SettingsError(f"run file not found: {config}", f"did you mean: --recipe {config}?")
         layers[str(config)] = read_run_file(config)
-    for kind, name in names.items():
+    # The fuser first: flags of encoders that it does not read are refused, and lower layers' names dropped.
+    for kind, name in sorted(names.items(), key=lambda item: item[0] != Kind.FUSE):
         if name is not None:
             tables = data_tables(registry, name) if kind == Kind.DATA else {kind: {"name": name}}
             layers[f"--{kind}"] = tables

@@ -9,6 +9,7 @@ from torch import nn
 from esmgn_core.engine.schedule import Schedule
 from esmgn_core.model.compose import Blueprint
 from esmgn_core.model.joint import TrainStep
+from esmgn_core.protocols import declared
 from esmgn_core.settings import TrainTable
 from esmgn_core.spec import Kind
 
@@ -24,29 +25,25 @@ def component_warnings(blueprint: Blueprint) -> list[str]:
     representation) and ``reads_graph = False`` (it computes its own edges). A task may declare
     ``predicts_residues = True`` and ``removes_edges = True``.
     """
+    if Kind.STRUCT not in blueprint.parts:
+        return []
     struct = blueprint.parts[Kind.STRUCT]
     kind = Kind.DOWNSTREAM if blueprint.is_downstream else Kind.PRETEXT
     task = blueprint.parts[kind]
     encoder: Any = struct[1]
     names = f"struct '{struct[0].name}' with {kind} '{task[0].name}'"
     warnings = []
-    if not getattr(encoder, "resolves_residues", True) and _declares(task[1], "predicts_residues"):
+    if not getattr(encoder, "resolves_residues", True) and declared(task[1], "predicts_residues"):
         warnings.append(
             f"{names}: the encoder gives all residues of a protein the same representation, "
             "so the structure cannot inform predictions about single residues"
         )
-    if not getattr(encoder, "reads_graph", True) and _declares(task[1], "removes_edges"):
+    if not getattr(encoder, "reads_graph", True) and declared(task[1], "removes_edges"):
         warnings.append(
             f"{names}: the task removes edges of the graph, but the encoder does not read the graph "
             "and still sees the coordinates to be predicted"
         )
     return warnings
-
-
-def _declares(task: Any, name: str) -> bool:
-    """True if the task, or a part of a combined task, has the attribute with a true value."""
-    parts = [part for _, part in getattr(task, "classes", {}).values()]
-    return any(getattr(part, name, False) for part in (task, *parts))
 
 
 def batch_norm_warning(step: TrainStep, schedule: Schedule, train: TrainTable, pieces: int = 1) -> list[str]:

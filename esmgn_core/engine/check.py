@@ -190,6 +190,8 @@ def _trackers(registry: Registry, config: RunConfig) -> str:
 
 
 def _weights(blueprint: Blueprint) -> str:
+    if (table := blueprint.config.seq) is None:
+        return "weights: none to load"
     settings: Any = blueprint.parts[Kind.SEQ][2]
     weights = getattr(settings, "weights", None)
     if isinstance(weights, Path):
@@ -207,7 +209,7 @@ def _weights(blueprint: Blueprint) -> str:
     if forbidden := offline():
         raise WeightsError(
             f"weights are not on this machine, and {forbidden} forbids downloads: {checkpoint.url}",
-            f"fetch them on a machine with a network: esmgn weights fetch {blueprint.config.seq.name}",
+            f"fetch them on a machine with a network: esmgn weights fetch {table.name}",
         )
     return f"weights: not on this machine, will be downloaded from {checkpoint.url}"
 

@@ -119,8 +119,8 @@ class RunRecord:
 
 def _with_checksum(config: RunConfig, sha256: str | None) -> RunConfig:
     """The configuration with the checksum of the loaded weights."""
-    checkpoint = config.seq.settings.get("checkpoint")
-    if not checkpoint or not sha256:
+    checkpoint = config.seq.settings.get("checkpoint") if config.seq else None
+    if not config.seq or not checkpoint or not sha256:
         return config
     table = {**config.seq.model_dump(), "checkpoint": {**checkpoint, "sha256": sha256}}
     return config.model_copy(update={"seq": ComponentTable(**table)})

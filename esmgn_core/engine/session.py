@@ -78,7 +78,7 @@ class _Plan:
         """Load the classes of a configuration and validate their settings."""
         blueprint, trackers = resolve(registry, config), resolve_trackers(registry, config)
         tables = {**config.tracker, **{name: plan.table() for name, plan in trackers.items()}}
-        blueprint = replace(blueprint, config=config.model_copy(update={"tracker": tables}))
+        blueprint = replace(blueprint, config=blueprint.config.model_copy(update={"tracker": tables}))
         return cls(blueprint, registry, trackers, **more)
 
 
@@ -156,7 +156,8 @@ def _run(plan: _Plan) -> Outcome:
 
 def _new_folder(plan: _Plan, world: World) -> RunFolder:
     config = plan.blueprint.config
-    name = "-".join([config.seq.name, config.struct.name, config.fuse.name, config.task.name])
+    tables = (config.seq, config.struct, config.fuse, config.task)
+    name = "-".join(table.name for table in tables if table)
     return RunFolder(world.on_main(lambda: RunFolder.create(plan.out, name=name).path))
 
 

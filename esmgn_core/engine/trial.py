@@ -93,6 +93,8 @@ class Trial:
 
 def _blocks(blueprint: Blueprint) -> int | None:
     """Number of blocks of the sequence encoder that are used; ``None`` if its settings do not have it."""
+    if Kind.SEQ not in blueprint.parts:
+        return None
     settings: Any = blueprint.parts[Kind.SEQ][2]
     taken = getattr(settings, "taken", None)
     blocks = max(taken) if taken else getattr(settings, "num_layers", None)

@@ -212,6 +212,7 @@ class _Stack:
         tables: the merged tables.
         named_in: origin of the component's name in each table.
         set_in: origins of the settings in each table.
+        above_fuser: origins of the tables in the layer that names the fuser and those above it.
         reference: True after a layer with ``reference = true``.
         set_above: settings from that layer and those above it.
     """
@@ -219,6 +220,7 @@ class _Stack:
     tables: dict[str, Any]
     named_in: dict[str, str] = field(default_factory=dict)
     set_in: dict[str, list[str]] = field(default_factory=dict)
+    above_fuser: dict[str, str] = field(default_factory=dict)
     reference: bool = False
     set_above: dict[str, Any] = field(default_factory=dict)
 
@@ -228,6 +230,9 @@ class _Stack:
         if self.reference:
             self.set_above = merge_tables(self.set_above, layer)
         self._choose_task(layer, origin)
+        if "name" in layer.get(Kind.FUSE, {}):
+            self.above_fuser = {}
+        self.above_fuser |= dict.fromkeys(layer, origin)
         for name, table in layer.items():
             below = self.tables.get(name, {})
             # A table with 'component' comes from a run folder and is complete.
@@ -273,6 +278,27 @@ class _Stack:
                     f"name one: --{kind} NAME; see: esmgn list {kind}",
                 )
 
+    def drop_unread(self, registry: Registry) -> None:
+        """Drop the encoders that the fuser does not read.
+
+        Raises:
+            SettingsError: such an encoder is named or set beside or above the fuser.
+        """
+        table = self.tables[Kind.FUSE]
+        where = self.named_in.get(Kind.FUSE, "")
+        spec = registry.find(Kind.FUSE, table.get("component", table["name"]), where=where).spec
+        for kind in (Kind.SEQ, Kind.STRUCT):
+            if kind in spec.encoders:
+                continue
+            if kind in self.above_fuser:
+                named = f" ({origin})" if (origin := self.above_fuser[kind]) else ""
+                raise SettingsError(
+                    f"the fuser '{spec.name}' does not read a {kind.long_name}{named}",
+                    f"leave out --{kind} and the table [{kind}], or choose another fuser: esmgn list fuse",
+                )
+            self.tables.pop(kind, None)
+            self.set_in.pop(kind, None)
+
     def expand(self, registry: Registry, kind: Kind) -> None:
         """Add the settings of the preset below those of the table, and the component's name."""
         table, where = self.tables[kind], self.named_in.get(kind, "")
@@ -286,8 +312,9 @@ class _Stack:
 
     def suggest_graph(self, registry: Registry) -> None:
         """Use the graph builder that the structure encoder suggests, unless a layer names one."""
-        suggested = registry.component(Kind.STRUCT, self.tables[Kind.STRUCT]["component"]).graph
-        if suggested and Kind.GRAPH not in self.named_in:
+        if Kind.STRUCT not in self.tables or Kind.GRAPH in self.named_in:
+            return
+        if suggested := registry.component(Kind.STRUCT, self.tables[Kind.STRUCT]["component"]).graph:
             self.tables[Kind.GRAPH]["name"] = suggested
 
     def suggest_data(self, registry: Registry) -> None:
@@ -320,6 +347,7 @@ def configure(registry: Registry, layers: Sequence[Tables], origins: Sequence[st
         stack.add(layer, origin)
     stack.check_named()
     stack.suggest_data(registry)
+    stack.drop_unread(registry)
     for kind in (kind for kind in PARTS if kind in stack.tables):
         if kind is Kind.GRAPH:
             stack.suggest_graph(registry)

@@ -23,11 +23,13 @@ LAYOUT = "layout"
 DEFAULT = "default"
 WITHOUT_GPU = "seq_without_gpu"
 """Key of ``[default]``: the sequence encoder that commands suggest on a machine without a GPU."""
+WITHOUT_STRUCT = "fuse_without_struct"
+"""Key of ``[default]``: the fuser of a sequence encoder that is named alone."""
 _PRESET_KEYS = ("component", "summary", "settings", "checkpoint")
 _RECIPE_KEYS = ("summary", "run")
 _FILE_KEYS = ("url", "md5", "sha256", "license", "layout", "summary")
 _LAYOUT_PARTS = (Kind.SEQ, Kind.STRUCT, Kind.FUSE)
-_DEFAULT_KEYS = (*(kind for kind in PARTS if kind is not Kind.DOWNSTREAM), WITHOUT_GPU)
+_DEFAULT_KEYS = (*(kind for kind in PARTS if kind is not Kind.DOWNSTREAM), WITHOUT_GPU, WITHOUT_STRUCT)
 _LAYOUT_KEYS = ("summary", "parts", "run", "optional", "constants")
 
 

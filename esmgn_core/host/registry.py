@@ -25,6 +25,7 @@ from esmgn_core.host.hooks import PROJECT, HookSpecs
 from esmgn_core.host.presets import (
     RECIPE,
     WITHOUT_GPU,
+    WITHOUT_STRUCT,
     Catalogue,
     Preset,
     Recipe,
@@ -112,6 +113,11 @@ class Registry:
     def defaults(self) -> dict[Kind, str]:
         """The component or preset of each kind for runs that do not name one."""
         return {kind: name for kind in Kind if (name := self.catalogue.defaults.get(kind))}
+
+    def fuser_of_sequence(self) -> str:
+        """The fuser of a sequence encoder that is named without a structure encoder."""
+        defaults = self.catalogue.defaults
+        return defaults.get(WITHOUT_STRUCT) or defaults[Kind.FUSE]
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of this name.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
 from esmgn_core.errors import RunError, SettingsError, StructureError
@@ -28,9 +27,8 @@ from esmgn_core.machine.device import pick_device
 from esmgn_core.model.compose import Blueprint, resolve
 from esmgn_core.model.encoder_folder import ENCODER_KINDS, EncoderFolder
 from esmgn_core.model.inputs import columns_of
-from esmgn_core.model.joint import JointEncoder
-from esmgn_core.model.length import LengthPolicy
-from esmgn_core.protocols import GraphBuilder, joins_chains, weights_sha256
+from esmgn_core.model.joint import JointEncoder, NoEdges
+from esmgn_core.protocols import GraphBuilder, weights_sha256
 from esmgn_core.spec import Kind
 from esmgn_core.version import __version__
 
@@ -69,7 +67,9 @@ class Model:
 
     Attributes:
         name: its source.
-        encoder: the joint encoder, or the sequence encoder if it is used alone.
+        encoder: the encoder.
+        sequence: its sequence encoder.
+        sequence_only: True if it reads no structure.
         blueprint: its checked components and settings.
         output_dim: width of its representations.
         random_parts: names of parts with random weights; empty for trained models.
@@ -84,36 +84,17 @@ class Model:
         self.sequence_only, self.features, self.formats = plan.sequence_only, plan.features, plan.formats
         self.device = device
         blueprint, folder, registry = plan.blueprint, plan.folder, plan.registry
-        self._build_graph: GraphBuilder | None = None
-        self.encoder: Any
-        if self.sequence_only:
-            torch.manual_seed(blueprint.config.train.seed)
-            sequence: Any = blueprint.build(Kind.SEQ)
-            if folder:
-                _load_sequence(sequence, folder, registry)
-            self.encoder = sequence
-        else:
-            joint = blueprint.encoder()
-            if folder:
-                folder.fill(joint, registry)
-            sequence = joint.sequence
-            self.encoder = joint
-            self._build_graph = blueprint.graph()
-        self.sequence = sequence
-        self.length = LengthPolicy(blueprint.config.length, joins_chains=joins_chains(sequence))
+        self.encoder = blueprint.encoder()
+        if folder:
+            folder.fill(self.encoder, registry)
+        self.sequence: Any = self.encoder.sequence
+        self._build_graph: GraphBuilder = NoEdges() if self.sequence_only else blueprint.graph()
         self.output_dim = int(self.encoder.output_dim)
-        self.random_parts = (
-            () if folder else _random_parts(sequence, None if self.sequence_only else self.encoder)
-        )
+        self.random_parts = () if folder else _random_parts(self.encoder)
         self.fingerprint = self._fingerprint(precision)
         self._autocast = torch.bfloat16 if precision == "bf16" else None
         self.encoder.requires_grad_(requires_grad=False).eval().to(device)
         if (kept := blueprint.config.cache).features != "off":
-            if self.sequence_only:
-                raise SettingsError(
-                    "cache.features keeps the output of a sequence encoder for a structure encoder",
-                    "a sequence encoder alone has no structure encoder; use: --set cache.features=off",
-                )
             self.encoder.freeze_sequence().keep_features(kept, precision=self._autocast)
 
     def __repr__(self) -> str:
@@ -128,25 +109,16 @@ class Model:
         """
         with self.inference():
             batch = batch.to(self.device)
-            if self.length.prepare(batch).num_residues != batch.num_residues:
+            if self.encoder.prepare(batch).num_residues != batch.num_residues:
                 raise RunError(
                     "the settings of the model would cut a long sequence (length.policy)",
                     "to read it whole: --set length.policy=full, or window",
                 )
-            if self._build_graph is None:
-                encoding: Encoding = self.length.reading(self.encoder)(batch)
-            else:
-                encoding = self.encoder(batch, self.graph(batch))
+            encoding = self.encoder(batch, self.graph(batch))
             return Encoding(encoding.residue.float(), encoding.protein.float())
 
     def graph(self, batch: ProteinBatch) -> ResidueGraph:
-        """The residue graph of a batch, on the device of the model.
-
-        Raises:
-            StructureError: the model is a sequence encoder alone.
-        """
-        if self._build_graph is None:
-            raise StructureError(f"{self.name} reads sequences only")
+        """The residue graph of a batch, on the device of the model; without edges if nothing reads it."""
         return self._build_graph(batch)
 
     @contextmanager
@@ -195,9 +167,8 @@ class Model:
 
     def _fingerprint(self, precision: str) -> str:
         config = self.blueprint.resolved().model_dump(mode="json", exclude_none=True)
-        kinds = [kind for kind in ENCODER_KINDS if not self.sequence_only or kind is Kind.SEQ]
         facts = {
-            "tables": {kind.value: config[kind.value] for kind in kinds},
+            "tables": {kind.value: config[kind.value] for kind in ENCODER_KINDS if kind.value in config},
             "inputs": config.get("inputs"),
             "length": config.get("length"),
             "folder": self.folder.sha256() if self.folder else None,
@@ -228,10 +199,8 @@ class ModelPlan:
 
     @property
     def sequence_only(self) -> bool:
-        """True if the model is a sequence encoder alone."""
-        if self.folder:
-            return Kind.STRUCT not in self.folder.tables()
-        return self.name.names.keys().isdisjoint((Kind.STRUCT, Kind.FUSE))
+        """True if the model reads no structure."""
+        return Kind.STRUCT not in self.blueprint.parts
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -272,6 +241,8 @@ def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPla
         layers, origins = [folder.tables()], [str(folder.config)]
     else:
         layers, origins = [_checked_names(name.names)], [""]
+    if not layers[0].keys() & {Kind.STRUCT, Kind.FUSE}:
+        layers[0] = {**layers[0], Kind.FUSE.value: {"name": registry.fuser_of_sequence()}}
     changes = parse_assignments(name.changes)
     blueprint = resolve(registry, configure(registry, [*layers, changes], [*origins, "--set"]))
     return ModelPlan(name, blueprint, folder, registry)
@@ -289,7 +260,7 @@ def load_model(
 
 
 def _checked_names(names: dict[str, str]) -> Tables:
-    if "seq" not in names:
+    if not names.keys() & {"seq", "struct"}:
         raise SettingsError(
             "no model is given",
             "the folder of a run or of imported weights: --model FOLDER",
@@ -300,22 +271,10 @@ def _checked_names(names: dict[str, str]) -> Tables:
     return {kind: {"name": name} for kind, name in names.items()}
 
 
-def _load_sequence(sequence: nn.Module, folder: EncoderFolder, registry: Registry) -> None:
-    prefix = "sequence."
-    tensors: dict[str, Tensor] = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in folder.tensors(registry).items()
-        if name.startswith(prefix)
-    }
-    sequence.load_state_dict(tensors)
-
-
-def _random_parts(sequence: nn.Module, joint: JointEncoder | None) -> tuple[str, ...]:
-    from_file = weights_sha256(sequence) is not None
-    parts = {} if from_file else {"sequence encoder": sequence}
-    if joint:
-        parts |= {name: joint.get_submodule(part) for name, part in _PARTS.items()}
-    return tuple(name for name, part in parts.items() if any(True for _ in part.parameters()))
-
-
-_PARTS = {"structure encoder": "structure", "fuser": "fuser"}
+def _random_parts(encoder: JointEncoder) -> tuple[str, ...]:
+    parts = {"sequence encoder": "sequence", "structure encoder": "structure", "fuser": "fuser"}
+    if weights_sha256(encoder.sequence) is not None:
+        del parts["sequence encoder"]
+    return tuple(
+        name for name, part in parts.items() if any(True for _ in encoder.get_submodule(part).parameters())
+    )

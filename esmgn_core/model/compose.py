@@ -12,7 +12,7 @@ from esmgn_core.host.components import build_component
 from esmgn_core.host.configure import component_settings
 from esmgn_core.host.registry import Registry
 from esmgn_core.model.inputs import check_features, inputs_dim
-from esmgn_core.model.joint import JointEncoder, TrainStep
+from esmgn_core.model.joint import JointEncoder, NoEdges, TrainStep, unread
 from esmgn_core.protocols import (
     DownstreamTask,
     GraphBuilder,
@@ -21,6 +21,7 @@ from esmgn_core.protocols import (
     PretextTask,
     ProteinDataset,
     SizesStructureInput,
+    declared,
 )
 from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
 from esmgn_core.spec import ComponentSpec, Kind
@@ -45,13 +46,20 @@ class Blueprint:
     def encoder(self) -> JointEncoder:
         """Build the sequence encoder, structure encoder and fuser, initialised from the run's seed."""
         torch.manual_seed(self.config.train.seed)
-        num_relations = self.build(Kind.GRAPH).num_relations
-        sequence = self.build(Kind.SEQ)
-        input_dim = self._structure_input_dim(sequence.output_dim)
+        sequence = self.build(Kind.SEQ) if Kind.SEQ in self.parts else unread(Kind.SEQ)
+        structure = unread(Kind.STRUCT)
         residue_features = self.config.inputs.residue
-        structure = self.build(
-            Kind.STRUCT, input_dim=input_dim + inputs_dim(residue_features), num_relations=num_relations
-        )
+        if Kind.STRUCT in self.parts:
+            structure = self.build(
+                Kind.STRUCT,
+                input_dim=self._structure_input_dim(sequence.output_dim) + inputs_dim(residue_features),
+                num_relations=self.graph().num_relations,
+            )
+        elif residue_features:
+            raise SettingsError(
+                "inputs.residue is read by a structure encoder, and this run has none",
+                "choose a fuser with one, or leave it out: --set 'inputs.residue=[]'",
+            )
         fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
         encoder = JointEncoder(sequence, structure, fuser, self.config.length, residue_features)
         if self.config.optim.seq_lr_scale == 0:
@@ -60,7 +68,7 @@ class Blueprint:
 
     def with_random_weights(self) -> Blueprint:
         """The same blueprint with random weights of the sequence encoder, where it has that setting."""
-        has_weights = "weights" in type(self.parts[Kind.SEQ][2]).model_fields
+        has_weights = Kind.SEQ in self.parts and "weights" in type(self.parts[Kind.SEQ][2]).model_fields
         return self.with_sequence_settings(weights="random") if has_weights else self
 
     def _structure_input_dim(self, sequence_dim: int) -> int:
@@ -73,8 +81,8 @@ class Blueprint:
         return fuser.structure_input_dim(sequence_dim)
 
     def graph(self) -> GraphBuilder:
-        """Build the graph builder."""
-        builder: GraphBuilder = self.build(Kind.GRAPH)
+        """Build the graph builder; one without edges if nothing reads the graph."""
+        builder: GraphBuilder = self.build(Kind.GRAPH) if Kind.GRAPH in self.parts else NoEdges()
         return builder
 
     def task(self, encoder_dim: int) -> PretextTask:
@@ -163,10 +171,17 @@ class Blueprint:
 def resolve(registry: Registry, config: RunConfig) -> Blueprint:
     """Load the classes of a configuration's components and validate their settings.
 
+    The graph builder is left out if there is no structure encoder and the task does not read the graph.
+
     Raises:
         UnknownComponentError, PluginError, SettingsError: see :mod:`esmgn_core.host.configure`.
     """
-    return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in config.kinds})
+    parts = {kind: component_settings(registry, kind, config) for kind in config.kinds}
+    task = parts.get(Kind.DOWNSTREAM) or parts[Kind.PRETEXT]
+    if Kind.STRUCT not in parts and not declared(task[1], "reads_graph", default=True):
+        parts.pop(Kind.GRAPH, None)
+        config = config.model_copy(update={Kind.GRAPH.value: None})
+    return Blueprint(config, parts)
 
 
 def _labels(group_size: int, label_dim: int) -> str:

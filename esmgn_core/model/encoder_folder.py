@@ -63,9 +63,10 @@ class EncoderFolder:
             WeightsError: a file is damaged, is not available, or differs from the one the run used.
         """
         tensors = load_weights(self.model)
-        if any(name.startswith("sequence.") for name in tensors):
+        config = self.run_config(registry)
+        if config.seq is None or any(name.startswith("sequence.") for name in tensors):
             return tensors
-        spec, component, settings = component_settings(registry, Kind.SEQ, self.run_config(registry))
+        spec, component, settings = component_settings(registry, Kind.SEQ, config)
         sequence = build_component(spec, component, settings)
         self._check_recorded(weights_sha256(sequence))
         return {f"sequence.{name}": tensor for name, tensor in _state(sequence).items()} | tensors

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
-from esmgn_core.errors import SettingsError
+from esmgn_core.errors import PluginError, SettingsError
 from esmgn_core.graph import ResidueGraph, View
 from esmgn_core.model.feature_cache import FeatureCache
 from esmgn_core.model.inputs import WithInputs
@@ -25,16 +25,48 @@ from esmgn_core.protocols import (
     StructureEncoder,
     joins_chains,
 )
-from esmgn_core.settings import CacheTable, LengthTable
+from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable
+from esmgn_core.spec import Kind
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
 """The columns of a batch that a sequence encoder reads."""
 
 
+class _Unread(nn.Module):
+    output_dim = 0
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, *_: object) -> Encoding:
+        raise PluginError(
+            f"the fuser calls a {self.kind.long_name}, which it does not declare",
+            "add it to ComponentSpec(..., encoders=...)",
+        )
+
+
+def unread(kind: Kind) -> Any:
+    """A module without tensors for an encoder that the fuser does not read; calling it is an error."""
+    return _Unread(kind)
+
+
+class NoEdges(nn.Module):
+    """A graph builder without edges, for runs in which nothing reads the graph."""
+
+    Settings = ComponentSettings
+    num_relations = 1
+
+    def __call__(self, batch: ProteinBatch) -> ResidueGraph:
+        """The residue graph of the batch, without edges."""
+        return ResidueGraph.from_relations([batch.ptr.new_empty((2, 0))])
+
+
 class JointEncoder(nn.Module):
     """A sequence encoder, a structure encoder and the fuser that combines them.
 
-    Tensors are named ``sequence.*``, ``structure.*`` and ``fuser.*``.
+    Tensors are named ``sequence.*``, ``structure.*`` and ``fuser.*``. An encoder that the fuser does not read
+    is an :func:`unread` one.
 
     Args:
         sequence: the sequence encoder.
@@ -103,6 +135,11 @@ class JointEncoder(nn.Module):
         Raises:
             SettingsError: the sequence encoder is not frozen.
         """
+        if isinstance(self.sequence, _Unread):
+            raise SettingsError(
+                "cache.features keeps the output of a sequence encoder, and this run has none",
+                "switch it off: --set cache.features=off",
+            )
         if not self.sequence_frozen:
             raise SettingsError(
                 "cache.features needs a frozen sequence encoder",

@@ -26,7 +26,7 @@ MODULES = {Kind.SEQ: "sequence", Kind.STRUCT: "structure", Kind.FUSE: "fuser"}
 
 def encoder_blueprint(registry: Registry, config: RunConfig) -> Blueprint:
     """The components of an encoder and their settings, without task and dataset."""
-    kinds = (*MODULES, Kind.GRAPH)
+    kinds = [kind for kind in (*MODULES, Kind.GRAPH) if kind in config.kinds]
     return Blueprint(config, {kind: component_settings(registry, kind, config) for kind in kinds})
 
 

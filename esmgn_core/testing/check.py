@@ -35,7 +35,6 @@ Build = Callable[..., Any]
 _CHECKS: dict[Kind, Callable[[Claims, type, Build], None]] = {
     Kind.SEQ: check_sequence_encoder,
     Kind.STRUCT: check_structure_encoder,
-    Kind.FUSE: check_fuser,
     Kind.GRAPH: check_graph_builder,
     Kind.PRETEXT: check_pretext_task,
     Kind.DOWNSTREAM: check_downstream_task,
@@ -101,7 +100,10 @@ def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims:
             return instance
 
         with torch.random.fork_rng(devices=[]), _one_thread():
-            _CHECKS[spec.kind](claims, component, build)
+            if spec.kind is Kind.FUSE:
+                check_fuser(claims, component, build, spec.encoders)
+            else:
+                _CHECKS[spec.kind](claims, component, build)
     except PluginError as error:
         raise AssertionError(str(error)) from error
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from esmgn_core.model.joint import JointEncoder
+from esmgn_core.model.joint import JointEncoder, unread
+from esmgn_core.spec import Kind
 from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder
 from esmgn_core.testing.examples import ExampleSequenceEncoder, ExampleStructureEncoder
 
 
-def check_fuser(claims: Claims, component: type, build: Callable[..., Any]) -> None:
-    """Check all claims about a fuser, with two simple encoders.
+def check_fuser(
+    claims: Claims, component: type, build: Callable[..., Any], encoders: Collection[Kind]
+) -> None:
+    """Check all claims about a fuser, with simple encoders of the kinds that it reads.
 
-    Gradients must also reach the parameters of both encoders.
+    Gradients must also reach the parameters of these encoders.
     """
-    sequence_dim, structure_dim = ExampleSequenceEncoder.output_dim, ExampleStructureEncoder.output_dim
+    sequence_dim = ExampleSequenceEncoder.output_dim if Kind.SEQ in encoders else 0
+    structure_dim = ExampleStructureEncoder.output_dim if Kind.STRUCT in encoders else 0
     build(sequence_dim=sequence_dim, structure_dim=structure_dim)
     input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
     claims.require_positive(f"structure_input_dim({sequence_dim})", input_dim)
 
     def joint() -> JointEncoder:
         fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)
-        return JointEncoder(ExampleSequenceEncoder(), ExampleStructureEncoder(input_dim), fuser)
+        return JointEncoder(
+            ExampleSequenceEncoder() if Kind.SEQ in encoders else unread(Kind.SEQ),
+            ExampleStructureEncoder(input_dim) if Kind.STRUCT in encoders else unread(Kind.STRUCT),
+            fuser,
+        )
 
     check_encoder(EncoderSubject(claims, joint, lambda module, batch, graph: module(batch, graph)))

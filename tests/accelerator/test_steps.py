@@ -20,7 +20,7 @@ from esmgn_core.testing import example_proteins
 from esmgn_core.testing.downstream import labeled_examples
 from esmgn_core.testing.simulated import OnDevice, moved_to_cuda, simulated_cuda
 
-from ..contract.test_components import SMALL
+from ..contract.test_components import SMALL, without_unread
 
 REGISTRY = discover()
 USUAL = {Kind.SEQ: "esm2", Kind.STRUCT: "gearnet", Kind.FUSE: "serial", Kind.PRETEXT: "residue_type"}
@@ -31,7 +31,7 @@ def blueprint(**tables: dict[str, object]) -> Blueprint:
     stack = {kind.value: {"name": name, **tables.pop(kind.value, {})} for kind, name in USUAL.items()}
     for kind in USUAL:
         stack[kind.value] = SMALL.get((kind, stack[kind.value]["name"]), {}) | stack[kind.value]
-    return resolve(REGISTRY, configure(REGISTRY, [stack, tables]))
+    return resolve(REGISTRY, configure(REGISTRY, [without_unread(stack), tables]))
 
 
 def check_training(plan: Blueprint) -> None:

@@ -17,7 +17,7 @@ from esmgn_core.spec import Kind
 
 REGISTRY = discover()
 ENCODERS = [spec.name for spec, _ in REGISTRY.components(Kind.STRUCT)]
-FUSIONS = [spec.name for spec, _ in REGISTRY.components(Kind.FUSE)]
+FUSIONS = [spec.name for spec, _ in REGISTRY.components(Kind.FUSE) if len(spec.encoders) == 2]
 SMALL: dict[str, dict[str, Any]] = {
     "cdconv": {"hidden_dims": [16, 16], "radii": [8.0, 12.0], "kernel_dim": 4},
     "pyg_dimenet": {

@@ -84,9 +84,14 @@ def test_imported_weights_give_an_embedding(file: str, tmp_path: Path, proteins:
     assert model.embed(proteins[0]).residue.isfinite().all()
 
 
+def fusers_of_both() -> list[str]:
+    return [spec.name for spec, _ in REGISTRY.components(Kind.FUSE) if len(spec.encoders) == 2]
+
+
 def encoder_pairs() -> list[tuple[str, str, str]]:
-    """Every pair of encoders that ``esmgn list`` shows, each encoder under every fuser."""
-    seqs, structs, fusers = map(component_names, (Kind.SEQ, Kind.STRUCT, Kind.FUSE))
+    """Every pair of encoders that ``esmgn list`` shows, each encoder under every fuser of both."""
+    seqs, structs = map(component_names, (Kind.SEQ, Kind.STRUCT))
+    fusers = fusers_of_both()
     return [
         (seq, struct, fusers[(i + j) % len(fusers)])
         for i, seq in enumerate(seqs)
@@ -96,7 +101,7 @@ def encoder_pairs() -> list[tuple[str, str, str]]:
 
 def test_every_pair_of_encoder_and_fuser_is_covered() -> None:
     pairs = encoder_pairs()
-    fusers = component_names(Kind.FUSE)
+    fusers = fusers_of_both()
     for place, kind in enumerate((Kind.SEQ, Kind.STRUCT)):
         met = {(cell[place], cell[2]) for cell in pairs}
         assert met == {(name, fuse) for name in component_names(kind) for fuse in fusers}
@@ -119,6 +124,13 @@ def test_an_embedding_alone_is_the_one_in_a_batch(
 @pytest.mark.parametrize("seq", component_names(Kind.SEQ))
 def test_a_sequence_encoder_alone_is_batch_invariant_too(seq: str, proteins: list[Protein]) -> None:
     model = load_model(ModelName(names={"seq": seq}, changes=changes_for((Kind.SEQ, seq))), device="cpu")
+    assert_batch_invariant(model, proteins)
+
+
+@pytest.mark.parametrize("struct", component_names(Kind.STRUCT))
+def test_a_structure_encoder_alone_is_batch_invariant_too(struct: str, proteins: list[Protein]) -> None:
+    names = {"struct": struct, "fuse": "structure"}
+    model = load_model(ModelName(names=names, changes=changes_for((Kind.STRUCT, struct))), device="cpu")
     assert_batch_invariant(model, proteins)
 
 

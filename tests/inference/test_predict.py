@@ -195,7 +195,7 @@ def test_importance_is_the_change_of_the_logit_to_first_order(
             encoding = read(given)
             residue = encoding.residue.clone()
             residue[row] *= scale
-            return type(encoding).from_residues(residue, given, joint.sequence.settings.readout)
+            return type(encoding).from_residues(residue, given, "mean")
 
         changed.output_dim = joint.sequence.output_dim  # type: ignore[attr-defined]  # a member of the class that the test builds
         with torch.no_grad():

@@ -73,6 +73,8 @@ def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32
     head = _trained_head(model, registry)
     if head is not None:
         return Scorer(model, head, f"residue type head of {name.folder} (sequence and structure)")
+    if model.blueprint.config.seq is None:
+        raise _no_head(name, "it has no sequence encoder")
     language_model, was_trained = _with_language_head(model)
     described = f"language model {model.blueprint.config.seq.name} (sequence only)"
     if was_trained:

@@ -60,6 +60,7 @@ class MLP(nn.Sequential):
 class HeadedTask(nn.Module):
     """A downstream task whose only view is the batch, with long proteins cut."""
 
+    reads_graph = False
     settings: HeadSettings
 
     @property

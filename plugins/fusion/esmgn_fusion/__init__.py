@@ -1,4 +1,4 @@
-"""Plugin ``fusion``: three ways to combine a sequence and a structure encoder."""
+"""Plugin ``fusion``: three ways to combine a sequence and a structure encoder, and each encoder alone."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -24,5 +24,19 @@ def esmgn_components() -> list[ComponentSpec]:
             "cross",
             "esmgn_fusion.cross:CrossFuser",
             "Attend over the sequence and structure representations of all residues",
+        ),
+        ComponentSpec(
+            Kind.FUSE,
+            "sequence",
+            "esmgn_fusion.single:SequenceFuser",
+            "Use the sequence encoder alone; no structure is read",
+            encoders=(Kind.SEQ,),
+        ),
+        ComponentSpec(
+            Kind.FUSE,
+            "structure",
+            "esmgn_fusion.single:StructureFuser",
+            "Use the structure encoder alone, on residue types",
+            encoders=(Kind.STRUCT,),
         ),
     ]

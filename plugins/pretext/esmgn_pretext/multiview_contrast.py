@@ -37,6 +37,8 @@ class MultiviewContrast(CroppedTask):
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.1.
     """
 
+    reads_graph = False
+
     class Settings(CroppedTaskSettings):
         crop_length: int = Field(50, ge=0)
         """Length of the random window that is a view of a protein; 0 for whole proteins."""

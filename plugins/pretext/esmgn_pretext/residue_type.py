@@ -31,6 +31,8 @@ class ResidueType(MaskedTask):
     Source: arXiv 2303.06275, section 3.4; Zhang et al. 2023 (arXiv 2203.06125), section 4.2.
     """
 
+    reads_graph = False
+
     class Settings(CroppedTaskSettings):
         mask_rate: float = Field(0.15, gt=0, le=1)
         """Share of residues drawn in each protein."""
