@@ -11,6 +11,7 @@ import typer
 
 from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
+from esmgn_core.errors import RunError
 from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
@@ -61,8 +62,17 @@ def predict(
     plan = plan_model(ModelName(folder=str(run)))
     skipped = Counter[str]()
     inputs = find_inputs(
-        paths, sequence_only=False, features=plan.features, formats=plan.formats, passed_over=skipped
+        paths,
+        sequence_only=plan.sequence_only,
+        features=plan.features,
+        formats=plan.formats,
+        passed_over=skipped,
     )
+    if page and (sequences := [item for item in inputs if item.sequence is not None]):
+        raise RunError(
+            f"{sequences[0].path} holds sequences, and the page of --html draws structures",
+            "leave out --html, or give structure files of these proteins (PDB or mmCIF)",
+        )
     predictor = Predictor(run, device=device)
     predicted: list[tuple[Protein, list[Prediction]]] = []
     refused: list[Refusal] = []

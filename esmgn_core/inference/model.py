@@ -17,7 +17,7 @@ from esmgn_core.batch import Encoding, Protein, ProteinBatch
 from esmgn_core.errors import RunError, SettingsError, StructureError
 from esmgn_core.formats import structure_formats
 from esmgn_core.graph import ResidueGraph
-from esmgn_core.host.configure import Tables, configure, parse_assignments
+from esmgn_core.host.configure import configure, parse_assignments
 from esmgn_core.host.registry import Registry, discover, suggested_composition, suggested_encoder
 from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, iter_structures, read_protein
@@ -240,11 +240,14 @@ def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPla
         folder = EncoderFolder(Path(name.folder))
         layers, origins = [folder.tables()], [str(folder.config)]
     else:
-        layers, origins = [_checked_names(name.names)], [""]
+        layers, origins = [{kind: {"name": chosen} for kind, chosen in name.names.items()}], [""]
     if not layers[0].keys() & {Kind.STRUCT, Kind.FUSE}:
         layers[0] = {**layers[0], Kind.FUSE.value: {"name": registry.fuser_of_sequence()}}
     changes = parse_assignments(name.changes)
-    blueprint = resolve(registry, configure(registry, [*layers, changes], [*origins, "--set"]))
+    config = configure(registry, [*layers, changes], [*origins, "--set"])
+    if folder is None and (not name.names or (config.seq and Kind.SEQ not in name.names)):
+        raise _no_model()
+    blueprint = resolve(registry, config)
     return ModelPlan(name, blueprint, folder, registry)
 
 
@@ -259,16 +262,14 @@ def load_model(
     return plan_model(name, registry=registry).load(device=device, precision=precision)
 
 
-def _checked_names(names: dict[str, str]) -> Tables:
-    if not names.keys() & {"seq", "struct"}:
-        raise SettingsError(
-            "no model is given",
-            "the folder of a run or of imported weights: --model FOLDER",
-            f"or a composition: {suggested_composition()}",
-            f"or a sequence encoder alone: --seq {suggested_encoder()}",
-            "see: esmgn list",
-        )
-    return {kind: {"name": name} for kind, name in names.items()}
+def _no_model() -> SettingsError:
+    return SettingsError(
+        "no model is given",
+        "the folder of a run or of imported weights: --model FOLDER",
+        f"or a composition: {suggested_composition()}",
+        f"or a sequence encoder alone: --seq {suggested_encoder()}",
+        "see: esmgn list",
+    )
 
 
 def _random_parts(encoder: JointEncoder) -> tuple[str, ...]:

@@ -245,5 +245,6 @@ def test_features_of_the_sequence_encoder_are_computed_once_for_all_embeddings(
         assert torch.equal(kept.residue, plain.residue)
         assert torch.equal(kept.protein, plain.protein)
         monkeypatch.setattr(CachedEncoder, "_computed", None)
-    with pytest.raises(SettingsError, match="keeps the output of a sequence encoder for a struct"):
-        load_model(ModelName(names={"seq": "esm2_tiny"}, changes=changes[1:]))
+    alone = ModelName(names={"struct": "gearnet", "fuse": "structure"}, changes=changes)
+    with pytest.raises(SettingsError, match="keeps the output of a sequence encoder, and this run has none"):
+        load_model(alone)

@@ -44,8 +44,11 @@ ENCODER = [item for item in SMALL if item.startswith(("seq", "struct"))]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, proteins: list[Protein]) -> Path:
+    return fine_tuned(tmp_path_factory.mktemp("finetuned"), proteins, ENCODER)
+
+
+def fine_tuned(folder: Path, proteins: list[Protein], encoder: list[str]) -> Path:
     """A fine-tuned run on a table of six proteins."""
-    folder = tmp_path_factory.mktemp("finetuned")
     (folder / "structures").mkdir()
     lines = ["file,label,split"]
     for number, protein in enumerate(proteins):
@@ -56,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, proteins: list[Protein]) -> Pa
     data = [f"data.table={folder / 'labels.csv'}", f"data.structures={folder / 'structures'}"]
     train = ["downstream.name=multilabel", "data.name=csv", "train.max_steps=2", "train.proteins_per_batch=2"]
     train += ["downstream.dropout=0.5"]
-    config = configure(discover(), [parse_assignments([*ENCODER, *data, *train])])
+    config = configure(discover(), [parse_assignments([*encoder, *data, *train])])
     return start_run(discover(), config, out=folder / "run").run.path
 
 
@@ -288,6 +291,28 @@ def test_few_validation_proteins_are_named_in_every_output(
     assert record["warnings"][0].startswith(warning)
     assert "predicted" not in record["rows"][0]
     assert f'<p class="warning">{warning}' in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_of_a_sequence_encoder_alone_predicts_for_sequences(
+    esmgn: Esmgn,  # noqa: F811
+    proteins: list[Protein],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    encoder = [item for item in ENCODER if item.startswith("seq")]
+    run = fine_tuned(tmp_path, proteins, ["fuse.name=sequence", *encoder])
+    file, protein = tmp_path / "some.fasta", proteins[4]
+    file.write_text(f">{protein.name}\n{protein.sequence}\n")
+    rows = []
+    for source in (file, protein_file(run)):
+        done = esmgn("predict", run, source, "-o", tmp_path / "table.json")
+        assert done.status == 0, done.err
+        rows.append(json.loads((tmp_path / "table.json").read_text())["rows"])
+    assert [{**row, "caveat": ""} for row in rows[0]] == [{**row, "caveat": ""} for row in rows[1]]
+    monkeypatch.setattr("esmgn_core.inference.predict.page.viewer_files", lambda: (file, file))
+    refused = esmgn("predict", run, file, "--html", tmp_path / "page.html")
+    assert refused.status == 2
+    assert "holds sequences, and the page of --html draws structures" in refused.err
 
 
 def test_enough_validation_proteins_bring_the_predicted_labels(run: Path, tmp_path: Path) -> None:
