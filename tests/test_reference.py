@@ -37,6 +37,7 @@ COMMANDS = [
     "show",
     "plugins",
     "runs",
+    "study",
     "evaluate",
     "weights",
     "data",

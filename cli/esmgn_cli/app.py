@@ -21,6 +21,7 @@ from esmgn_cli import (
     run_command,
     runs_command,
     show_command,
+    study_command,
     weights_command,
 )
 from esmgn_cli.render import echo
@@ -43,6 +44,7 @@ def build_app() -> typer.Typer:
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)
     app.command("plugins")(plugins_command.plugins)
+    app.add_typer(_group("Run and compare a grid of runs", study_command.COMMANDS), name="study")
     app.add_typer(_group("Compare models with measurements", evaluate_command.COMMANDS), name="evaluate")
     app.add_typer(_group("Download and convert published weights", weights_command.COMMANDS), name="weights")
     app.add_typer(_group("Build and inspect stores of proteins", data_command.COMMANDS), name="data")

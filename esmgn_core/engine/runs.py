@@ -66,7 +66,7 @@ class RunSummary:
         problems += [problem] * bool(problem)
         if number := run.damaged_metrics():
             problems.append(f"damaged lines of {run.metrics}, left out: {number}")
-        return cls(run, config, environment, run.read_metrics(), _last_state(run), results, problems)
+        return cls(run, config, environment, run.read_metrics(), last_state(run), results, problems)
 
     @property
     def name(self) -> str:
@@ -132,7 +132,8 @@ def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, A
     return compare_settings(first.config, second.config)
 
 
-def _last_state(run: RunFolder) -> str:
+def last_state(run: RunFolder) -> str:
+    """The last state in the log of a run, such as ``finished at step 100``."""
     try:
         lines = run.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -66,6 +66,7 @@ def test_the_commands(esmgn: Esmgn) -> None:
         "show",
         "plugins",
         "runs",
+        "study",
         "evaluate",
         "weights",
         "data",
