@@ -57,6 +57,7 @@ the processes that build stores do neither."""
 LATE_MODULES = {
     "esmgn_cli.data_progress",
     "esmgn_cli.progress",
+    "esmgn_cli.scaffold",
     "esmgn_cli.settings_text",
 }
 """Modules of the program that commands import when they need them."""

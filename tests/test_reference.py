@@ -41,13 +41,15 @@ COMMANDS = [
     "evaluate",
     "weights",
     "data",
+    "plugin",
 ]
 
 
 def section(title: str) -> str:
     """Text below a heading, up to the next one of its level or above."""
     level, _, _ = title.partition(" ")
-    return re.split(rf"\n#{{1,{len(level)}}} ", PAGE.partition(f"\n{title}")[2])[0]
+    _, *after = re.split(rf"\n{re.escape(title)}(?!\w)", PAGE, maxsplit=1)
+    return re.split(rf"\n#{{1,{len(level)}}} ", "".join(after))[0]
 
 
 def rows(text: str) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from esmgn_cli import (
     list_command,
     mutate_command,
     neighbors_command,
+    plugin_command,
     plugins_command,
     predict_command,
     run_command,
@@ -48,6 +49,7 @@ def build_app() -> typer.Typer:
     app.add_typer(_group("Compare models with measurements", evaluate_command.COMMANDS), name="evaluate")
     app.add_typer(_group("Download and convert published weights", weights_command.COMMANDS), name="weights")
     app.add_typer(_group("Build and inspect stores of proteins", data_command.COMMANDS), name="data")
+    app.add_typer(_group("Write plugins", plugin_command.COMMANDS), name="plugin")
     warnings = [*registry.warnings, *_add_plugin_commands(app, registry)]
 
     @app.callback()

@@ -70,10 +70,11 @@ def test_the_commands(esmgn: Esmgn) -> None:
         "evaluate",
         "weights",
         "data",
+        "plugin",
     ]
 
 
-@pytest.mark.parametrize("command", ["run", "embed", "list", "show", "plugins", "weights", "data"])
+@pytest.mark.parametrize("command", ["run", "embed", "list", "show", "plugins", "weights", "data", "plugin"])
 def test_every_command_and_each_of_its_parameters_explains_itself(command: str) -> None:
     parsed: Any = typer.main.get_group(build_app()).commands[command]
     assert parsed.help
