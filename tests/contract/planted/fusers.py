@@ -1,19 +1,20 @@
-"""The conformance kit catches fusers that break their contract."""
+"""Fusers with a planted fault, and unusual valid ones."""
 
 # ruff: noqa: ARG002, ARG003 - broken components keep the signatures of their contract
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
 from esmgn_core.batch import Encoding
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import Kind
-from esmgn_core.testing import check_class
+
+from . import fault, valid
 
 
+@valid(Kind.FUSE)
 class HealthyFuser(nn.Module):
     """Both encoders side by side, the structure encoder on residue types."""
 
@@ -36,6 +37,7 @@ class HealthyFuser(nn.Module):
         )
 
 
+@fault(Kind.FUSE, r"no gradient reaches: structure\.linear\.weight")
 class ForgetsStructure(HealthyFuser):
     def __init__(self, settings, *, sequence_dim, structure_dim):
         super().__init__(settings, sequence_dim=sequence_dim, structure_dim=structure_dim)
@@ -45,30 +47,15 @@ class ForgetsStructure(HealthyFuser):
         return sequence(batch)
 
 
+@fault(Kind.FUSE, r"structure_input_dim\(10\) is 0, expected a positive integer")
 class FeedsNothing(HealthyFuser):
     @classmethod
     def structure_input_dim(cls, sequence_dim: int) -> int:
         return 0
 
 
+@fault(Kind.FUSE, "packing changes the residue representations")
 class NormalisesOverTheBatch(HealthyFuser):
     def forward(self, batch, graph, sequence, structure):
         found = super().forward(batch, graph, sequence, structure)
         return Encoding(found.residue / found.residue.std(), found.protein)
-
-
-def test_a_healthy_fuser_passes():
-    check_class(Kind.FUSE, HealthyFuser)
-
-
-@pytest.mark.parametrize(
-    ("component", "message"),
-    [
-        (ForgetsStructure, r"no gradient reaches: structure\.linear\.weight"),
-        (FeedsNothing, r"structure_input_dim\(10\) is 0, expected a positive integer"),
-        (NormalisesOverTheBatch, "packing changes the residue representations"),
-    ],
-)
-def test_a_broken_fuser_is_caught(component, message):
-    with pytest.raises(AssertionError, match=f"^fuser '{component.__name__}': {message}"):
-        check_class(Kind.FUSE, component)

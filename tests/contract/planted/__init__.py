@@ -1,0 +1,94 @@
+"""Components with a planted fault, and unusual valid ones: what the conformance kit must catch and accept.
+
+A module of this package has the components of one kind. Its decorators name the claim that must fail:
+
+>>> @fault(Kind.GRAPH, "an edge joins residues of two proteins")
+... class JoinsProteins(ExampleGraph): ...
+
+``python -m tests.contract.planted`` prints the table of results.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from esmgn_core.spec import Kind
+from esmgn_core.testing import check_class
+
+Verdict = Literal["caught", "caught by another claim", "missed", "accepted", "falsely refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A component under a claim.
+
+    Attributes:
+        kind: kind of the component.
+        component: its class.
+        message: pattern of the message or claim that must catch the fault; ``None`` if it is valid.
+        settings: settings instead of the defaults.
+    """
+
+    kind: Kind
+    component: type
+    message: str | None
+    settings: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.component.__name__}"
+
+    @property
+    def description(self) -> str:
+        """The first line of the docstring, or the name of the class as words."""
+        own = self.component.__dict__.get("__doc__")
+        words = re.sub(r"(?<!^)(?=[A-Z][a-z])", " ", self.component.__name__)
+        return str(own).splitlines()[0] if own else words.lower()
+
+    def judge(self) -> tuple[Verdict, str]:
+        """The result of the kit, and the text of its error."""
+        try:
+            check_class(self.kind, self.component, **self.settings)
+        except Exception as error:  # noqa: BLE001 - an error of the component counts as a failed claim
+            text = "\n".join([str(error), *getattr(error, "__notes__", ())])
+            if self.message is None:
+                return "falsely refused", text
+            about = re.escape(f"{self.kind.long_name} '{self.component.__name__}'")
+            caught = re.search(f"{about}.*{self.message}", text, re.DOTALL)
+            return ("caught" if caught else "caught by another claim"), text
+        return ("accepted" if self.message is None else "missed"), ""
+
+
+_PLANTED: list[Planted] = []
+
+
+def fault(kind: Kind, message: str, **settings: Any) -> Callable[[type], type]:
+    """Add the decorated class to the set: a claim whose message matches a pattern must fail."""
+
+    def add(component: type) -> type:
+        _PLANTED.append(Planted(kind, component, message, settings))
+        return component
+
+    return add
+
+
+def valid(kind: Kind, **settings: Any) -> Callable[[type], type]:
+    """Add the decorated class to the set: every claim must hold."""
+
+    def add(component: type) -> type:
+        _PLANTED.append(Planted(kind, component, None, settings))
+        return component
+
+    return add
+
+
+def all_planted() -> list[Planted]:
+    """The planted components of all modules of this package."""
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{__name__}.{module.name}")
+    return [*_PLANTED]
