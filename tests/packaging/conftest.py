@@ -48,13 +48,13 @@ class Environment:
         return self._folder("scripts") / "python"
 
     def run(
-        self, *command: str | Path, check: bool = True, **variables: str
+        self, *command: str | Path, check: bool = True, folder: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment in a folder of its own."""
+        """Run a program of the environment in ``folder``, by default an empty one."""
         program = self._folder("scripts") / command[0]
         done = subprocess.run(
             [program, *command[1:]],
-            cwd=self.path / "elsewhere",
+            cwd=folder or self.path / "elsewhere",
             env=clean_variables(self.path) | variables,
             capture_output=True,
             text=True,
