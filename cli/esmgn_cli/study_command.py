@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esmgn_cli.render import block, echo, line_width, table
-from esmgn_core.errors import SettingsError, did_you_mean
+from esmgn_cli.render import block, echo, line_width, numbers_table, table
+from esmgn_core.errors import RunError, SettingsError, did_you_mean
 from esmgn_core.host.registry import discover
 from esmgn_core.printable import counted
 
@@ -116,6 +116,58 @@ def status(file: File, *, folder: Folder = None) -> None:
     _print_states(cells, place)
 
 
+def tabulate(
+    file: File,
+    *,
+    folder: Folder = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Score to compare. Default: the one that selects encoders.", show_default=False),
+    ] = None,
+    style: Annotated[str, typer.Option("--format", help="text, markdown, latex or csv.")] = "text",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write instead of printing.", show_default=False),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples; 0: no intervals.")] = 1000,
+) -> None:
+    """Compare the rows of a study: mean, deviation, intervals, paired tests, published values.
+
+    The numbers are read from the run folders.
+    """
+    from esmgn_core.errors import check_choice
+    from esmgn_core.machine.files import write_atomically
+    from esmgn_core.study import render
+    from esmgn_core.study.results import read_results
+    from esmgn_core.study.table import make_table
+
+    check_choice("format", style, render.FORMATS, "--format")
+    cells, place = _opened(file, folder)
+    found = make_table(read_results(cells, place), discover(), metric=metric, resamples=resamples)
+    if not found.entries:
+        raise RunError(
+            f"the study has no finished cell with the score '{metric}'"
+            if metric
+            else "no cell of the study is finished",
+            f"see: esmgn study status {file}",
+        )
+    written = {"markdown": render.as_markdown, "latex": render.as_latex, "csv": render.as_csv}
+    if style in written:
+        text = written[style](found)
+    else:
+        lines = [
+            numbers_table(render.cell_rows(found, bold="{} best"), width=line_width()),
+            "",
+            *render.notes(found),
+        ]
+        text = "\n".join(lines) + "\n"
+    if out is None:
+        block(text)
+    else:
+        write_atomically(out, text)
+        echo(f"written: {out}")
+
+
 def _opened(file: Path, folder: Path | None) -> tuple[list[Cell], StudyFolder]:
     """The cells of a study and its folder."""
     from esmgn_core.study.folder import StudyFolder
@@ -186,4 +238,4 @@ def _dry_run(cells: Sequence[Cell], place: StudyFolder, jobs: int) -> None:
     )
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"new": new, "run": run, "status": status}
+COMMANDS: dict[str, Callable[..., None]] = {"new": new, "run": run, "status": status, "table": tabulate}

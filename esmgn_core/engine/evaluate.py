@@ -152,14 +152,7 @@ def score_with_intervals(
     num_groups = len(set(found.groups.tolist()))
     if num_groups < MIN_GROUPS:
         return {name: {"value": value, "without_interval": num_groups} for name, value in values.items()}
-    draws = resamples(found.groups, number)
-    if isinstance(task, Resampled):
-        drawn = task.score_resamples(found.values, found.labels, found.groups, draws)
-    else:
-        drawn = {name: [] for name in values}
-        for counts in draws:
-            for name, value in score(task, found.repeated(counts)).items():
-                drawn[name].append(value)
+    drawn = resampled_scores(task, found, number)
     report = {}
     for name, value in values.items():
         report[name] = {"value": value}
@@ -168,6 +161,18 @@ def score_with_intervals(
             certain = found_interval.low == found_interval.high
             report[name] |= {"without_interval": num_groups} if certain else found_interval._asdict()
     return report
+
+
+def resampled_scores(task: DownstreamTask, found: Predictions, number: int) -> dict[str, list[float]]:
+    """Scores on bootstrap resamples; the same resamples for predictions of the same groups."""
+    draws = resamples(found.groups, number)
+    if isinstance(task, Resampled):
+        return task.score_resamples(found.values, found.labels, found.groups, draws)
+    drawn: dict[str, list[float]] = {}
+    for counts in draws:
+        for name, value in score(task, found.repeated(counts)).items():
+            drawn.setdefault(name, []).append(value)
+    return drawn
 
 
 def report_run(run: RunFolder, evaluation: Evaluation, task: DownstreamTask, progress: RunProgress) -> Report:

@@ -176,12 +176,20 @@ class Study:
                 starts: Sequence[tuple[Cell | None, Composition]] = made.get(init, [])
                 if init == NONE:
                     starts = [(None, item) for item in compositions]
+                without = dict.fromkeys(self._axes_before(stage), NONE)
                 for (parent, item), varied in itertools.product(starts, _products(stage.axes)):
-                    labels = {**(parent.labels if parent else item.labels), **varied.labels}
+                    labels = {**item.labels, **without, **(parent.labels if parent else {}), **varied.labels}
                     whole = Composition({**item.values, **varied.values}, labels)
                     made[stage.name].append((self._cell(registry, stage, whole, parent), item))
         cells = {cell.id: cell for pairs in made.values() for cell, _ in pairs}
         return list(cells.values())
+
+    def _axes_before(self, stage: Stage) -> Iterator[str]:
+        """Axes of the stages that a stage can start from, and of those before them."""
+        for earlier in self.stages:
+            if earlier.name in stage.init:
+                yield from self._axes_before(earlier)
+                yield from earlier.axes
 
     def _compositions(self) -> Iterator[Composition]:
         for row, varied in itertools.product(self.rows or [Composition({}, {})], _products(self.axes)):
