@@ -17,7 +17,7 @@ from esmgn_core.host.registry import Registry
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.study.plan import ROW, Cell
 
-_STEPS = 4
+_STEPS = 8
 """Steps of a probe. The first one also warms up and is not counted."""
 
 
