@@ -18,6 +18,8 @@ from esmgn_core.printable import counted
 if TYPE_CHECKING:
     from esmgn_core.study.folder import State, StudyFolder
     from esmgn_core.study.plan import Cell
+    from esmgn_core.study.results import Results
+    from esmgn_core.study.table import Table
 
 _FAILED = 1
 
@@ -25,6 +27,11 @@ File = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Study file.")]
 Folder = Annotated[
     Path | None,
     typer.Option("--folder", help="Folder of the study's runs. Default: studies/NAME.", show_default=False),
+]
+
+Metric = Annotated[
+    str | None,
+    typer.Option(help="Score to compare. Default: the one that selects encoders.", show_default=False),
 ]
 
 
@@ -120,10 +127,7 @@ def tabulate(
     file: File,
     *,
     folder: Folder = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="Score to compare. Default: the one that selects encoders.", show_default=False),
-    ] = None,
+    metric: Metric = None,
     style: Annotated[str, typer.Option("--format", help="text, markdown, latex or csv.")] = "text",
     out: Annotated[
         Path | None,
@@ -138,19 +142,10 @@ def tabulate(
     from esmgn_core.errors import check_choice
     from esmgn_core.machine.files import write_atomically
     from esmgn_core.study import render
-    from esmgn_core.study.results import read_results
-    from esmgn_core.study.table import make_table
 
     check_choice("format", style, render.FORMATS, "--format")
     cells, place = _opened(file, folder)
-    found = make_table(read_results(cells, place), discover(), metric=metric, resamples=resamples)
-    if not found.entries:
-        raise RunError(
-            f"the study has no finished cell with the score '{metric}'"
-            if metric
-            else "no cell of the study is finished",
-            f"see: esmgn study status {file}",
-        )
+    _, found = _results(cells, place, file, metric, resamples=resamples)
     written = {"markdown": render.as_markdown, "latex": render.as_latex, "csv": render.as_csv}
     if style in written:
         text = written[style](found)
@@ -166,6 +161,79 @@ def tabulate(
     else:
         write_atomically(out, text)
         echo(f"written: {out}")
+
+
+def plot(
+    file: File,
+    *,
+    folder: Folder = None,
+    metric: Metric = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of the plots. Default: plots of the study.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Draw the results of a study: one SVG file for each chart."""
+    from esmgn_core.machine.files import write_atomically
+    from esmgn_core.pages.chart import standalone
+    from esmgn_core.pages.study import study_charts
+
+    cells, place = _opened(file, folder)
+    results, found = _results(cells, place, file, metric, resamples=1000)
+    target = out or place.path / "plots"
+    target.mkdir(parents=True, exist_ok=True)
+    for charts in study_charts(results, found).values():
+        for chart in charts:
+            write_atomically(target / f"{chart.name}.svg", standalone(chart.svg))
+            echo(f"written: {target / f'{chart.name}.svg'}")
+
+
+def report(
+    file: File,
+    *,
+    folder: Folder = None,
+    metric: Metric = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Page to write. Default: report.html of the study.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write an HTML page with the tables and charts of a study.
+
+    The page opens without a network.
+    """
+    from esmgn_core.machine.files import write_atomically
+    from esmgn_core.pages.study import study_page
+    from esmgn_core.study.plan import Study
+
+    cells, place = _opened(file, folder)
+    results, found = _results(cells, place, file, metric, resamples=1000)
+    path = out or place.path / "report.html"
+    write_atomically(path, study_page(Study.read(file), results, found))
+    echo(f"written: {path}")
+
+
+def _results(
+    cells: Sequence[Cell], place: StudyFolder, file: Path, metric: str | None, *, resamples: int
+) -> tuple[Results, Table]:
+    """The finished cells and their table.
+
+    Raises:
+        RunError: no cell is finished, or none has the score.
+    """
+    from esmgn_core.study.results import read_results
+    from esmgn_core.study.table import make_table
+
+    results = read_results(cells, place)
+    found = make_table(results, discover(), metric=metric, resamples=resamples)
+    if not found.entries:
+        wanted = f" with the score '{metric}'" if metric else ""
+        raise RunError(f"the study has no finished cell{wanted}", f"see: esmgn study status {file}")
+    return results, found
 
 
 def _opened(file: Path, folder: Path | None) -> tuple[list[Cell], StudyFolder]:
@@ -238,4 +306,11 @@ def _dry_run(cells: Sequence[Cell], place: StudyFolder, jobs: int) -> None:
     )
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"new": new, "run": run, "status": status, "table": tabulate}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "new": new,
+    "run": run,
+    "status": status,
+    "table": tabulate,
+    "plot": plot,
+    "report": report,
+}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,6 +117,97 @@ def bar_chart(label: str, rows: Sequence[tuple[str, float, str]]) -> Markup:
         (_LEFT + (n + 0.1) * width, 0.8 * width, value, color) for n, (_, value, color) in enumerate(rows)
     ]
     return _bars(label, bars, [(_LEFT + (n + 0.5) * width, name) for n, (name, *_) in enumerate(rows)])
+
+
+class Estimate(NamedTuple):
+    """A named value with an interval, ``None`` without one; ``marked`` draws it in the second colour."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    marked: bool = False
+
+
+def interval_chart(label: str, rows: Sequence[Estimate]) -> Markup:
+    """Draw each value as a dot with its interval, one below the other."""
+    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
+    low, high = _span(ends)
+    left = min(300.0, 20 + 7.0 * max(len(row.name) for row in rows))
+    x = _scale(low, high, left + 10, _RIGHT)
+    bottom = 14 + 24 * len(rows)
+    places = [
+        (
+            *(row.name, 18 + 24 * n, x(row.value)),
+            *(None if row.low is None else x(row.low), None if row.high is None else x(row.high)),
+            VALID if row.marked else TRAIN,
+        )
+        for n, row in enumerate(rows)
+    ]
+    ticks = [(x(tick), _number(tick)) for tick in _ticks(low, high, 4)]
+    size = {"width": _WIDTH, "height": bottom + 30, "left": left, "bottom": bottom}
+    return Markup(render("intervals.svg", label=label, rows=places, ticks=ticks, **size))
+
+
+def heat_map(label: str, values: Mapping[tuple[str, str], float], *, lower_is_better: bool = False) -> Markup:
+    """Draw values by row and column; the better, the darker."""
+    rows, columns = (list(dict.fromkeys(key[place] for key in values)) for place in (0, 1))
+    low, high = _span([*values.values()])
+    left = min(220.0, 20 + 7.0 * max(map(len, rows)))
+    wide, tall = (_RIGHT - left) / len(columns), 34
+    shares = {key: (value - low) / (high - low) for key, value in values.items()}
+    cells = [
+        (
+            *(left + columns.index(column) * wide, 26 + rows.index(row) * tall),
+            0.08 + 0.8 * (1 - share if lower_is_better else share),
+            f"{values[row, column]:.3g}",
+        )
+        for (row, column), share in shares.items()
+    ]
+    return Markup(
+        render(
+            "heat.svg",
+            label=label,
+            columns=[(left + (n + 0.5) * wide, name) for n, name in enumerate(columns)],
+            rows=[(26 + (n + 0.5) * tall, name) for n, name in enumerate(rows)],
+            cells=cells,
+            width=_WIDTH,
+            height=30 + tall * len(rows),
+            left=left,
+            wide=wide,
+            high=tall,
+        )
+    )
+
+
+def scatter(label: str, points: Sequence[tuple[str, float, float]], x_name: str) -> Markup:
+    """Draw named points; each has its position in the list as its number."""
+    x_low, x_high = _span([x for _, x, _ in points])
+    y_low, y_high = _span([y for *_, y in points])
+    x, y = _scale(x_low, x_high, _LEFT + 10, _RIGHT - 20), _scale(y_low, y_high, _BOTTOM - 8, _TOP + 8)
+    return Markup(
+        render(
+            "scatter.svg",
+            label=label,
+            x_name=x_name,
+            points=[(x(a), y(b), n, f"{n}. {name}") for n, (name, a, b) in enumerate(points, 1)],
+            x_ticks=[(x(tick), _number(tick)) for tick in _ticks(x_low, x_high, 6)],
+            y_ticks=[(y(tick), _number(tick)) for tick in _ticks(y_low, y_high, 4)],
+            width=_WIDTH,
+            height=_HEIGHT + 20,
+            left=_LEFT,
+            right=_RIGHT,
+            bottom=_BOTTOM,
+        )
+    )
+
+
+def standalone(chart: Markup) -> str:
+    """The chart as an SVG file with its style sheet."""
+    style = (Path(__file__).with_name("style.css")).read_text(encoding="utf-8")
+    # str: a Markup would escape what is inserted.
+    opened = str(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return opened.replace(">\n", f">\n<style>\n{style}</style>\n", 1)
 
 
 def _bars(

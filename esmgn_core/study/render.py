@@ -49,7 +49,7 @@ def notes(table: Table) -> list[str]:
         lines.append("[low, high]: 95 % t interval of the mean over seeds")
     if table.num_tests:
         lines.append(
-            f"*: differs from the best of its column (p < {LEVEL}, paired, corrected for "
+            f"*: differs from the best of its column (p < {LEVEL}, in pairs, corrected for "
             f"{counted(table.num_tests, 'test')} by Holm's method)"
         )
     lines += [f"lower {name} is better" for name in _lower(table)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from esmgn_core.model.compose import resolve
 from esmgn_core.protocols import DownstreamTask
 from esmgn_core.spec import Kind
 from esmgn_core.study.folder import StudyFolder
-from esmgn_core.study.plan import Cell
+from esmgn_core.study.plan import ROW, SEED, Cell
 
 VALID = "valid"
 LOSS = "loss"
@@ -44,6 +47,22 @@ class CellResult:
         """True if the task of the cell learns from labels."""
         return self.cell.config.downstream is not None
 
+    @property
+    def other_labels(self) -> tuple[str, ...]:
+        """Labels of the axes other than row and seed."""
+        return tuple(value for key, value in self.cell.labels.items() if key not in (ROW, SEED))
+
+    @property
+    def seconds(self) -> float:
+        """Time from the first start to the end, with pauses; NaN if the log does not have both."""
+        lines = [line for line in _lines(self.summary.run.log_file) if " started, from step 0" in line][:1]
+        lines += [line for line in _lines(self.summary.run.log_file) if " finished at step" in line][-1:]
+        try:
+            first, last = (datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S") for line in lines)  # noqa: DTZ007 - local
+        except ValueError:
+            return math.nan
+        return (last - first).total_seconds()
+
     def predictions(self, name: str) -> Predictions | None:
         """Predictions for the set ``name``; ``None`` without them."""
         if not self.summary.run.predictions.is_file():
@@ -55,6 +74,13 @@ class CellResult:
         return Predictions.named(
             torch.from_numpy(values), torch.from_numpy(labels), [str(item) for item in names]
         )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 @dataclass(slots=True)

@@ -163,12 +163,11 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _columns(result: CellResult, metric: str | None) -> Iterator[Column]:
-    labels = tuple(value for key, value in result.cell.labels.items() if key not in (ROW, SEED))
     tests = [name for name in result.scores if name != VALID] or [VALID]
     for name in tests:
         wanted = metric or result.metric
         if _value(result, name, wanted) is not None:
-            yield Column(result.cell.stage, labels, name, wanted)
+            yield Column(result.cell.stage, result.other_labels, name, wanted)
 
 
 def _value(result: CellResult, name: str, metric: str) -> float | None:

@@ -48,7 +48,22 @@ def test_a_study_runs_and_is_listed(esmgn: Esmgn, study: Path, tmp_path: Path) -
     runs = [RunSummary.of(tmp_path / "studies" / "small" / "runs" / name) for name in ids]
     assert [run.state for run in runs] == ["finished at step 7"] * 2
     assert esmgn("study", "run", study).out.startswith("2 cells: 2 done")
+    assert_results_are_shown(esmgn, study, tmp_path)
     assert esmgn("study", "run", study, "--dry-run").out == "2 cells: 2 done\n"
+
+
+def assert_results_are_shown(esmgn: Esmgn, study: Path, folder: Path) -> None:
+    printed = esmgn("study", "table", study).out
+    assert "lower loss is better" in printed
+    written = esmgn("study", "table", study, "--format", "csv", "-o", folder / "table.csv")
+    assert written.out == f"written: {folder / 'table.csv'}\n"
+    assert (folder / "table.csv").read_text().splitlines()[0].startswith("row,stage,labels,set,metric")
+    plots = esmgn("study", "plot", study).out.splitlines()
+    assert all(Path(line.removeprefix("written: ")).is_file() for line in plots)
+    assert esmgn("study", "report", study).status == 0
+    assert "<svg" in (folder / "studies" / "small" / "report.html").read_text()
+    missing = esmgn("study", "table", study, "--metric", "f_max")
+    assert "the study has no finished cell with the score 'f_max'" in missing.err
 
 
 def test_mistakes_in_names_are_reported_before_anything_runs(
