@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from esmgn_cli.scaffold import Project, esmgn_range
+from esmgn_core.errors import DataError, StructureError
+from esmgn_core.io import read_protein
 from esmgn_core.spec import Kind
 
 from ..conftest import PluginHost
@@ -77,6 +80,45 @@ def test_every_setting_has_a_docstring(projects: Path, kind: Kind) -> None:
         names, texts = node.body[::2], node.body[1::2]
         assert len(names) == len(texts) > 0
         assert all(isinstance(text, ast.Expr) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("row", "wrong"),
+    [
+        ("a.pdb,train,hot", "could not convert string to float: 'hot'"),
+        ("a.pdb,validation,1", "'validation'"),
+        ("a.pdb", "None"),
+    ],
+)
+def test_the_dataset_names_the_line_of_a_wrong_row(
+    projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, wrong: str
+) -> None:
+    monkeypatch.syspath_prepend(projects / "esmgn-new-data")
+    dataset = importlib.import_module("esmgn_new_data.dataset").NewDataDataset
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,split,label\na.pdb,train,\n{row}\n")
+    with pytest.raises(DataError) as raised:
+        dataset(dataset.Settings(table=table))
+    assert str(raised.value) == f"{table}, line 3: wrong split or label: {wrong}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"#new_format\n", "no atoms in the first model"),
+        (b"#new_format\nA 1 GLY 1.0 2.0 3.0\nA 2 GLY 1.0\n", "line 3 is not like 'A 12 GLY 1.0 2.5 -3.0'"),
+    ],
+)
+def test_the_format_names_the_line_that_it_cannot_read(
+    projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, reason: str
+) -> None:
+    monkeypatch.syspath_prepend(projects / "esmgn-new-format")
+    known = importlib.import_module("esmgn_new_format.format").FORMAT
+    file = tmp_path / "peptide.new_format"
+    file.write_bytes(content)
+    with pytest.raises(StructureError) as raised:
+        read_protein(file, formats={"new_format": known})
+    assert str(raised.value) == f"cannot read {file}: {reason}"
 
 
 @pytest.mark.parametrize(
