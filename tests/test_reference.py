@@ -32,6 +32,7 @@ COMMANDS = [
     "mutate",
     "predict",
     "check",
+    "reproduce",
     "report",
     "list",
     "show",

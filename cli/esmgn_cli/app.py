@@ -19,6 +19,7 @@ from esmgn_cli import (
     plugin_command,
     plugins_command,
     predict_command,
+    reproduce_command,
     run_command,
     runs_command,
     show_command,
@@ -41,6 +42,7 @@ def build_app() -> typer.Typer:
     app.command("predict")(predict_command.predict)
     app.command("check")(check_command.check)
     app.add_typer(_runs(), name="runs")
+    app.command("reproduce")(reproduce_command.reproduce)
     app.command("report")(runs_command.report)
     app.command("list")(list_command.list_names)
     app.command("show")(show_command.show)

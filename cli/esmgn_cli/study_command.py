@@ -100,7 +100,7 @@ def run(
         raise SettingsError(
             f"{len(devices)} GPUs cannot be divided among {jobs} jobs", "change --jobs or --gpus"
         )
-    command = _command(len(devices) // jobs)
+    command = run_command(len(devices) // jobs)
     with place.locked():
         try:
             run_cells(cells, place, command, Places(jobs, devices), _reporter(cells, place), retry=retry)
@@ -252,7 +252,8 @@ def _cell(cells: Sequence[Cell], name: str) -> Cell:
     raise SettingsError(f"the study has no cell '{name}' (--cell)", "see: esmgn study status STUDY.toml")
 
 
-def _command(gpus: int) -> Callable[[Sequence[str]], list[str]]:
+def run_command(gpus: int) -> Callable[[Sequence[str]], list[str]]:
+    """The command line of ``esmgn run`` on this number of GPUs, for its other arguments."""
     launch = ["--gpus", str(gpus)] if gpus > 1 else []
     return lambda arguments: [sys.executable, "-m", "esmgn_cli", "run", *arguments, *launch]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
 from esmgn_core.host.configure import ENGINE_TABLES, Tables, check_tables, configure
+from esmgn_core.host.presets import RECIPE
 from esmgn_core.host.registry import Registry
 from esmgn_core.machine.parse import parse_toml
 from esmgn_core.model.compose import resolve
@@ -67,10 +69,17 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """Values of some keys, and their labels."""
+    """Values of some keys, and their labels.
+
+    Attributes:
+        values: value of each key.
+        labels: text of each value.
+        stages: the only stages that have it; empty for all.
+    """
 
     values: Mapping[str, Any]
     labels: Mapping[str, str]
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,6 +185,9 @@ class Study:
                 starts: Sequence[tuple[Cell | None, Composition]] = made.get(init, [])
                 if init == NONE:
                     starts = [(None, item) for item in compositions]
+                starts = [
+                    (parent, item) for parent, item in starts if stage.name in (item.stages or [stage.name])
+                ]
                 without = dict.fromkeys(self._axes_before(stage), NONE)
                 for (parent, item), varied in itertools.product(starts, _products(stage.axes)):
                     labels = {**item.labels, **without, **(parent.labels if parent else {}), **varied.labels}
@@ -193,7 +205,7 @@ class Study:
 
     def _compositions(self) -> Iterator[Composition]:
         for row, varied in itertools.product(self.rows or [Composition({}, {})], _products(self.axes)):
-            yield Composition({**row.values, **varied.values}, {**row.labels, **varied.labels})
+            yield Composition({**row.values, **varied.values}, {**row.labels, **varied.labels}, row.stages)
 
     def _cell(
         self,
@@ -208,13 +220,13 @@ class Study:
             layers["the encoder it starts from"] = {
                 name: whole[name] for name in (*ENCODER_KINDS, "inputs", "length") if name in whole
             }
-        if stage.recipe:
-            recipe = registry.recipe(stage.recipe)
-            layers[f"recipe '{stage.recipe}'"] = check_tables(recipe.run, origin=recipe.origin)
+        if name := chosen.values.get(RECIPE, stage.recipe):
+            recipe = registry.recipe(name)
+            layers[f"recipe '{name}'"] = check_tables(recipe.run, origin=recipe.origin)
         layers[f"{self.origin}, [run]"] = self.run
         layers[f"{self.origin}, run of stage '{stage.name}'"] = stage.run
         # The fuser first: encoders that it does not read are then dropped from lower layers.
-        for key in sorted(chosen.values, key=lambda key: key != Kind.FUSE):
+        for key in sorted(chosen.values.keys() - {RECIPE}, key=lambda key: (key != Kind.FUSE, key)):
             layers[f"{self.origin}, {key}"] = tables_of(key, chosen.values[key], self.origin)
         where = f"stage '{stage.name}', {', '.join(chosen.labels.values())}"
         try:
@@ -225,12 +237,19 @@ class Study:
 
     def _check(self) -> None:
         """Refuse stages that do not fit together."""
-        rows = [row.labels[ROW] for row in self.rows]
-        if twice := [label for label in rows if rows.count(label) > 1]:
+        names = [stage.name for stage in self.stages]
+        for row in self.rows:
+            for name in row.stages:
+                if name not in names:
+                    raise SettingsError(
+                        f"{self.origin}: row '{row.labels[ROW]}' has an unknown stage '{name}'",
+                        *did_you_mean(name, names),
+                    )
+        rows = [(row.labels[ROW], name) for row in self.rows for name in row.stages or names]
+        if twice := [label for label, name in rows if rows.count((label, name)) > 1]:
             raise SettingsError(
                 f"{self.origin}: two rows are called '{twice[0]}'", "give them labels: label = ..."
             )
-        names = [stage.name for stage in self.stages]
         for number, stage in enumerate(self.stages):
             if names.index(stage.name) != number:
                 raise SettingsError(f"{self.origin}: two stages are called '{stage.name}'")
@@ -246,7 +265,7 @@ def tables_of(key: str, value: Any, origin: str) -> Tables:
     """The tables of a run file that give ``key`` a value.
 
     Args:
-        key: kind of component, ``TABLE.KEY``, or ``seed``.
+        key: kind of component, ``TABLE.KEY``, ``seed``, or ``recipe``.
         value: name of a component or preset, table with ``name`` and settings, or value of the setting.
         origin: file, for messages.
 
@@ -258,11 +277,13 @@ def tables_of(key: str, value: Any, origin: str) -> Tables:
     >>> tables_of("struct.hidden_dim", 64, "")
     {'struct': {'hidden_dim': 64}}
     """
+    if key == RECIPE:
+        return {}  # a layer below all others
     if key == SEED:
         key = "train.seed"
     table, *path = key.split(".")
     if table not in (*PARTS, *ENGINE_TABLES):
-        known = [*PARTS, *ENGINE_TABLES, SEED]
+        known = [*PARTS, *ENGINE_TABLES, SEED, RECIPE]
         raise SettingsError(f"{origin}: unknown key '{key}'", *did_you_mean(key, known))
     if not path:
         return check_tables({table: value}, origin=f"{origin}, {key}")
@@ -333,15 +354,23 @@ def _rows(item: Any, where: str) -> Iterator[Composition]:
     """The compositions of one entry of ``[[rows]]``: the product of its lists."""
     if not isinstance(item, Mapping):
         raise SettingsError(f"{where}: expected a table, got {shown(item)}")
-    values = _flattened({key: value for key, value in item.items() if key != "label"})
+    values = _flattened({key: value for key, value in item.items() if key not in ("label", "stages")})
     for found in _products(
         _axes({key: v if isinstance(v, list) else [v] for key, v in values.items()}, where)
     ):
-        try:
-            label = str(item.get("label", " ".join(found.labels.values()))).format(**found.labels)
-        except (KeyError, IndexError, ValueError) as error:
-            raise SettingsError(f"{where}: wrong label {shown(item['label'])}: {error}") from error
-        yield Composition(found.values, {ROW: label})
+        label = _filled(str(item.get("label", " ".join(found.labels.values()))), found.labels, where)
+        yield Composition(found.values, {ROW: label}, tuple(item.get("stages", ())))
+
+
+def _filled(label: str, labels: Mapping[str, str], where: str) -> str:
+    """The label with the text of each ``{key}``."""
+
+    def text(match: re.Match[str]) -> str:
+        if match[1] not in labels:
+            raise SettingsError(f"{where}: label {shown(label)} has {match[0]}", f"keys: {', '.join(labels)}")
+        return labels[match[1]]
+
+    return re.sub(r"\{([^{}]*)\}", text, label)
 
 
 def _axes(table: Mapping[str, Any], where: str) -> dict[str, list[Any]]:

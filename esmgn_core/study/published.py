@@ -66,7 +66,8 @@ def _differences(config: RunConfig, task: str, registry: Registry) -> Iterator[s
         yield f"other data ({config.data.name})"
     if config.seq and config.seq.settings.get("weights") == "random":
         yield f"random weights of {config.seq.name}"
-    recipe = registry.catalogue.recipes.get(task)
+    recipes = registry.catalogue.recipes
+    recipe = recipes.get(f"{task}_{config.fuse.name}") or recipes.get(task)  # one for single encoders
     tables = config.model_dump(mode="json", exclude_none=True)
     settings = dict(flatten(tables))
     for table in ("optim", "train"):

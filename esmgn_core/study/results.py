@@ -21,7 +21,7 @@ from esmgn_core.spec import Kind
 from esmgn_core.study.folder import StudyFolder
 from esmgn_core.study.plan import ROW, SEED, Cell
 
-VALID = "valid"
+VALID, TEST = "valid", "test"
 LOSS = "loss"
 _LOWER = ("loss", "mae", "rmse", "mse", "error", "perplexity")
 

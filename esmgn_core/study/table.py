@@ -14,6 +14,7 @@ from esmgn_core.metrics import Interval, interval
 from esmgn_core.study.plan import ROW, SEED
 from esmgn_core.study.published import PublishedValue, differences_from, published
 from esmgn_core.study.results import (
+    TEST,
     VALID,
     CellResult,
     Results,
@@ -45,8 +46,7 @@ class Column(NamedTuple):
     @property
     def title(self) -> str:
         """Heading of the column."""
-        shown = [self.stage, *self.labels, self.metric if self.set != VALID else f"{VALID} {self.metric}"]
-        return " ".join(shown)
+        return " ".join([self.stage, *self.labels, *([self.set] * (self.set != TEST)), self.metric])
 
 
 @dataclass(slots=True)

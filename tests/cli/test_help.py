@@ -61,6 +61,7 @@ def test_the_commands(esmgn: Esmgn) -> None:
         "mutate",
         "predict",
         "check",
+        "reproduce",
         "report",
         "list",
         "show",

@@ -10,6 +10,7 @@ import pytest
 from esmgn_core.errors import EsmgnError, SettingsError
 from esmgn_core.host.registry import discover
 from esmgn_core.study.plan import Cell, Study
+from esmgn_core.study.published import differences_from, published
 from esmgn_core.study.shipped import shipped_studies
 
 REGISTRY = discover()
@@ -92,6 +93,30 @@ def test_a_setting_of_a_first_stage_changes_the_stages_after_it() -> None:
     assert first["alone"] == second["alone"]
 
 
+def test_a_row_may_belong_to_some_stages_and_have_another_recipe_there() -> None:
+    found = cells(
+        rows=[
+            {"label": "alone", "fuse": "sequence", "stages": ["a"]},
+            {"label": "alone", "fuse": "sequence", "recipe": "psr", "stages": ["b"]},
+            {"label": "both", "struct": SMALL},
+        ],
+        stages=[{"name": "a", "run": {"pretext": "residue_type"}}, {"name": "b", "recipe": "ec"}],
+    )
+    names = [(cell.stage, cell.labels["row"], cell.config.task.name) for cell in found]
+    assert names == [
+        ("a", "alone", "residue_type"),
+        ("a", "both", "residue_type"),
+        ("b", "alone", "psr"),
+        ("b", "both", "ec"),
+    ]
+
+
+def test_recipes_can_be_an_axis() -> None:
+    found = cells(stages=[{"name": "a", "axes": {"recipe": ["residue_type", "siamdiff"]}}])
+    assert [cell.config.optim.lr for cell in found] == [2e-4, 1e-4]
+    assert [cell.labels["recipe"] for cell in found] == ["residue_type", "siamdiff"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -101,9 +126,10 @@ def test_a_setting_of_a_first_stage_changes_the_stages_after_it() -> None:
         ({"axes": {"seed": []}}, "seed must be a list of values"),
         ({"axes": {"struct": [3]}}, r"\[struct\] must be a table, got 3"),
         ({"schema": 9}, "schema 9 is unknown, expected 1"),
-        ({"rows": [{"label": "{nothing}", "fuse": "serial"}]}, "wrong label"),
+        ({"rows": [{"label": "{nothing}", "fuse": "serial"}]}, r"label \"\{nothing\}\" has \{nothing\}"),
         ({"rows": [{"fuse": "serial"}, {"fuse": "serial"}]}, "two rows are called 'serial'"),
         ({"rows": "x"}, r"\[\[rows\]\] must be a list of tables"),
+        ({"rows": [{"fuse": "serial", "stages": ["rum"]}]}, "row 'serial' has an unknown stage 'rum'"),
         ({"stages": [{"name": "a"}, {"name": "a"}]}, "two stages are called 'a'"),
         ({"stages": [{"name": "a", "init": "b"}]}, "stage 'a' starts from 'b', not an earlier stage"),
         ({"stages": [{"init": "b"}]}, r"\[\[stages\]\] number 1: a stage needs a name"),
@@ -135,5 +161,12 @@ def test_shipped_studies_are_valid(name: str) -> None:
     assert found.cells(REGISTRY)
 
 
-def test_the_smoke_study_has_78_cells() -> None:
-    assert len(Study.read(shipped_studies()["smoke"]).cells(REGISTRY)) == 78
+@pytest.mark.parametrize(("name", "number"), [("smoke", 78), ("fusion", 76), ("pretraining", 48)])
+def test_shipped_studies_have_the_cells_of_their_tables(name: str, number: int) -> None:
+    assert len(Study.read(shipped_studies()[name]).cells(REGISTRY)) == number
+
+
+def test_rows_of_the_fusion_study_are_comparable_with_the_published_ones() -> None:
+    for cell in Study.read(shipped_studies()["fusion"]).cells(REGISTRY):
+        assert differences_from(cell.config, cell.stage, REGISTRY) == []
+        assert published(cell.labels["row"], cell.stage) or cell.labels["row"] == "ESM-CDConv cross"
