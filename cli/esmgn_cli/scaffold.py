@@ -42,7 +42,7 @@ class _Template:
     example: Mapping[str, str]
 
 
-_STRUCTURES = {name: name for name in ("a.pdb", "b.pdb", "c.pdb", "d.pdb")}
+_TABLE = {name: name for name in ("labels.csv", *(f"peptide{number}.pdb" for number in range(1, 9)))}
 _TEMPLATES = {
     Kind.SEQ: _Template(
         "encoder",
@@ -85,14 +85,14 @@ _TEMPLATES = {
         "Predict numbers of a protein",
         "esmgn run --seq onehot --downstream NAME --data csv --set data.kind=regression"
         " --set data.table=example/labels.csv --set train.max_steps=2",
-        {**_STRUCTURES, "labels.csv": "labels.csv"},
+        _TABLE,
     ),
     Kind.DATA: _Template(
         "dataset",
         "Dataset",
         "Structure files and numbers of a table",
         "esmgn run --seq onehot --data NAME --set data.table=example/labels.csv --set train.max_steps=2",
-        {**_STRUCTURES, "labels.csv": "labels.csv"},
+        _TABLE,
     ),
     Kind.TRACKER: _Template(
         "tracker",
