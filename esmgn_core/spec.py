@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib.util
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal, get_args
 
 
 class Kind(StrEnum):
@@ -48,6 +51,10 @@ PARTS = tuple(kind for kind in Kind if kind not in (Kind.TRACKER, Kind.FORMAT))
 """Kinds of which a run has at most one component. Trackers can be several; formats belong to files."""
 
 
+Reads = Literal["sequence", "CA", "backbone", "labels", "pLDDT"]
+"""Data of a protein that a component reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentSpec:
     """One component of a plugin: its kind, its name and the class that implements it.
@@ -61,12 +68,17 @@ class ComponentSpec:
         summary: one line for ``esmgn list``.
         graph: for structure encoders, the default graph builder.
         encoders: for fusers, the encoders that it reads. A run does not build the others.
-        requires: package to install besides the plugin, such as ``esmgn[wandb]``. It is named in the error if
-            the class cannot be imported.
+        requires: packages that must be importable besides those that the plugin always installs: the name of
+            the module, and what to install, such as ``{"wandb": "esmgn[wandb]"}``.
+        license: SPDX identifier of the licence, with that of the weights or data that it downloads. Default:
+            the licence of the plugin's package.
+        citation: what to cite, such as ``Jing et al. 2021 (arXiv 2009.01411)``.
+        reads: what it reads of a protein itself. Representations and edges that it receives do not count.
 
     Raises:
-        TypeError: ``kind`` is not a :class:`Kind`.
-        ValueError: ``target`` does not have this form.
+        TypeError: ``kind`` is not a :class:`Kind`, or ``requires`` is not a mapping.
+        ValueError: ``target`` does not have this form, a key of ``requires`` is not a top-level module, or
+            ``reads`` has an unknown value.
     """
 
     kind: Kind
@@ -75,17 +87,55 @@ class ComponentSpec:
     summary: str
     graph: str = ""
     encoders: tuple[Kind, ...] = (Kind.SEQ, Kind.STRUCT)
-    requires: str = ""
+    requires: Mapping[str, str] = field(default_factory=dict, hash=False)
+    license: str = ""
+    citation: str = ""
+    reads: tuple[Reads, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, Kind):
             raise TypeError(f"kind of component '{self.name}' must be a Kind, got {self.kind!r}")
+        self._check_requires()
+        if isinstance(self.reads, str) or not set(self.reads) <= set(get_args(Reads)):
+            raise ValueError(
+                f"reads of component '{self.name}' must be a tuple of {', '.join(get_args(Reads))}, "
+                f"got {self.reads!r}"
+            )
         module, _, attribute = self.target.partition(":")
         if not (module and attribute):
             raise ValueError(
                 f"target of component '{self.name}' must be 'package.module:Class', got {self.target!r}"
             )
 
+    def _check_requires(self) -> None:
+        if not isinstance(self.requires, Mapping):
+            raise TypeError(
+                f"requires of component '{self.name}' must map modules to what to install, "
+                f'such as {{"module": "package[extra]"}}, got {self.requires!r}'
+            )
+        for module in self.requires:
+            if not module.isidentifier():  # find_spec would import the parents of a submodule
+                raise ValueError(
+                    f"requires of component '{self.name}' must name top-level modules, got {module!r}"
+                )
+
+    @property
+    def install_command(self) -> str:
+        """Command that installs missing requirements; empty if none is missing. Imports nothing."""
+        missing = [
+            package for module, package in self.requires.items() if importlib.util.find_spec(module) is None
+        ]
+        return pip_install(missing) if missing else ""
+
     def __str__(self) -> str:
         """Kind, name and target, for messages."""
         return f"{self.kind.long_name} '{self.name}' ({self.target})"
+
+
+def pip_install(packages: Iterable[str]) -> str:
+    """Command that installs packages, each once.
+
+    >>> pip_install(["esmgn[wandb]"])
+    "pip install 'esmgn[wandb]'"
+    """
+    return " ".join(["pip install", *(f"'{package}'" for package in dict.fromkeys(packages))])

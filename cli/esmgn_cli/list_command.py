@@ -37,10 +37,18 @@ def _section(registry: Registry, kind: str) -> str:
     title = f"{Kind(kind).long_name}s ({Kind(kind).chosen_by})"
     components = registry.components(Kind(kind))
     presets = registry.presets(Kind(kind))
-    sourced = [(spec.name, f"plugin {plugin.name}", _summary(spec)) for spec, plugin in components]
-    sourced += [(preset.name, f"preset of {preset.component}", preset.summary) for preset in presets]
+    sourced = [
+        (spec.name, f"plugin {plugin.name}", _summary(spec.summary, spec)) for spec, plugin in components
+    ]
+    specs = {spec.name: spec for spec, _ in components}
+    sourced += [
+        (preset.name, f"preset of {preset.component}", _summary(preset.summary, specs.get(preset.component)))
+        for preset in presets
+    ]
     return "\n".join([title, table(sourced, width=line_width()) if sourced else "  none"])
 
 
-def _summary(spec: ComponentSpec) -> str:
-    return f"{spec.summary}; pip install '{spec.requires}'" if spec.requires else spec.summary
+def _summary(summary: str, spec: ComponentSpec | None) -> str:
+    """The summary, and how to install what the component needs and is missing."""
+    command = spec.install_command if spec else ""
+    return f"{summary}; needs {command}" if command else summary

@@ -17,7 +17,7 @@ from esmgn_core.machine.parse import parse_toml
 from esmgn_core.protocols import Tracker
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import ComponentSettings, RunConfig, settings_class, validated
-from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.spec import ComponentSpec, Kind, pip_install
 
 CAPACITY = 10_000
 """Maximum number of lines that wait for a slow server; others are dropped."""
@@ -73,11 +73,11 @@ def _find(registry: Registry, name: str) -> ResolvedName:
         return registry.find(Kind.TRACKER, name, where="train.trackers")
     except UnknownComponentError as error:
         specs = [spec for spec, _ in registry.components(Kind.TRACKER)]
-        extras = [f"'{spec.requires}'" for spec in specs if spec.requires]
+        extras = [package for spec in specs if spec.install_command for package in spec.requires.values()]
         raise UnknownComponentError(
             error.message,
             *error.hints,
-            *([f"some need an extra: pip install {' '.join(extras)}"] if extras else []),
+            *([f"some need an extra: {pip_install(extras)}"] if extras else []),
             "no tracker: --set train.trackers=[]",
         ) from None
 

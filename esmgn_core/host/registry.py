@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ from esmgn_core.host.presets import (
     user_registry,
 )
 from esmgn_core.machine.gpu import has_gpu
-from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.spec import ComponentSpec, Kind, pip_install
 
 ENTRY_POINT_GROUP = "esmgn"
 COMBINE = "+"
@@ -60,6 +60,16 @@ class Plugin:
     catalogue: Catalogue = field(default_factory=Catalogue)
     problem: str = ""
     disabled: bool = False
+
+    def license_of(self, spec: ComponentSpec) -> str:
+        """Licence of one of its components: as declared, else that of the package; empty if unknown."""
+        if spec.license:
+            return spec.license
+        try:
+            fields = metadata(self.distribution)
+        except PackageNotFoundError:
+            return ""
+        return next((fields[key] for key in ("License-Expression", "License") if key in fields), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +204,8 @@ class Registry:
             if isinstance(error, ImportError) and spec.requires:
                 raise PluginError(
                     f"{what} needs a package that cannot be imported: {error}",
-                    f"install it: pip install '{spec.requires}'",
+                    f"install it: {spec.install_command or pip_install(spec.requires.values())}",
+                    f"or choose another {spec.kind.long_name}: esmgn list {spec.kind}",
                 ) from error
             if strict():
                 raise

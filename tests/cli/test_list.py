@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +33,26 @@ def test_a_line_has_name_origin_and_summary(esmgn: Esmgn) -> None:
     rows = [re.split("  +", line.strip()) for line in lines]
     assert ["esm2", "plugin esm2", "Protein language model ESM-2, computed without padding"] in rows
     assert ["esm2_650m", "preset of esm2", "ESM-2, 33 layers, 1280-d, UniRef50/D"] in rows
+
+
+def test_a_missing_requirement_shows_how_to_install_it(esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setitem(sys.modules, "torch_geometric", None)
+    monkeypatch.setitem(sys.modules, "transformers", importlib.util)
+    out = esmgn("list").out
+    summary = "DimeNet++: messages from distances and angles; needs pip install 'esmgn[pyg]'"
+    assert summary in " ".join(out.split())
+    assert "esmgn[transformers]" not in out
+
+
+def test_a_preset_shows_the_missing_requirement_of_its_component(
+    host: PluginHost, esmgn: Esmgn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.install("far", replace(host.component(Kind.SEQ, "far"), requires={"no_such": "far[x]"}))
+    file = tmp_path / "registry.toml"
+    file.write_text('schema = 1\n[seq.far_wide]\ncomponent = "far"\nsummary = "Wide"\nsettings = {}\n')
+    monkeypatch.setenv("ESMGN_REGISTRY", str(file))
+    assert "Wide; needs pip install 'far[x]'" in esmgn("list", "seq").out
 
 
 @pytest.mark.parametrize("kind", [*Kind, "recipe"])

@@ -176,7 +176,10 @@ def test_a_name_that_two_plugins_claim(host: PluginHost, esmgn: Esmgn) -> None:
 
 def test_a_component_without_its_package_is_shown_without_settings(host: PluginHost, esmgn: Esmgn) -> None:
     host.install(
-        "far", ComponentSpec(Kind.TRACKER, "far", "no_such_package:Far", "Logs far", requires="far[x]")
+        "far",
+        ComponentSpec(
+            Kind.TRACKER, "far", "no_such_package:Far", "Logs far", requires={"no_such_package": "far[x]"}
+        ),
     )
     status, out, err = esmgn("show", "far")
     assert (status, err) == (0, "")
@@ -186,6 +189,7 @@ def test_a_component_without_its_package_is_shown_without_settings(host: PluginH
         "its settings cannot be shown without its package",
         "  tracker 'far' needs a package that cannot be imported: No module named 'no_such_package'",
         "  install it: pip install 'far[x]'",
+        "  or choose another tracker: esmgn list tracker",
     ]
 
 

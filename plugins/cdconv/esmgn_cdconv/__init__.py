@@ -13,5 +13,7 @@ def esmgn_components() -> list[ComponentSpec]:
             "esmgn_cdconv.encoder:CDConv",
             "CDConv: continuous-discrete convolutions with sequence pooling (Fan et al. 2023)",
             graph="radius",
+            citation="Fan et al. 2023 (ICLR)",
+            reads=("CA",),
         ),
     ]

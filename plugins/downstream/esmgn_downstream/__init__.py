@@ -12,23 +12,27 @@ def esmgn_components() -> list[ComponentSpec]:
             "multilabel",
             "esmgn_downstream.multilabel:Multilabel",
             "Predict any number of classes of a protein, such as EC numbers or GO terms",
+            reads=("labels",),
         ),
         ComponentSpec(
             Kind.DOWNSTREAM,
             "classification",
             "esmgn_downstream.classification:Classification",
             "Predict one class of a protein, such as its fold",
+            reads=("labels",),
         ),
         ComponentSpec(
             Kind.DOWNSTREAM,
             "regression",
             "esmgn_downstream.regression:Regression",
             "Predict numbers for a protein, such as the quality of a model",
+            reads=("labels",),
         ),
         ComponentSpec(
             Kind.DOWNSTREAM,
             "paired",
             "esmgn_downstream.paired:Paired",
             "Predict yes or no for a protein and its mutant, such as stronger binding",
+            reads=("labels",),
         ),
     ]

@@ -12,18 +12,23 @@ def esmgn_components() -> list[ComponentSpec]:
             "serial",
             "esmgn_fusion.serial:SerialFuser",
             "Feed sequence representations to the structure encoder; return both",
+            citation="Zhang et al. 2023 (arXiv 2303.06275)",
         ),
         ComponentSpec(
             Kind.FUSE,
             "parallel",
             "esmgn_fusion.parallel:ParallelFuser",
             "Run both encoders independently (structure on residue types); return both",
+            citation="Zhang et al. 2023 (arXiv 2303.06275)",
+            reads=("sequence",),
         ),
         ComponentSpec(
             Kind.FUSE,
             "cross",
             "esmgn_fusion.cross:CrossFuser",
             "Attend over the sequence and structure representations of all residues",
+            citation="Zhang et al. 2023 (arXiv 2303.06275)",
+            reads=("sequence",),
         ),
         ComponentSpec(
             Kind.FUSE,
@@ -38,5 +43,6 @@ def esmgn_components() -> list[ComponentSpec]:
             "esmgn_fusion.single:StructureFuser",
             "Use the structure encoder alone, on residue types",
             encoders=(Kind.STRUCT,),
+            reads=("sequence",),
         ),
     ]

@@ -12,5 +12,7 @@ def esmgn_components() -> list[ComponentSpec]:
             "radius",
             "esmgn_graphs.radius:RadiusGraph",
             "Edges between CA atoms closer than a radius (one relation)",
+            citation="Jing et al. 2021 (arXiv 2009.01411)",
+            reads=("CA",),
         ),
     ]

@@ -13,5 +13,7 @@ def esmgn_components() -> list[ComponentSpec]:
             "esmgn_gvp.encoder:GVPGNN",
             "GVP: equivariant scalar and vector features (Jing et al. 2021)",
             graph="radius",
+            citation="Jing et al. 2021 (arXiv 2009.01411)",
+            reads=("CA",),
         ),
     ]

@@ -12,5 +12,6 @@ def esmgn_components() -> list[ComponentSpec]:
             "onehot",
             "esmgn_onehot.encoder:OneHot",
             "One-hot residue types without parameters, to run the structure encoder alone",
+            reads=("sequence",),
         ),
     ]

@@ -168,8 +168,8 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
     with pytest.raises(PluginError) as caught:
         registry.load(registry.component(Kind.SEQ, "protbert"))
     first, *hints = str(caught.value).splitlines()
-    assert first.startswith("the sequence encoder protbert needs transformers, which cannot be imported: ")
+    assert first.startswith("sequence encoder 'protbert' needs a package that cannot be imported: ")
     assert hints == [
         "  install it: pip install 'esmgn[transformers]'",
-        "  or choose another encoder: esmgn list seq",
+        "  or choose another sequence encoder: esmgn list seq",
     ]

@@ -26,8 +26,8 @@ def test_message_names_the_extra(name) -> None:
     with pytest.raises(PluginError) as caught:
         registry.load(registry.component(Kind.STRUCT, name))
     first, *hints = str(caught.value).splitlines()
-    assert first.startswith("the structure encoders pyg_* need torch-geometric, which cannot be imported: ")
+    assert first.startswith(f"structure encoder '{name}' needs a package that cannot be imported: ")
     assert hints == [
         "  install it: pip install 'esmgn[pyg]'",
-        "  or choose another encoder: esmgn list struct",
+        "  or choose another structure encoder: esmgn list struct",
     ]

@@ -20,13 +20,13 @@ def esmgn_components() -> list[ComponentSpec]:
             "wandb",
             "esmgn_trackers.to_wandb:WandB",
             "Weights & Biases",
-            requires="esmgn[wandb]",
+            requires={"wandb": "esmgn[wandb]"},
         ),
         ComponentSpec(
             Kind.TRACKER,
             "mlflow",
             "esmgn_trackers.to_mlflow:MLflow",
             "MLflow, on a server or in the run folder",
-            requires="esmgn[mlflow]",
+            requires={"mlflow": "esmgn[mlflow]"},
         ),
     ]

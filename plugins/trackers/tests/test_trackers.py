@@ -311,7 +311,10 @@ def test_a_tracker_that_is_not_installed_names_the_extra(
         start('["wandb"]')
     first, *hints = str(caught.value).splitlines()
     assert first.startswith("tracker 'wandb' needs a package that cannot be imported: ")
-    assert hints == ["  install it: pip install 'esmgn[wandb]'"]
+    assert hints == [
+        "  install it: pip install 'esmgn[wandb]'",
+        "  or choose another tracker: esmgn list tracker",
+    ]
 
 
 def test_without_trackers_only_the_lines_are_written(start: Start) -> None:
