@@ -7,7 +7,7 @@ import keyword
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from esmgn_core.spec import Kind
 from esmgn_core.version import __version__
 
 _FOLDER = Path(__file__).parent / "templates"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Stricter than names of components: the project name must be valid on a package index.
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _KEPT_MINORS = 2
 """Minor releases for which public names stay."""
 
@@ -32,52 +33,47 @@ class _Template:
         class_suffix: end of the class name.
         summary: line of the component in ``esmgn list``.
         command: a command that uses the component ``NAME``.
-        example: files in the folder ``example``: name -> template.
+        example: files of the folder ``example``; ``NAME`` is replaced.
     """
 
     module: str
     class_suffix: str
     summary: str
     command: str
-    example: Mapping[str, str]
+    example: tuple[str, ...] = ()
 
 
-_TABLE = {name: name for name in ("labels.csv", *(f"peptide{number}.pdb" for number in range(1, 9)))}
+_TABLE = ("labels.csv", *(f"peptide{number}.pdb" for number in range(1, 9)))
 _TEMPLATES = {
     Kind.SEQ: _Template(
         "encoder",
         "Encoder",
         "Convolutions along each chain",
         "esmgn run --seq NAME --struct gearnet --data sample --set train.max_steps=2",
-        {},
     ),
     Kind.STRUCT: _Template(
         "encoder",
         "Encoder",
         "Message passing by CA distances",
         "esmgn run --seq onehot --struct NAME --data sample --set train.max_steps=2",
-        {},
     ),
     Kind.FUSE: _Template(
         "fuser",
         "Fuser",
         "Gated sum of both encoders",
         "esmgn run --seq onehot --struct gearnet --fuse NAME --data sample --set train.max_steps=2",
-        {},
     ),
     Kind.GRAPH: _Template(
         "graph",
         "Builder",
         "Edges from the nearest residues",
         "esmgn run --seq onehot --struct gearnet --graph NAME --data sample --set train.max_steps=2",
-        {},
     ),
     Kind.PRETEXT: _Template(
         "task",
         "Task",
         "Predict the types of masked residues",
         "esmgn run --seq onehot --pretext NAME --data sample --set train.max_steps=2",
-        {},
     ),
     Kind.DOWNSTREAM: _Template(
         "task",
@@ -99,14 +95,13 @@ _TEMPLATES = {
         "Tracker",
         "Metrics as CSV in the run folder",
         "esmgn run --seq onehot --data sample --set 'train.trackers=[\"NAME\"]' --set train.max_steps=2",
-        {},
     ),
     Kind.FORMAT: _Template(
         "format",
         "",
         "Text with one residue a line",
         "esmgn embed example/peptide.NAME --seq onehot --out vectors.npz",
-        {"peptide.NAME": "peptide.jinja"},
+        ("peptide.NAME",),
     ),
 }
 
@@ -202,10 +197,7 @@ class Project:
             f"{self.package}/__init__.py": "init.py.jinja",
             self.component_file: f"{self.kind}.py.jinja",
             f"tests/test_{self.name}.py": "test.py.jinja",
-            **{
-                f"example/{path.replace('NAME', self.name)}": f"example/{source}"
-                for path, source in template.example.items()
-            },
+            **{f"example/{file.replace('NAME', self.name)}": f"example/{file}" for file in template.example},
         }
         for path, source in sources.items():
             yield path, environment.get_template(source).render(values)
@@ -222,7 +214,7 @@ def plugin_name(text: str, kind: Kind, registry: Registry) -> str:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise SettingsError(
             f"'{text}' is not a name for a plugin",
-            "use letters a-z, digits and _, starting with a letter; not a keyword of Python",
+            "use letters a-z, digits and _ between them, starting with a letter; not a keyword of Python",
         )
     if name in registry.names(kind):
         raise SettingsError(f"'{name}' is a {kind.long_name} already", f"esmgn list {kind} shows all names")

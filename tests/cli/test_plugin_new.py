@@ -132,7 +132,9 @@ def test_a_name_is_adapted(esmgn: Esmgn, tmp_path: Path, text: str, name: str) -
     assert f'entry-points.esmgn.{name} = "esmgn_{name}"' in (folder / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("text", ["", "2rings", "_rings", "ringsé", "a/b", "..", "esmgn-", "class"])
+@pytest.mark.parametrize(
+    "text", ["", "2rings", "_rings", "rings_", "my__rings", "ringsé", "a/b", "..", "esmgn-", "class"]
+)
 def test_a_wrong_name_is_refused(esmgn: Esmgn, tmp_path: Path, text: str) -> None:
     status, out, err = esmgn("plugin", "new", text, "--kind", "struct", "--dir", tmp_path)
     assert (status, out) == (2, "")
