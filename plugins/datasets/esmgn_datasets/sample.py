@@ -102,7 +102,7 @@ class Sample:
 def _protein(name: str, chain: Chain, rng: np.random.Generator) -> Protein:
     # Rounded as in structure files: what differs between processors in the last bits must not show.
     backbone = chain.backbone.round(_DECIMALS) + 0.0
-    state = residue_states(chain.secondary_structure, chain.torsions[0])
+    state = residue_states(chain.secondary_structure, chain.torsions[:, 0])
     types = draw_types(state, residue_burials(backbone), rng)
     length = len(types)
     return Protein(

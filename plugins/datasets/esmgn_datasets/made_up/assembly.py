@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,14 +19,13 @@ from esmgn_datasets.made_up.loops import LONGEST_LOOP, draw_loops
 _TAILS_TRIED = 48
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Chain:
+class Chain(NamedTuple):
     """A backbone of n residues.
 
     Attributes:
         fold: name of its architecture.
         secondary_structure: n letters, H in helices, E in strands, L elsewhere.
-        torsions: float64 [2, n], phi and psi in radians.
+        torsions: float64 [n, 2], phi and psi in radians.
         backbone: float64 [n, 4, 3], N, CA, C, O in angstrom, the CA centred on the origin.
     """
 
@@ -36,9 +35,8 @@ class Chain:
     backbone: Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
-    """Consecutive residues: their letters, torsions [2, n] and atoms [n, 4, 3]."""
+class _Piece(NamedTuple):
+    """Consecutive residues: their letters, torsions [n, 2] and atoms [n, 4, 3]."""
 
     letters: str
     torsions: Array
@@ -71,82 +69,78 @@ def _fold_chain(
     if joins is None:
         return None
     letters, torsions = _thread(elements, joins, rng)
-    piece = _Piece(letters, torsions, backbone_atoms(chain_frames(*torsions), torsions[1]))
+    piece = _Piece(letters, torsions, backbone_atoms(chain_frames(torsions), torsions[:, 1]))
     missing = min(max(wanted - len(letters), 0), 2 * LONGEST_LOOP)
     before = min(max(missing - LONGEST_LOOP, int(rng.random() * (missing + 1))), LONGEST_LOOP)
-    piece = _with_last_residues(piece, missing - before, elements[-1].kind, rng)
-    piece = _with_first_residues(piece, before, elements[0].kind, rng)
+    piece = _with_tail(piece, missing - before, elements[-1].kind, rng, joint=-1)
+    piece = _with_tail(piece, before, elements[0].kind, rng, joint=0)
     return None if clashes(piece.atoms).any() else piece
 
 
 def _collide(elements: Sequence[Element]) -> bool:
     atoms = np.concatenate([element.atoms for element in elements])
-    owner = np.repeat(np.arange(len(elements)), [len(element) for element in elements])
+    owner = np.repeat(np.arange(len(elements)), [len(element.atoms) for element in elements])
     return bool(too_close(atoms, atoms, owner[:, None] != owner).any())
 
 
 def _thread(
     elements: Sequence[Element], joins: Sequence[Join], rng: np.random.Generator
 ) -> tuple[str, Array]:
-    """Secondary structure and torsions [2, n] of the elements and loops in one chain."""
+    """Secondary structure and torsions [n, 2] of the elements and loops in one chain."""
     letters, torsions = [], []
     first = int(rng.random() * (SPARE[elements[0].kind] + 1))
     for i, element in enumerate(elements):
         lost = int(rng.random() * (SPARE[element.kind] + 1))
-        last = joins[i].leave if i < len(joins) else len(element) - 1 - lost
-        part = np.stack([element.phi, element.psi])[:, first : last + 1]
+        last = joins[i].leave if i < len(joins) else len(element.torsions) - 1 - lost
+        part = element.torsions[first : last + 1].copy()
         if i > 0:
-            part[0, 0] = joins[i - 1].torsions[0, -1]
-        letters.append(element.kind * part.shape[1])
+            part[0, 0] = joins[i - 1].torsions[-1, 0]
+        letters.append(element.kind * len(part))
         torsions.append(part)
         if i < len(joins):
-            part[1, -1] = joins[i].torsions[1, 0]
-            torsions.append(joins[i].torsions[:, 1:-1])
-            letters.append("L" * torsions[-1].shape[1])
+            part[-1, 1] = joins[i].torsions[0, 1]
+            torsions.append(joins[i].torsions[1:-1])
+            letters.append("L" * len(torsions[-1]))
             first = joins[i].enter
-    return "".join(letters), np.concatenate(torsions, axis=1)
+    return "".join(letters), np.concatenate(torsions)
 
 
-def _with_last_residues(piece: _Piece, number: int, kind: ElementKind, rng: np.random.Generator) -> _Piece:
-    """The piece with a random tail at its end, or without when every tail tried clashes."""
+def _with_tail(
+    piece: _Piece, number: int, kind: ElementKind, rng: np.random.Generator, *, joint: int
+) -> _Piece:
+    """The piece with the most compact of random tails, or without if all of them clash.
+
+    Args:
+        piece: residues that start in the identity frame.
+        number: residues of the tail.
+        kind: the element next to the tail.
+        rng: source of random numbers.
+        joint: residue of the piece that the tail is bonded to: 0, or -1 for a tail at the end.
+    """
     if number == 0:
         return piece
-    drawn = draw_loops(kind, _TAILS_TRIED, rng).torsions[:, : number + 1].transpose(2, 0, 1)
-    drawn[:, 0, 0] = piece.torsions[0, -1]
-    last = chain_frames(*piece.torsions).at(slice(-1, None))
-    atoms = backbone_atoms(last.then(chain_frames(drawn[:, 0], drawn[:, 1])), drawn[:, 1])
-    best = _most_compact(atoms, slice(1, None), piece.atoms[:-1])
-    if best is None:
-        return piece
-    torsions = np.concatenate([piece.torsions[:, :-1], drawn[best]], axis=1)
-    atoms = np.concatenate([piece.atoms[:-1], atoms[best]])
-    return _Piece(piece.letters + "L" * number, torsions, atoms)
-
-
-def _with_first_residues(piece: _Piece, number: int, kind: ElementKind, rng: np.random.Generator) -> _Piece:
-    """The piece with a random tail before its start, or without when every tail tried clashes."""
-    if number == 0:
-        return piece
-    drawn = draw_loops(kind, _TAILS_TRIED, rng).torsions[:, 1 : number + 2].transpose(2, 0, 1)
-    drawn[:, :, -1] = piece.torsions[:, 0]
-    frames = chain_frames(drawn[:, 0], drawn[:, 1])
-    # The piece starts in the identity frame, and that is where the tail has to end.
-    frames = frames.at(slice(None), slice(-1, None)).inverse().then(frames)
-    atoms = backbone_atoms(frames, drawn[:, 1])
-    best = _most_compact(atoms, slice(None, -1), piece.atoms[1:])
-    if best is None:
-        return piece
-    torsions = np.concatenate([drawn[best], piece.torsions[:, 1:]], axis=1)
-    atoms = np.concatenate([atoms[best, :-1], piece.atoms])
-    return _Piece("L" * number + piece.letters, torsions, atoms)
-
-
-def _most_compact(stretches: Array, tail: slice, rest: Array) -> int | None:
-    """Which stretch [C, m, 4, 3] has its tail nearest to the rest's centre, if any touches nothing."""
-    tails = stretches[:, tail]
-    touching = too_close(tails, rest).any(axis=(1, 2)) | clashes(stretches).any(axis=(1, 2))
+    before = joint == 0
+    # A stretch is the tail and the joint, which is the last residue of a tail before the piece.
+    drawn = draw_loops(kind, _TAILS_TRIED, rng).torsions[:, int(before) :][:, : number + 1]
+    drawn[:, -1 - joint, 0] = piece.torsions[joint, 0]
+    if before:
+        drawn[:, -1, 1] = piece.torsions[0, 1]
+    frames = chain_frames(drawn)
+    frames = chain_frames(piece.torsions)[joint] @ np.linalg.inv(frames[:, [-1 - joint]]) @ frames
+    stretches = backbone_atoms(frames, drawn[..., 1])
+    tails, rest = (stretches[:, :-1], slice(1, None)) if before else (stretches[:, 1:], slice(-1))
+    others = piece.atoms[rest]
+    touching = too_close(tails, others).any(axis=(1, 2)) | clashes(stretches).any(axis=(1, 2))
     if touching.all():
-        return None
+        return piece
     # Over all atoms: tails of one residue can agree in CA, and rounding errors would choose among them.
-    distance = ((tails - rest[:, CA].mean(axis=0)) ** 2).sum(axis=(1, 2, 3))
-    return int(np.argmin(np.where(touching, np.inf, distance)))
+    distance = ((tails - others[:, CA].mean(axis=0)) ** 2).sum(axis=(1, 2, 3))
+    best = np.argmin(np.where(touching, np.inf, distance))
+    tail = _Piece("L" * number, drawn[best], stretches[best])
+    kept = _Piece(piece.letters, piece.torsions[rest], others)
+    return _joined(tail, kept) if before else _joined(kept, tail)
+
+
+def _joined(first: _Piece, last: _Piece) -> _Piece:
+    atoms = np.concatenate([first.atoms, last.atoms])
+    return _Piece(first.letters + last.letters, np.concatenate([first.torsions, last.torsions]), atoms)

@@ -7,14 +7,14 @@ along x, each turned about x against its neighbour; helices lie above or below t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from esmgn_core.batch import CA
-from esmgn_datasets.made_up.backbone import Array, Frames, backbone_atoms, chain_frames
+from esmgn_datasets.made_up.backbone import Array, backbone_atoms, chain_frames
 
 ElementKind = Literal["H", "E"]
 
@@ -40,14 +40,13 @@ _JITTER = 3.0
 _LONGEST = 61
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """Where a fold wants an element.
 
     Attributes:
         kind: "H" for a helix, "E" for a strand.
         length: number of residues before any are lost to a loop.
-        up: whether the chain runs towards +y.
+        up: True if the chain runs towards +y.
         x: place across the sheet, in angstrom.
         z: distance from the plane of the sheet, in angstrom.
         turn: turn about x, in degrees.
@@ -61,94 +60,70 @@ class Slot:
     turn: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Element:
+class Element(NamedTuple):
     """A helix or strand in place: m residues.
 
     Attributes:
         kind: "H" or "E".
-        phi: float64 [m] in radians.
-        psi: float64 [m] in radians.
-        frames: residue frames, leading dimension [m].
+        torsions: float64 [m, 2], phi and psi in radians.
+        frames: float64 [m, 4, 4], see :mod:`esmgn_datasets.made_up.backbone`.
         atoms: float64 [m, 4, 3], N, CA, C, O in angstrom.
     """
 
     kind: ElementKind
-    phi: Array
-    psi: Array
-    frames: Frames
+    torsions: Array
+    frames: Array
     atoms: Array
-
-    def __len__(self) -> int:
-        return len(self.phi)
 
 
 def place_elements(slots: Sequence[Slot], rng: np.random.Generator) -> list[Element]:
     """An element in every slot: torsions slightly off the ideal, helices turned about their axis."""
     shape = (len(slots), max(slot.length for slot in slots))
-    ideal = np.array([TORSIONS[slot.kind] for slot in slots]).T[..., None]
-    torsions = np.radians(ideal + _JITTER * (2.0 * rng.random((2, *shape)) - 1.0))
-    chains = chain_frames(*torsions)
-    atoms = backbone_atoms(chains, torsions[1])
+    ideal = np.array([TORSIONS[slot.kind] for slot in slots])[:, None]
+    jitter = np.moveaxis(2.0 * rng.random((2, *shape)) - 1.0, 0, -1)
+    torsions = np.radians(ideal + _JITTER * jitter)
+    chains = chain_frames(torsions)
+    atoms = backbone_atoms(chains, torsions[..., 1])
     spins = 360.0 * rng.random(len(slots))
     elements = []
     for i, slot in enumerate(slots):
-        part = slice(slot.length)
-        wanted = _ideal_atoms(slot.kind, slot.length)
-        frames = _pose(slot, spins[i]).then(_superposition(atoms[i, part], wanted)).then(chains.at(i, part))
-        phi, psi = torsions[:, i, part]
-        elements.append(Element(slot.kind, phi, psi, frames, backbone_atoms(frames, psi)))
+        own = torsions[i, : slot.length]
+        motion = _superposition(atoms[i, : slot.length], _ideal_atoms(slot, spins[i]))
+        frames = motion @ chains[i, : slot.length]
+        elements.append(Element(slot.kind, own, frames, backbone_atoms(frames, own[:, 1])))
     return elements
 
 
 def end_pairs(before: Element, after: Element) -> list[tuple[int, int]]:
     """Where a loop may leave the first element and enter the second, as residues of the two."""
     return [
-        (len(before) - 1 - lost, skipped)
+        (len(before.frames) - 1 - lost, skipped)
         for lost in range(SPARE[before.kind] + 1)
         for skipped in range(SPARE[after.kind] + 1)
     ]
 
 
-def rotation_about(axis: int, degrees: float) -> Array:
-    """Rotation matrix [3, 3] about x (0), y (1) or z (2)."""
-    angle = np.radians(degrees)
-    rotation = np.eye(3)
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    rotation[[first, second], [first, second]] = np.cos(angle)
-    rotation[first, second], rotation[second, first] = -np.sin(angle), np.sin(angle)
-    return rotation
-
-
-def _pose(slot: Slot, spin: float) -> Frames:
-    """Where an element along +y has to go."""
-    rotation = rotation_about(0, slot.turn)
-    if not slot.up:
-        rotation = rotation @ rotation_about(2, 180.0)
+def _ideal_atoms(slot: Slot, spin: float) -> Array:
+    """An ideal element [length, 4, 3] in its slot, a helix turned by ``spin`` degrees about its axis."""
+    first = (_LONGEST - slot.length) // 2
+    atoms = _longest_ideal(slot.kind)[first : first + slot.length]
+    # Neighbours in a sheet have to stay in register, whatever their lengths.
     if slot.kind == "H":
-        rotation = rotation @ rotation_about(1, spin)
-    return Frames(rotation, np.array([slot.x, 0.0, slot.z]))
-
-
-def _ideal_atoms(kind: ElementKind, length: int) -> Array:
-    """An ideal element [length, 4, 3] along +y with its middle at y = 0."""
-    first = (_LONGEST - length) // 2
-    atoms = _longest_ideal(kind)[first : first + length]
-    if kind == "E":
-        # Neighbours in a sheet have to stay in register, whatever their lengths.
-        return atoms
-    centred: Array = atoms - atoms[:, CA].mean(axis=0) * np.array([0.0, 1.0, 0.0])
-    return centred
+        atoms = atoms - atoms[:, CA].mean(axis=0) * np.array([0.0, 1.0, 0.0])
+    angles = (slot.turn, 0.0 if slot.up else 180.0, spin if slot.kind == "H" else 0.0)
+    rotation = Rotation.from_euler("XZY", angles, degrees=True).as_matrix()
+    placed: Array = atoms @ rotation.T + (slot.x, 0.0, slot.z)
+    return placed
 
 
 @cache
 def _longest_ideal(kind: ElementKind) -> Array:
     """An ideal element [61, 4, 3] along +y; the middle residue of a strand faces -z near y = 0."""
-    phi, psi = (np.full(_LONGEST, np.radians(angle)) for angle in TORSIONS[kind])
-    chain = chain_frames(phi, psi)
-    atoms = backbone_atoms(chain, psi)
+    torsions = np.tile(np.radians(TORSIONS[kind]), (_LONGEST, 1))
+    frames = chain_frames(torsions)
+    atoms = backbone_atoms(frames, torsions[:, 1])
     # The chain repeats one screw motion, whose axis is what the rotation of a step leaves in place.
-    turn, shift = chain.rotation[1], chain.origin[1]
+    turn, shift = frames[1, :3, :3], frames[1, :3, 3]
     axis = np.linalg.svd(turn - np.eye(3))[2][-1]
     axis = axis * np.sign(axis @ shift)
     through = np.linalg.lstsq(np.eye(3) - turn, shift - axis * (axis @ shift), rcond=None)[0]
@@ -162,11 +137,13 @@ def _longest_ideal(kind: ElementKind) -> Array:
     return centred
 
 
-def _superposition(moving: Array, fixed: Array) -> Frames:
-    """The rigid motion of least squares (Kabsch 1976) that lays points [..., 3] on others."""
+def _superposition(moving: Array, fixed: Array) -> Array:
+    """The rigid motion [4, 4] of least squares (Kabsch 1976) that lays points [..., 3] on others."""
     moving, fixed = moving.reshape(-1, 3), fixed.reshape(-1, 3)
-    from_centre, to_center = moving.mean(axis=0), fixed.mean(axis=0)
-    left, _, right = np.linalg.svd((fixed - to_center).T @ (moving - from_centre))
-    mirror = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = left @ mirror @ right
-    return Frames(rotation, to_center - rotation @ from_centre)
+    from_center, to_center = moving.mean(axis=0), fixed.mean(axis=0)
+    left, _, right = np.linalg.svd((fixed - to_center).T @ (moving - from_center))
+    left[:, 2] *= np.sign(np.linalg.det(left @ right))
+    motion = np.eye(4)
+    motion[:3, :3] = left @ right
+    motion[:3, 3] = to_center - motion[:3, :3] @ from_center
+    return motion

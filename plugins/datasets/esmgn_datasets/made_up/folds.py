@@ -7,7 +7,7 @@ are counted in strands from its middle.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -84,7 +84,7 @@ def beta_sandwich(length: int, rng: np.random.Generator) -> list[Slot]:
         order = [(i, (i + layer) % 2) for i in range(width) for layer in (0, 1)]
     side, middle = _sign(rng), (width - 1) / 2
     strands = [_strand(side * (i - middle), strand, n % 2 == 0) for n, (i, _) in enumerate(order)]
-    return [replace(slot, z=_LAYER * layer) for slot, (_, layer) in zip(strands, order, strict=True)]
+    return [slot._replace(z=_LAYER * layer) for slot, (_, layer) in zip(strands, order, strict=True)]
 
 
 def alpha_beta(length: int, rng: np.random.Generator) -> list[Slot]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
-from esmgn_datasets.made_up.backbone import Array, Frames, chain_frames, stack_frames
+from esmgn_datasets.made_up.backbone import Array
 from esmgn_datasets.made_up.elements import ElementKind, end_pairs, place_elements
 from esmgn_datasets.made_up.folds import FOLDS
 from esmgn_datasets.made_up.loops import (
@@ -19,7 +18,6 @@ from esmgn_datasets.made_up.loops import (
     close_loops,
     draw_loops,
     gather,
-    loop_atoms,
     self_clashes,
 )
 
@@ -33,12 +31,11 @@ class LoopLibrary:
 
     def __init__(self, loops: Loops) -> None:
         self._loops = loops
-        frames = chain_frames(loops.phi, loops.psi)
-        self._ends = _landmarks(frames.at(np.arange(len(loops)), loops.length + 1))
+        self._ends = _landmarks(loops.ends())
         self._squares = (self._ends**2).sum(axis=1)
 
-    def nearest(self, target: Frames, count: int) -> Loops:
-        """The ``count`` loops that end nearest to one target frame, as seen from residue 0."""
+    def nearest(self, target: Array, count: int) -> Loops:
+        """The ``count`` loops that end nearest to a frame [4, 4] as seen from residue 0."""
         distance = self._squares - 2.0 * (self._ends @ _landmarks(target))
         return self._loops.at(np.sort(np.argpartition(distance, count)[:count]))
 
@@ -52,29 +49,27 @@ def loop_libraries() -> dict[ElementKind, LoopLibrary]:
     """
     rng = np.random.Generator(np.random.PCG64(0))
     gaps = _typical_gaps(rng)
-    return {kind: _library_for(kind, stack_frames(targets), rng) for kind, targets in gaps.items()}
+    return {kind: _library_for(kind, np.stack(targets), rng) for kind, targets in gaps.items()}
 
 
-def _library_for(kind: ElementKind, targets: Frames, rng: np.random.Generator) -> LoopLibrary:
+def _library_for(kind: ElementKind, targets: Array, rng: np.random.Generator) -> LoopLibrary:
     at_random = LoopLibrary(_random_loops(kind, rng))
-    gap = np.repeat(np.arange(len(targets.origin)), _TRIED)
-    tried = gather([at_random.nearest(targets.at(i), _TRIED) for i in range(len(targets.origin))])
-    loops, closed = close_loops(tried, targets.at(gap))
+    tried = gather([at_random.nearest(target, _TRIED) for target in targets])
+    loops, closed = close_loops(tried, targets.repeat(_TRIED, axis=0))
     return LoopLibrary(_without_clashes(loops.at(closed)))
 
 
 def _random_loops(kind: ElementKind, rng: np.random.Generator) -> Loops:
     """Loops of all lengths whose last torsion may enter an element."""
     drawn = draw_loops(kind, _RANDOM_LOOPS, rng)
-    loops = gather(
-        [replace(drawn, length=drawn.length * 0 + n) for n in range(SHORTEST_LOOP, LONGEST_LOOP + 1)]
-    )
-    entering = np.degrees(loops.phi[np.arange(len(loops)), loops.length + 1])
+    lengths = range(SHORTEST_LOOP, LONGEST_LOOP + 1)
+    loops = gather([drawn._replace(length=np.full(_RANDOM_LOOPS, length)) for length in lengths])
+    entering = np.degrees(loops.torsions[np.arange(len(loops.length)), loops.length + 1, 0])
     return _without_clashes(loops.at((entering >= ENTERING_PHI[0]) & (entering <= ENTERING_PHI[1])))
 
 
-def _typical_gaps(rng: np.random.Generator) -> dict[ElementKind, list[Frames]]:
-    gaps: dict[ElementKind, list[Frames]] = {"H": [], "E": []}
+def _typical_gaps(rng: np.random.Generator) -> dict[ElementKind, list[Array]]:
+    gaps: dict[ElementKind, list[Array]] = {"H": [], "E": []}
     for fold in FOLDS.values():
         for length in np.linspace(fold.shortest, fold.longest, _LENGTHS):
             elements = place_elements(fold.design(int(length), rng), rng)
@@ -82,16 +77,15 @@ def _typical_gaps(rng: np.random.Generator) -> dict[ElementKind, list[Frames]]:
                 pairs = end_pairs(before, after)
                 for i in np.argsort(rng.random(len(pairs)))[:_PAIRS]:
                     leave, enter = pairs[i]
-                    gaps[before.kind].append(before.frames.at(leave).inverse().then(after.frames.at(enter)))
+                    gaps[before.kind].append(np.linalg.inv(before.frames[leave]) @ after.frames[enter])
     return gaps
 
 
 def _without_clashes(loops: Loops) -> Loops:
-    origin = Frames(np.tile(np.eye(3), (len(loops), 1, 1)), np.zeros((len(loops), 3)))
-    return loops.at(~self_clashes(loops, loop_atoms(loops, origin)))
+    return loops.at(~self_clashes(loops, loops.atoms(np.eye(4))))
 
 
-def _landmarks(frames: Frames) -> Array:
-    """Nine numbers of a frame whose squared differences measure how far two frames are apart."""
-    axes = _LEVER * frames.rotation
-    return np.concatenate([frames.origin, axes[..., 0], axes[..., 1]], axis=-1)
+def _landmarks(frames: Array) -> Array:
+    """Nine numbers of frames [..., 4, 4] whose squared differences measure how far frames are apart."""
+    columns = frames[..., :3, [3, 0, 1]] * (1.0, _LEVER, _LEVER)
+    return columns.reshape(*columns.shape[:-2], 9)

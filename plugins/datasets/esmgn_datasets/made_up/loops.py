@@ -8,13 +8,12 @@ six equations, position and orientation of residue L + 1, are to hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esmgn_datasets.made_up.backbone import CA_C, N_CA_C, Array, Frames, backbone_atoms, chain_frames
+from esmgn_datasets.made_up.backbone import CA_C, N_CA_C, Array, backbone_atoms, chain_frames
 from esmgn_datasets.made_up.contacts import clashes
 from esmgn_datasets.made_up.elements import ElementKind
 
@@ -66,34 +65,18 @@ _ROUNDS = 5
 _TOLERANCE = 0.02
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Loops:
-    """C loops, each from residue 0 to residue ``length + 1``; what lies beyond is without meaning.
+class Loops(NamedTuple):
+    """C loops, each from residue 0 to residue ``length + 1``; residues after it have no meaning.
 
     Attributes:
         length: int64 [C], residues between the two elements.
-        torsions: float64 [2, 8, C], phi and psi in radians.
-        bounds: float64 [2, 2, 8, C], the least and the greatest value of each torsion.
+        torsions: float64 [C, 8, 2], phi and psi in radians.
+        bounds: float64 [C, 8, 2, 2], the least and the greatest value of each torsion.
     """
 
     length: NDArray[np.int64]
     torsions: Array
     bounds: Array
-
-    def __len__(self) -> int:
-        return len(self.length)
-
-    @property
-    def phi(self) -> Array:
-        """Float64 [C, 8] in radians."""
-        phi: Array = self.torsions[0].T
-        return phi
-
-    @property
-    def psi(self) -> Array:
-        """Float64 [C, 8] in radians."""
-        psi: Array = self.torsions[1].T
-        return psi
 
     @property
     def inner(self) -> NDArray[np.bool_]:
@@ -104,32 +87,38 @@ class Loops:
 
     def at(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Loops:
         """Some of the loops."""
-        return Loops(self.length[index], self.torsions[..., index], self.bounds[..., index])
+        return Loops(self.length[index], self.torsions[index], self.bounds[index])
+
+    def ends(self) -> Array:
+        """Frames [C, 4, 4] of residue ``length + 1`` as seen from residue 0."""
+        ends: Array = chain_frames(self.torsions)[np.arange(len(self.length)), self.length + 1]
+        return ends
+
+    def atoms(self, start: Array) -> Array:
+        """Atoms [C, 8, 4, 3] of loops whose residue 0 lies in the frames ``start`` [..., 4, 4]."""
+        return backbone_atoms(start[..., None, :, :] @ chain_frames(self.torsions), self.torsions[..., 1])
 
 
 def gather(loops: Sequence[Loops]) -> Loops:
     """Several sets of loops as one."""
-    return Loops(
-        np.concatenate([some.length for some in loops]),
-        np.concatenate([some.torsions for some in loops], axis=-1),
-        np.concatenate([some.bounds for some in loops], axis=-1),
-    )
+    return Loops(*map(np.concatenate, zip(*loops, strict=True)))
 
 
 def draw_loops(kind: ElementKind, count: int, rng: np.random.Generator) -> Loops:
     """Random loops of full length that leave an element of this kind."""
     shape = (LONGEST_LOOP + 2, count)
     shares = np.cumsum([region.share for region in REGIONS])
-    region = np.searchsorted(shares[:-1], rng.random(shape), side="right")
-    drawn = _boxes([one.drawn for one in REGIONS], region)
-    bounds = _boxes([one.allowed for one in REGIONS], region)
-    # What lies behind residue 0 is no part of the loop: its phi is free, its psi that of the element.
-    bounds[:, 1, 0] = drawn[:, 1, 0] = np.radians(LEAVING_PSI[kind])[:, None]
-    torsions = drawn[0] + (drawn[1] - drawn[0]) * rng.random((2, *shape))
+    region = np.searchsorted(shares[:-1], rng.random(shape).T, side="right")
+    drawn = _boxes([one.drawn for one in REGIONS])[region]
+    bounds = _boxes([one.allowed for one in REGIONS])[region]
+    # Residue 0 belongs to the element: the loop turns its psi only.
+    bounds[:, 0, 1] = drawn[:, 0, 1] = np.radians(LEAVING_PSI[kind])
+    share = rng.random((2, *shape)).transpose(2, 1, 0)
+    torsions = drawn[..., 0] + (drawn[..., 1] - drawn[..., 0]) * share
     return Loops(np.full(count, LONGEST_LOOP), torsions, bounds)
 
 
-def close_loops(loops: Loops, target: Frames) -> tuple[Loops, NDArray[np.bool_]]:
+def close_loops(loops: Loops, target: Array) -> tuple[Loops, NDArray[np.bool_]]:
     """Turn the torsions of loops, within their bounds, until each ends exactly in its target frame.
 
     Damped least squares (Levenberg 1944) on position and orientation; a torsion that reaches a bound
@@ -137,32 +126,31 @@ def close_loops(loops: Loops, target: Frames) -> tuple[Loops, NDArray[np.bool_]]
 
     Args:
         loops: C loops.
-        target: frames of residue ``length + 1`` as seen from residue 0, leading dimension [C].
+        target: float64 [C, 4, 4], frames of residue ``length + 1`` as seen from residue 0.
 
     Returns:
-        The turned loops, and bool [C], which of them are closed.
+        The turned loops, and bool [C], True for closed loops.
     """
-    number = np.arange(LONGEST_LOOP + 2)[:, None]
-    inner, last = loops.inner.T, number == loops.length + 1
-    turns = np.stack([inner | last, inner | (number == 0)])
-    low, high = loops.bounds.copy()
-    low[0][last], high[0][last] = np.radians(ENTERING_PHI)
-    wanted = np.concatenate([target.rotation, target.origin[..., None]], axis=-1).transpose(1, 2, 0)
+    number = np.arange(LONGEST_LOOP + 2)
+    first, last = number == 0, number == loops.length[:, None] + 1
+    free = np.stack([loops.inner | last, loops.inner | first], axis=-1)
+    low, high = np.moveaxis(loops.bounds, -1, 0).copy()
+    low[last, 0], high[last, 0] = np.radians(ENTERING_PHI)
     torsions = loops.torsions
+    rows = np.arange(len(torsions))
     for _ in range(_ROUNDS):
-        chain = _chains(torsions)
-        end = _ends(chain, loops.length)
-        jacobian = _derivatives(chain, end) * turns[:, None]
-        jacobian = jacobian.transpose(3, 1, 0, 2).reshape(len(loops), 6, -1)
-        transposed = np.swapaxes(jacobian, 1, 2)
-        normal = jacobian @ transposed + _DAMPING * np.eye(6)
-        step = (transposed @ np.linalg.solve(normal, _missing(end, wanted).T[..., None]))[..., 0].T
-        step *= np.minimum(1.0, _LARGEST_STEP / np.maximum(np.abs(step).max(axis=0), 1e-9))
+        frames = chain_frames(torsions)
+        end = frames[rows, loops.length + 1]
+        derivatives = _derivatives(frames, end) * free.reshape(len(rows), 1, -1)
+        transposed = np.swapaxes(derivatives, 1, 2)
+        normal = derivatives @ transposed + _DAMPING * np.eye(6)
+        step = transposed @ np.linalg.solve(normal, _missing(end, target)[..., None])
+        step *= np.minimum(1.0, _LARGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-9))
         moved = torsions + step.reshape(torsions.shape)
         torsions = np.clip(moved, low, high)
-        turns &= torsions == moved
-    missing = _missing(_ends(_chains(torsions), loops.length), wanted)
-    return Loops(loops.length, torsions, loops.bounds), np.abs(missing).max(axis=0) < _TOLERANCE
+        free &= torsions == moved
+    closed = loops._replace(torsions=torsions)
+    return closed, np.abs(_missing(closed.ends(), target)).max(axis=1) < _TOLERANCE
 
 
 def self_clashes(loops: Loops, atoms: Array) -> NDArray[np.bool_]:
@@ -173,49 +161,31 @@ def self_clashes(loops: Loops, atoms: Array) -> NDArray[np.bool_]:
         atoms: float64 [C, 8, 4, 3], their residues in angstrom.
     """
     part = np.arange(LONGEST_LOOP + 2) <= loops.length[:, None] + 1
-    pairs = clashes(atoms, part[:, :, None] & part[:, None, :])
-    return np.asarray(pairs.any(axis=(1, 2)))
+    return np.asarray(clashes(atoms, part[:, None]).any(axis=(1, 2)))
 
 
-def loop_atoms(loops: Loops, start: Frames) -> Array:
-    """Atoms [C, 8, 4, 3] of loops whose residue 0 lies in the frames ``start``, leading dimension [C]."""
-    frames = Frames(start.rotation[:, None], start.origin[:, None]).then(chain_frames(loops.phi, loops.psi))
-    return backbone_atoms(frames, loops.psi)
+def _boxes(bounds: Sequence[tuple[float, float, float, float]]) -> Array:
+    """Bounds [regions, 2, 2] in radians of phi and psi, the least and the greatest."""
+    return np.radians(np.array(bounds, dtype=np.float64)).reshape(-1, 2, 2)
 
 
-def _boxes(bounds: Sequence[tuple[float, float, float, float]], region: NDArray[np.int64]) -> Array:
-    """Bounds [2, 2, 8, C] in radians: least or greatest, phi or psi, residue, loop."""
-    boxes = np.radians(np.array(bounds, dtype=np.float64))[region]
-    return boxes.reshape(*region.shape, 2, 2).transpose(3, 2, 0, 1).copy()
+def _missing(end: Array, target: Array) -> Array:
+    """The shift and the turn times a lever [C, 6] from frames to others, in angstrom."""
+    turn = target[:, :3, :3] @ np.swapaxes(end[:, :3, :3], 1, 2)
+    skew = 0.5 * _LEVER * (turn[:, _SECOND, _FIRST] - turn[:, _FIRST, _SECOND])
+    return np.concatenate([target[:, :3, 3] - end[:, :3, 3], skew], axis=1)
 
 
-def _chains(torsions: Array) -> Array:
-    """Frames [8, 3, 4, C] of chains with torsions [2, 8, C]; the last of the four columns is the origin."""
-    frames = chain_frames(torsions[0].T, torsions[1].T)
-    return np.concatenate([frames.rotation, frames.origin[..., None]], axis=-1).transpose(1, 2, 3, 0)
-
-
-def _ends(chain: Array, length: NDArray[np.int64]) -> Array:
-    """Frames [3, 4, C] of residue ``length + 1`` in chains [8, 3, 4, C]."""
-    return chain[length + 1, :, :, np.arange(len(length))].transpose(1, 2, 0)
-
-
-def _missing(end: Array, wanted: Array) -> Array:
-    """What is missing [6, C] between frames: the shift, and the turn times a lever, in angstrom."""
-    turn = (wanted[:, None, :3] * end[None, :, :3]).sum(axis=2)
-    skew = 0.5 * _LEVER * (turn[_SECOND, _FIRST] - turn[_FIRST, _SECOND])
-    return np.concatenate([wanted[:, 3] - end[:, 3], skew])
-
-
-def _derivatives(chain: Array, end: Array) -> Array:
-    """How the six numbers of the end change with phi and psi of all residues, [2, 6, 8, C]."""
-    axes = chain.transpose(1, 2, 0, 3)
-    about_psi, origin = axes[:, 0], axes[:, 3]
-    about_phi = _FROM_N_TO_CA[0] * about_psi + _FROM_N_TO_CA[1] * axes[:, 1]
+def _derivatives(frames: Array, end: Array) -> Array:
+    """How the six numbers of the end change with phi and psi of all residues, [C, 6, 8 * 2]."""
+    # Loops come last, because numpy is slow at inner loops of three.
+    about_psi, y, _, origin = frames[..., :3, :].transpose(3, 2, 1, 0)
+    about_phi = _FROM_N_TO_CA[0] * about_psi + _FROM_N_TO_CA[1] * y
     axis = np.stack([about_phi, about_psi])
-    lever = end[:, 3, None] - np.stack([origin - CA_C * about_psi, origin])
+    lever = end[:, :3, 3].T[:, None] - np.stack([origin - CA_C * about_psi, origin])
     shift = axis[:, _FIRST] * lever[:, _SECOND] - axis[:, _SECOND] * lever[:, _FIRST]
-    return np.concatenate([shift, _LEVER * axis], axis=1)
+    columns = np.concatenate([shift, _LEVER * axis], axis=1)
+    return columns.transpose(3, 1, 2, 0).reshape(len(frames), 6, -1)
 
 
 _FIRST, _SECOND = [1, 2, 0], [2, 0, 1]

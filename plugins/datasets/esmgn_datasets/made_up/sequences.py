@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import CA
-from esmgn_datasets.made_up.backbone import Array, virtual_beta
+from esmgn_datasets.made_up.backbone import Array
 
 STATES = "HELT"
 """Helix, strand, loop, turn."""
@@ -50,6 +50,7 @@ _SCALES = {
 }
 _PROPENSITY_WEIGHT, _BURIAL_WEIGHT = 4.0, 0.4
 _TURN_FAVOURS = {"G": 12.0, "N": 4.0, "D": 2.0}
+_CA_CB = 1.53
 _SPHERE = 13.0
 _BETWEEN, _BURIED = 8, 18
 
@@ -93,6 +94,15 @@ def residue_burials(backbone: Array) -> NDArray[np.int64]:
     return burial
 
 
+def virtual_beta(backbone: Array) -> Array:
+    """Positions [n, 3] of the CB of L amino acids, from N, CA and C [n, 4, 3] and a tetrahedral CA."""
+    nitrogen, ca, carbon = (backbone[:, i] for i in range(3))
+    between = _unit(_unit(nitrogen - ca) + _unit(carbon - ca))
+    across = _unit(np.cross(nitrogen - ca, carbon - ca))
+    beta: Array = ca + _CA_CB * (np.sqrt(2.0 / 3.0) * across - np.sqrt(1.0 / 3.0) * between)
+    return beta
+
+
 def draw_types(
     state: NDArray[np.int64], burial: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -100,3 +110,8 @@ def draw_types(
     cumulated = type_probabilities().cumsum(axis=-1)[state, burial, :-1]
     types: NDArray[np.int64] = (rng.random(len(state))[:, None] >= cumulated).sum(axis=1)
     return types
+
+
+def _unit(vector: Array) -> Array:
+    unit: Array = vector / np.linalg.norm(vector, axis=-1, keepdims=True)
+    return unit

@@ -9,26 +9,15 @@ from esmgn_datasets.made_up.backbone import (
     CA_C,
     CA_C_N,
     CA_C_O,
-    CA_CB,
     N_CA,
     N_CA_C,
     backbone_atoms,
     chain_frames,
-    virtual_beta,
 )
 
-MET_1_OF_UBIQUITIN = {
-    "N": (27.340, 24.430, 2.614),
-    "CA": (26.266, 25.413, 2.842),
-    "C": (26.913, 26.639, 3.531),
-    "O": (27.886, 26.463, 4.263),
-    "CB": (25.112, 24.880, 3.649),
-}
-"""The first residue of 1UBQ, in angstrom."""
 
-
-def build(phi, psi):
-    return backbone_atoms(chain_frames(phi, psi), psi)
+def build(torsions):
+    return backbone_atoms(chain_frames(torsions), torsions[..., 1])
 
 
 def dihedral(*points):
@@ -42,12 +31,12 @@ def angle(first, middle, last):
 
 @pytest.fixture
 def torsions():
-    return np.random.default_rng(0).uniform(-np.pi, np.pi, (2, 12))
+    return np.random.default_rng(0).uniform(-np.pi, np.pi, (12, 2))
 
 
 def test_atoms_have_the_torsions_they_were_built_from(torsions):
-    phi, psi = torsions
-    (n, ca, c, o) = np.moveaxis(build(phi, psi), 1, 0)
+    phi, psi = torsions.T
+    n, ca, c, o = np.moveaxis(build(torsions), 1, 0)
     for i in range(1, 11):
         assert dihedral(c[i - 1], n[i], ca[i], c[i]) == pytest.approx(phi[i])
         assert dihedral(n[i], ca[i], c[i], n[i + 1]) == pytest.approx(psi[i])
@@ -56,7 +45,7 @@ def test_atoms_have_the_torsions_they_were_built_from(torsions):
 
 
 def test_bond_lengths_and_angles_are_ideal_whatever_the_torsions(torsions):
-    n, ca, c, o = np.moveaxis(build(*torsions), 1, 0)
+    n, ca, c, o = np.moveaxis(build(torsions), 1, 0)
     for first, second, length in ((n, ca, N_CA), (ca, c, CA_C), (c, o, C_O), (c[:-1], n[1:], C_N)):
         np.testing.assert_allclose(np.linalg.norm(first - second, axis=-1), length)
     np.testing.assert_allclose(angle(n, ca, c), N_CA_C)
@@ -66,36 +55,21 @@ def test_bond_lengths_and_angles_are_ideal_whatever_the_torsions(torsions):
 
 
 def test_chains_built_together_are_the_chains_built_alone(torsions):
-    phi, psi = torsions.reshape(2, 3, 4)
-    together = build(phi, psi)
-    alone = np.stack([build(phi[i], psi[i]) for i in range(3)])
+    chains = torsions.reshape(3, 4, 2)
+    together = build(chains)
+    alone = np.stack([build(chain) for chain in chains])
     np.testing.assert_allclose(together, alone, atol=1e-12)
 
 
 def test_no_chains_are_no_frames():
-    assert chain_frames(np.zeros((0, 8)), np.zeros((0, 8))).origin.shape == (0, 8, 3)
+    assert chain_frames(np.zeros((0, 8, 2))).shape == (0, 8, 4, 4)
 
 
 def test_an_alpha_helix_rises_by_one_and_a_half_angstrom_and_is_right_handed():
-    phi, psi = np.radians(np.full((2, 30), [[-62.0], [-43.0]]))
-    atoms = build(phi, psi)
+    atoms = build(np.radians(np.full((30, 2), (-62.0, -43.0))))
     ca = atoms[:, 1]
     # Eighteen residues are five turns, so the two atoms lie above each other.
     assert np.linalg.norm(ca[22] - ca[4]) / 18 == pytest.approx(1.5, abs=0.06)
     assert np.degrees(dihedral(*ca[4:8])) == pytest.approx(50.0, abs=3.0)
     hydrogen_bond = np.linalg.norm(atoms[:-4, 3] - atoms[4:, 0], axis=-1)
     assert hydrogen_bond.max() < 3.3
-
-
-def test_the_virtual_cb_is_where_a_real_l_amino_acid_has_it():
-    backbone = np.array([MET_1_OF_UBIQUITIN[atom] for atom in ("N", "CA", "C", "O")])
-    beta = virtual_beta(backbone)
-    assert np.linalg.norm(beta - MET_1_OF_UBIQUITIN["CB"]) < 0.15
-    assert np.linalg.norm(beta - backbone[1]) == pytest.approx(CA_CB)
-
-
-def test_frames_undo_their_inverse(torsions):
-    frames = chain_frames(*torsions)
-    nowhere = frames.inverse().then(frames)
-    np.testing.assert_allclose(nowhere.rotation, np.broadcast_to(np.eye(3), (12, 3, 3)), atol=1e-12)
-    np.testing.assert_allclose(nowhere.origin, 0.0, atol=1e-12)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import mdtraj
 import numpy as np
 import pytest
@@ -17,13 +15,13 @@ def assigned(elements):
     topology = mdtraj.Topology()
     for element in elements:
         chain = topology.add_chain()
-        for _ in range(len(element)):
+        for _ in range(len(element.atoms)):
             residue = topology.add_residue("ALA", chain)
             for atom in ("N", "CA", "C", "O"):
                 topology.add_atom(atom, mdtraj.element.Element.getBySymbol(atom[0]), residue)
     atoms = np.concatenate([element.atoms for element in elements]).reshape(1, -1, 3)
     letters = mdtraj.compute_dssp(mdtraj.Trajectory(atoms / 10.0, topology))[0]
-    return np.split(letters, np.cumsum([len(element) for element in elements])[:-1])
+    return np.split(letters, np.cumsum([len(element.atoms) for element in elements])[:-1])
 
 
 @pytest.mark.parametrize("directions", [(1, 1, 1, 1), (1, 0, 1, 0), (1, 1, 0, 0)])
@@ -42,7 +40,7 @@ def test_a_sheet_twisted_the_other_way_falls_apart():
 
 def test_an_element_lies_in_its_slot():
     slot = Slot("H", 20, up=True, x=5.0, z=10.0, turn=0.0)
-    up, down = place_elements([slot, replace(slot, up=False)], np.random.default_rng(1))
+    up, down = place_elements([slot, slot._replace(up=False)], np.random.default_rng(1))
     for element, sign in ((up, 1.0), (down, -1.0)):
         ca = element.atoms[:, 1]
         np.testing.assert_allclose(ca.mean(axis=0), (5.0, 0.0, 10.0), atol=0.8)
@@ -52,7 +50,7 @@ def test_an_element_lies_in_its_slot():
 
 def test_helices_are_recognised_and_turned_differently():
     slot = Slot("H", 20, up=True, x=0.0, z=0.0, turn=0.0)
-    helices = place_elements([slot, replace(slot, x=30.0)], np.random.default_rng(1))
+    helices = place_elements([slot, slot._replace(x=30.0)], np.random.default_rng(1))
     for letters in assigned(helices):
         assert (letters[1:-1] == "H").all()
     first, second = (helix.atoms[:, 1] - helix.atoms[:, 1].mean(axis=0) for helix in helices)

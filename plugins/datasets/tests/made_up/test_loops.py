@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from esmgn_datasets.made_up.backbone import Frames, chain_frames
 from esmgn_datasets.made_up.contacts import clashes
 from esmgn_datasets.made_up.loops import (
     ENTERING_PHI,
@@ -10,22 +9,16 @@ from esmgn_datasets.made_up.loops import (
     REGIONS,
     close_loops,
     draw_loops,
-    loop_atoms,
     self_clashes,
 )
 
 KINDS = ["H", "E"]
 
 
-def ends(loops):
-    return chain_frames(loops.phi, loops.psi).at(np.arange(len(loops)), loops.length + 1)
-
-
 def nearby(loops, rng, angle=0.15):
     """Frames that loops can reach: where their ends lie after turning every torsion a little."""
     torsions = loops.torsions + rng.uniform(-angle, angle, loops.torsions.shape)
-    frames = chain_frames(torsions[0].T, torsions[1].T)
-    return frames.at(np.arange(len(loops)), loops.length + 1)
+    return loops._replace(torsions=torsions).ends()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -35,9 +28,9 @@ def test_a_closed_loop_ends_in_its_target(kind):
     target = nearby(loops, rng)
     closed, success = close_loops(loops, target)
     assert success.mean() > 0.5
-    reached, wanted = ends(closed.at(success)), target.at(success)
-    np.testing.assert_allclose(reached.origin, wanted.origin, atol=0.02)
-    np.testing.assert_allclose(reached.rotation, wanted.rotation, atol=0.01)
+    reached, wanted = closed.at(success).ends(), target[success]
+    np.testing.assert_allclose(reached[:, :3, 3], wanted[:, :3, 3], atol=0.02)
+    np.testing.assert_allclose(reached[:, :3, :3], wanted[:, :3, :3], atol=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,7 +38,7 @@ def test_closing_leaves_all_torsions_in_allowed_regions(kind):
     rng = np.random.default_rng(1)
     loops = draw_loops(kind, 200, rng)
     closed, _ = close_loops(loops, nearby(loops, rng, angle=0.5))
-    phi, psi = np.degrees(closed.torsions)
+    phi, psi = np.degrees(closed.torsions).transpose(2, 1, 0)
     inner = closed.inner.T
     inside = np.zeros(phi.shape, dtype=bool)
     for region in REGIONS:
@@ -60,16 +53,16 @@ def test_closing_leaves_all_torsions_in_allowed_regions(kind):
 
 def test_a_target_out_of_reach_is_reported_as_not_closed():
     loops = draw_loops("H", 5, np.random.default_rng(0))
-    far = Frames(np.tile(np.eye(3), (5, 1, 1)), np.full((5, 3), 50.0))
+    far = np.tile(np.eye(4), (5, 1, 1))
+    far[:, :3, 3] = 50.0
     assert not close_loops(loops, far)[1].any()
 
 
 def test_self_clashes_look_at_the_loop_and_its_two_ends_only():
     loops = draw_loops("E", 300, np.random.default_rng(0))
-    origin = Frames(np.tile(np.eye(3), (300, 1, 1)), np.zeros((300, 3)))
-    atoms = loop_atoms(loops, origin)
+    atoms = loops.atoms(np.eye(4))
     np.testing.assert_array_equal(self_clashes(loops, atoms), clashes(atoms).any(axis=(1, 2)))
-    shorter = type(loops)(np.full(300, 4), loops.torsions, loops.bounds)
+    shorter = loops._replace(length=np.full(300, 4))
     expected = clashes(atoms[:, :6]).any(axis=(1, 2))
     np.testing.assert_array_equal(self_clashes(shorter, atoms), expected)
     assert 0 < expected.sum() < self_clashes(loops, atoms).sum()

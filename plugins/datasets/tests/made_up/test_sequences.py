@@ -10,7 +10,21 @@ from esmgn_datasets.made_up.sequences import (
     residue_burials,
     residue_states,
     type_probabilities,
+    virtual_beta,
 )
+
+MET_1_OF_UBIQUITIN = {
+    "N": (27.340, 24.430, 2.614),
+    "CA": (26.266, 25.413, 2.842),
+    "C": (26.913, 26.639, 3.531),
+    "O": (27.886, 26.463, 4.263),
+    "CB": (25.112, 24.880, 3.649),
+}
+"""The first residue of 1UBQ, in angstrom."""
+
+
+def backbone(torsions):
+    return backbone_atoms(chain_frames(torsions), torsions[:, 1])
 
 
 def favourites(state, burial, number):
@@ -44,8 +58,7 @@ def test_a_turn_is_a_loop_residue_with_positive_phi():
 
 def test_one_side_of_a_helix_on_a_neighbour_is_buried():
     """The side chains of a helix in a bundle point by turns at the bundle and away from it."""
-    phi, psi = np.radians(np.full((2, 18), [[-62.0], [-43.0]]))
-    helix = backbone_atoms(chain_frames(phi, psi), psi)
+    helix = backbone(np.radians(np.full((18, 2), (-62.0, -43.0))))
     ca = helix[:, 1]
     axis = np.linalg.svd(ca - ca.mean(axis=0))[2][0]
     across = np.cross(axis, [1.0, 0.0, 0.0])
@@ -57,8 +70,15 @@ def test_one_side_of_a_helix_on_a_neighbour_is_buried():
 
 
 def test_an_isolated_chain_is_exposed():
-    phi, psi = np.radians(np.full((2, 12), [[-120.0], [130.0]]))
-    assert (residue_burials(backbone_atoms(chain_frames(phi, psi), psi)) == 0).all()
+    strand = backbone(np.radians(np.full((12, 2), (-120.0, 130.0))))
+    assert (residue_burials(strand) == 0).all()
+
+
+def test_the_virtual_cb_is_where_a_real_l_amino_acid_has_it():
+    atoms = np.array([MET_1_OF_UBIQUITIN[atom] for atom in ("N", "CA", "C", "O")])
+    [beta] = virtual_beta(atoms[None])
+    assert np.linalg.norm(beta - MET_1_OF_UBIQUITIN["CB"]) < 0.15
+    assert np.linalg.norm(beta - atoms[1]) == pytest.approx(1.53)
 
 
 def test_types_are_drawn_as_often_as_they_are_probable():
