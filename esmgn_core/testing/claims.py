@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Value = TypeVar("Value")
 
 _NUDGE = 0.02
+_THREADS_TOLERANCE = 1e-5
 
 
 class Claims:
@@ -20,10 +24,14 @@ class Claims:
 
     Args:
         about: kind and name of the component, the beginning of every message.
+
+    Attributes:
+        not_judged: claims that could not be judged, each with the reason.
     """
 
     def __init__(self, about: str) -> None:
         self.about = about
+        self.not_judged: list[str] = []
 
     def require(self, condition: bool, otherwise: str) -> None:
         """Raise an ``AssertionError`` with the message ``otherwise`` unless the condition is true."""
@@ -95,6 +103,41 @@ def _same(first: object, second: object) -> bool:
             return False
         return bool(((first == second) | ((first != first) & (second != second))).all())
     return type(first) is type(second) and bool(first == second or (first != first and second != second))
+
+
+def in_threads(call: Callable[[Value], dict[str, object]], inputs: Sequence[Value]) -> bool:
+    """True if calls from 8 threads at once return the same results as calls one after another.
+
+    Tensors are compared to 1e-5 of their largest value.
+    """
+    expected = [call(value) for value in inputs]
+
+    def call_with_switches(value: Value) -> dict[str, object]:
+        with _SwitchesThreads():
+            return call(value)
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(call_with_switches, inputs))
+    return all(
+        _close(actual[name], value)
+        for actual, wanted in zip(results, expected, strict=True)
+        for name, value in wanted.items()
+    )
+
+
+class _SwitchesThreads(TorchFunctionMode):
+    """Lets another thread run after every call of torch, so that calls of a component overlap."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        time.sleep(0)
+        return result
+
+
+def _close(actual: object, expected: object) -> bool:
+    if isinstance(actual, Tensor) and isinstance(expected, Tensor):
+        return relative_difference(actual, expected) <= _THREADS_TOLERANCE
+    return _same(actual, expected)
 
 
 def relative_difference(actual: Tensor, expected: Tensor) -> float:

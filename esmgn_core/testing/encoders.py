@@ -16,6 +16,7 @@ from esmgn_core.testing.claims import (
     Claims,
     differences,
     gradients_reach_parameters,
+    in_threads,
     nudge,
     snapshot,
     state_dict_carries_over,
@@ -59,9 +60,11 @@ class EncoderSubject:
 def check_encoder(subject: EncoderSubject) -> None:
     """Check all claims about an encoder."""
     checks = (
-        _shapes,
+        shapes,
         _inputs_untouched,
         _evaluation,
+        _threads,
+        _labels_and_names,
         _packing,
         _order,
         _gradients,
@@ -86,7 +89,7 @@ def check_encoding(claims: Claims, encoding: object, batch: ProteinBatch, width:
         claims.require(bool(tensor.isfinite().all()), f"{name} representations are not all finite")
 
 
-def _shapes(subject: EncoderSubject) -> None:
+def shapes(subject: EncoderSubject) -> None:
     """Residue [N, output_dim] and protein [B, output_dim] representations, float32 and finite."""
     claims, module = subject.claims, subject.trained()
     width = module.output_dim
@@ -113,7 +116,8 @@ def _inputs_untouched(subject: EncoderSubject) -> None:
 def _evaluation(subject: EncoderSubject) -> None:
     """Evaluation draws no random numbers and does not change weights or statistics."""
     module = subject.trained()
-    before = snapshot(module)
+    torch.manual_seed(5)
+    before, random = snapshot(module), torch.get_rng_state()
     first = subject.encoding(module, example_proteins())
     second = subject.encoding(module, example_proteins())
     subject.claims.require(
@@ -122,6 +126,33 @@ def _evaluation(subject: EncoderSubject) -> None:
     )
     changed = differences(before, snapshot(module))
     subject.claims.require(not changed, f"changes its own state in eval mode: {', '.join(changed)}")
+    unchanged = torch.equal(random, torch.get_rng_state())
+    subject.claims.require(unchanged, "changes the state of torch's random numbers in eval mode")
+
+
+def _threads(subject: EncoderSubject) -> None:
+    """In eval mode, 8 threads can share an instance."""
+    module = subject.trained()
+    proteins = [[protein] for protein in example_proteins() * 3]
+    same = in_threads(lambda chosen: snapshot(subject.encoding(module, chosen)), proteins)
+    subject.claims.require(same, "returns other results when 8 threads call it at the same time")
+
+
+@torch.no_grad()
+def _labels_and_names(subject: EncoderSubject) -> None:
+    """Labels and names do not change the encoding."""
+    module, batch = subject.trained(), example_batch()
+    graph = ExampleGraph()(batch)
+    labels = torch.arange(2.0 * len(batch)).reshape(len(batch), 2)
+    others = (
+        batch.replace(labels=labels),
+        batch.replace(labels=labels.sin().masked_fill(labels == 3, torch.nan)),
+        batch.replace(labels=labels, names=tuple(f"other {name}" for name in batch.names[::-1])),
+    )
+    expected = snapshot(subject.encode(module, batch, graph))
+    for what, other in zip(("labels", "labels", "names"), others, strict=True):
+        changed = differences(expected, snapshot(subject.encode(module, other, graph)))
+        subject.claims.require(not changed, f"reads the {what} of the proteins")
 
 
 def _packing(subject: EncoderSubject) -> None:
@@ -176,14 +207,17 @@ def weighted_sum(encoding: Encoding) -> Tensor:
 
 
 def _same_seed(subject: EncoderSubject) -> None:
-    """The same seed gives the same model and result."""
-    results = []
-    for _ in range(2):
-        torch.manual_seed(29)
+    """The same seed gives the same model and result; a component sets no seed."""
+    results, following = [], []
+    for seed in (29, 29, 30):
+        torch.manual_seed(seed)
         module = subject.build().train()
         results.append(snapshot({"state": module, "encoding": subject.encoding(module, example_proteins())}))
-    changed = differences(*results)
+        following.append(torch.get_rng_state())
+    changed = differences(*results[:2])
     subject.claims.require(not changed, f"the same seed gives different results: {', '.join(changed)}")
+    seeded = torch.equal(following[0], following[2])
+    subject.claims.require(not seeded, "sets the seed of torch's random numbers")
 
 
 def _state_dict(subject: EncoderSubject) -> None:
@@ -213,10 +247,11 @@ def _other_device(subject: EncoderSubject) -> None:
     """No tensor stays on the CPU if module and batch are on a GPU, forward and backward."""
     module = subject.trained().train()
 
-    def run(device: torch.device) -> None:
+    def run(device: torch.device) -> Encoding:
         batch = example_batch().to(device)
         encoding = subject.encode(moved_to_cuda(module), batch, ExampleGraph()(batch))
         if encoding.residue.requires_grad:
             weighted_sum(encoding).backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return encoding
 
     keeps_to_its_device(subject.claims, run)

@@ -129,8 +129,9 @@ class ExampleSequenceEncoder(nn.Module):
 
     output_dim = 10
 
-    def __init__(self) -> None:
+    def __init__(self, output_dim: int = output_dim) -> None:
         super().__init__()
+        self.output_dim = output_dim
         self.linear = nn.Linear(NUM_RESIDUE_FEATURES, self.output_dim)
 
     def forward(self, batch: ProteinBatch) -> Encoding:
@@ -146,8 +147,9 @@ class ExampleStructureEncoder(nn.Module):
 
     output_dim = 14
 
-    def __init__(self, input_dim: int) -> None:
+    def __init__(self, input_dim: int, output_dim: int = output_dim) -> None:
         super().__init__()
+        self.output_dim = output_dim
         self.linear = nn.Linear(input_dim, self.output_dim)
         self.message = nn.Linear(self.output_dim, self.output_dim)
 

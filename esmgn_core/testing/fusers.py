@@ -8,8 +8,11 @@ from typing import Any
 from esmgn_core.model.joint import JointEncoder, unread
 from esmgn_core.spec import Kind
 from esmgn_core.testing.claims import Claims
-from esmgn_core.testing.encoders import EncoderSubject, check_encoder
+from esmgn_core.testing.encoders import EncoderSubject, check_encoder, shapes
 from esmgn_core.testing.examples import ExampleSequenceEncoder, ExampleStructureEncoder
+
+_OTHER_WIDTHS = ((14, 10), (5, 5), (1, 3))
+"""Widths of the sequence and the structure encoder."""
 
 
 def check_fuser(
@@ -19,18 +22,26 @@ def check_fuser(
 
     Gradients must also reach the parameters of these encoders.
     """
-    sequence_dim = ExampleSequenceEncoder.output_dim if Kind.SEQ in encoders else 0
-    structure_dim = ExampleStructureEncoder.output_dim if Kind.STRUCT in encoders else 0
-    build(sequence_dim=sequence_dim, structure_dim=structure_dim)
-    input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
-    claims.require_positive(f"structure_input_dim({sequence_dim})", input_dim)
 
-    def joint() -> JointEncoder:
-        fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)
-        return JointEncoder(
-            ExampleSequenceEncoder() if Kind.SEQ in encoders else unread(Kind.SEQ),
-            ExampleStructureEncoder(input_dim) if Kind.STRUCT in encoders else unread(Kind.STRUCT),
-            fuser,
-        )
+    def subject(sequence_dim: int, structure_dim: int) -> EncoderSubject:
+        sequence_dim *= Kind.SEQ in encoders
+        structure_dim *= Kind.STRUCT in encoders
+        build(sequence_dim=sequence_dim, structure_dim=structure_dim)
+        input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
+        claims.require_positive(f"structure_input_dim({sequence_dim})", input_dim)
 
-    check_encoder(EncoderSubject(claims, joint, lambda module, batch, graph: module(batch, graph)))
+        def joint() -> JointEncoder:
+            fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)
+            return JointEncoder(
+                ExampleSequenceEncoder(sequence_dim) if Kind.SEQ in encoders else unread(Kind.SEQ),
+                ExampleStructureEncoder(input_dim, structure_dim)
+                if Kind.STRUCT in encoders
+                else unread(Kind.STRUCT),
+                fuser,
+            )
+
+        return EncoderSubject(claims, joint, lambda module, batch, graph: module(batch, graph))
+
+    check_encoder(subject(10, 14))
+    for widths in _OTHER_WIDTHS:
+        claims.check((shapes,), subject(*widths))

@@ -11,7 +11,7 @@ import torch
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.protocols import DrawsEdgesInto
-from esmgn_core.testing.claims import Claims, differences, snapshot, state_dict_carries_over
+from esmgn_core.testing.claims import Claims, differences, in_threads, snapshot, state_dict_carries_over
 from esmgn_core.testing.examples import example_batch, example_proteins
 from esmgn_core.testing.simulated import keeps_to_its_device, moved_to_cuda
 from esmgn_core.testing.structure import moved_batches
@@ -35,6 +35,8 @@ def check_graph_builder(claims: Claims, _component: type, build: Callable[..., A
         _valid,
         _inputs_untouched,
         _repeatable,
+        _labels_and_names,
+        _threads,
         _packing,
         _part,
         _rigid_motion,
@@ -102,18 +104,38 @@ def _repeatable(subject: GraphSubject) -> None:
     subject.claims.require(not differences(first, second), "returns different graphs for one batch")
 
 
+def _labels_and_names(subject: GraphSubject) -> None:
+    """Labels and names do not change the graph."""
+    builder, batch = subject.build(), example_batch()
+    labels = torch.arange(float(len(batch))).unsqueeze(1)
+    names = tuple(f"other {name}" for name in batch.names)
+    others = {"labels": batch.replace(labels=labels), "names": batch.replace(names=names)}
+    for what, other in others.items():
+        changed = differences(snapshot(builder(batch)), snapshot(builder(other)))
+        subject.claims.require(not changed, f"reads the {what} of the proteins")
+
+
+def _threads(subject: GraphSubject) -> None:
+    """8 threads can share an instance."""
+    builder = subject.build().eval()
+    batches = [ProteinBatch.from_proteins([protein]) for protein in example_proteins() * 3]
+    same = in_threads(lambda batch: snapshot(builder(batch)), batches)
+    subject.claims.require(same, "returns other graphs when 8 threads call it at the same time")
+
+
 def _packing(subject: GraphSubject) -> None:
     """The edges of a protein do not depend on the other proteins of the batch."""
-    builder, batch = subject.build(), example_batch()
-    packed = edge_list(builder(batch))
-    for protein, first, end in zip(
-        example_proteins(), batch.ptr[:-1].tolist(), batch.ptr[1:].tolist(), strict=True
-    ):
-        alone = edge_list(builder(ProteinBatch.from_proteins([protein])))
-        among = {(s - first, t - first, r) for s, t, r in packed if first <= t < end}
-        subject.claims.require(
-            len(among ^ set(alone)) <= _MAX_TIES, f"packing changes the edges of protein '{protein.name}'"
-        )
+    builder, proteins = subject.build(), example_proteins()
+    alone = [edge_list(builder(ProteinBatch.from_proteins([protein]))) for protein in proteins]
+    number = {protein.name: i for i, protein in enumerate(proteins)}
+    crowd = [protein for seed in range(7, 11) for protein in example_proteins(seed)]
+    for group in (proteins, proteins[:2], proteins[2:], proteins[::-1], [*proteins, *crowd]):
+        batch = ProteinBatch.from_proteins(group)
+        packed, ptr = edge_list(builder(batch)), batch.ptr.tolist()
+        for protein, first, end in zip(group[: len(proteins)], ptr, ptr[1:], strict=False):
+            among = [(s - first, t - first, r) for s, t, r in packed if first <= t < end]
+            same = among == alone[number[protein.name]]
+            subject.claims.require(same, f"packing changes the edges of protein '{protein.name}'")
 
 
 def _part(subject: GraphSubject) -> None:

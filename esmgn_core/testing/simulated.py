@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from esmgn_core.testing.claims import Claims
+from esmgn_core.testing.claims import Claims, snapshot
 
 CUDA = torch.device("cuda", 0)
 
@@ -110,14 +110,21 @@ def simulated_cuda() -> Iterator[torch.device]:
 
 
 def keeps_to_its_device(claims: Claims, run: Callable[[torch.device], object]) -> None:
-    """Require that a run on the simulated device mixes no devices; other errors are ignored."""
+    """Require that a run on the simulated device mixes no devices, and that its result is on that device.
+
+    After any other error the claim is not judged.
+    """
     try:
         with simulated_cuda() as device:
-            run(device)
+            result = snapshot(run(device))
     except DeviceMismatchError as error:
         claims.require(False, f"would fail on a GPU: {error}")
-    except Exception:  # noqa: BLE001 - such as a kernel that only a GPU has
-        return
+    except Exception as error:  # noqa: BLE001 - such as a kernel that only a GPU has
+        claims.not_judged.append(f"the simulated GPU stopped at {type(error).__name__}: {error}")
+    else:
+        for name, value in result.items():
+            if isinstance(value, Tensor):
+                claims.require(value.device == CUDA, f"{name} of a batch on {CUDA} is on {value.device}")
 
 
 def moved_to_cuda(module: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.testing.claims import Claims
+from esmgn_core.graph import ResidueGraph
+from esmgn_core.testing.claims import Claims, nudge
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder, check_encoding
 from esmgn_core.testing.examples import ExampleGraph, example_batch
 
 _INPUT_DIM = 24
+_RELATIONS = (1, 3, 9)
 _MOTION_TOLERANCE = 1e-3
 
 
@@ -27,6 +30,7 @@ def check_structure_encoder(claims: Claims, _component: type, build: Callable[..
         lambda module, batch, graph: module(batch, graph, _features(batch)),
     )
     check_encoder(subject)
+    claims.check((_relations, _input_widths), EncoderSubject(claims, build, subject.encode))
     claims.check((_features_untouched, _gradient_reaches_features, _rigid_motion, _no_edges), subject)
     claims.check((_half_precision,), EncoderSubject(claims, build, subject.encode))
 
@@ -36,6 +40,42 @@ def _features(batch: ProteinBatch, input_dim: int = _INPUT_DIM) -> Tensor:
     width = torch.arange(input_dim, device=batch.ptr.device)
     phase = batch.residue_type.unsqueeze(1) * (width + 1) * 0.7 + batch.residue_index.unsqueeze(1) * 0.3
     return torch.sin(phase + width)
+
+
+@torch.no_grad()
+def _relations(subject: EncoderSubject) -> None:
+    """Graphs with 1, 3 and 9 relations can be encoded, and no two relations share their weights."""
+    batch = example_batch()
+    edges = ExampleGraph()(batch).edge_index.unique(dim=1)
+    features = _features(batch)
+    for count in _RELATIONS:
+        torch.manual_seed(17)
+        module = subject.build(input_dim=_INPUT_DIM, num_relations=count)
+        nudge(module)
+        found = []
+        for number in (None, *range(count)):
+            relation = torch.arange(edges.shape[1]) % count if number is None else torch.tensor(number)
+            graph = ResidueGraph.from_edges(edges, relation.expand(edges.shape[1]).clone(), count)
+            encoding = module.eval()(batch, graph, features)
+            check_encoding(subject.claims, encoding, batch, module.output_dim)
+            found.append(encoding.residue)
+        pairs = itertools.combinations(range(count), 2)
+        equal = [(i, j) for i, j in pairs if torch.equal(found[i + 1], found[j + 1])]
+        subject.claims.require(
+            len(equal) in (0, math.comb(count, 2)),
+            f"distinguishes relations, but not {equal[0] if equal else ''} of {count}",
+        )
+
+
+@torch.no_grad()
+def _input_widths(subject: EncoderSubject) -> None:
+    """Features of another width can be encoded."""
+    batch = example_batch()
+    graph = ExampleGraph()(batch)
+    for width in (1, 21):
+        module = subject.build(input_dim=width, num_relations=graph.num_relations).eval()
+        encoding = module(batch, graph, _features(batch, width))
+        check_encoding(subject.claims, encoding, batch, module.output_dim)
 
 
 def _features_untouched(subject: EncoderSubject) -> None:

@@ -156,3 +156,145 @@ class DependsOnTheOrigin(Healthy):
         graph = super().forward(batch)
         far = batch.ca.norm(dim=1)[graph.edge_index[0]] > 40
         return graph.keep_edges((graph.relation != 3) | far)
+
+
+@fault(Kind.GRAPH, "packing changes the edges of protein")
+class LimitsTheEdgesOfABatch(Healthy):
+    """Keeps the first 700 edges of a batch."""
+
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return graph.keep_edges(torch.arange(graph.num_edges) < 700)
+
+
+@fault(Kind.GRAPH, "packing changes the edges of protein")
+class DropsTheLastEdge(Healthy):
+    """Forgets the last edge of a batch of several proteins."""
+
+    def forward(self, batch):
+        graph = super().forward(batch)
+        last = graph.num_edges - (len(batch) > 1)
+        return graph.keep_edges(torch.arange(graph.num_edges) < last)
+
+
+@fault(Kind.GRAPH, "packing changes the edges of protein")
+class ThinsCrowdedBatches(Healthy):
+    """Drops the edges of one relation in batches of more than 500 residues."""
+
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return graph.keep_edges((graph.relation != 3) | (batch.num_residues <= 500))
+
+
+@fault(Kind.GRAPH, "packing changes the edges of protein")
+class SkipsSmallProteins(Healthy):
+    """Drops self-loops of proteins shorter than the mean of the batch."""
+
+    def forward(self, batch):
+        graph = super().forward(batch)
+        small = (batch.lengths < batch.lengths.float().mean())[batch.protein_index]
+        return graph.keep_edges((graph.relation != 0) | ~small[graph.edge_index[1]])
+
+
+@fault(Kind.GRAPH, "edge_index of a batch on cuda:0 is on cpu")
+class ReturnsToTheCPU(Healthy):
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return ResidueGraph(graph.edge_index.cpu(), graph.relation.cpu(), 4)
+
+
+@fault(Kind.GRAPH, "relation of a batch on cuda:0 is on cpu")
+class MakesRelationsOnTheCPU(Healthy):
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return ResidueGraph(graph.edge_index, torch.tensor(graph.relation.tolist()), 4)
+
+
+@fault(Kind.GRAPH, "reads the labels of the proteins")
+class ReadsLabels(Healthy):
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return graph if batch.labels is None else graph.keep_edges(graph.relation > 0)
+
+
+@fault(Kind.GRAPH, "reads the names of the proteins")
+class RecognisesNames(Healthy):
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return graph.keep_edges(graph.relation > ("other" in batch.names[0]))
+
+
+@fault(Kind.GRAPH, "8 threads")
+class SharesAnAttribute(Healthy):
+    def forward(self, batch):
+        self.batch = batch
+        graph = super().forward(batch)
+        return graph.keep_edges(graph.relation >= (self.batch is not batch))
+
+
+@fault(Kind.GRAPH, "num_relations is 4.0, expected a positive integer")
+class CountsRelationsAsFloat(Healthy):
+    num_relations = 4.0
+
+
+@fault(Kind.GRAPH, "shape|NaN|packing|was checked for")
+class FailsForSingleResidues(Healthy):
+    def forward(self, batch):
+        if batch.num_residues == 1:
+            raise ValueError("no neighbours")
+        return super().forward(batch)
+
+
+@valid(Kind.GRAPH)
+class HasOneRelation(Healthy):
+    """All edges of the example graph, without relations."""
+
+    num_relations = 1
+
+    def forward(self, batch):
+        edges = super().forward(batch).edge_index.unique(dim=1)
+        return ResidueGraph.from_edges(edges, torch.zeros_like(edges[0]), 1)
+
+
+@valid(Kind.GRAPH)
+class HasNoSelfLoops(Healthy):
+    """Leaves a single residue without edges."""
+
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return graph.keep_edges(graph.edge_index[0] != graph.edge_index[1])
+
+
+@valid(Kind.GRAPH)
+class HasUnusedRelations(Healthy):
+    """Declares more relations than any example has."""
+
+    num_relations = 40
+
+    def forward(self, batch):
+        return replace(super().forward(batch), num_relations=40)
+
+
+@valid(Kind.GRAPH)
+class IsDirected(Healthy):
+    """Joins each residue to the next one only."""
+
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return graph.keep_edges(graph.relation == 1)
+
+
+@valid(Kind.GRAPH)
+class HasALearnedBuffer(Healthy):
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.register_buffer("threshold", torch.rand(()))
+
+
+@valid(Kind.GRAPH)
+class ReadsResidueTypes(Healthy):
+    """Makes no edges into glycine."""
+
+    def forward(self, batch):
+        graph = super().forward(batch)
+        return graph.keep_edges(batch.residue_type[graph.edge_index[1]] != 7)

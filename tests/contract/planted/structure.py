@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -237,3 +238,251 @@ class NeedsEdges(Healthy):
     def residues(self, batch, graph, features):
         assert graph.num_relations > graph.relation.max()
         return super().residues(batch, graph, features)
+
+
+@fault(Kind.STRUCT, "Graphs with 1, 3 and 9 relations can be encoded")
+class HasFourRelations(Healthy):
+    def __init__(self, settings, *, input_dim, num_relations):
+        super().__init__(settings, input_dim=input_dim, num_relations=4)
+
+
+@fault(Kind.STRUCT, r"distinguishes relations, but not \(0, 4\) of 9")
+class FoldsRelations(Healthy):
+    """Takes the number of a relation modulo 4."""
+
+    def residues(self, batch, graph, features):
+        return super().residues(batch, replace(graph, relation=graph.relation % 4), features)
+
+
+@fault(Kind.STRUCT, r"distinguishes relations, but not \(3, 4\) of 9")
+class ClampsRelations(Healthy):
+    def residues(self, batch, graph, features):
+        return super().residues(batch, replace(graph, relation=graph.relation.clamp(max=3)), features)
+
+
+@fault(Kind.STRUCT, "Graphs with 1, 3 and 9 relations can be encoded")
+class NeedsRelationThree(Healthy):
+    def residues(self, batch, graph, features):
+        return super().residues(batch, graph, features) + self.relation.weight[3]
+
+
+@fault(Kind.STRUCT, "Features of another width can be encoded")
+class TakesOneWidth(Healthy):
+    def __init__(self, settings, *, input_dim, num_relations):
+        super().__init__(settings, input_dim=24, num_relations=num_relations)
+
+
+@fault(Kind.STRUCT, r"have shape \(196, 6\), expected \(196, output_dim = 1\)|another width")
+class ReportsItsInputWidth(Healthy):
+    """``output_dim`` is the input width, right only where both are equal."""
+
+    def __init__(self, settings, *, input_dim, num_relations):
+        super().__init__(settings, input_dim=input_dim, num_relations=num_relations)
+        self.output_dim = 6 if input_dim == 24 else input_dim
+
+
+@fault(Kind.STRUCT, "reads the labels of the proteins")
+class ReadsLabels(Healthy):
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        if batch.labels is None:
+            return found
+        return found + batch.labels.nan_to_num()[batch.protein_index, :1]
+
+
+@fault(Kind.STRUCT, "reads the labels of the proteins")
+class CountsLabels(Healthy):
+    """Scales by the number of known labels."""
+
+    def forward(self, batch, graph, features):
+        found = super().forward(batch, graph, features)
+        known = 1.0 if batch.labels is None else batch.labels.isfinite().float().mean()
+        return Encoding(found.residue, found.protein * known)
+
+
+@fault(Kind.STRUCT, "reads the names of the proteins")
+class RecognisesNames(Healthy):
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        return found + batch.names[0].startswith("other")
+
+
+@fault(Kind.STRUCT, "8 threads")
+class KeepsTheBatchOnItself(Healthy):
+    """Passes the batch to another method through an attribute."""
+
+    def forward(self, batch, graph, features):
+        self.current = batch
+        return super().forward(batch, graph, features)
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        return found + self.current.residue_index.unsqueeze(1) / 100
+
+
+@fault(Kind.STRUCT, "8 threads")
+class KeepsFeaturesOnItself(Healthy):
+    def residues(self, batch, graph, features):
+        self.hidden = self.linear(features)
+        found = super().residues(batch, graph, features)
+        return found + self.hidden
+
+
+@fault(Kind.STRUCT, "changes the state of torch's random numbers in eval mode")
+class SeedsInEvaluation(Healthy):
+    def residues(self, batch, graph, features):
+        torch.manual_seed(0)
+        return super().residues(batch, graph, features) + torch.rand(self.output_dim)
+
+
+@fault(Kind.STRUCT, "sets the seed of torch's random numbers")
+class SeedsItsWeights(Healthy):
+    def __init__(self, settings, **context):
+        torch.manual_seed(7)
+        super().__init__(settings, **context)
+
+
+@fault(Kind.STRUCT, "No tensor stays on the CPU")
+class PoolsOnTheCPU(Healthy):
+    def forward(self, batch, graph, features):
+        found = super().forward(batch, graph, features)
+        return Encoding(found.residue, found.protein.cpu())
+
+
+@fault(Kind.STRUCT, "representations are not all finite")
+class NormalisesSingleResidues(Healthy):
+    """Divides by the deviation over the residues of a protein, which a single residue does not have."""
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        return torch.cat([part / part.std(0, correction=0) for part in found.split(batch.lengths.tolist())])
+
+
+@fault(
+    Kind.STRUCT, "packing changes the residue representations of protein 'single'|shape|Index|was checked for"
+)
+class PadsToTheFirstLength(Healthy):
+    """Cuts every protein to the length of the first one."""
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        length = int(batch.lengths[0])
+        return torch.cat(
+            [
+                part * (torch.arange(len(part)) < length).unsqueeze(1)
+                for part in found.split(batch.lengths.tolist())
+            ]
+        )
+
+
+@valid(Kind.STRUCT)
+class IsFrozen(Healthy):
+    """Has no trainable parameter."""
+
+    def __init__(self, settings, **context):
+        super().__init__(settings, **context)
+        self.requires_grad_(False)
+
+
+@valid(Kind.STRUCT)
+class IgnoresTheGraph(Healthy):
+    reads_graph = False
+
+    def __init__(self, settings, **context):
+        super().__init__(settings, **context)
+        del self.relation
+
+    def residues(self, batch, graph, features):
+        return self.norm(self.linear(features))
+
+
+@valid(Kind.STRUCT)
+class IgnoresRelations(IgnoresTheGraph):
+    def residues(self, batch, graph, features):
+        hidden = super().residues(batch, graph, features)
+        source, target = graph.edge_index
+        return hidden.index_add(0, target, hidden[source])
+
+
+@valid(Kind.STRUCT)
+class PoolsWithLearnedAttention(Healthy):
+    def __init__(self, settings, **context):
+        super().__init__(settings, **context)
+        self.score = nn.Linear(self.output_dim, 1)
+
+    def forward(self, batch, graph, features):
+        residue = self.residues(batch, graph, features)
+        weight = self.score(residue).clamp(-8, 8).exp()
+        total = weight.new_zeros(len(batch), 1).index_add(0, batch.protein_index, weight)
+        pooled = residue.new_zeros(len(batch), self.output_dim)
+        pooled = pooled.index_add(0, batch.protein_index, (residue * weight).to(residue.dtype))
+        return Encoding(residue, pooled / total)
+
+
+@valid(Kind.STRUCT)
+class DropsInTraining(Healthy):
+    def residues(self, batch, graph, features):
+        return torch.dropout(super().residues(batch, graph, features), 0.3, self.training)
+
+
+@valid(Kind.STRUCT)
+class HasBuffers(Healthy):
+    def __init__(self, settings, **context):
+        super().__init__(settings, **context)
+        self.scale: torch.Tensor
+        self.register_buffer("scale", torch.rand(self.output_dim))
+        self.register_buffer("table", torch.arange(self.output_dim), persistent=False)
+
+    def residues(self, batch, graph, features):
+        return super().residues(batch, graph, features) * self.scale
+
+
+@valid(Kind.STRUCT)
+class RepeatsTheProtein(Healthy):
+    """Gives all residues of a protein the same representation."""
+
+    resolves_residues = False
+
+    def forward(self, batch, graph, features):
+        found = super().forward(batch, graph, features)
+        return Encoding(found.protein[batch.protein_index], found.protein)
+
+
+@valid(Kind.STRUCT)
+class TiesItsWeights(Healthy):
+    """Uses one module under two names."""
+
+    def __init__(self, settings, **context):
+        super().__init__(settings, **context)
+        self.again = self.relation
+
+
+@valid(Kind.STRUCT)
+class ComposesRelations(Healthy):
+    """Weights of a relation are a mixture of two bases."""
+
+    def __init__(self, settings, *, input_dim, num_relations):
+        super().__init__(settings, input_dim=input_dim, num_relations=num_relations)
+        self.relation = nn.Sequential(nn.Embedding(num_relations, 2), nn.Linear(2, self.output_dim))
+
+
+@valid(Kind.STRUCT)
+class KeepsACounter(Healthy):
+    """Counts its calls in an attribute that changes no result."""
+
+    calls = 0
+
+    def residues(self, batch, graph, features):
+        self.calls += 1
+        return super().residues(batch, graph, features)
+
+
+@valid(Kind.STRUCT)
+class ReadsConfidence(Healthy):
+    """Reads pLDDT, which most proteins lack."""
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        if batch.plddt is None:
+            return found
+        return found + batch.plddt.nan_to_num().unsqueeze(1) / 100
