@@ -22,13 +22,14 @@ from esmgn_core.testing.claims import Claims
 from esmgn_core.testing.datasets import check_dataset
 from esmgn_core.testing.downstream import check_downstream_task
 from esmgn_core.testing.formats import check_format
-from esmgn_core.testing.fusers import check_fuser
-from esmgn_core.testing.graphs import check_graph_builder
+from esmgn_core.testing.fusers import check_fuser, fuser_subject
+from esmgn_core.testing.graphs import check_graph_builder, observed_graph
 from esmgn_core.testing.names import check_names
-from esmgn_core.testing.sequence import check_sequence_encoder
-from esmgn_core.testing.structure import check_structure_encoder
-from esmgn_core.testing.tasks import check_pretext_task
+from esmgn_core.testing.sequence import check_sequence_encoder, sequence_subject
+from esmgn_core.testing.structure import check_structure_encoder, structure_subject
+from esmgn_core.testing.tasks import check_pretext_task, observed_task
 from esmgn_core.testing.trackers import check_tracker
+from esmgn_core.testing.unused import Reads, check_settings_are_used
 
 Build = Callable[..., Any]
 
@@ -41,15 +42,20 @@ _CHECKS: dict[Kind, Callable[[Claims, type, Build], None]] = {
     Kind.DATA: check_dataset,
     Kind.TRACKER: check_tracker,
 }
+_OBSERVED = (Kind.SEQ, Kind.STRUCT, Kind.FUSE, Kind.GRAPH, Kind.PRETEXT)
+"""Kinds whose components can be built with other settings than those of the author."""
 
 
-def check_component(kind: Kind, name: str, /, **settings: Any) -> None:
+def check_component(kind: Kind, name: str, /, **settings: Any) -> list[str]:
     """Test a registered component against the contract of its kind, on the CPU.
 
     Args:
         kind: kind of the component.
         name: name in ``esmgn list``; presets are not tested.
         **settings: settings instead of the defaults, such as a small width.
+
+    Returns:
+        One line for each claim that could not be judged, with the reason.
 
     Raises:
         AssertionError: naming the claim that failed.
@@ -63,11 +69,12 @@ def check_component(kind: Kind, name: str, /, **settings: Any) -> None:
     imported_lazily(claims, plugin.module)
     if kind is Kind.FORMAT:
         check_format(claims, registry.load(spec))
-        return
-    _check(spec, registry.load(spec), settings, claims)
+    else:
+        _check(spec, registry.load(spec), settings, claims)
+    return claims.not_judged
 
 
-def check_class(kind: Kind, component: type, /, **settings: Any) -> None:
+def check_class(kind: Kind, component: type, /, **settings: Any) -> list[str]:
     """Test a class that no plugin declares yet.
 
     Args:
@@ -75,12 +82,17 @@ def check_class(kind: Kind, component: type, /, **settings: Any) -> None:
         component: the class.
         **settings: settings instead of the defaults.
 
+    Returns:
+        One line for each claim that could not be judged, with the reason.
+
     Raises:
         AssertionError: naming the claim that failed.
     """
     target = f"{component.__module__}:{component.__qualname__}"
     spec = ComponentSpec(kind, component.__name__, target, summary="")
-    _check(spec, component, settings, _claims(spec))
+    claims = _claims(spec)
+    _check(spec, component, settings, claims)
+    return claims.not_judged
 
 
 def _claims(spec: ComponentSpec) -> Claims:
@@ -94,18 +106,42 @@ def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims:
         settings = validated(model, values, what=claims.about, see=f"esmgn show {spec.name}")
         _settings_survive_toml(claims, settings)
 
+        reads = Reads()
+
         def build(**context: Any) -> Any:
-            instance = build_component(spec, component, settings, **context)
+            instance = build_component(spec, component, reads.of(settings), **context)
             check_names(claims, spec.kind, instance)
             return instance
+
+        def observe(other: ComponentSettings) -> dict[str, object]:
+            return _observed(
+                spec,
+                component,
+                lambda **context: build_component(spec, component, reads.of(other), **context),
+            )
 
         with torch.random.fork_rng(devices=[]), _one_thread():
             if spec.kind is Kind.FUSE:
                 check_fuser(claims, component, build, spec.encoders)
             else:
                 _CHECKS[spec.kind](claims, component, build)
+            check_settings_are_used(claims, settings, reads, observe if spec.kind in _OBSERVED else None)
     except PluginError as error:
         raise AssertionError(str(error)) from error
+
+
+def _observed(spec: ComponentSpec, component: type, build: Build) -> dict[str, object]:
+    """Parameters and outputs of a component, by name."""
+    claims = _claims(spec)
+    if spec.kind is Kind.SEQ:
+        return sequence_subject(claims, build).observed()
+    if spec.kind is Kind.STRUCT:
+        return structure_subject(claims, build).observed()
+    if spec.kind is Kind.FUSE:
+        return fuser_subject(claims, component, build, spec.encoders).observed()
+    if spec.kind is Kind.GRAPH:
+        return observed_graph(build)
+    return observed_task(claims, build)
 
 
 @contextmanager

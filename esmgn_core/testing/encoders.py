@@ -50,6 +50,13 @@ class EncoderSubject:
         self.encoding(module.train(), example_proteins(seed=3))
         return module.eval()
 
+    def observed(self) -> dict[str, object]:
+        """Parameters of a new instance, and its encoding in training, always from the same seed."""
+        torch.manual_seed(17)
+        module = self.build().train()
+        nudge(module)
+        return snapshot({"state": module, "encoding": self.encoding(module, example_proteins())})
+
     def encoding(self, module: Any, proteins: list[Protein]) -> Encoding:
         """The encoding of some proteins on the example graph, without gradients."""
         batch = ProteinBatch.from_proteins(proteins)

@@ -22,26 +22,34 @@ def check_fuser(
 
     Gradients must also reach the parameters of these encoders.
     """
-
-    def subject(sequence_dim: int, structure_dim: int) -> EncoderSubject:
-        sequence_dim *= Kind.SEQ in encoders
-        structure_dim *= Kind.STRUCT in encoders
-        build(sequence_dim=sequence_dim, structure_dim=structure_dim)
-        input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
-        claims.require_positive(f"structure_input_dim({sequence_dim})", input_dim)
-
-        def joint() -> JointEncoder:
-            fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)
-            return JointEncoder(
-                ExampleSequenceEncoder(sequence_dim) if Kind.SEQ in encoders else unread(Kind.SEQ),
-                ExampleStructureEncoder(input_dim, structure_dim)
-                if Kind.STRUCT in encoders
-                else unread(Kind.STRUCT),
-                fuser,
-            )
-
-        return EncoderSubject(claims, joint, lambda module, batch, graph: module(batch, graph))
-
-    check_encoder(subject(10, 14))
+    check_encoder(fuser_subject(claims, component, build, encoders))
     for widths in _OTHER_WIDTHS:
-        claims.check((shapes,), subject(*widths))
+        claims.check((shapes,), fuser_subject(claims, component, build, encoders, *widths))
+
+
+def fuser_subject(
+    claims: Claims,
+    component: type,
+    build: Callable[..., Any],
+    encoders: Collection[Kind],
+    sequence_dim: int = ExampleSequenceEncoder.output_dim,
+    structure_dim: int = ExampleStructureEncoder.output_dim,
+) -> EncoderSubject:
+    """A fuser under test, with encoders of these widths."""
+    sequence_dim *= Kind.SEQ in encoders
+    structure_dim *= Kind.STRUCT in encoders
+    build(sequence_dim=sequence_dim, structure_dim=structure_dim)
+    input_dim = component.structure_input_dim(sequence_dim)  # type: ignore[attr-defined]  # checked by build
+    claims.require_positive(f"structure_input_dim({sequence_dim})", input_dim)
+
+    def joint() -> JointEncoder:
+        fuser = build(sequence_dim=sequence_dim, structure_dim=structure_dim)
+        return JointEncoder(
+            ExampleSequenceEncoder(sequence_dim) if Kind.SEQ in encoders else unread(Kind.SEQ),
+            ExampleStructureEncoder(input_dim, structure_dim)
+            if Kind.STRUCT in encoders
+            else unread(Kind.STRUCT),
+            fuser,
+        )
+
+    return EncoderSubject(claims, joint, lambda module, batch, graph: module(batch, graph))

@@ -46,6 +46,12 @@ def check_graph_builder(claims: Claims, _component: type, build: Callable[..., A
     claims.check(checks, GraphSubject(claims, build))
 
 
+def observed_graph(build: Callable[..., Any]) -> dict[str, object]:
+    """The graph of the example batch, from a new builder."""
+    torch.manual_seed(17)
+    return snapshot(build()(example_batch()))
+
+
 def check_graph(claims: Claims, graph: object, batch: ProteinBatch, num_relations: int) -> None:
     """A residue graph is valid, and its edges join residues of one protein."""
     claims.require(isinstance(graph, ResidueGraph), f"returns {type(graph).__name__}, expected ResidueGraph")

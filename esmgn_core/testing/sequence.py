@@ -21,9 +21,14 @@ _PACKING_TOLERANCE = 1e-5
 
 def check_sequence_encoder(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """Check all claims about a sequence encoder."""
-    subject = EncoderSubject(claims, build, lambda module, batch, _: module(batch))
+    subject = sequence_subject(claims, build)
     check_encoder(subject)
     claims.check((_reads_sequence_only, _chains, _masked_residues, _residue_logits), subject)
+
+
+def sequence_subject(claims: Claims, build: Callable[..., Any]) -> EncoderSubject:
+    """A sequence encoder under test."""
+    return EncoderSubject(claims, build, lambda module, batch, _: module(batch))
 
 
 @torch.no_grad()

@@ -24,15 +24,20 @@ _MOTION_TOLERANCE = 1e-3
 
 def check_structure_encoder(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """Check all claims about a structure encoder."""
-    subject = EncoderSubject(
-        claims,
-        lambda: build(input_dim=_INPUT_DIM, num_relations=ExampleGraph.num_relations),
-        lambda module, batch, graph: module(batch, graph, _features(batch)),
-    )
+    subject = structure_subject(claims, build)
     check_encoder(subject)
     claims.check((_relations, _input_widths), EncoderSubject(claims, build, subject.encode))
     claims.check((_features_untouched, _gradient_reaches_features, _rigid_motion, _no_edges), subject)
     claims.check((_half_precision,), EncoderSubject(claims, build, subject.encode))
+
+
+def structure_subject(claims: Claims, build: Callable[..., Any]) -> EncoderSubject:
+    """A structure encoder under test."""
+    return EncoderSubject(
+        claims,
+        lambda: build(input_dim=_INPUT_DIM, num_relations=ExampleGraph.num_relations),
+        lambda module, batch, graph: module(batch, graph, _features(batch)),
+    )
 
 
 def _features(batch: ProteinBatch, input_dim: int = _INPUT_DIM) -> Tensor:

@@ -81,6 +81,16 @@ def check_pretext_task(claims: Claims, _component: type, build: Callable[..., An
     claims.check(TASK_CHECKS, subject)
 
 
+def observed_task(claims: Claims, build: Callable[..., Any]) -> dict[str, object]:
+    """Parameters of a new task, its views and its loss in training."""
+    subject = TaskSubject(claims, lambda: build(encoder_dim=ExampleStructureEncoder.output_dim))
+    task = subject.new().train()
+    batch, positions = subject.batch(), range(len(subject.proteins))
+    steps = [task.views(batch, ExampleGraph(), SeededDraws(5, step, positions)) for step in range(8)]
+    loss = task.loss(steps[0], encode(example_encoder(), steps[0]))
+    return snapshot({"state": task, "views": steps, "loss": loss})
+
+
 def _valid_views(subject: TaskSubject) -> None:
     """Every view has all proteins of the batch, their graph, and tensors as targets."""
     claims = subject.claims

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_class
 
-Verdict = Literal["caught", "caught by another claim", "missed", "accepted", "falsely refused"]
+Verdict = Literal["caught", "caught by another claim", "missed", "not judged", "accepted", "falsely refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,14 @@ class Planted:
         component: its class.
         message: pattern of the message or claim that must catch the fault; ``None`` if it is valid.
         settings: settings instead of the defaults.
+        expected: the result of the kit.
     """
 
     kind: Kind
     component: type
     message: str | None
     settings: dict[str, Any]
+    expected: Verdict
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.component.__name__}"
@@ -50,9 +52,9 @@ class Planted:
         return str(own).splitlines()[0] if own else words.lower()
 
     def judge(self) -> tuple[Verdict, str]:
-        """The result of the kit, and the text of its error."""
+        """The result of the kit, and the text of its error, or of the claims that it did not judge."""
         try:
-            check_class(self.kind, self.component, **self.settings)
+            doubts = "\n".join(check_class(self.kind, self.component, **self.settings))
         except Exception as error:  # noqa: BLE001 - an error of the component counts as a failed claim
             text = "\n".join([str(error), *getattr(error, "__notes__", ())])
             if self.message is None:
@@ -60,7 +62,9 @@ class Planted:
             about = re.escape(f"{self.kind.long_name} '{self.component.__name__}'")
             caught = re.search(f"{about}.*{self.message}", text, re.DOTALL)
             return ("caught" if caught else "caught by another claim"), text
-        return ("accepted" if self.message is None else "missed"), ""
+        if self.message is None:
+            return "accepted", doubts
+        return ("not judged" if re.search(self.message, doubts) else "missed"), doubts
 
 
 _PLANTED: list[Planted] = []
@@ -68,19 +72,24 @@ _PLANTED: list[Planted] = []
 
 def fault(kind: Kind, message: str, **settings: Any) -> Callable[[type], type]:
     """Add the decorated class to the set: a claim whose message matches a pattern must fail."""
+    return _adder(kind, message, settings, "caught")
 
-    def add(component: type) -> type:
-        _PLANTED.append(Planted(kind, component, message, settings))
-        return component
 
-    return add
+def undecided(kind: Kind, message: str, **settings: Any) -> Callable[[type], type]:
+    """Add the decorated class to the set: no claim fails, and one that is not judged matches a pattern."""
+    return _adder(kind, message, settings, "not judged")
 
 
 def valid(kind: Kind, **settings: Any) -> Callable[[type], type]:
     """Add the decorated class to the set: every claim must hold."""
+    return _adder(kind, None, settings, "accepted")
 
+
+def _adder(
+    kind: Kind, message: str | None, settings: dict[str, Any], expected: Verdict
+) -> Callable[[type], type]:
     def add(component: type) -> type:
-        _PLANTED.append(Planted(kind, component, None, settings))
+        _PLANTED.append(Planted(kind, component, message, settings, expected))
         return component
 
     return add

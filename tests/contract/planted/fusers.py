@@ -189,3 +189,10 @@ class MixesProteins(Projects):
         found = super().forward(batch, graph, sequence, structure)
         weights = (found.protein @ found.protein.T).softmax(1)
         return Encoding(found.residue, weights @ found.protein)
+
+
+@fault(Kind.FUSE, "never reads its setting 'width'")
+class IgnoresItsWidth(Projects):
+    class Settings(ComponentSettings):
+        width: int = 7
+        """Width of the projection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -234,7 +235,7 @@ class SharesAnAttribute(Healthy):
 
 @fault(Kind.GRAPH, "num_relations is 4.0, expected a positive integer")
 class CountsRelationsAsFloat(Healthy):
-    num_relations = 4.0
+    num_relations: Any = 4.0
 
 
 @fault(Kind.GRAPH, "shape|NaN|packing|was checked for")
@@ -298,3 +299,22 @@ class ReadsResidueTypes(Healthy):
     def forward(self, batch):
         graph = super().forward(batch)
         return graph.keep_edges(batch.residue_type[graph.edge_index[1]] != 7)
+
+
+class Radius(Healthy):
+    class Settings(ComponentSettings):
+        radius: float = 8.0
+        """Largest distance of an edge."""
+
+
+@fault(Kind.GRAPH, "never reads its setting 'radius'")
+class IgnoresItsRadius(Radius):
+    pass
+
+
+@valid(Kind.GRAPH)
+class ReadsItsRadius(Radius):
+    def forward(self, batch):
+        graph = super().forward(batch)
+        source, target = batch.ca[graph.edge_index]
+        return graph.keep_edges((source - target).norm(dim=1) <= self.settings.radius)

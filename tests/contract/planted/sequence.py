@@ -242,3 +242,10 @@ class HasNoParameters(nn.Module):
 
     def forward(self, batch):
         return Encoding.from_residues(batch.residue_one_hot, batch)
+
+
+@fault(Kind.SEQ, "never reads its setting 'width'")
+class IgnoresItsWidth(HealthySequence):
+    class Settings(ComponentSettings):
+        width: int = 5
+        """Width of the embedding."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from esmgn_core.batch import Encoding
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import Kind
 
-from . import fault, valid
+from . import fault, undecided, valid
 
 COUNTER = itertools.count()
 
@@ -33,7 +33,7 @@ class Healthy(nn.Module):
         self.output_dim = settings.hidden_dim
         self.linear = nn.Linear(input_dim, self.output_dim)
         self.norm = nn.BatchNorm1d(self.output_dim)
-        self.relation = nn.Embedding(num_relations, self.output_dim)
+        self.relation: Any = nn.Embedding(num_relations, self.output_dim)
 
     def residues(self, batch, graph, features):
         hidden = self.norm(self.linear(features))
@@ -226,7 +226,7 @@ class HasATableOnTheCPU(Healthy):
         return super().residues(batch, graph, features) + torch.arange(self.output_dim)
 
 
-@valid(Kind.STRUCT)
+@undecided(Kind.STRUCT, "the simulated GPU stopped at AssertionError: no such kernel")
 class RunsOnlyOnRealDevices(Healthy):
     def residues(self, batch, graph, features):
         assert not features.is_cuda, "no such kernel"
@@ -486,3 +486,82 @@ class ReadsConfidence(Healthy):
         if batch.plddt is None:
             return found
         return found + batch.plddt.nan_to_num().unsqueeze(1) / 100
+
+
+class Switched(Healthy):
+    """A structure encoder with more settings."""
+
+    class Settings(ComponentSettings):
+        hidden_dim: int = 6
+        """Width."""
+        dropout: float = 0.1
+        """Share of numbers that are dropped in training."""
+        gated: bool = False
+        """Multiply by a gate."""
+        gate: Literal["relu", "tanh"] = "tanh"
+        """Function of the gate."""
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        return torch.dropout(found, self.settings.dropout, self.training)
+
+    def __init__(self, settings, **context):
+        super().__init__(settings, **context)
+        self.settings = settings
+
+
+@valid(Kind.STRUCT)
+class ReadsASettingBehindASwitch(Switched):
+    """Reads ``gate`` only if ``gated`` is true."""
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        return found * getattr(torch, self.settings.gate)(found) if self.settings.gated else found
+
+
+@fault(Kind.STRUCT, "never reads its setting 'gate' and 'gated'")
+class IgnoresTwoSettings(Switched):
+    pass
+
+
+@fault(Kind.STRUCT, "never reads its setting 'hidden_dim'")
+class FixesItsWidth(Healthy):
+    """Takes a width from the class instead of its setting."""
+
+    def __init__(self, settings, *, input_dim, num_relations):
+        super().__init__(Healthy.Settings(), input_dim=input_dim, num_relations=num_relations)
+
+
+@fault(Kind.STRUCT, "never reads its setting 'dropout'")
+class ForgetsDropout(Switched):
+    def residues(self, batch, graph, features):
+        found = Healthy.residues(self, batch, graph, features)
+        return found * getattr(torch, self.settings.gate)(found) if self.settings.gated else found
+
+
+@undecided(Kind.STRUCT, "another value of the setting 'gate' changes neither parameters nor outputs")
+class ReadsASettingForNothing(Switched):
+    """Reads ``gate`` into an attribute that nothing uses."""
+
+    def __init__(self, settings, **context):
+        super().__init__(settings, **context)
+        self.gate = settings.gate
+        self.output_dim += 0 * settings.gated
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        return -found if self.settings.gated else found
+
+
+@valid(Kind.STRUCT)
+class RefusesOtherWidths(Switched):
+    """Accepts only even widths."""
+
+    def __init__(self, settings, **context):
+        if settings.hidden_dim % 2:
+            raise ValueError("hidden_dim must be even")
+        super().__init__(settings, **context)
+
+    def residues(self, batch, graph, features):
+        found = super().residues(batch, graph, features)
+        return found * getattr(torch, self.settings.gate)(found) if self.settings.gated else found
