@@ -87,14 +87,7 @@ class Checkpoint(RemoteFile):
         return self
 
 
-def fetch(
-    checkpoint: RemoteFile,
-    *,
-    setting: str | None = "seq.weights",
-    timeout: float = 30.0,
-    attempts: int = 4,
-    backoff: float = 1.0,
-) -> Path:
+def fetch(checkpoint: RemoteFile, *, setting: str | None = "seq.weights") -> Path:
     """Find a verified copy of a file of weights on this machine, or download it; return its path.
 
     If several processes need the same file, one downloads it and the others wait.
@@ -103,9 +96,6 @@ def fetch(
         checkpoint: the file.
         setting: the setting that selects these weights. The error message advises ``SETTING=random``, unless
             this is ``None``.
-        timeout: longest silence of the server, in seconds.
-        attempts: number of consecutive failed connections before giving up.
-        backoff: pause after the first failed connection, in seconds. It is doubled each time.
 
     Raises:
         WeightsError: the file cannot be downloaded or written, or is not the published file.
@@ -121,7 +111,7 @@ def fetch(
         with FileLock(_beside(target, ".lock")):
             found, refused = _search(checkpoint)
             if found is None:
-                _download(checkpoint, target, timeout=timeout, attempts=attempts, backoff=backoff)
+                _download(checkpoint, target)
     except DownloadError as error:
         raise _unavailable(checkpoint, str(error), setting, refused) from error
     except OSError as error:
@@ -160,11 +150,11 @@ def _places(checkpoint: RemoteFile) -> Iterator[Path]:
     yield Path(torch.hub.get_dir()) / "checkpoints" / checkpoint.filename
 
 
-def _download(checkpoint: RemoteFile, target: Path, **options: Any) -> None:
+def _download(checkpoint: RemoteFile, target: Path) -> None:
     """Download to ``target``. Only a verified file ever gets that name."""
     part = _beside(target, ".part")
     resumed = part.exists()
-    download(checkpoint.url, part, **options)
+    download(checkpoint.url, part)
     digests = _digests(part)
     difference = checkpoint.mismatch(digests)
     if not (checkpoint.md5 or checkpoint.sha256) and _is_text(part):
@@ -176,7 +166,7 @@ def _download(checkpoint: RemoteFile, target: Path, **options: Any) -> None:
     part.unlink()
     if resumed:
         # The part on disk may be of another file: download once more from the beginning.
-        _download(checkpoint, target, **options)
+        _download(checkpoint, target)
         return
     raise WeightsError(
         f"{checkpoint.filename} from {checkpoint.url} is not the published file: {difference}",

@@ -23,6 +23,7 @@ _OFFLINE, _HUB_OFFLINE = "ESMGN_OFFLINE", "HF_HUB_OFFLINE"
 _YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 _CHUNK = 1 << 20
+_TIMEOUT = 30.0  # longest time without data from the server, in seconds
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _PAGES = ("text/html", "application/xhtml+xml")
 _PAGE = re.compile(
@@ -95,7 +96,7 @@ def no_connections(reason: str) -> Iterator[Refused]:
         _refused.remove(record)
 
 
-def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, backoff: float = 1.0) -> None:
+def download(url: str, part: Path, *, attempts: int = 4, backoff: float = 1.0) -> None:
     """Download ``url`` to ``part``, resuming a broken download.
 
     If the server ignores the requested range and sends the whole file, ``part`` is replaced.
@@ -103,7 +104,6 @@ def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, 
     Args:
         url: an http or https address.
         part: the file to write; its existing content is taken as the beginning of the file.
-        timeout: maximum time without data from the server, in seconds.
         attempts: maximum number of successive failures without progress.
         backoff: pause after the first failure, in seconds; doubled after each further one.
 
@@ -117,7 +117,7 @@ def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, 
     failures, furthest = 0, _size(part)
     while True:
         try:
-            _transfer(url, part, timeout)
+            _transfer(url, part)
         except _BrokenConnectionError as error:
             reached = _size(part)
             failures = 1 if reached > furthest else failures + 1
@@ -131,10 +131,10 @@ def download(url: str, part: Path, *, timeout: float = 30.0, attempts: int = 4, 
             return
 
 
-def _transfer(url: str, part: Path, timeout: float) -> None:
+def _transfer(url: str, part: Path) -> None:
     """Request the missing bytes once and append them to ``part``."""
     offset = _size(part)
-    response = _open(url, offset, timeout)
+    response = _open(url, offset)
     if response is None:
         return
     with response:
@@ -155,21 +155,21 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
         raise _BrokenConnectionError(f"connection closed after {_size(part)} of {total} bytes")
 
 
-def _open(url: str, offset: int, timeout: float) -> HTTPResponse | None:
+def _open(url: str, offset: int) -> HTTPResponse | None:
     """The server's response; ``None`` if the file ends at ``offset``."""
     headers = {"User-Agent": "esmgn", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
     try:
         request = Request(url, headers=headers)  # noqa: S310 - Checkpoint admits http and https only
-        return cast("HTTPResponse", urlopen(request, timeout=timeout))  # noqa: S310
+        return cast("HTTPResponse", urlopen(request, timeout=_TIMEOUT))  # noqa: S310
     except HTTPError as error:
         with error:
             if error.code == 416 and offset:
                 match = _CONTENT_RANGE.match(error.headers.get("Content-Range", ""))
                 if match and match["total"] == str(offset):
                     return None
-                return _open(url, 0, timeout)  # the part is longer than the file: start anew
+                return _open(url, 0)  # the part is longer than the file: start anew
             reason = f"HTTP {error.code} {error.reason}"
             kind = _BrokenConnectionError if error.code in _TRY_AGAIN else DownloadError
             raise kind(reason) from error

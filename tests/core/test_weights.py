@@ -87,8 +87,9 @@ def server():
 
 
 @pytest.fixture
-def nowhere():
-    """A checkpoint on a port where nobody listens."""
+def nowhere(monkeypatch):
+    """A checkpoint on a port where nobody listens; attempts to connect follow without a pause."""
+    monkeypatch.setattr("esmgn_core.machine.download.time.sleep", lambda _: None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     return checkpoint(f"http://127.0.0.1:{port}/models/file.pt")
@@ -222,7 +223,7 @@ def test_locate_finds_nothing_without_connecting(nowhere):
 def test_the_error_for_an_unreachable_host_lists_solutions(nowhere, cache):
     """The message names the file, where to put it, and the way without it."""
     with pytest.raises(WeightsError) as caught:
-        fetch(nowhere, attempts=2, backoff=0)
+        fetch(nowhere)
     first, *hints = str(caught.value).splitlines()
     assert first.startswith("cannot download file.pt: ")
     assert "refused" in first
@@ -236,7 +237,7 @@ def test_the_error_for_an_unreachable_host_lists_solutions(nowhere, cache):
 
 def test_the_message_names_the_given_setting(nowhere):
     with pytest.raises(WeightsError, match=r"--set struct\.weights=random"):
-        fetch(nowhere, setting="struct.weights", attempts=1)
+        fetch(nowhere, setting="struct.weights")
 
 
 def test_offline_never_connects(server, monkeypatch):

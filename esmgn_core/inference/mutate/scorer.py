@@ -57,7 +57,7 @@ class Scorer:
             return self.language_model.residue_logits(batch.to(self.model.device)).float()
 
 
-def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32") -> Scorer:
+def load_scorer(name: ModelName, *, device: str = "auto") -> Scorer:
     """Load a model with a head that scores mutations.
 
     A run with residue type prediction has a head that uses sequence and structure. For other models, the
@@ -69,7 +69,7 @@ def load_scorer(name: ModelName, *, device: str = "auto", precision: str = "fp32
         EsmgnError: as :func:`esmgn_core.inference.model.load_model`.
     """
     registry = discover()
-    model = load_model(name, device=device, precision=precision, registry=registry)
+    model = load_model(name, device=device, registry=registry)
     head = _trained_head(model, registry)
     if head is not None:
         return Scorer(model, head, f"residue type head of {name.folder} (sequence and structure)")
