@@ -124,7 +124,7 @@ def _labels_and_names(subject: GraphSubject) -> None:
 def _threads(subject: GraphSubject) -> None:
     """8 threads can share an instance."""
     builder = subject.build().eval()
-    batches = [ProteinBatch.from_proteins([protein]) for protein in example_proteins() * 3]
+    batches = [ProteinBatch.from_proteins([protein]) for protein in example_proteins() * 2]
     same = in_threads(lambda batch: snapshot(builder(batch)), batches)
     subject.claims.require(same, "returns other graphs when 8 threads call it at the same time")
 
