@@ -21,6 +21,9 @@ _HEAD = """\
 
 Plugins and scripts import these names. Everything else in `esmgn_core` is private and
 may change in any release. This page is generated: `python docs/generate_api.py`.
+
+A public name works for at least two minor releases after it is deprecated: deprecated in
+0.2, removed in 0.4 at the earliest. Until then its use is an `EsmgnDeprecationWarning`.
 """
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class EsmgnError(Exception):
@@ -57,6 +60,34 @@ class RunError(EsmgnError):
 
 class WriteError(EsmgnError):
     """A file that cannot be written, because the disk is full or read-only."""
+
+
+class EsmgnDeprecationWarning(FutureWarning):
+    """A public name that a later version removes. A ``FutureWarning``, because Python shows it by default."""
+
+
+def deprecated_names(module: str, since: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module whose deprecated names still work, with a warning.
+
+    Args:
+        module: the module, ``__name__``.
+        since: minor release that deprecates the names, such as ``0.2``.
+        names: the full new name for each deprecated one, such as
+            ``{"held_out": "esmgn_core.splits.in_fraction"}``.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        place, _, new_name = names[name].rpartition(".")
+        warnings.warn(
+            f"{module}.{name} is deprecated since esmgn {since}: use {names[name]}",
+            EsmgnDeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(place), new_name)
+
+    return find
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -35,13 +36,27 @@ class PluginHost:
         name: str,
         *components: ComponentSpec,
         package: str = "",
+        requires: Sequence[str] = (),
+        source: str = "",
         error: BaseException | None = None,
         **hooks: Any,
     ) -> ModuleType:
-        """Install a package with one plugin; ``error`` is raised when the plugin is imported."""
+        """Install a package with one plugin.
+
+        Args:
+            name: name of the plugin.
+            components: what it declares.
+            package: name of the package.
+            requires: its requirements.
+            source: text of the module's file.
+            error: raised when the plugin is imported.
+            hooks: further hooks.
+        """
         module = ModuleType(f"installed_{package or name}")
         module.__file__ = str(self.folder / module.__name__ / "__init__.py")
         (self.folder / module.__name__).mkdir(exist_ok=True)
+        Path(module.__file__).write_text(source)
+        module.__spec__ = spec_from_file_location(module.__name__, module.__file__)
         declared = {"esmgn_components": lambda: list(components), **hooks}
         for hook, function in declared.items():
             setattr(module, hook, hookimpl(function))
@@ -52,7 +67,7 @@ class PluginHost:
                 raise error
             return importlib.import_module(module.__name__)
 
-        dist = SimpleNamespace(name=package or f"esmgn-{name}", version="1.0")
+        dist = SimpleNamespace(name=package or f"esmgn-{name}", version="1.0", requires=[*requires])
         entry = SimpleNamespace(
             name=name, value=module.__name__, module=module.__name__, dist=dist, load=load
         )

@@ -31,6 +31,7 @@ LIGHT = {
         for name in (
             "alphabet",
             "errors",
+            "host.api",
             "host.hooks",
             "machine.gpu",
             "machine.manifest",
@@ -46,7 +47,7 @@ LIGHT = {
     ),
 }
 MIDDLE = {"esmgn_core.host.configure", "esmgn_core.settings"}
-LIBRARIES = {"light": {"pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
+LIBRARIES = {"light": {"packaging", "pluggy"}, "middle": {"pydantic"}, "program": {"typer"}}
 ON_REQUEST = {
     "esmgn_core": {"esmgn_core.inference.model"},
     "esmgn_core.io.arrays": {"esmgn_core.batch"},

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esmgn_core.errors import SettingsError
+from esmgn_core.host.api import api_range
 from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import write_errors
 from esmgn_core.spec import Kind
@@ -20,8 +21,6 @@ from esmgn_core.version import __version__
 _FOLDER = Path(__file__).parent / "templates"
 # Stricter than names of components: the project name must be valid on a package index.
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_KEPT_MINORS = 2
-"""Minor releases for which public names stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +226,9 @@ def plugin_name(text: str, kind: Kind, registry: Registry) -> str:
 
 
 def esmgn_range(version: str) -> str:
-    """Requirement on esmgn of a plugin written for this version: two minor releases.
+    """Requirement on esmgn of a plugin written for this version.
 
     >>> esmgn_range("0.1.0")
-    'esmgn>=0.1,<0.3'
+    'esmgn>=0.1,<0.4'
     """
-    major, minor = (int(part) for part in version.split(".")[:2])
-    return f"esmgn>={major}.{minor},<{major}.{minor + _KEPT_MINORS}"
+    return f"esmgn{api_range(version)}"

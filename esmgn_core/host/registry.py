@@ -21,6 +21,7 @@ from typing import Any, cast
 import pluggy
 
 from esmgn_core.errors import EsmgnError, PluginError, SettingsError, UnknownComponentError, did_you_mean
+from esmgn_core.host.api import api_problem
 from esmgn_core.host.hooks import PROJECT, HookSpecs
 from esmgn_core.host.presets import (
     RECIPE,
@@ -312,6 +313,8 @@ def _load_plugin(manager: pluggy.PluginManager, entry: EntryPoint, disabled: Map
     if entry.name in disabled:
         return plugin(problem=f"switched off ({disabled[entry.name]})", disabled=True)
     try:
+        if problem := api_problem(entry):
+            return plugin(problem=problem)
         module = entry.load()
         if manager.has_plugin(entry.name):
             return plugin(problem="another plugin has the same name")

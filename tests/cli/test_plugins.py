@@ -37,3 +37,10 @@ def test_the_state_of_every_plugin(
         "\n"
         "disable a plugin: ESMGN_DISABLE=NAME; show the traceback of a broken one: ESMGN_STRICT=1\n"
     )
+
+
+def test_the_versions_that_a_plugin_needs_are_in_its_line(bare_host: PluginHost, esmgn: Esmgn) -> None:
+    bare_host.install("future", requires=["esmgn>=98,<99"], error=ImportError("imported"))
+    status, out, _ = esmgn("plugins")
+    assert status == 0
+    assert f"made for esmgn >=98,<99; this is {esmgn_core.__version__}: install" in " ".join(out.split())

@@ -57,3 +57,15 @@ def test_nothing_is_offered_for_a_name_far_from_all() -> None:
 )
 def test_values_are_shown_as_in_a_run_file(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+def test_a_deprecated_name_works_with_a_warning() -> None:
+    find = errors.deprecated_names("esmgn_core.old", "0.2", {"before": "esmgn_core.errors.shown"})
+    with pytest.warns(errors.EsmgnDeprecationWarning) as caught:
+        assert find("before") is shown
+    assert str(caught[0].message) == (
+        "esmgn_core.old.before is deprecated since esmgn 0.2: use esmgn_core.errors.shown"
+    )
+    assert caught[0].filename == __file__
+    with pytest.raises(AttributeError, match=r"module 'esmgn_core.old' has no attribute 'other'"):
+        find("other")
