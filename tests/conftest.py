@@ -74,6 +74,13 @@ class PluginHost:
         self.entries.append(entry)
         return module
 
+    def user_registry(self, text: str) -> Path:
+        """Write the user's registry."""
+        file = self.folder / "config" / "esmgn" / "registry.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
     def entry_points(self, *, group: str) -> list[Any]:
         """Stands for :func:`importlib.metadata.entry_points`."""
         assert group == "esmgn"

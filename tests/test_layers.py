@@ -33,6 +33,7 @@ LIGHT = {
             "errors",
             "host.api",
             "host.hooks",
+            "host.names",
             "machine.gpu",
             "machine.manifest",
             "machine.parse",

@@ -8,7 +8,7 @@ import typer
 
 from esmgn_cli.render import block, line_width, table
 from esmgn_core.errors import UnknownComponentError, did_you_mean
-from esmgn_core.host.presets import RECIPE
+from esmgn_core.host.presets import RECIPE, Preset, Recipe
 from esmgn_core.host.registry import Registry, discover
 from esmgn_core.spec import ComponentSpec, Kind
 
@@ -32,7 +32,7 @@ def list_names(
 def _section(registry: Registry, kind: str) -> str:
     if kind == RECIPE:
         title = "recipes (--recipe)"
-        rows = [(recipe.name, recipe.summary) for recipe in registry.catalogue.recipes.values()]
+        rows = [(recipe.name, _with_origin(recipe)) for recipe in registry.catalogue.recipes.values()]
         return "\n".join([title, table(rows, width=line_width()) if rows else "  none"])
     title = f"{Kind(kind).long_name}s ({Kind(kind).chosen_by})"
     components = registry.components(Kind(kind))
@@ -42,7 +42,11 @@ def _section(registry: Registry, kind: str) -> str:
     ]
     specs = {spec.name: spec for spec, _ in components}
     sourced += [
-        (preset.name, f"preset of {preset.component}", _summary(preset.summary, specs.get(preset.component)))
+        (
+            preset.name,
+            f"preset of {preset.component}",
+            _summary(_with_origin(preset), specs.get(preset.component)),
+        )
         for preset in presets
     ]
     return "\n".join([title, table(sourced, width=line_width()) if sourced else "  none"])
@@ -52,3 +56,7 @@ def _summary(summary: str, spec: ComponentSpec | None) -> str:
     """The summary, and how to install what the component needs and is missing."""
     command = spec.install_command if spec else ""
     return f"{summary}; needs {command}" if command else summary
+
+
+def _with_origin(entry: Preset | Recipe) -> str:
+    return f"{entry.summary}; overridden by {entry.origin}" if entry.overrides else entry.summary

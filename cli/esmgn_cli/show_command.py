@@ -9,6 +9,7 @@ import typer
 
 from esmgn_cli.render import block
 from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean, shown
+from esmgn_core.host.names import SEPARATOR
 from esmgn_core.host.presets import Preset, Recipe
 from esmgn_core.host.registry import COMBINE, Registry, discover
 from esmgn_core.spec import PARTS, ComponentSpec, Kind
@@ -29,6 +30,9 @@ def show(
     registry = discover()
     parts = list(_descriptions(registry, name))
     if not parts:
+        for kind in Kind:
+            if any(spec.name.endswith(f"{SEPARATOR}{name}") for spec, _ in registry.components(kind)):
+                registry.component(kind, name)  # raises an error that lists the claimants
         known = [known for kind in Kind for known in registry.names(kind)]
         known += [*registry.catalogue.recipes, *ENGINE_TABLES, REFERENCE]
         raise UnknownComponentError(f"unknown name '{name}'", *did_you_mean(name, known), "see: esmgn list")
@@ -40,14 +44,15 @@ def _descriptions(registry: Registry, name: str) -> Iterator[str]:
     from esmgn_core.host.configure import ENGINE_TABLES, REFERENCE
 
     for kind in Kind:
-        if preset := registry.catalogue.presets.get((kind, name)):
+        if preset := registry.entry("presets", (kind, name)):
             yield _preset(registry, preset)
-        if name in [spec.name for spec, _ in registry.components(kind)]:
-            yield _component(registry, registry.component(kind, name))
+        for spec, plugin in registry.components(kind):
+            if name in (spec.name, plugin.owner.address(spec.name)):
+                yield _component(registry, spec)
     if COMBINE in name:
         yield _component(registry, registry.component(Kind.PRETEXT, name, where="esmgn show"))
-    if name in registry.catalogue.recipes:
-        yield _recipe(registry.catalogue.recipes[name])
+    if recipe := registry.entry("recipes", name):
+        yield _recipe(recipe)
     if name == REFERENCE:
         yield _reference(registry)
     if name in ENGINE_TABLES:
@@ -78,9 +83,13 @@ def _reference(registry: Registry) -> str:
 
 
 def _preset(registry: Registry, preset: Preset) -> str:
-    spec = registry.find(preset.kind, preset.name).spec
+    spec = registry.component(preset.kind, preset.component)
     title = f"{preset.kind.long_name} preset '{preset.name}': {preset.summary}"
-    return f"{title}\nfrom {preset.origin}\n{_implemented(registry, spec, preset.settings)}"
+    return f"{title}\n{_from(preset)}\n{_implemented(registry, spec, preset.settings)}"
+
+
+def _from(entry: Preset | Recipe) -> str:
+    return f"from {entry.origin}" + (f", which overrides {entry.overrides}" if entry.overrides else "")
 
 
 def _component(registry: Registry, spec: ComponentSpec) -> str:
@@ -107,6 +116,6 @@ def _implemented(registry: Registry, spec: ComponentSpec, preset: Mapping[str, A
 
 
 def _recipe(recipe: Recipe) -> str:
-    lines = [f"recipe '{recipe.name}': {recipe.summary}", f"from {recipe.origin}"]
+    lines = [f"recipe '{recipe.name}': {recipe.summary}", _from(recipe)]
     lines += [f"  {table} = {shown(values)}" for table, values in recipe.run.items()]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from esmgn_core.engine.sharding import is_sharded
 from esmgn_core.engine.trackers import TrackerPlan, Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
-from esmgn_core.host.configure import REFERENCE, Tables, check_tables, configure
+from esmgn_core.host.configure import REFERENCE, Tables, check_tables, configure, overridden
 from esmgn_core.host.registry import Registry
 from esmgn_core.machine.device import numerics
 from esmgn_core.model.compose import Blueprint, resolve
@@ -79,6 +79,7 @@ class _Plan:
         blueprint, trackers = resolve(registry, config), resolve_trackers(registry, config)
         tables = {**config.tracker, **{name: plan.table() for name, plan in trackers.items()}}
         blueprint = replace(blueprint, config=blueprint.config.model_copy(update={"tracker": tables}))
+        more["remarks"] = (*more.get("remarks", ()), *overridden(registry, blueprint.config))
         return cls(blueprint, registry, trackers, **more)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from esmgn_core.errors import SettingsError, did_you_mean, shown
+from esmgn_core.host.names import SEPARATOR
 from esmgn_core.host.registry import Registry
 from esmgn_core.machine.manifest import STORE_MANIFEST
 from esmgn_core.machine.parse import parse_toml
@@ -171,7 +172,7 @@ def data_tables(registry: Registry, value: str) -> Tables:
         SettingsError: the value is neither a name nor an existing path.
     """
     names = registry.names(Kind.DATA)
-    if value in names:
+    if value in names or (SEPARATOR in value and not Path(value).exists()):
         return {"data": {"name": value}}
     path = Path(value).expanduser()
     if path.exists() and not is_utf8(path):
@@ -395,3 +396,14 @@ def component_settings(registry: Registry, kind: Kind, config: RunConfig) -> tup
         see=f"esmgn show {spec.name}",
     )
     return spec, component, settings
+
+
+def overridden(registry: Registry, config: RunConfig) -> list[str]:
+    """A notice for each preset of a run with which the user's registry overrides another one."""
+    presets = registry.catalogue.presets
+    used = [presets.get((kind, getattr(config, kind).name)) for kind in config.kinds]
+    return [
+        f"{preset.kind} '{preset.name}' is the preset in {preset.origin}, which overrides {preset.overrides}"
+        for preset in used
+        if preset and preset.overrides
+    ]

@@ -1,13 +1,15 @@
 """Presets, recipes and published weights from the layers of ``registry.toml``.
 
-Later layers replace whole entries: shipped, then each plugin's own file, then the user's.
+The layers are the shipped file, each plugin's own file, and the user's. Only the user's file replaces
+entries, and whole ones. Other entries of one name are a conflict, see :mod:`esmgn_core.host.names`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,10 @@ _LAYOUT_KEYS = ("summary", "parts", "run", "optional", "constants")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A component with settings and, optionally, the location of published weights."""
+    """A component with settings and, optionally, the location of published weights.
+
+    ``overrides`` is the file whose entry this one of the user's file replaces; empty for none.
+    """
 
     kind: Kind
     name: str
@@ -43,6 +48,7 @@ class Preset:
     summary: str
     settings: Mapping[str, Any]
     origin: str
+    overrides: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Recipe:
     summary: str
     run: Mapping[str, Any]
     origin: str
+    overrides: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class PublishedFile:
     summary: str
     file: Mapping[str, str]
     origin: str
+    overrides: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,7 @@ class PublishedLayout:
         optional: prefixes of tensor names that may be missing; they are not exported.
         constants: integer tensors with fixed values, by name.
         origin: the registry file.
+        overrides: as for :class:`Preset`.
     """
 
     name: str
@@ -92,6 +101,7 @@ class PublishedLayout:
     optional: tuple[str, ...]
     constants: Mapping[str, list[int]]
     origin: str
+    overrides: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +119,24 @@ class Catalogue:
     disabled: tuple[str, ...] = ()
 
     def under(self, upper: Catalogue) -> Catalogue:
-        """Merge two layers; entries of ``upper`` replace those of the same name."""
-        return Catalogue(
-            self.presets | upper.presets,
-            self.recipes | upper.recipes,
-            self.weights | upper.weights,
-            self.layouts | upper.layouts,
-            self.defaults | upper.defaults,
-            upper.disabled,
-        )
+        """Merge two layers; entries of ``upper`` replace those of the same name, and record it."""
+        lower = {section: getattr(self, section) for section in SECTIONS}
+        merged = {
+            section: {**entries, **_overriding(entries, getattr(upper, section))}
+            for section, entries in lower.items()
+        }
+        return Catalogue(**merged, defaults=self.defaults | upper.defaults, disabled=upper.disabled)
+
+
+SECTIONS = ("presets", "recipes", "weights", "layouts")
+"""Fields of a :class:`Catalogue` with named entries."""
+
+
+def _overriding(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {
+        key: replace(entry, overrides=lower[key].origin) if key in lower else entry
+        for key, entry in upper.items()
+    }
 
 
 def shipped_registry() -> Path:
@@ -176,6 +195,7 @@ def read_registry(file: Path) -> Catalogue:
             )
         for name, entry in _table(entries, file, section).items():
             where = f"{section}.{name}"
+            check_name(f"registry {file}: [{where}]", name)
             values = _table(entry, file, where)
             if section == RECIPE:
                 layer.recipes[name] = _recipe(name, values, file, where)
@@ -186,6 +206,22 @@ def read_registry(file: Path) -> Catalogue:
             else:
                 layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
     return layer
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that cannot be a flag's value, a table and a part of ``plugin:name``.
+
+    Raises:
+        SettingsError: it is not of small letters, digits and underscores, after a first letter.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{what}: the name '{name}' is not allowed",
+            "names are small letters, digits and underscores, and begin with a letter",
+        )
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def _defaults(value: object, file: Path) -> dict[str, str]:

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pluggy
 
 from esmgn_core.errors import EsmgnError, PluginError, SettingsError, UnknownComponentError, did_you_mean
 from esmgn_core.host.api import api_problem
 from esmgn_core.host.hooks import PROJECT, HookSpecs
+from esmgn_core.host.names import PACKAGE, SEPARATOR, Owner, addressed, conflict, merged
 from esmgn_core.host.presets import (
     RECIPE,
     WITHOUT_GPU,
@@ -30,6 +32,7 @@ from esmgn_core.host.presets import (
     Catalogue,
     Preset,
     Recipe,
+    check_name,
     read_registry,
     read_user_registry,
     shipped_registry,
@@ -72,6 +75,28 @@ class Plugin:
             return ""
         return next((fields[key] for key in ("License-Expression", "License") if key in fields), "")
 
+    @property
+    def owner(self) -> Owner:
+        """The plugin and its package, as the owner of names."""
+        return Owner(self.name, self.distribution)
+
+    @property
+    def own_catalogue(self) -> Catalogue:
+        """Its entries; presets name its own components by their addresses, if these have one."""
+        addresses = {(spec.kind, spec.name.rpartition(SEPARATOR)[2]): spec.name for spec in self.components}
+        presets = {
+            key: replace(preset, component=addresses.get((preset.kind, preset.component), preset.component))
+            for key, preset in self.catalogue.presets.items()
+        }
+        return replace(self.catalogue, presets=presets)
+
+
+class Layers(NamedTuple):
+    """The entries of esmgn and those of the user."""
+
+    shipped: Catalogue
+    user: Catalogue
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedName:
@@ -91,21 +116,29 @@ class Registry:
     Attributes:
         manager: calls hooks.
         plugins: all installed plugins, in use or not.
-        catalogue: presets and recipes of all layers.
-        warnings: warnings for the user, such as broken plugins.
+        catalogue: presets and recipes of all layers; some have an address ``plugin:name``.
+        warnings: warnings for the user, such as broken plugins and claimed names.
     """
 
     def __init__(
         self,
         manager: pluggy.PluginManager,
         plugins: Iterable[Plugin],
-        catalogue: Catalogue,
+        catalogues: Layers,
         warnings: Iterable[str] = (),
     ) -> None:
         self.manager = manager
-        self.plugins = tuple(plugins)
-        self.catalogue = catalogue
-        self.warnings = (*warnings, *map(str, self._conflicts()))
+        plugins = tuple(plugins)
+        declared, claimed = addressed([(plugin.owner, plugin.components) for plugin in plugins])
+        self.plugins = tuple(
+            replace(plugin, components=specs) for plugin, specs in zip(plugins, declared, strict=True)
+        )
+        layers = [(plugin.owner, plugin.own_catalogue) for plugin in self.plugins]
+        entries, conflicts = merged(catalogues.shipped, layers, itertools.chain(*declared))
+        self.catalogue = entries.under(catalogues.user)
+        self._layers = {PACKAGE: catalogues.shipped, **{owner.plugin: layer for owner, layer in layers}}
+        self.warnings = (*warnings, *claimed, *conflicts)
+        self._check_user(catalogues.user)
 
     def components(self, kind: Kind) -> list[tuple[ComponentSpec, Plugin]]:
         """Components of one kind with their plugins, sorted by name."""
@@ -136,9 +169,39 @@ class Registry:
         Raises:
             UnknownComponentError: no recipe has this name.
         """
-        if name not in self.catalogue.recipes:
+        found = self.entry("recipes", name)
+        if found is None:
             raise self._unknown(RECIPE, name, list(self.catalogue.recipes), "--recipe", "esmgn list recipe")
-        return self.catalogue.recipes[name]
+        return cast("Recipe", found)
+
+    def entry(self, section: str, name: Any) -> Any:
+        """An entry of the catalogue by its key; the name in it may be an address ``plugin:name``.
+
+        Args:
+            section: one of :data:`esmgn_core.host.presets.SECTIONS`.
+            name: the key: name, or kind and name of a preset.
+
+        Returns:
+            The entry; ``None`` if there is none.
+
+        Raises:
+            PluginError: several plugins claim the plain name.
+        """
+        if name in (entries := getattr(self.catalogue, section)):
+            return entries[name]
+        kind, text = name if isinstance(name, tuple) else ("", name)
+        plugin, separator, local = text.partition(SEPARATOR)
+        if separator:
+            layer = self._layers.get(plugin, Catalogue())
+            return getattr(layer, section).get((kind, local) if kind else local)
+        found = [entry.name for entry in entries.values() if entry.name.endswith(f"{SEPARATOR}{text}")]
+        if kind:
+            found = [address for address in found if (kind, address) in entries]
+        if len(found) > 1:
+            raise PluginError(
+                f"'{text}' is claimed by {len(found)} plugins", f"name one: {' or '.join(found)}"
+            )
+        return None
 
     def find(self, kind: Kind, name: str, *, where: str = "") -> ResolvedName:
         """Resolve a name: a preset, else a component with its defaults.
@@ -154,7 +217,7 @@ class Registry:
         """
         if kind is Kind.PRETEXT and COMBINE in name:
             return self._combined(name, where)
-        preset = self.catalogue.presets.get((kind, name))
+        preset = cast("Preset | None", self.entry("presets", (kind, name)))
         if preset is None:
             return ResolvedName(self.component(kind, name, where=where), {})
         try:
@@ -175,14 +238,17 @@ class Registry:
         """
         if kind is Kind.PRETEXT and COMBINE in name:
             return self._combined(name, where).spec
-        matches = [spec for spec, _ in self.components(kind) if spec.name == name]
-        if not matches:
-            raise self._unknown(
-                kind.long_name, name, self.names(kind), where or kind.chosen_by, f"esmgn list {kind}"
-            )
-        if len(matches) > 1:
-            raise self._claimed(kind, name)
-        return matches[0]
+        claimants = []
+        for spec, plugin in self.components(kind):
+            local = spec.name.rpartition(SEPARATOR)[2]
+            if name in (spec.name, plugin.owner.address(local)):
+                return spec
+            claimants += [plugin.owner] * (local == name)
+        if claimants:
+            raise PluginError(*conflict(f"{kind.long_name} '{name}'", name, claimants).split("\n  "))
+        raise self._unknown(
+            kind.long_name, name, self.names(kind), where or kind.chosen_by, f"esmgn list {kind}"
+        )
 
     def load(self, spec: ComponentSpec) -> type:
         """Import the class of a component, or a structure format. Usually imports torch.
@@ -223,6 +289,12 @@ class Registry:
         where = f"{where or '--pretext'}, in '{name}'"
         parts = [self.find(Kind.PRETEXT, part.strip(), where=where) for part in name.split(COMBINE)]
         names = [part.spec.name for part in parts]
+        for name in names:
+            if SEPARATOR in name:
+                raise SettingsError(
+                    f"pretext task '{name}' cannot be combined: another plugin has its name ({where})",
+                    "switch the other plugin off: ESMGN_DISABLE=PLUGIN",
+                )
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise SettingsError(
@@ -232,17 +304,14 @@ class Registry:
         spec = ComponentSpec(Kind.PRETEXT, COMBINE.join(names), _COMBINATION, summary)
         return ResolvedName(spec, {part.spec.name: dict(part.settings) for part in parts if part.settings})
 
-    def _conflicts(self) -> list[PluginError]:
-        claims = Counter((spec.kind, spec.name) for plugin in self.plugins for spec in plugin.components)
-        return [self._claimed(kind, name) for (kind, name), number in claims.items() if number > 1]
-
-    def _claimed(self, kind: Kind, name: str) -> PluginError:
-        owners = [plugin for spec, plugin in self.components(kind) if spec.name == name]
-        claims = " and ".join(f"'{plugin.name}' ({plugin.distribution})" for plugin in owners)
-        return PluginError(
-            f"{kind.long_name} '{name}' is claimed by {len(owners)} plugins: {claims}",
-            f"switch one off: {' or '.join(f'{_DISABLE}={plugin.name}' for plugin in owners)}",
-        )
+    def _check_user(self, user: Catalogue) -> None:
+        """Refuse presets of the user's registry that have the name of a component of their kind."""
+        for kind, name in user.presets:
+            if name in [spec.name for spec, _ in self.components(kind)]:
+                raise SettingsError(
+                    f"registry {user_registry()}: [{kind}.{name}] has the name of a {kind.long_name}",
+                    "give the preset another name",
+                )
 
     def _unknown(
         self, what: str, name: str, known: list[str], where: str, command: str
@@ -265,10 +334,11 @@ def discover() -> Registry:
     user = read_user_registry()
     disabled = _disabled(user)
     entries = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
-    plugins = [_load_plugin(manager, entry, disabled) for entry in entries]
-    names = [plugin.name for plugin in plugins]
+    in_use = [entry for entry in entries if not _switched_off(entry, disabled)]
+    plugins = [_load_plugin(manager, entry, disabled, _same_name(entry, in_use)) for entry in entries]
+    names = [name for plugin in plugins for name in (plugin.name, plugin.distribution)]
     warnings = [
-        ", ".join([f"no plugin is called '{name}' ({where})", *did_you_mean(name, names)])
+        ", ".join([f"no plugin or package is called '{name}' ({where})", *did_you_mean(name, names)])
         for name, where in disabled.items()
         if name not in names
     ]
@@ -277,8 +347,7 @@ def discover() -> Registry:
         for plugin in plugins
         if plugin.problem and not plugin.disabled
     ]
-    layers = [read_registry(shipped_registry()), *(plugin.catalogue for plugin in plugins), user]
-    return Registry(manager, plugins, functools.reduce(Catalogue.under, layers), warnings)
+    return Registry(manager, plugins, Layers(read_registry(shipped_registry()), user), warnings)
 
 
 def suggested_encoder() -> str:
@@ -307,17 +376,41 @@ def _disabled(user: Catalogue) -> dict[str, str]:
     }
 
 
-def _load_plugin(manager: pluggy.PluginManager, entry: EntryPoint, disabled: Mapping[str, str]) -> Plugin:
-    distribution, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
-    plugin = functools.partial(Plugin, entry.name, entry.value, distribution, version)
-    if entry.name in disabled:
-        return plugin(problem=f"switched off ({disabled[entry.name]})", disabled=True)
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "unknown"
+
+
+def _switched_off(entry: EntryPoint, disabled: Mapping[str, str]) -> str:
+    """Where the user switched the plugin off, by its name or that of its package; empty if not."""
+    return disabled.get(entry.name) or disabled.get(_package(entry)) or ""
+
+
+def _same_name(entry: EntryPoint, entries: Iterable[EntryPoint]) -> str:
+    """The problem with a plugin whose name other packages use too; empty if it can be used."""
+    packages = [_package(other) for other in entries if other.name == entry.name]
+    others = [package for package in packages if package != _package(entry)]
+    if not others or _package(entry) == PACKAGE:
+        return ""
+    if PACKAGE in others:
+        return f"plugin '{entry.name}' of {PACKAGE} has the same name: the author has to rename this one"
+    claims = " and ".join(sorted(packages))
+    return f"{claims} both have a plugin '{entry.name}': switch one off, such as {_DISABLE}={others[0]}"
+
+
+def _load_plugin(
+    manager: pluggy.PluginManager, entry: EntryPoint, disabled: Mapping[str, str], problem: str
+) -> Plugin:
+    version = entry.dist.version if entry.dist else ""
+    plugin = functools.partial(Plugin, entry.name, entry.value, _package(entry), version)
+    if where := _switched_off(entry, disabled):
+        return plugin(problem=f"switched off ({where})", disabled=True)
+    if problem:
+        return plugin(problem=problem)
     try:
+        check_name("plugin", entry.name)
         if problem := api_problem(entry):
             return plugin(problem=problem)
         module = entry.load()
-        if manager.has_plugin(entry.name):
-            return plugin(problem="another plugin has the same name")
         manager.register(module, name=entry.name)
         manager.check_pending()
         return plugin(components=_declared(manager, entry.name), catalogue=_own_catalogue(entry))
@@ -338,6 +431,7 @@ def _declared(manager: pluggy.PluginManager, name: str) -> tuple[ComponentSpec, 
     for spec in declared:
         if not isinstance(spec, ComponentSpec):
             raise PluginError(f"esmgn_components returned {spec!r}, expected ComponentSpec objects")
+        check_name(spec.kind.long_name, spec.name)
     for (kind, component), number in Counter((spec.kind, spec.name) for spec in declared).items():
         if number > 1:
             raise PluginError(f"esmgn_components declares {kind} '{component}' twice")

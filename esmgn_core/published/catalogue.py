@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from esmgn_core.errors import UnknownComponentError, WeightsError, did_you_mean
+from esmgn_core.host.names import SEPARATOR
 from esmgn_core.host.presets import Preset, PublishedFile, PublishedLayout
 from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import cache_dir
 from esmgn_core.published.layouts import layout_named
 from esmgn_core.settings import validated
+from esmgn_core.spec import Kind
 from esmgn_core.weights import Checkpoint, RemoteFile, locate
 
 _SEE = "esmgn weights list"
@@ -52,6 +54,12 @@ def named_weights(registry: Registry, name: str) -> NamedWeights:
         UnknownComponentError: the name is unknown.
     """
     known = {weights.name: weights for weights in all_weights(registry)}
+    if name not in known and SEPARATOR in name:
+        if entry := registry.entry("weights", name):
+            return _of_file(registry, entry)
+        for preset in (registry.entry("presets", (kind, name)) for kind in Kind):
+            if preset and "checkpoint" in preset.settings:
+                known[name] = _of_preset(preset)
     if name not in known:
         raise UnknownComponentError(
             f"unknown weights '{name}'",

@@ -174,7 +174,7 @@ def _matches(registry: Registry, layout: PublishedLayout, blueprint: Blueprint) 
     """True if the layout has the components of the encoder."""
 
     def component(kind: Kind, name: str) -> str:
-        preset = registry.catalogue.presets.get((kind, name))
+        preset = registry.entry("presets", (kind, name))
         return preset.component if preset else name
 
     return any(
@@ -193,7 +193,7 @@ def _unused(
     for path in (folder / EXTRAS, *([named.with_name(EXTRAS)] if named else [])):
         if path.is_file():
             with safe_open(path, "pt") as file:
-                layout = registry.catalogue.layouts.get((file.metadata() or {}).get("layout", ""))
+                layout = registry.entry("layouts", (file.metadata() or {}).get("layout", ""))
             return (split_by_component(layout, load_weights(path)), path) if layout else ({}, None)
     checkpoint = getattr(settings, "checkpoint", None)
     if named is None and weights == "pretrained" and isinstance(checkpoint, Checkpoint):

@@ -174,11 +174,12 @@ def layout_named(registry: Registry, name: str, where: str) -> PublishedLayout:
     Raises:
         SettingsError: the name is unknown.
     """
-    known = registry.catalogue.layouts
-    if name not in known:
+    layout: PublishedLayout | None = registry.entry("layouts", name)
+    if layout is None:
+        known = registry.catalogue.layouts
         available = f"available: {', '.join(known)}"
         raise SettingsError(f"unknown layout '{name}' ({where})", *did_you_mean(name, known), available)
-    return known[name]
+    return layout
 
 
 def choices(layout: PublishedLayout) -> Iterator[Tables]:

@@ -81,11 +81,15 @@ def test_both_claimants_of_a_name_are_listed(bare_host: PluginHost, esmgn: Esmgn
         bare_host.install(plugin, bare_host.component(Kind.STRUCT, "egnn", summary=f"The {plugin}"))
     status, out, err = esmgn("list", "struct")
     assert status == 0
-    assert out.splitlines()[1:] == ["  egnn  plugin first   The first", "  egnn  plugin second  The second"]
+    assert out.splitlines()[1:] == [
+        "  first:egnn   plugin first   The first",
+        "  second:egnn  plugin second  The second",
+    ]
     assert err == (
         "warning: structure encoder 'egnn' is claimed by 2 plugins: "
         "'first' (esmgn-first) and 'second' (esmgn-second)\n"
-        "  switch one off: ESMGN_DISABLE=first or ESMGN_DISABLE=second\n"
+        "  name one: first:egnn or second:egnn\n"
+        "  or switch one off: ESMGN_DISABLE=first or ESMGN_DISABLE=second\n"
     )
 
 
@@ -101,5 +105,18 @@ def test_a_mistyped_disabled_plugin_is_a_warning(esmgn: Esmgn, monkeypatch: pyte
     status, _, err = esmgn("list")
     assert (status, err) == (
         0,
-        "warning: no plugin is called 'esm3' (ESMGN_DISABLE), did you mean: esm2?\n",
+        "warning: no plugin or package is called 'esm3' (ESMGN_DISABLE), did you mean: esm2?\n",
     )
+
+
+def test_an_overridden_preset_says_so_in_list_and_show(
+    esmgn: Esmgn, tmp_path: Path, clean_environment: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('schema = 1\n[seq.esm2_8m]\ncomponent = "onehot"\nsummary = "Mine"\n')
+    clean_environment.setenv("ESMGN_REGISTRY", str(file))
+    listed = " ".join(esmgn("list", "seq").out.split())
+    assert f"Mine; overridden by {file}" in listed
+    shown = esmgn("show", "esm2_8m").out
+    assert f"from {file}, which overrides " in shown
+    assert "component esm2" in esmgn("show", "esmgn:esm2_8m").out

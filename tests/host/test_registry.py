@@ -66,7 +66,9 @@ def test_disabling_a_plugin_that_is_not_there_is_a_warning(
 ) -> None:
     bare_host.install("gearnet")
     monkeypatch.setenv("ESMGN_DISABLE", "gearnett")
-    assert discover().warnings == ("no plugin is called 'gearnett' (ESMGN_DISABLE), did you mean: gearnet?",)
+    assert discover().warnings == (
+        "no plugin or package is called 'gearnett' (ESMGN_DISABLE), did you mean: gearnet?",
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,33 +134,6 @@ def test_a_wrong_declaration_breaks_only_its_plugin(
 ) -> None:
     bare_host.install("bad", esmgn_components=declared)
     assert discover().plugins[0].problem == reason
-
-
-def test_two_packages_with_plugins_of_one_name(bare_host: PluginHost) -> None:
-    bare_host.install("egnn", package="esmgn-egnn")
-    bare_host.install("egnn", package="other-egnn")
-    assert [plugin.problem for plugin in discover().plugins] == ["", "another plugin has the same name"]
-
-
-def test_a_component_of_two_plugins_is_an_error_when_it_is_used(bare_host: PluginHost) -> None:
-    for package in ("first", "second"):
-        bare_host.install(package, bare_host.component(Kind.STRUCT, "egnn"))
-    bare_host.install("third", bare_host.component(Kind.STRUCT, "gvp"))
-    registry = discover()
-    assert registry.find(Kind.STRUCT, "gvp").spec.name == "gvp"
-    with pytest.raises(PluginError) as caught:
-        registry.find(Kind.STRUCT, "egnn")
-    message = (
-        "structure encoder 'egnn' is claimed by 2 plugins: "
-        "'first' (esmgn-first) and 'second' (esmgn-second)\n"
-        "  switch one off: ESMGN_DISABLE=first or ESMGN_DISABLE=second"
-    )
-    assert str(caught.value) == message
-    assert registry.warnings == (message,)
-    assert [plugin.name for spec, plugin in registry.components(Kind.STRUCT) if spec.name == "egnn"] == [
-        "first",
-        "second",
-    ]
 
 
 def test_switching_one_of_two_claimants_off_settles_it(

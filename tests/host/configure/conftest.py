@@ -85,8 +85,8 @@ def registry(bare_host: PluginHost) -> Registry:
         replace(bare_host.component(Kind.STRUCT, "vectors", Plain), graph="ball"),
         bare_host.component(Kind.GRAPH, "ball", Plain),
     ]
-    module = bare_host.install("test", *specs)
-    Path(str(module.__file__)).with_name("registry.toml").write_text(PRESETS)
+    bare_host.install("test", *specs)
+    bare_host.user_registry(PRESETS)
     return discover()
 
 

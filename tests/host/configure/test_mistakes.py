@@ -61,7 +61,7 @@ def test_all_files_and_flags_that_set_something_are_told(registry: Registry) -> 
 
 
 def test_a_wrong_preset_is_told_with_its_file(registry: Registry, bare_host: PluginHost) -> None:
-    file = bare_host.folder / "installed_test" / "registry.toml"
+    file = bare_host.folder / "config" / "esmgn" / "registry.toml"
     assert wrong(registry, {"--seq": {"seq": {"name": "wrong"}}}) == (
         f"invalid settings for seq 'wrong' (preset in {file})\n"
         "  layers  unknown setting, did you mean: num_layers?\n"
