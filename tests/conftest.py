@@ -112,7 +112,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def bare_host(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> PluginHost:
     """An installation without any plugin, not even the shipped ones."""
     host = PluginHost(clean_environment, tmp_path)
-    clean_environment.setattr("esmgn_core.host.registry.entry_points", host.entry_points)
+    clean_environment.setattr("esmgn_core.host.plugins.entry_points", host.entry_points)
     return host
 
 

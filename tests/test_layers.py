@@ -34,6 +34,7 @@ LIGHT = {
             "host.api",
             "host.hooks",
             "host.names",
+            "host.plugins",
             "machine.gpu",
             "machine.manifest",
             "machine.parse",

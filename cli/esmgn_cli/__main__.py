@@ -35,7 +35,7 @@ class _PrintableFormatter(logging.Formatter):
 def _run(*, starting: bool) -> None:
     from esmgn_cli.app import build_app
     from esmgn_core.errors import EsmgnError
-    from esmgn_core.host.registry import strict
+    from esmgn_core.host.plugins import strict
 
     try:
         app = build_app()

@@ -27,7 +27,8 @@ from esmgn_cli import (
     weights_command,
 )
 from esmgn_cli.render import echo
-from esmgn_core.host.registry import Registry, discover, strict
+from esmgn_core.host.plugins import strict
+from esmgn_core.host.registry import Registry, discover
 from esmgn_core.version import __version__
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from esmgn_cli.render import block, echo, line_width, table
-from esmgn_core.host.registry import Plugin, discover
+from esmgn_core.host.plugins import Plugin
+from esmgn_core.host.registry import discover
 
 
 def plugins() -> None:
@@ -17,4 +18,5 @@ def plugins() -> None:
 def _row(plugin: Plugin) -> tuple[str, str, str, str]:
     state = "off" if plugin.disabled else "broken" if plugin.problem else "in use"
     components = ", ".join(f"{spec.kind}:{spec.name}" for spec in plugin.components)
-    return plugin.name, f"{plugin.distribution} {plugin.version}", state, plugin.problem or components
+    text = "; ".join([plugin.problem or components, *plugin.notes])
+    return plugin.name, f"{plugin.distribution} {plugin.version}", state, text

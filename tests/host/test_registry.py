@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -114,7 +116,14 @@ def test_a_misspelt_hook_breaks_the_plugin_and_leaves_nothing_of_it(bare_host: P
             lambda: ["gearnet"],
             "PluginError: esmgn_components returned 'gearnet', expected ComponentSpec objects",
         ),
-        (lambda: None, "TypeError: 'NoneType' object is not iterable"),
+        (
+            lambda: None,
+            "PluginError: esmgn_components returned nothing: return a list of ComponentSpec objects",
+        ),
+        (
+            lambda: ComponentSpec(Kind.STRUCT, "egnn", "m:C", ""),
+            "PluginError: esmgn_components returned one ComponentSpec: return a list, [ComponentSpec(...)]",
+        ),
         (
             lambda: [ComponentSpec("struct", "egnn", "m:C", "")],
             "TypeError: kind of component 'egnn' must be a Kind, got 'struct'",
@@ -143,6 +152,36 @@ def test_switching_one_of_two_claimants_off_settles_it(
         bare_host.install(package, bare_host.component(Kind.STRUCT, "egnn"))
     monkeypatch.setenv("ESMGN_DISABLE", "second")
     assert discover().find(Kind.STRUCT, "egnn").spec.name == "egnn"
+
+
+def test_a_hook_without_its_mark_is_noted(bare_host: PluginHost) -> None:
+    module = bare_host.install("egnn", bare_host.component(Kind.STRUCT, "egnn"))
+    vars(module)["esmgn_notice"] = lambda text: None  # noqa: ARG005 - a hook
+    registry = discover()
+    assert registry.plugins[0].notes == ("esmgn_notice is not used: @hookimpl is missing",)
+    assert registry.warnings == (
+        "plugin 'egnn' (esmgn-egnn 1.0): esmgn_notice is not used: @hookimpl is missing",
+    )
+
+
+def test_a_module_that_imports_torch_is_noted_with_its_cost(
+    bare_host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_host.install("egnn", bare_host.component(Kind.STRUCT, "egnn"))
+    [entry] = bare_host.entries
+    load = entry.load
+
+    def slow() -> ModuleType:
+        monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+        module: ModuleType = load()
+        return module
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    entry.load = slow
+    [note] = discover().plugins[0].notes
+    assert re.fullmatch(
+        r"its module installed_egnn imports torch, \d+\.\d s in every command: import it .*", note
+    )
 
 
 def test_the_same_name_under_two_kinds_is_no_conflict(bare_host: PluginHost) -> None:
