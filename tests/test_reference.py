@@ -43,6 +43,7 @@ COMMANDS = [
     "weights",
     "data",
     "plugin",
+    "registry",
 ]
 
 

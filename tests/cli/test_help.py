@@ -72,6 +72,7 @@ def test_the_commands(esmgn: Esmgn) -> None:
         "weights",
         "data",
         "plugin",
+        "registry",
     ]
 
 
