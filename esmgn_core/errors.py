@@ -62,6 +62,10 @@ class WriteError(EsmgnError):
     """A file that cannot be written, because the disk is full or read-only."""
 
 
+class EsmgnWarning(UserWarning):
+    """A condition that the user should know and that does not stop the call."""
+
+
 class EsmgnDeprecationWarning(FutureWarning):
     """A public name that a later version removes. A ``FutureWarning``, because Python shows it by default."""
 

@@ -19,7 +19,7 @@ from esmgn_core.errors import RunError
 from esmgn_core.machine.files import locked, write_atomically
 from esmgn_core.machine.parse import parse_json, parse_toml, read_record
 from esmgn_core.printable import printable
-from esmgn_core.settings import RunConfig
+from esmgn_core.settings import PROVIDED_BY, RunConfig
 from esmgn_core.text import read_text
 
 _LOCK = ".lock"
@@ -119,9 +119,22 @@ class RunFolder:
             f"wait for its end, or stop it; then: esmgn run --resume {self.path}",
         )
 
-    def write_config(self, config: RunConfig, started_from: Mapping[str, str] | None = None) -> None:
-        """Write the resolved configuration."""
+    def write_config(
+        self,
+        config: RunConfig,
+        started_from: Mapping[str, str] | None = None,
+        provided_by: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the resolved configuration.
+
+        Args:
+            config: complete configuration.
+            started_from: folder and checksum of the initial encoder.
+            provided_by: package, version and digest of each component, by kind and name.
+        """
         tables = config.model_dump(mode="json", exclude_none=True)
+        if provided_by:
+            tables[PROVIDED_BY] = provided_by
         text = tomli_w.dumps(tables)
         init = f" --init {started_from['path']}" if started_from else ""
         write_atomically(self.config, f"# Repeat this run: esmgn run {self.config}{init}\n{text}")
@@ -144,6 +157,7 @@ class RunFolder:
         except ValueError as error:
             problem = str(error)
         else:
+            tables.pop(PROVIDED_BY, None)
             if not isinstance(settings, dict) or settings.keys() <= tables.keys():
                 return tables, ""
             # All tables are written, so a valid file that lacks one was cut off between two tables.
@@ -151,6 +165,14 @@ class RunFolder:
         if not isinstance(settings, dict):
             raise RunError(f"{self.config} is damaged: {problem}")
         return settings, f"{self.config} is damaged: {problem}; the settings in {self.environment} are used"
+
+    def provided_by(self) -> dict[str, Any]:
+        """Package, version and digest of each component; empty if they are not recorded."""
+        try:
+            table = parse_toml(read_text(self.config)).get(PROVIDED_BY)
+        except (OSError, ValueError):
+            return {}
+        return table if isinstance(table, dict) else {}
 
     def started_from(self) -> dict[str, str] | None:
         """Folder and checksum of the encoder from which the run started; ``None`` without one."""

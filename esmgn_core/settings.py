@@ -221,6 +221,10 @@ class CacheTable(ComponentSettings):
     """Maximum size of one encoder's file in gigabytes. Outputs that do not fit are computed each time."""
 
 
+PROVIDED_BY = "provided_by"
+"""Table of a run folder's ``config.toml``: package, version and digest of each component, not settings."""
+
+
 class RunConfig(BaseModel):
     """Configuration of a run: one table per kind of component, then the tables of the engine.
 

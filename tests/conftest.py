@@ -36,6 +36,7 @@ class PluginHost:
         name: str,
         *components: ComponentSpec,
         package: str = "",
+        version: str = "1.0",
         requires: Sequence[str] = (),
         source: str = "",
         error: BaseException | None = None,
@@ -47,6 +48,7 @@ class PluginHost:
             name: name of the plugin.
             components: what it declares.
             package: name of the package.
+            version: its version.
             requires: its requirements.
             source: text of the module's file.
             error: raised when the plugin is imported.
@@ -67,7 +69,7 @@ class PluginHost:
                 raise error
             return importlib.import_module(module.__name__)
 
-        dist = SimpleNamespace(name=package or f"esmgn-{name}", version="1.0", requires=[*requires])
+        dist = SimpleNamespace(name=package or f"esmgn-{name}", version=version, requires=[*requires])
         entry = SimpleNamespace(
             name=name, value=module.__name__, module=module.__name__, dist=dist, load=load
         )

@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+import warnings
+from typing import Any, NoReturn
 
 _INTERRUPTED = 128 + signal.SIGINT
+_show_as_python = warnings.showwarning
 
 
 def main() -> None:
@@ -20,6 +22,7 @@ def main() -> None:
 
     if logging.lastResort:
         logging.lastResort.setFormatter(_PrintableFormatter())
+    warnings.showwarning = _show_warning
     run_reporting(lambda: _run(starting=starting))
 
 
@@ -30,6 +33,17 @@ class _PrintableFormatter(logging.Formatter):
         from esmgn_core.printable import printable
 
         return printable(super().formatMessage(record))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
+    """Print warnings of esmgn on one line, and others as Python does."""
+    from esmgn_cli.render import echo
+    from esmgn_core.errors import EsmgnDeprecationWarning, EsmgnWarning
+
+    if issubclass(category, (EsmgnWarning, EsmgnDeprecationWarning)):
+        echo(f"warning: {message}", err=True)
+    else:
+        _show_as_python(message, category, *place, **named)
 
 
 def _run(*, starting: bool) -> None:

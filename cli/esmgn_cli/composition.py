@@ -78,9 +78,13 @@ def compose_run(
 
     layers: dict[str, Tables] = {}
     if init is not None:
-        from esmgn_core.model.encoder_folder import EncoderFolder
+        from esmgn_core.host.sources import source_changes
+        from esmgn_core.model.encoder_folder import ENCODER_KINDS, EncoderFolder
 
-        layers[f"--init {init}"] = EncoderFolder(init).tables()
+        encoder = EncoderFolder(init)
+        # Before names are resolved, because this error names the missing package.
+        source_changes(registry, encoder.run, ENCODER_KINDS)
+        layers[f"--init {init}"] = encoder.tables()
     if recipe is not None:
         chosen = registry.recipe(recipe)
         origin = f"recipe '{recipe}' in {chosen.origin}"

@@ -21,6 +21,7 @@ from esmgn_core.batch import Protein
 from esmgn_core.engine.distributed import World
 from esmgn_core.host.compare import compare_settings, format_differences
 from esmgn_core.host.registry import Registry
+from esmgn_core.host.sources import record_sources
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.machine.parse import read_record
 from esmgn_core.model.compose import Blueprint
@@ -55,12 +56,14 @@ class RunRecord:
         blueprint: the run's components.
         dataset: all proteins.
         config: the complete configuration, with the checksum of the loaded weights.
+        sources: package, version and digest of each component.
         environment: program, data, versions and device, as plain values for ``environment.json``.
     """
 
     blueprint: Blueprint
     dataset: ProteinDataset
     config: RunConfig
+    sources: Mapping[str, Any]
     environment: Mapping[str, Any]
 
     @classmethod
@@ -93,7 +96,8 @@ class RunRecord:
             "settings": config.model_dump(mode="json", exclude_none=True),
             "num_threads": torch.get_num_threads(),
         }
-        return cls(blueprint, dataset, config, environment)
+        sources = record_sources(registry, [spec for spec, _, _ in blueprint.parts.values()])
+        return cls(blueprint, dataset, config, sources, environment)
 
     def write(self, run: RunFolder, started_from: dict[str, str] | None) -> None:
         """Write configuration, environment, labels and refused files, and log the size of the data.
@@ -104,7 +108,7 @@ class RunRecord:
         """
         environment = {**self.environment, "started_from": started_from}
         write_atomically(run.environment, json.dumps(environment, indent=2) + "\n")
-        run.write_config(self.config, started_from)
+        run.write_config(self.config, started_from, self.sources)
         refused = refused_by(self.dataset)
         run.write_refused(refused)
         if isinstance(self.dataset, LabeledDataset) and self.blueprint.is_downstream:
@@ -266,9 +270,10 @@ def _other_programs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
 
 def _programs(record: Mapping[str, Any]) -> dict[str, Any]:
     """Versions, device and number of processes in a record, which may be damaged."""
-    packages, plugins = record.get("packages"), record.get("plugins")
-    found = dict(packages) if isinstance(packages, dict) else {}
-    for item in plugins if isinstance(plugins, list) else []:
-        if isinstance(item, dict) and {"name", "version"} <= item.keys():
-            found[f"plugin {item['name']}"] = item["version"]
-    return found | {"device": record.get("device"), "processes": record.get("num_processes")}
+    packages = record.get("packages")
+    return {
+        "esmgn": record.get("esmgn"),
+        **(packages if isinstance(packages, dict) else {}),
+        "device": record.get("device"),
+        "processes": record.get("num_processes"),
+    }

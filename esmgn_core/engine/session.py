@@ -22,12 +22,14 @@ from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
 from esmgn_core.host.configure import REFERENCE, Tables, check_tables, configure, overridden
 from esmgn_core.host.registry import Registry
+from esmgn_core.host.sources import source_changes
 from esmgn_core.machine.device import numerics
 from esmgn_core.model.compose import Blueprint, resolve
-from esmgn_core.model.encoder_folder import EncoderFolder
+from esmgn_core.model.encoder_folder import ENCODER_KINDS, EncoderFolder
 from esmgn_core.protocols import notes_of
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import RunConfig
+from esmgn_core.spec import PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +129,10 @@ def resume_run(registry: Registry, folder: Path, *, changes: Tables) -> Outcome:
                 f"start another run: esmgn run {run.config} --{table} {settings.get('name', 'NAME')}",
             )
     recorded, problem = run.recorded_tables()
+    remarks = [*filter(None, [problem]), *source_changes(registry, run, PARTS)]
     tables = check_tables(recorded, origin=str(run.environment if problem else run.config))
     config = configure(registry, [tables, changes], [str(run.config), "--set"])
-    return _run(_Plan.of(registry, config, resumed=run, remarks=(problem,) * bool(problem)))
+    return _run(_Plan.of(registry, config, resumed=run, remarks=tuple(remarks)))
 
 
 def _run(plan: _Plan) -> Outcome:
@@ -209,7 +212,8 @@ def _record(
 def _changes(plan: _Plan, record: RunRecord) -> list[str]:
     """Differences from the run's last start, or from the training of its initial encoder."""
     if plan.init:
-        return plan.init.differences(record.config)
+        changed = source_changes(plan.registry, plan.init.run, ENCODER_KINDS)
+        return [*plan.init.differences(record.config), *changed]
     return changes_since(plan.resumed, record.environment) if plan.resumed else []
 
 

@@ -19,6 +19,7 @@ from esmgn_core.host.registry import Registry
 from esmgn_core.machine.manifest import STORE_MANIFEST
 from esmgn_core.machine.parse import parse_toml
 from esmgn_core.settings import (
+    PROVIDED_BY,
     CacheTable,
     ComponentSettings,
     InputsTable,
@@ -89,6 +90,8 @@ def check_tables(tables: Mapping[str, Any], *, origin: str) -> Tables:
             continue
         if name == Kind.TRACKER:
             checked[name] = _tracker_tables(table, origin)
+            continue
+        if name == PROVIDED_BY:
             continue
         if name not in known:
             hints = (*did_you_mean(name, [*known, REFERENCE]), f"tables: {', '.join(known)}")

@@ -19,6 +19,7 @@ from esmgn_core.formats import structure_formats
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.host.configure import configure, parse_assignments
 from esmgn_core.host.registry import Registry, discover, suggested_composition, suggested_encoder
+from esmgn_core.host.sources import warn_of_changes
 from esmgn_core.inference.embedding import Embedding, embeddings_of
 from esmgn_core.io import Refusal, iter_structures, read_protein
 from esmgn_core.io.folders import search
@@ -238,6 +239,7 @@ def plan_model(name: ModelName, *, registry: Registry | None = None) -> ModelPla
                 "give either the folder or the names of components",
             )
         folder = EncoderFolder(Path(name.folder))
+        warn_of_changes(registry, folder.run, ENCODER_KINDS)
         layers, origins = [folder.tables()], [str(folder.config)]
     else:
         layers, origins = [{kind: {"name": chosen} for kind, chosen in name.names.items()}], [""]

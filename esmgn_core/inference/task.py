@@ -7,6 +7,7 @@ from torch import nn
 from esmgn_core.errors import RunError, WeightsError
 from esmgn_core.host.configure import configure, read_run_file
 from esmgn_core.host.registry import Registry
+from esmgn_core.host.sources import warn_of_changes
 from esmgn_core.model.compose import Blueprint, resolve
 from esmgn_core.model.encoder_folder import EncoderFolder
 from esmgn_core.model.tensors import load_weights
@@ -65,6 +66,7 @@ def output_of(run: RunFolder, registry: Registry) -> Output:
 
 def _task_class(run: RunFolder, registry: Registry) -> type:
     component, _ = run.recorded_labels()
+    warn_of_changes(registry, run, [Kind.DOWNSTREAM])
     return registry.load(registry.component(Kind.DOWNSTREAM, component, where=str(run.labels)))
 
 

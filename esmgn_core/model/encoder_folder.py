@@ -32,12 +32,11 @@ class EncoderFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        folder = RunFolder(path.expanduser().absolute())
-        self.path, self.model, self.config = folder.path, folder.model, folder.config
-        self._folder = folder
+        self.run = RunFolder(path.expanduser().absolute())
+        self.path, self.model, self.config = self.run.path, self.run.model, self.run.config
         for file in (self.config, self.model):
             if not file.is_file():
-                raise WeightsError(f"no encoder in {path}: {file.name} is missing", *_hints(path, folder))
+                raise WeightsError(f"no encoder in {path}: {file.name} is missing", *_hints(path, self.run))
 
     def tables(self) -> Tables:
         """The tables of the run file that describe the encoder."""
@@ -81,7 +80,7 @@ class EncoderFolder:
 
     def differences(self, config: RunConfig) -> list[str]:
         """A notice if ``config`` has other settings of the encoder than its training; else an empty list."""
-        trained = self._folder.recorded("settings")
+        trained = self.run.recorded("settings")
         tables = {**self.tables(), **({} if not isinstance(trained, dict) else trained)}
         tables = {name: tables[name] for name in self.tables() if name in tables}
         text = encoder_changes(tables, config.model_dump(mode="json", exclude_none=True))
@@ -89,7 +88,7 @@ class EncoderFolder:
         return [f"{where}: {text}; its weights are used unchanged"] if text else []
 
     def _check_recorded(self, sha256: str | None) -> None:
-        recorded = self._folder.recorded("sequence_weights_sha256")
+        recorded = self.run.recorded("sequence_weights_sha256")
         if recorded and recorded != sha256:
             raise WeightsError(
                 f"{self.path} was trained with other weights of the sequence encoder",

@@ -17,6 +17,7 @@ from esmgn_core.errors import WeightsError
 from esmgn_core.host.configure import Tables, component_settings, configure
 from esmgn_core.host.presets import PublishedLayout
 from esmgn_core.host.registry import Registry
+from esmgn_core.host.sources import record_sources
 from esmgn_core.machine.files import write_errors, written_atomically
 from esmgn_core.model.compose import Blueprint
 from esmgn_core.model.encoder_folder import EncoderFolder
@@ -31,6 +32,7 @@ from esmgn_core.published.layouts import (
 )
 from esmgn_core.published.read import Content, check, fit_named, read_published
 from esmgn_core.run_folder import RunFolder
+from esmgn_core.settings import PROVIDED_BY
 from esmgn_core.spec import Kind
 from esmgn_core.weights import Checkpoint, locate, remembered_digests
 
@@ -85,10 +87,13 @@ def _run_file(registry: Registry, model: PublishedModel, file: Path, target: Run
     given = tables_with_weights(model, target.model)
     config = configure(registry, [given])
     tables: dict[str, Any] = {}
+    specs = []
     for kind in map(Kind, given):
         spec, _, settings = component_settings(registry, kind, config)
+        specs.append(spec)
         values = settings.model_dump(mode="json", exclude_none=True)
         tables[kind] = {"name": given[kind]["name"], "component": spec.name, **values}
+    tables[PROVIDED_BY] = record_sources(registry, specs)
     command = f"--init {target.path}" if Kind.STRUCT in model.layout.parts else str(target.config)
     return (
         f"# Imported from {file.absolute()}, sha256 {remembered_digests(file).sha256}\n"

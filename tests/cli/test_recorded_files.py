@@ -59,6 +59,34 @@ def test_an_encoder_embeds_as_recorded(old: Path) -> None:
         np.testing.assert_allclose(found, vector, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("old")
+def test_a_run_without_a_record_of_its_packages_is_used_without_a_warning(esmgn: Esmgn) -> None:
+    done = esmgn("embed", "structures", "-o", "new.npz", "--model", "finished")
+    assert done.status == 0, done.err
+    assert "warning" not in done.err
+    assert "was made with" not in esmgn("run", "--resume", "interrupted").err
+
+
+@pytest.mark.filterwarnings("default::esmgn_core.errors.EsmgnWarning")
+@pytest.mark.parametrize(
+    ("command", "kind", "name"),
+    [
+        (["embed", "structures", "-o", "new.npz", "--model", "finished"], "struct", "gearnet"),
+        (["predict", "finished", "structures", "-o", "scores.csv"], "downstream", "multilabel"),
+        (["mutate", "structures/pair.pdb", "E1G", "--model", "finished"], "struct", "gearnet"),
+    ],
+    ids=["embed", "predict", "mutate"],
+)
+def test_another_package_is_one_warning_of_a_command(
+    old: Path, esmgn: Esmgn, command: list[str], kind: str, name: str
+) -> None:
+    package = '{ package = "esmgn", version = "0.0.1", sha256 = "1" }'
+    with (old / "finished/config.toml").open("a") as file:
+        file.write(f"[provided_by.{kind}]\n{name} = {package}\n")
+    err = esmgn(*command).err
+    assert err.count("finished was made with ") == err.count("of esmgn 0.0.1, and esmgn ") == 1, err
+
+
 def test_a_finished_run_predicts(old: Path, esmgn: Esmgn) -> None:
     done = esmgn("predict", "finished", "structures", "-o", "scores.csv")
     assert done.status == 0, done.err

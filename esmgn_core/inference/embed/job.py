@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import shutil
 import signal
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 
 from esmgn_core.batch import Protein
-from esmgn_core.errors import RunError, StructureError, check_choice, without_exits
+from esmgn_core.errors import EsmgnWarning, RunError, StructureError, check_choice, without_exits
 from esmgn_core.inference.batching import Progress, embed_all
 from esmgn_core.inference.embed.files import read_metadata, write_embeddings
 from esmgn_core.inference.embed.parts import LEVELS, EmbeddingColumns, InputResult, Part, PartFolder
@@ -308,6 +309,7 @@ def _start_worker(name: ModelName, devices: Any, precision: str, num_threads: in
     global _worker_model
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process: exit without a traceback
     torch.set_num_threads(num_threads)
+    warnings.simplefilter("ignore", EsmgnWarning)  # the main process emitted them
     _worker_model = load_model(name, device=devices.get(), precision=precision)
 
 
