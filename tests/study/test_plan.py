@@ -9,9 +9,13 @@ import pytest
 
 from esmgn_core.errors import EsmgnError, SettingsError
 from esmgn_core.host.registry import discover
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.spec import Kind
 from esmgn_core.study.plan import Cell, Study
 from esmgn_core.study.published import differences_from, published
 from esmgn_core.study.shipped import shipped_studies
+
+from ..conftest import PluginHost
 
 REGISTRY = discover()
 SMALL = {"name": "gearnet", "hidden_dim": 16, "num_layers": 1}
@@ -109,6 +113,25 @@ def test_a_row_may_belong_to_some_stages_and_have_another_recipe_there() -> None
         ("b", "alone", "psr"),
         ("b", "both", "ec"),
     ]
+
+
+def test_an_encoder_of_a_plugin_joins_by_one_name(host: PluginHost) -> None:
+    def ids(*names: Any) -> set[str]:
+        content = {"run": {"seq": "onehot"}, "rows": [{"struct": list(names)}]}
+        return {cell.id for cell in Study.of(content, origin="a.toml", name="a").cells(discover())}
+
+    before = ids(SMALL)
+    host.install("mine", host.component(Kind.STRUCT, "mine", Mine))
+    discover.cache_clear()
+    after = ids(SMALL, "mine")
+    assert before < after
+    assert len(after) == 2
+
+
+class Mine:
+    """A structure encoder of a plugin."""
+
+    Settings = ComponentSettings
 
 
 def test_recipes_can_be_an_axis() -> None:
