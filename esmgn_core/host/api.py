@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esmgn_core.host.names import PACKAGE
 from esmgn_core.version import __version__
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 CONSTANT = "esmgn_api"
 """Constant in the module of an entry point with the first version of esmgn that the plugin was made for."""
-_PACKAGE = "esmgn"
 _REMOVED_AFTER = 2
 """Minor releases from the deprecation of a public name to its removal, at the earliest."""
 
@@ -43,7 +43,7 @@ def api_requirement(entry: EntryPoint) -> str:
     They are stated by the requirement of its package on esmgn, or by :data:`CONSTANT` in the module of its
     entry point. The module is read, but not imported.
     """
-    if entry.dist is None or entry.dist.name == _PACKAGE:
+    if entry.dist is None or entry.dist.name == PACKAGE:
         return ""
     stated = [
         str(specifier)
@@ -70,8 +70,8 @@ def api_problem(entry: EntryPoint) -> str:
         return ""
     package = entry.dist.name if entry.dist else "the plugin"
     return (
-        f"made for {_PACKAGE} {stated}; this is {__version__}: "
-        f"install another version of {package}, or pip install '{_PACKAGE}{stated}'"
+        f"made for {PACKAGE} {stated}; this is {__version__}: "
+        f"install another version of {package}, or pip install '{PACKAGE}{stated}'"
     )
 
 
@@ -80,14 +80,14 @@ def _requirements(texts: list[str]) -> Iterator[Requirement]:
     from packaging.requirements import InvalidRequirement, Requirement
 
     for text in texts:
-        if not text.lower().startswith(_PACKAGE):
+        if not text.lower().startswith(PACKAGE):
             continue
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if requirement.name.lower() == _PACKAGE and applies:
+        if requirement.name.lower() == PACKAGE and applies:
             yield requirement
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from esmgn_core.errors import EsmgnWarning, UnknownComponentError
+from esmgn_core.host.names import SEPARATOR
 from esmgn_core.host.registry import COMBINE, Registry
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import ComponentSpec, Kind, pip_install
@@ -31,6 +32,11 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.package} {self.version}"
+
+    def differs_from(self, other: Source) -> bool:
+        """True if package, version or digest differ; an empty digest is unknown."""
+        known = bool(self.sha256 and other.sha256)
+        return self[:2] != other[:2] or (known and self.sha256 != other.sha256)
 
 
 def record_sources(registry: Registry, specs: Iterable[ComponentSpec]) -> dict[str, dict[str, Any]]:
@@ -53,10 +59,10 @@ def source_changes(registry: Registry, run: RunFolder, kinds: Iterable[Kind]) ->
     """
     changed: dict[tuple[Source, Source], list[str]] = defaultdict(list)
     for kind, name, then in _recorded(run.provided_by(), kinds):
-        now = _installed(registry, kind, name)
+        now = _installed(registry, kind, name, then.package)
         if now is None:
             raise _missing(registry, kind, name, then, run.path)
-        if now != then and "" not in (now.sha256, then.sha256):
+        if now.differs_from(then):
             changed[then, now].append(f"{kind.long_name} '{name}'")
     return [_described(then, now, parts, run.path) for (then, now), parts in changed.items()]
 
@@ -67,12 +73,25 @@ def warn_of_changes(registry: Registry, run: RunFolder, kinds: Iterable[Kind]) -
         warnings.warn(text, EsmgnWarning, stacklevel=2)
 
 
-def _installed(registry: Registry, kind: Kind, name: str) -> Source | None:
-    """The source of a component; ``None`` if no plugin in use provides it."""
-    for spec, plugin in registry.components(kind):
-        if spec.name == name:
-            return Source(plugin.distribution, plugin.version, source_sha256(spec))
-    return None
+def _installed(registry: Registry, kind: Kind, name: str, package: str = "") -> Source | None:
+    """The source of a component, of ``package`` if several have one of this name; ``None`` without one.
+
+    The name can be an address now and not when it was recorded, or the reverse, because other packages were
+    installed or removed.
+    """
+    found = [
+        (plugin.distribution == package, spec.name == name, plugin, spec)
+        for spec, plugin in registry.components(kind)
+        if _local(spec.name) == _local(name)
+    ]
+    if not found:
+        return None
+    *_, plugin, spec = max(found, key=lambda candidate: candidate[:2])
+    return Source(plugin.distribution, plugin.version, source_sha256(spec))
+
+
+def _local(name: str) -> str:
+    return name.rpartition(SEPARATOR)[2]
 
 
 def _recorded(record: Mapping[str, Any], kinds: Iterable[Kind]) -> Iterator[tuple[Kind, str, Source]]:

@@ -7,6 +7,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from esmgn_core.engine.session import resume_run
 from esmgn_core.errors import EsmgnError, EsmgnWarning
 from esmgn_core.host.configure import configure, parse_assignments, read_run_file
 from esmgn_core.host.registry import discover
-from esmgn_core.host.sources import source_sha256
+from esmgn_core.host.sources import source_changes, source_sha256
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import ComponentSpec, Kind
 
@@ -145,6 +146,25 @@ def test_a_package_that_is_not_in_use_is_named_with_the_reason(run: RunFolder, i
     install(requires=("esmgn>=99",))
     with pytest.raises(EsmgnError, match="rings' is installed and not in use: made for esmgn >=99"):
         esmgn_core.load(run.path)
+
+
+def test_a_name_that_another_plugin_claims_later_is_compared_with_its_own_package(
+    run: RunFolder, install: Install, host: PluginHost
+) -> None:
+    install(version="2.0")
+    host.install("other", replace(RINGS, target="made_up_other:Rings"), version="9.0")
+    discover.cache_clear()
+    assert "other:rings" in discover().names(Kind.STRUCT)
+    assert source_changes(discover(), run, [Kind.STRUCT]) == [OTHER_VERSION.format(run.path)]
+
+
+def test_versions_of_a_package_without_source_are_compared(run: RunFolder, install: Install) -> None:
+    text = run.config.read_text()
+    digest = tomllib.loads(text)["provided_by"]["struct"]["rings"]["sha256"]
+    run.config.write_text(text.replace(digest, ""))
+    assert source_changes(discover(), run, [Kind.STRUCT]) == []
+    install(version="2.0")
+    assert source_changes(discover(), run, [Kind.STRUCT]) == [OTHER_VERSION.format(run.path)]
 
 
 def test_an_encoder_needs_no_package_that_only_trained_it(start: Start) -> None:
