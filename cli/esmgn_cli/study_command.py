@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from esmgn_core.study.results import Results
     from esmgn_core.study.table import Table
 
-_FAILED = 1
+_FAILED, _REQUEUE = 1, 75
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Study file.")]
 Folder = Annotated[
@@ -72,6 +73,12 @@ def run(
         str | None,
         typer.Option(help="GPUs to divide among the jobs, such as 0,1,2,3.", show_default=False),
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="processes of this machine, ray, or slurm: write job arrays.")
+    ] = "processes",
+    gpus_per_run: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of each run, of ray and slurm.", show_default=False)
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed cells again.")] = False,
     cell: Annotated[
         str | None,
@@ -87,8 +94,11 @@ def run(
     A failed cell is recorded, and the others go on. The command can be stopped or killed at any time; the
     same command continues.
     """
+    from esmgn_core.errors import check_choice
+    from esmgn_core.study.launchers import EXECUTORS, local_process, ray_launcher, write_slurm_jobs
     from esmgn_core.study.run import Places, run_cells
 
+    check_choice("executor", executor, EXECUTORS, "--executor")
     cells, place = _opened(file, folder)
     if cell is not None:
         cells = [_cell(cells, cell)]
@@ -100,13 +110,23 @@ def run(
         raise SettingsError(
             f"{len(devices)} GPUs cannot be divided among {jobs} jobs", "change --jobs or --gpus"
         )
-    command = run_command(len(devices) // jobs)
-    with place.locked():
+    each = gpus_per_run or len(devices) // jobs
+    if executor == "slurm":
+        todo = [item for item in cells if place.state(item) != "done"]
+        job = [sys.executable, "-m", "esmgn_cli", "study", "run", str(file.absolute())]
+        job += ["--folder", str(place.path.absolute()), *(["--gpus-per-run", str(each)] if each > 1 else [])]
+        script = write_slurm_jobs(todo, place, [*job, "--cell"], jobs=jobs, gpus=each)
+        echo(f"{counted(len(todo), 'cell')} to run; submit them: bash {script}")
+        return
+    starts = ray_launcher(jobs, each) if executor == "ray" else nullcontext(local_process)
+    # Jobs of a cluster run single cells at the same time: each run has a lock.
+    with nullcontext() if cell else place.locked(), starts as launch:
         try:
-            run_cells(cells, place, command, Places(jobs, devices), _reporter(cells, place), retry=retry)
+            places, report = Places(jobs, devices), _reporter(cells, place)
+            run_cells(cells, place, run_command(each), places, report, retry=retry, launch=launch)
         except KeyboardInterrupt:
             echo(f"stopped; continue: esmgn study run {file}", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(_REQUEUE if cell else 130) from None
     states = _print_states(cells, place)
     echo(f"results: esmgn study table {file}")
     if states["failed"]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from esmgn_core.errors import DataError, check_choice
+from esmgn_core.errors import check_choice
+from esmgn_core.machine.ray import joined_cluster, require_ray
 from esmgn_core.store.build import Executor
 from esmgn_core.store.parts import PartTask, build_part
 from esmgn_core.store.workers import Progress, cannot_write
@@ -30,11 +29,7 @@ def named_executor(name: str, num_workers: int) -> Executor | None:
     check_choice("executor", name, EXECUTORS, "--executor")
     if name == "processes":
         return None
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError as error:
-        raise DataError("--executor ray needs the package ray", "pip install 'esmgn[ray]'") from error
-    return partial(_run_on_ray, ray, num_workers)
+    return partial(_run_on_ray, require_ray(), num_workers)
 
 
 def _run_on_ray(
@@ -45,11 +40,7 @@ def _run_on_ray(
     Raises:
         DataError: a part cannot be written.
     """
-    started_here = not ray.is_initialized()
-    if started_here:
-        address = os.environ.get("RAY_ADDRESS")
-        ray.init(address=address, num_cpus=None if address else num_workers, log_to_driver=False)
-    try:
+    with joined_cluster(ray, num_workers):
         remote = ray.remote(num_cpus=1, max_retries=3)(build_part)
         running = {remote.remote(task): task for task in tasks}
         waiting, items = list(running), 0
@@ -62,6 +53,3 @@ def _run_on_ray(
                     raise cannot_write(running[reference].folder, error) from error
                 items += running[reference].part.size
                 report(Progress(items, 0))
-    finally:
-        if started_here:
-            ray.shutdown()

@@ -1,18 +1,19 @@
-"""Run the cells of a study on this machine, several at a time."""
+"""Run the cells of a study, several at a time."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from esmgn_core.engine.interruption import REQUEUE_STATUS
 from esmgn_core.study.folder import State, StudyFolder
+from esmgn_core.study.launchers import Launcher, Process, local_process
 from esmgn_core.study.plan import Cell
 
 _POLL_SECONDS = 0.2
@@ -39,9 +40,9 @@ class Places:
     gpus: tuple[int, ...] = ()
 
     def environment(self, place: int) -> dict[str, str]:
-        """Environment of the run at place ``place``, from 0."""
+        """Changes of the environment for the run at place ``place``, from 0."""
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        chosen = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        chosen = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
         if self.gpus:
             share = len(self.gpus) // self.jobs
             mine = self.gpus[place * share : (place + 1) * share]
@@ -53,7 +54,7 @@ class Places:
 class _Running:
     cell: Cell
     place: int
-    process: subprocess.Popen[bytes]
+    process: Process
     started: float = field(default_factory=time.monotonic)
 
 
@@ -65,6 +66,7 @@ def run_cells(
     report: Report,
     *,
     retry: bool,
+    launch: Launcher = local_process,
 ) -> None:
     """Run all cells that are not done; a failed cell is recorded and the others go on.
 
@@ -77,14 +79,16 @@ def run_cells(
         places: cells at a time, and GPUs.
         report: called when a cell starts or ends.
         retry: run failed cells again.
+        launch: starts a run.
 
     Raises:
-        KeyboardInterrupt: the user stopped the study; its runs have saved and stopped.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGUSR1 stopped the study; its runs have saved and stopped.
     """
     states: dict[str, State] = {cell.id: folder.state(cell) for cell in cells}
     skipped = {"done", "running"} if retry else {"done", "running", "failed"}
     waiting = [cell for cell in cells if states[cell.id] not in skipped]
     running: list[_Running] = []
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         while waiting or running:
             for ended in [item for item in running if item.process.poll() is not None]:
@@ -96,7 +100,13 @@ def run_cells(
                     break
                 place = min({*range(places.jobs)} - {item.place for item in running})
                 waiting.remove(cell)
-                running.append(_start(cell, place, folder, command, places))
+                running.append(
+                    _Running(
+                        cell,
+                        place,
+                        launch(command(folder.prepare(cell)), folder.log(cell), places.environment(place)),
+                    )
+                )
                 states[cell.id] = "running"
                 report(cell, "running", 0.0)
             waiting = [cell for cell in waiting if not _never(cell, states)]
@@ -106,6 +116,12 @@ def run_cells(
                 return  # they wait for cells that another process runs
     finally:
         _stop(running)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    raise KeyboardInterrupt
 
 
 def _ready(waiting: Sequence[Cell], states: dict[str, State]) -> Iterator[Cell]:
@@ -118,24 +134,9 @@ def _never(cell: Cell, states: dict[str, State]) -> bool:
     return cell.parent is not None and states[cell.parent.id] in ("failed", "stopped")
 
 
-def _start(cell: Cell, place: int, folder: StudyFolder, command: Command, places: Places) -> _Running:
-    arguments = command(folder.prepare(cell))
-    with folder.log(cell).open("ab") as log:
-        # In a session of its own, so that Ctrl-C on the terminal reaches this process only.
-        process = subprocess.Popen(  # noqa: S603
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=places.environment(place),
-            start_new_session=True,
-        )
-    return _Running(cell, place, process)
-
-
 def _end(ended: _Running, folder: StudyFolder) -> State:
     """Record how a run ended."""
-    status = ended.process.returncode
+    status = ended.process.wait()
     if status in _STOPPED:
         return "stopped"
     if status == 0 and folder.state(ended.cell) == "done":
@@ -155,6 +156,6 @@ def _stop(running: Sequence[_Running]) -> None:
     """Ask all runs to save and stop, and wait for them."""
     for item in running:
         with suppress(ProcessLookupError):
-            item.process.send_signal(signal.SIGTERM)
+            item.process.terminate()
     for item in running:
         item.process.wait()
