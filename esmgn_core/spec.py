@@ -122,14 +122,19 @@ class ComponentSpec:
     @property
     def install_command(self) -> str:
         """Command that installs missing requirements; empty if none is missing. Imports nothing."""
-        missing = [
-            package for module, package in self.requires.items() if importlib.util.find_spec(module) is None
-        ]
+        missing = [package for module, package in self.requires.items() if not _is_importable(module)]
         return pip_install(missing) if missing else ""
 
     def __str__(self) -> str:
         """Kind, name and target, for messages."""
         return f"{self.kind.long_name} '{self.name}' ({self.target})"
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # it is imported and has no specification
+        return True
 
 
 def pip_install(packages: Iterable[str]) -> str:

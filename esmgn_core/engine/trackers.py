@@ -13,7 +13,6 @@ from esmgn_core.errors import UnknownComponentError
 from esmgn_core.host.components import build_component
 from esmgn_core.host.configure import merge_tables
 from esmgn_core.host.registry import Registry, ResolvedName
-from esmgn_core.machine.parse import parse_toml
 from esmgn_core.protocols import Tracker
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.settings import ComponentSettings, RunConfig, settings_class, validated
@@ -98,7 +97,8 @@ class Trackers:
         """Start a thread for each tracker, which builds and calls it."""
         if not self._plans:
             return
-        config = parse_toml(self._run.config.read_text(encoding="utf-8"))
+        # Without the packages, because runs with equal settings are one group.
+        config, _ = self._run.recorded_tables()
         self._open = [Background(name, plan, self._run, config) for name, plan in self._plans.items()]
 
     def put(self, step: int, values: Mapping[str, float]) -> None:

@@ -25,7 +25,7 @@ _REMOVED_AFTER = 2
 def api_range(version: str) -> str:
     """Versions of esmgn for which a plugin works that was written for ``version``.
 
-    The next minor release can deprecate a public name, and the second one after that can remove it.
+    The next minor release can deprecate a public name, and the second one after that can remove the name.
 
     >>> api_range("0.1.0")
     '>=0.1,<0.4'
@@ -62,11 +62,11 @@ def api_problem(entry: EntryPoint) -> str:
     from packaging.version import Version
 
     try:
-        # The base version, because 0.2.0.dev1 has the API of 0.2.
-        fits = SpecifierSet(stated).contains(Version(__version__).base_version, prereleases=True)
+        allowed = SpecifierSet(stated, prereleases=True)
     except InvalidSpecifier:
         return f"{CONSTANT} = '{stated}' is not a version such as '0.1'"
-    if fits:
+    # 0.2.0.dev1 has the API of 0.2.0.
+    if __version__ in allowed or Version(__version__).base_version in allowed:
         return ""
     package = entry.dist.name if entry.dist else "the plugin"
     return (

@@ -63,8 +63,10 @@ def source_changes(registry: Registry, run: RunFolder, kinds: Iterable[Kind]) ->
         if now is None:
             raise _missing(registry, kind, name, then, run.path)
         if now.differs_from(then):
-            changed[then, now].append(f"{kind.long_name} '{name}'")
-    return [_described(then, now, parts, run.path) for (then, now), parts in changed.items()]
+            # One text per package: its components can be in several source trees.
+            versions = then._replace(sha256=""), now._replace(sha256="")
+            changed[versions].append(f"{kind.long_name} '{name}'")
+    return [_described(*versions, parts, run.path) for versions, parts in changed.items()]
 
 
 def warn_of_changes(registry: Registry, run: RunFolder, kinds: Iterable[Kind]) -> None:
@@ -105,8 +107,9 @@ def _recorded(record: Mapping[str, Any], kinds: Iterable[Kind]) -> Iterator[tupl
 
 
 def _described(then: Source, now: Source, parts: list[str], used_by: Path) -> str:
+    """The change of some components; the sources have no digests."""
     what = ", ".join(parts)
-    if (now.package, now.version) == (then.package, then.version):
+    if now == then:
         return (
             f"the source code of {now}, which provides {what}, has changed since {used_by} was made: "
             "results may differ"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ def test_missing_requirements_are_found_without_an_import(monkeypatch: pytest.Mo
     assert "colorsys" not in sys.modules
     assert spec(requires={"colorsys": "far"}).install_command == ""
     assert spec().install_command == ""
+    monkeypatch.setitem(sys.modules, "without_a_specification", ModuleType("without_a_specification"))
+    assert spec(requires={"without_a_specification": "far"}).install_command == ""
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ from esmgn_core.host.configure import configure, parse_assignments, read_run_fil
 from esmgn_core.host.registry import discover
 from esmgn_core.host.sources import source_changes, source_sha256
 from esmgn_core.run_folder import RunFolder
-from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.settings import ComponentSettings
+from esmgn_core.spec import PARTS, ComponentSpec, Kind
 
 from ..conftest import PluginHost
 from .conftest import Start
@@ -98,6 +100,29 @@ def test_parts_of_a_combined_task_are_recorded(start: Start) -> None:
     assert table["pretext"].keys() == {"residue_type", "distance"}
 
 
+def test_trackers_group_runs_by_settings_not_by_packages(host: PluginHost, start: Start) -> None:
+    configs: list[Any] = []
+
+    class Seen:
+        class Settings(ComponentSettings):
+            pass
+
+        def __init__(self, *_: object, config: Any, **_more: object) -> None:
+            configs.append(config)
+
+        def log(self, step: int, values: object) -> None:
+            pass
+
+        def close(self, *, failed: bool) -> None:
+            pass
+
+    host.install("seen", host.component(Kind.TRACKER, "seen", Seen))
+    discover.cache_clear()
+    start('train.trackers=["seen"]', "train.max_steps=1")
+    assert configs[0].keys() >= {"seq", "train"}
+    assert "provided_by" not in configs[0]
+
+
 def test_the_same_package_is_not_mentioned(run: RunFolder, install: Install) -> None:
     install()
     log = resumed_log(run)
@@ -156,6 +181,13 @@ def test_a_name_that_another_plugin_claims_later_is_compared_with_its_own_packag
     discover.cache_clear()
     assert "other:rings" in discover().names(Kind.STRUCT)
     assert source_changes(discover(), run, [Kind.STRUCT]) == [OTHER_VERSION.format(run.path)]
+
+
+def test_components_of_one_package_are_one_warning(run: RunFolder) -> None:
+    version = f'version = "{esmgn_core.__version__}"'
+    run.config.write_text(run.config.read_text().replace(version, 'version = "0.0.1"'))
+    [text] = source_changes(discover(), run, PARTS)
+    assert "with sequence encoder 'esm2', fuser 'serial', graph builder 'relational', pretext task" in text
 
 
 def test_versions_of_a_package_without_source_are_compared(run: RunFolder, install: Install) -> None:

@@ -86,6 +86,7 @@ def test_development_versions_have_the_api_of_their_release(
 ) -> None:
     monkeypatch.setattr(api, "__version__", version)
     assert api_problem(entry("esmgn>=0.3,<0.4")) == ""
+    assert api_problem(entry(f"esmgn=={version}")) == ""
     assert api_problem(entry("esmgn>=0.2,<0.3")) == (
         f"made for esmgn >=0.2,<0.3; this is {version}: "
         "install another version of esmgn-made, or pip install 'esmgn>=0.2,<0.3'"
