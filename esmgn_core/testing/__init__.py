@@ -1,7 +1,8 @@
 """Conformance tests for plugin authors: one call tests a component against its contract.
 
 >>> from esmgn_core import Kind
->>> check_component(Kind.FUSE, "serial")
+>>> check_component(Kind.FUSE, "serial")  # claims that cannot be judged
+[]
 
 An ``AssertionError`` names the component and the claim that failed. The example proteins and the example
 graph are also for tests of your own.

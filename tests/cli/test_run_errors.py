@@ -149,11 +149,12 @@ def test_an_unknown_device(esmgn: Esmgn) -> None:
 
 
 def test_a_component_that_two_plugins_claim(host: PluginHost, esmgn: Esmgn) -> None:
-    host.install("mine", host.component(Kind.STRUCT, "gearnet"))
-    status, _, err = esmgn("run", "--dry-run")
+    for plugin in ("first", "second"):
+        host.install(plugin, host.component(Kind.STRUCT, "rings"))
+    status, _, err = esmgn("run", "--struct", "rings", "--dry-run")
     assert status == 2
-    claims = "'gearnet' (esmgn) and 'mine' (esmgn-mine)"
-    assert f"error: structure encoder 'gearnet' is claimed by 2 plugins: {claims}\n" in err
+    claims = "'first' (esmgn-first) and 'second' (esmgn-second)"
+    assert f"error: structure encoder 'rings' is claimed by 2 plugins: {claims}\n" in err
 
 
 def test_a_dry_run_prints_a_run_file_that_gives_the_same_run(esmgn: Esmgn) -> None:
