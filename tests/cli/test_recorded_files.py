@@ -87,6 +87,29 @@ def test_another_package_is_one_warning_of_a_command(
     assert err.count("finished was made with ") == err.count("of esmgn 0.0.1, and esmgn ") == 1, err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--init", "finished", "--data", "sample"],
+        ["run", "--resume", "finished"],
+        ["embed", "structures", "-o", "new.npz", "--model", "finished"],
+        ["predict", "finished", "structures"],
+    ],
+    ids=["init", "resume", "embed", "predict"],
+)
+def test_a_missing_package_is_named_with_its_command(old: Path, esmgn: Esmgn, command: list[str]) -> None:
+    config = old / "finished/config.toml"
+    text = config.read_text().replace('"gearnet"', '"rings"')
+    package = '{ package = "esmgn-rings", version = "1.2", sha256 = "1" }'
+    config.write_text(f"{text}[provided_by.struct]\nrings = {package}\n")
+    status, _, err = esmgn(*command)
+    assert status == 2
+    first, *hints = err.splitlines()
+    assert first.startswith("error: ")
+    assert first.endswith("finished needs the structure encoder 'rings' of package esmgn-rings 1.2")
+    assert hints == ["  install it: pip install 'esmgn-rings==1.2'", "  see: esmgn plugins"]
+
+
 def test_a_finished_run_predicts(old: Path, esmgn: Esmgn) -> None:
     done = esmgn("predict", "finished", "structures", "-o", "scores.csv")
     assert done.status == 0, done.err
