@@ -73,8 +73,8 @@ FLOORS = (
     {"attention", "gather", "protocols", "store"},
     {"host"},
     {"formats", "model"},
-    {"engine", "published", "testing"},
-    {"study"},
+    {"engine", "published"},
+    {"study", "testing"},
     {"pages"},
     {"inference"},
 )

@@ -53,7 +53,7 @@ def build_app() -> typer.Typer:
     app.add_typer(_group("Compare models with measurements", evaluate_command.COMMANDS), name="evaluate")
     app.add_typer(_group("Download and convert published weights", weights_command.COMMANDS), name="weights")
     app.add_typer(_group("Build and inspect stores of proteins", data_command.COMMANDS), name="data")
-    app.add_typer(_group("Write plugins", plugin_command.COMMANDS), name="plugin")
+    app.add_typer(_group("Write and check plugins", plugin_command.COMMANDS), name="plugin")
     app.add_typer(_group("Edit the user's registry", registry_command.COMMANDS), name="registry")
     warnings = [*registry.warnings, *_add_plugin_commands(app, registry)]
 

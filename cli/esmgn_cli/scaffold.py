@@ -136,7 +136,7 @@ class Project:
     def commands(self) -> tuple[str, ...]:
         """Commands that install and use the plugin, to be typed in the project folder."""
         used = _TEMPLATES[self.kind].command.replace("NAME", self.name)
-        return ('pip install -e ".[test]"', f"esmgn list {self.kind}", "python -m pytest", used)
+        return ('pip install -e ".[test]"', f"esmgn plugin check {self.name}", "python -m pytest", used)
 
     def write(self, parent: Path) -> Path:
         """Write the project folder into ``parent``, completely or not at all.

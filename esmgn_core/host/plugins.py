@@ -22,7 +22,7 @@ from typing import Any
 import pluggy
 
 from esmgn_core.errors import PluginError, SettingsError, did_you_mean
-from esmgn_core.host.api import api_problem
+from esmgn_core.host.api import api_problem, api_requirement
 from esmgn_core.host.hooks import PROJECT, HookSpecs
 from esmgn_core.host.names import PACKAGE, SEPARATOR, Owner
 from esmgn_core.host.presets import Catalogue, check_name, read_registry, user_registry
@@ -38,7 +38,7 @@ class Plugin:
 
     ``problem`` is the reason why it is not in use, empty if it is. ``disabled`` is True if the user switched
     it off. ``catalogue`` has the entries of the plugin's ``registry.toml``. ``notes`` are faults
-    with which it can be used.
+    with which it can be used. ``made_for`` has the versions of esmgn that it states, empty for none.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Plugin:
     problem: str = ""
     disabled: bool = False
     notes: tuple[str, ...] = ()
+    made_for: str = ""
 
     def license_of(self, spec: ComponentSpec) -> str:
         """Licence of one of its components: as declared, else that of the package; empty if unknown."""
@@ -159,7 +160,9 @@ def _load_plugin(
         manager.register(module, name=entry.name)
         manager.check_pending()
         components, catalogue = _declared(manager, entry.name), _own_catalogue(entry)
-        return plugin(components=components, catalogue=catalogue, notes=tuple(notes))
+        return plugin(
+            components=components, catalogue=catalogue, notes=tuple(notes), made_for=api_requirement(entry)
+        )
     except (Exception, SystemExit) as error:
         # Third-party code may raise anything and must not end the program.
         if strict():

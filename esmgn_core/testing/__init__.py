@@ -10,5 +10,13 @@ graph are also for tests of your own.
 
 from esmgn_core.testing.check import check_class, check_component
 from esmgn_core.testing.examples import ExampleGraph, example_batch, example_proteins
+from esmgn_core.testing.plugin import check_plugin
 
-__all__ = ["ExampleGraph", "check_class", "check_component", "example_batch", "example_proteins"]
+__all__ = [
+    "ExampleGraph",
+    "check_class",
+    "check_component",
+    "check_plugin",
+    "example_batch",
+    "example_proteins",
+]

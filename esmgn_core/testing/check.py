@@ -18,7 +18,7 @@ from esmgn_core.host.components import build_component
 from esmgn_core.host.registry import discover
 from esmgn_core.settings import ComponentSettings, settings_class, validated
 from esmgn_core.spec import ComponentSpec, Kind
-from esmgn_core.testing.claims import Claims
+from esmgn_core.testing.claims import Claims, Outcome, failure_text
 from esmgn_core.testing.datasets import check_dataset
 from esmgn_core.testing.downstream import check_downstream_task
 from esmgn_core.testing.formats import check_format
@@ -95,6 +95,34 @@ def check_class(kind: Kind, component: type, /, **settings: Any) -> list[str]:
     return claims.not_judged
 
 
+def outcomes_of(spec: ComponentSpec, component: Any, settings: dict[str, Any]) -> list[Outcome]:
+    """Outcomes of all claims about a component; nothing is raised.
+
+    Args:
+        spec: declaration of the component.
+        component: its class, or the structure format.
+        settings: settings instead of the defaults.
+    """
+    claims = Claims(_claims(spec).about, stop=False)
+    if spec.kind is Kind.FORMAT:
+        claims.judge(_FORMAT_CLAIM, lambda: check_format(claims, component))
+        return claims.outcomes
+    try:
+        _check(spec, component, settings, claims)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - of code between claims, such as a constructor
+        claims.outcomes.append(
+            Outcome(claims.about, _CONTRACT_CLAIM, "fail", failure_text(error, claims.about))
+        )
+    return claims.outcomes
+
+
+_SETTINGS_CLAIM = "Settings have defaults and descriptions, are frozen, and refuse unknown names."
+_TOML_CLAIM = "Settings do not change on the way through a run file."
+_USED_CLAIM = "Every setting is used."
+_FORMAT_CLAIM = "A format has new endings, does not accept PDB and mmCIF text, and can be pickled."
+_CONTRACT_CLAIM = "It can be built, has the members of its kind and settings with defaults and descriptions."
+
+
 def _claims(spec: ComponentSpec) -> Claims:
     return Claims(f"{spec.kind.long_name} '{spec.name}'")
 
@@ -102,9 +130,9 @@ def _claims(spec: ComponentSpec) -> Claims:
 def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims: Claims) -> None:
     try:
         model = settings_class(spec, component)
-        _check_settings_class(claims, model)
+        claims.judge(_SETTINGS_CLAIM, lambda: _check_settings_class(claims, model))
         settings = validated(model, values, what=claims.about, see=f"esmgn show {spec.name}")
-        _settings_survive_toml(claims, settings)
+        claims.judge(_TOML_CLAIM, lambda: _settings_survive_toml(claims, settings))
 
         reads = Reads()
 
@@ -125,7 +153,8 @@ def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims:
                 check_fuser(claims, component, build, spec.encoders)
             else:
                 _CHECKS[spec.kind](claims, component, build)
-            check_settings_are_used(claims, settings, reads, observe if spec.kind in _OBSERVED else None)
+            changed = observe if spec.kind in _OBSERVED else None
+            claims.judge(_USED_CLAIM, lambda: check_settings_are_used(claims, settings, reads, changed))
     except PluginError as error:
         raise AssertionError(str(error)) from error
 

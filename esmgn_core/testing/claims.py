@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from esmgn_core.errors import EsmgnError
 
 Value = TypeVar("Value")
 
@@ -19,19 +23,42 @@ _NUDGE = 0.02
 _THREADS_TOLERANCE = 1e-5
 
 
+Status = Literal["pass", "fail", "not judged"]
+
+
+class Outcome(NamedTuple):
+    """The outcome of a claim.
+
+    Attributes:
+        about: kind and name of the component, or name of the plugin.
+        claim: the claim, one sentence.
+        status: ``pass``, ``fail`` or ``not judged``.
+        message: why it failed or was not judged; empty if it passed.
+    """
+
+    about: str
+    claim: str
+    status: Status
+    message: str = ""
+
+
 class Claims:
     """Claims about one component.
 
     Args:
         about: kind and name of the component, the beginning of every message.
+        stop: raise the first failure. Otherwise all claims are checked, and failures recorded.
 
     Attributes:
         not_judged: claims that could not be judged, each with the reason.
+        outcomes: outcome of each claim so far.
     """
 
-    def __init__(self, about: str) -> None:
+    def __init__(self, about: str, *, stop: bool = True) -> None:
         self.about = about
+        self.stop = stop
         self.not_judged: list[str] = []
+        self.outcomes: list[Outcome] = []
 
     def require(self, condition: bool, otherwise: str) -> None:
         """Raise an ``AssertionError`` with the message ``otherwise`` unless the condition is true."""
@@ -51,11 +78,21 @@ class Claims:
     def check(self, checks: Iterable[Callable[[Value], None]], subject: Value) -> None:
         """Run checks in turn. The claim is added as a note to any error of the component."""
         for check in checks:
-            try:
-                check(subject)
-            except Exception as error:
-                error.add_note(f"{self.about} was checked for: {(check.__doc__ or check.__name__).strip()}")
+            self.judge((check.__doc__ or check.__name__).strip(), partial(check, subject))
+
+    def judge(self, claim: str, check: Callable[[], object]) -> None:
+        """Run one check, and record or raise its outcome. Any error is a failure."""
+        before = len(self.not_judged)
+        try:
+            check()
+        except (Exception, SystemExit) as error:
+            if self.stop:
+                error.add_note(f"{self.about} was checked for: {claim}")
                 raise
+            self.outcomes.append(Outcome(self.about, claim, "fail", failure_text(error, self.about)))
+            return
+        reasons = "; ".join(self.not_judged[before:])
+        self.outcomes.append(Outcome(self.about, claim, "not judged" if reasons else "pass", reasons))
 
     def unchanged(self, call: Callable[[], Value], **inputs: object) -> Value:
         """Return the result of ``call``; require that every tensor of ``inputs`` stays bit-identical."""
@@ -64,6 +101,20 @@ class Claims:
         changed = differences(before, snapshot(inputs))
         self.require(not changed, f"changes its input in place: {', '.join(changed)}")
         return result
+
+
+def failure_text(error: BaseException, about: str) -> str:
+    """The message of a failed claim; of an error of the component also its type and line."""
+    if isinstance(error, AssertionError | EsmgnError):
+        return str(error).removeprefix(f"{about}: ")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if "esmgn_core" not in frame.filename and "site-packages" not in frame.filename
+    ]
+    where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def snapshot(value: object, name: str = "") -> dict[str, object]:
