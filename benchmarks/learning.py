@@ -1,11 +1,14 @@
-"""Train small models on each pretext task and compare them with trivial predictors.
+"""Train small models on each pretext task and compare them with predictors that see no structure.
 
 python benchmarks/learning.py [--data sample|FOLDER ...] [--objective NAME ...] [--seeds 0 1 2] [--minutes 15]
 
 Every model is GearNet on one-hot residue types, trained for the given minutes of processor time of one core.
 The validation set has a fifth of the clusters: folds of made-up proteins, or chains with shared 5-mers.
-Trivial predictors predict the same validation targets from averages of the training targets.
-The table is Markdown. Values are means over seeds, with the standard deviation in brackets.
+Baselines predict the same validation targets: averages of the training targets (trivial), lookups by
+sequence and by sequence and relation (sequence_only.py), and the model trained on shuffled edges.
+The table is Markdown. Values are means over seeds, with the standard deviation in brackets. A model is
+better if the 95 % t interval over seeds of its gain on the strongest baseline is above 0.
+--minutes 0 measures the baselines alone, beside an untrained model.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
+from scipy import stats
+from sequence_only import Questions, edge_scores, residue_type_scores
 from torch import Tensor, nn
 
 from esmgn_core.alphabet import AMINO_ACIDS
@@ -42,21 +48,30 @@ MEASURES = {
     "diffpret": ("structure_loss", "sequence_loss"),
 }
 """What is compared; of accuracies and retrieval more is better, of the others less."""
-SHUFFLED = ("residue_type",)
-"""Objectives whose model is also trained on shuffled edges."""
-SEPARATIONS = (-1, 2)
-"""Edges between residues farther apart in the chain are shuffled: all edges, or the spatial ones."""
-HELD_OUT_STEP = 2**62
+MORE_IS_BETTER = ("accuracy", "retrieval")
+EDGE_TASKS = ("distance", "angle", "dihedral")
+SHUFFLES = {"all edges shuffled": -1, "spatial edges shuffled": 2}
+"""Edges between residues farther apart in the chain are shuffled."""
+SHUFFLED = {
+    "residue_type": ("all edges shuffled", "spatial edges shuffled"),
+    **dict.fromkeys(EDGE_TASKS, ("spatial edges shuffled",)),
+}
+"""Shuffles on which the model of an objective is trained too. Without the edges of the chain, a model of an
+edge task cannot know offsets, so that it would only repeat the trivial predictor."""
+BASELINES = ("trivial", "sequence", "relation", *SHUFFLES)
+PASSES = 4
+"""How often the lookups draw from the training set."""
+VALIDATION_STEP = 2**62
 PROTEINS_PER_BATCH = 16
 SHARED_WORDS = 0.06
 WORD = 5
 
 
 class Result(NamedTuple):
-    """What one trained model reaches on the held-out questions."""
+    """What a trained model and the baselines reach on the validation set."""
 
     model: dict[str, float]
-    trivial: dict[str, float]
+    baselines: dict[str, dict[str, float]]
     steps: int
 
 
@@ -72,34 +87,57 @@ def main() -> None:
     print(
         f"{len(train)} training and {len(valid)} validation proteins, {arguments.minutes:g} minutes a model\n"
     )
-    shuffled = "all edges shuffled | spatial edges shuffled"
-    print(f"| objective | measure | model | trivial predictor | {shuffled} | steps |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| objective | measure | model | {' | '.join(BASELINES)} | gain (95 %) | better | steps |")
+    print("|" + "---|" * (len(BASELINES) + 6))
     for objective in arguments.objective or MEASURES:
-        models, *shuffled = (
-            [trained(objective, seed, arguments.minutes, train, valid, kept) for seed in arguments.seeds]
-            for kept in (None, *(SEPARATIONS if objective in SHUFFLED else ()))
-        )
-        for line in lines(objective, models, shuffled):
-            print(line, flush=True)
+        for hidden in (False, True) if objective in EDGE_TASKS else (False,):
+            results = [
+                compared(objective, seed, arguments.minutes, train, valid, hidden=hidden)
+                for seed in arguments.seeds
+            ]
+            name = f"`{objective}`, `hide_pairs`" if hidden else f"`{objective}`"
+            for measure in MEASURES[objective]:
+                print(line(name, measure, results), flush=True)
 
 
-def lines(objective: str, models: Sequence[Result], shuffled: Sequence[Sequence[Result]]) -> Iterator[str]:
-    """Rows of the table."""
-    for measure in MEASURES[objective]:
-        columns = [
-            text([result.model[measure] for result in models]),
-            text([result.trivial[measure] for result in models]),
-            *(text([result.model[measure] for result in results]) for results in shuffled or ()),
-            *(["-"] * len(SEPARATIONS) if not shuffled else []),
-            f"{statistics.mean(result.steps for result in models):.0f}",
-        ]
-        yield f"| `{objective}` | {measure.replace('_', ' ')} | {' | '.join(columns)} |"
+def line(name: str, measure: str, results: Sequence[Result]) -> str:
+    """A row of the table."""
+    model = [result.model[measure] for result in results]
+    baselines = {
+        baseline: [result.baselines[baseline][measure] for result in results]
+        for baseline in BASELINES
+        if baseline in results[0].baselines
+    }
+    columns = [
+        text(model),
+        *(text(baselines[baseline]) if baseline in baselines else "-" for baseline in BASELINES),
+        *verdict(model, baselines, more_is_better=measure in MORE_IS_BETTER),
+        f"{statistics.mean(result.steps for result in results):.0f}",
+    ]
+    return f"| {name} | {measure.replace('_', ' ')} | {' | '.join(columns)} |"
+
+
+def verdict(
+    model: Sequence[float], baselines: Mapping[str, Sequence[float]], *, more_is_better: bool
+) -> tuple[str, str]:
+    """The gain on the strongest baseline with its interval, and yes, no, worse or unknown.
+
+    Values are paired by seed, since a seed asks all predictors the same questions.
+    """
+    sign = 1 if more_is_better else -1
+    strongest = max(baselines.values(), key=lambda values: sign * statistics.mean(values))
+    gains = [sign * (own - other) for own, other in zip(model, strongest, strict=True)]
+    gain = statistics.mean(gains)
+    if len(gains) < 2:
+        return f"{gain:+.3f}", "unknown"
+    half = statistics.stdev(gains) / len(gains) ** 0.5 * float(stats.t.ppf(0.975, len(gains) - 1))
+    answer = "yes" if gain - half > 0 else "worse" if gain + half < 0 else "no"
+    return f"{gain:+.3f} ({gain - half:+.3f} to {gain + half:+.3f})", answer
 
 
 def text(values: Sequence[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.3f} ({spread:.3f})"
+    spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
 
 
 # Data
@@ -164,24 +202,43 @@ def _root(leader: list[int], index: int) -> int:
 # Training
 
 
-def trained(
+def compared(
     objective: str,
     seed: int,
     minutes: float,
     train: Sequence[Protein],
     valid: Sequence[Protein],
-    kept: int | None,
+    *,
+    hidden: bool,
 ) -> Result:
-    """Train a small model, then ask it and a trivial predictor about the held-out proteins.
+    """Train a small model and evaluate it and the baselines on the validation set."""
+    step, number = trained(objective, seed, minutes, train, hidden=hidden)
+    model = questioned(step, seed, valid)
+    baselines = sequence_scores(objective, step, seed, train, valid)
+    # A model that cannot see the pair has nothing to copy, so that shuffled edges show nothing more.
+    for shuffle in () if hidden else SHUFFLED.get(objective, ()):
+        other, _ = trained(objective, seed, minutes, train, shuffle=SHUFFLES[shuffle])
+        baselines[shuffle] = questioned(other, seed, valid)
+    step.task = trivial_task(step, seed, train)
+    baselines["trivial"] = questioned(step.eval(), seed, valid)
+    return Result(model, baselines, number)
 
-    With ``kept`` the edges between residues farther apart in the chain are shuffled, in both.
-    """
-    blueprint = small(objective, seed)
+
+def trained(
+    objective: str,
+    seed: int,
+    minutes: float,
+    train: Sequence[Protein],
+    *,
+    hidden: bool = False,
+    shuffle: int | None = None,
+) -> tuple[TrainStep, int]:
+    """A model and its number of steps; with ``shuffle``, its edges between distant residues are shuffled."""
+    blueprint = small(objective, seed, hidden=hidden)
     encoder = blueprint.encoder()
     graph: GraphBuilder = blueprint.graph()
-    if kept is not None:
-        graph = Shuffled(graph, kept)
-    step = TrainStep(encoder, blueprint.task(encoder.output_dim), graph)
+    task: Any = blueprint.task(encoder.output_dim)
+    step = TrainStep(encoder, task if shuffle is None else Shuffled(task, shuffle), graph)
     optimizer = torch.optim.Adam(step.parameters(), lr=1e-3)
     order = torch.Generator().manual_seed(seed)
     started, number = time.process_time(), 0
@@ -193,18 +250,16 @@ def trained(
         output.loss.backward()
         optimizer.step()
         number += 1
-    model = questioned(step.eval(), seed, valid)
-    trivial = trivial_task(step, seed, train)
-    return Result(model, questioned(TrainStep(encoder, trivial, graph).eval(), seed, valid), number)
+    return step.eval(), number
 
 
-def small(objective: str, seed: int) -> Blueprint:
+def small(objective: str, seed: int, *, hidden: bool) -> Blueprint:
     """A model that learns within minutes on one core."""
     registry = discover()
     tables = {
         "seq": {"name": "onehot"},
         "struct": {"name": "gearnet", "num_layers": 3, "hidden_dim": 128},
-        "pretext": {"name": objective},
+        "pretext": {"name": objective, **({"hide_pairs": True} if hidden else {})},
         "data": {"name": "sample"},
         "train": {"seed": seed},
     }
@@ -213,31 +268,75 @@ def small(objective: str, seed: int) -> Blueprint:
 
 @torch.no_grad()
 def questioned(step: TrainStep, seed: int, proteins: Sequence[Protein]) -> dict[str, float]:
-    """Means of the loss and the metrics over held-out proteins, 48 at a time."""
-    means, ordered = MetricAverager(), sorted(proteins, key=lambda protein: protein.name)
+    """Means of the loss and the metrics over the validation set."""
+    means = MetricAverager()
     torch.manual_seed(seed)
-    for first in range(0, len(ordered), 48):
-        batch = ProteinBatch.from_proteins(ordered[first : first + 48])
-        means.add(step(batch, SeededDraws(seed, HELD_OUT_STEP, range(first, first + len(batch)))))
+    for batch, draws in validation_batches(seed, proteins):
+        means.add(step(batch, draws))
     values = {name: total / means.counts[name] for name, total in means.sums.items()}
     return {**values, "root_mean_square_error": values["loss"] ** 0.5}
 
 
-class Shuffled(nn.Module):
-    """A graph builder whose edges between distant residues hold between other residues of the protein.
+def validation_batches(seed: int, proteins: Sequence[Protein]) -> Iterator[tuple[ProteinBatch, SeededDraws]]:
+    """The validation set, 48 proteins at a time, with the draws of its questions."""
+    return batches(seed, VALIDATION_STEP, sorted(proteins, key=lambda protein: protein.name))
 
-    This part of the graph is attached to the residues in random order: it keeps its shape and loses
-    its meaning. Edges between residues at most ``kept`` apart in the chain stay.
+
+def batches(
+    seed: int, number: int, proteins: Sequence[Protein]
+) -> Iterator[tuple[ProteinBatch, SeededDraws]]:
+    for first in range(0, len(proteins), 48):
+        batch = ProteinBatch.from_proteins(proteins[first : first + 48])
+        yield batch, SeededDraws(seed, number, range(first, first + len(batch)))
+
+
+def sequence_scores(
+    objective: str, step: TrainStep, seed: int, train: Sequence[Protein], valid: Sequence[Protein]
+) -> dict[str, dict[str, float]]:
+    """Measures of the predictors that see no structure, on the questions of ``questioned``."""
+    if objective not in SHUFFLED:
+        return {}
+    seen = [
+        question
+        for number in range(PASSES)
+        for question in views_of(step, batches(seed, number, train), objective)
+    ]
+    given = list(views_of(step, validation_batches(seed, valid), objective))
+    return residue_type_scores(seen, given) if objective == "residue_type" else edge_scores(seen, given)
+
+
+@torch.no_grad()
+def views_of(
+    step: TrainStep, drawn: Iterator[tuple[ProteinBatch, SeededDraws]], objective: str
+) -> Iterator[Questions]:
+    """Views of the task, each with the graph of its residues before the task removed edges."""
+    for batch, draws in drawn:
+        for view in step.task.views(batch, step.build_graph, draws):
+            yield view, step.build_graph(view.batch) if objective in EDGE_TASKS else view.graph
+
+
+class Shuffled(nn.Module):
+    """A task whose encoder sees edges between distant residues at other residues of the protein.
+
+    The questions are those of the task. The other edges of its views are attached to the residues in random
+    order: they keep their shape and relations and lose their meaning. Edges between residues at most
+    ``kept`` apart in the chain stay.
     """
 
-    def __init__(self, build: GraphBuilder, kept: int) -> None:
+    def __init__(self, task: Any, kept: int) -> None:
         super().__init__()
-        self.build, self.kept, self.num_relations = build, kept, build.num_relations
+        self.task, self.kept = task, kept
 
-    def forward(self, batch: ProteinBatch) -> ResidueGraph:
-        graph = self.build(batch)
-        number = batch.num_residues
-        other = (batch.protein_index * number + torch.randperm(number)).argsort()
+    def views(self, *arguments: Any) -> tuple[View, ...]:
+        return tuple(replace(view, graph=self._shuffled(view)) for view in self.task.views(*arguments))
+
+    def loss(self, *arguments: Any) -> TaskOutput:
+        output: TaskOutput = self.task.loss(*arguments)
+        return output
+
+    def _shuffled(self, view: View) -> ResidueGraph:
+        graph, number = view.graph, view.batch.num_residues
+        other = (view.batch.protein_index * number + torch.randperm(number)).argsort()
         distant = (graph.edge_index[0] - graph.edge_index[1]).abs() > self.kept
         edges = torch.where(distant, other[graph.edge_index], graph.edge_index)
         return ResidueGraph.from_edges(edges, graph.relation, graph.num_relations)
