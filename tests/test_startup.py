@@ -27,6 +27,8 @@ QUICK = [
     ["--help"],
     ["run", "--help"],
     ["plugins"],
+    ["plugins", "--json"],
+    ["list", "--json"],
     ["weights", "--help"],
     ["runs", "--help"],
     ["check", "--help"],

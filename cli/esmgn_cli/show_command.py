@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from esmgn_cli.contents import KINDS, Record, component_record, preset_record, recipe_record
 from esmgn_cli.render import block
 from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean, shown
 from esmgn_core.host.names import SEPARATOR
-from esmgn_core.host.presets import Preset, Recipe
+from esmgn_core.host.presets import RECIPE, Preset, Recipe
 from esmgn_core.host.registry import COMBINE, Registry, discover
 from esmgn_core.spec import PARTS, ComponentSpec, Kind
 
@@ -20,15 +22,34 @@ def show(
         str,
         typer.Argument(
             help="A component, preset or recipe, tasks such as residue_type+distance, a table such as train, "
-            "or reference."
+            "or reference. KIND:NAME for one kind."
         ),
     ],
+    *,
+    size: Annotated[
+        bool, typer.Option("--size", help="Also count parameters and output width, without weights.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with all facts.")] = False,
 ) -> None:
     """Show a component, preset, recipe or table with its settings."""
     from esmgn_core.host.configure import ENGINE_TABLES, REFERENCE
 
     registry = discover()
-    parts = list(_descriptions(registry, name))
+    word, _, rest = name.partition(SEPARATOR)
+    kinds, name = ([word], rest) if word in KINDS and rest else (list(KINDS), name)
+    if size or as_json:
+        records = [_sized(registry, record) if size else record for record in _records(registry, name, kinds)]
+        if records and as_json:
+            block(json.dumps(records, indent=1))
+            return
+    parts = list(_descriptions(registry, name, kinds))
+    if size and parts:
+        parts += [
+            f"{item['kind']} '{item['name']}': {item['parameters']:,} parameters, output width "
+            f"{item['output_dim']:,}"
+            for item in records
+            if "parameters" in item
+        ]
     if not parts:
         for kind in Kind:
             if any(spec.name.endswith(f"{SEPARATOR}{name}") for spec, _ in registry.components(kind)):
@@ -39,11 +60,60 @@ def show(
     block("\n\n".join(parts))
 
 
-def _descriptions(registry: Registry, name: str) -> Iterator[str]:
+def _records(registry: Registry, name: str, kinds: Sequence[str]) -> Iterator[Record]:
+    """Records of the components, presets and recipes with this name."""
+    for kind in kinds:
+        if kind == RECIPE:
+            if recipe := registry.entry("recipes", name):
+                yield recipe_record(recipe)
+            continue
+        if preset := registry.entry("presets", (Kind(kind), name)):
+            yield _with_settings(registry, preset_record(registry, preset))
+        for spec, plugin in registry.components(Kind(kind)):
+            if name in (spec.name, plugin.owner.address(spec.name)):
+                yield _with_settings(registry, component_record(spec, plugin))
+
+
+def _with_settings(registry: Registry, record: Record) -> Record:
+    """The record with all settings, and the state of published weights on this machine."""
+    from esmgn_core.settings import settings_class
+
+    spec = registry.component(Kind(record["kind"]), record.get("component") or record["name"])
+    if spec.kind is Kind.FORMAT or spec.install_command:
+        return record
+    model = settings_class(spec, registry.load(spec))
+    values = model.model_validate(record.get("settings", {})).model_dump(mode="json")
+    settings = {
+        name: {"value": values[name], "description": " ".join((field.description or "").split())}
+        for name, field in model.model_fields.items()
+        if name != "checkpoint"
+    }
+    record = {**record, "settings": settings}
+    if "weights" in record:
+        from esmgn_core.weights import Checkpoint, locate
+
+        path = locate(Checkpoint.model_validate(record["weights"]))
+        found = {"path": str(path), "bytes": path.stat().st_size} if path else {"path": None, "bytes": None}
+        record["weights"] = {**record["weights"], **found}
+    return record
+
+
+def _sized(registry: Registry, record: Record) -> Record:
+    """The record of an encoder or fuser with its number of parameters and output width."""
+    if record["kind"] not in (Kind.SEQ, Kind.STRUCT, Kind.FUSE) or record.get("needs"):
+        return record
+    from esmgn_core.model.sizes import size_of
+
+    spec = registry.component(Kind(record["kind"]), record.get("component") or record["name"])
+    values = {name: setting["value"] for name, setting in record["settings"].items()}
+    return {**record, **size_of(spec, registry.load(spec), values)._asdict()}
+
+
+def _descriptions(registry: Registry, name: str, kinds: Sequence[str]) -> Iterator[str]:
     from esmgn_cli.settings_text import settings_text
     from esmgn_core.host.configure import ENGINE_TABLES, REFERENCE
 
-    for kind in Kind:
+    for kind in (Kind(kind) for kind in kinds if kind != RECIPE):
         if preset := registry.entry("presets", (kind, name)):
             yield _preset(registry, preset)
         for spec, plugin in registry.components(kind):
@@ -51,7 +121,7 @@ def _descriptions(registry: Registry, name: str) -> Iterator[str]:
                 yield _component(registry, spec)
     if COMBINE in name:
         yield _component(registry, registry.component(Kind.PRETEXT, name, where="esmgn show"))
-    if recipe := registry.entry("recipes", name):
+    if RECIPE in kinds and (recipe := registry.entry("recipes", name)):
         yield _recipe(recipe)
     if name == REFERENCE:
         yield _reference(registry)
@@ -104,6 +174,14 @@ def _implemented(registry: Registry, spec: ComponentSpec, preset: Mapping[str, A
     origin = f"component {spec.name} ({spec.target})"
     for plugin in [plugin for candidate, plugin in registry.components(spec.kind) if candidate == spec]:
         origin += f", plugin {plugin.name}, {plugin.distribution} {plugin.version}"
+        facts = {
+            "licence": plugin.license_of(spec),
+            "cite": spec.citation,
+            "reads": ", ".join(spec.reads),
+            "default graph": spec.graph,
+        }
+        stated = "; ".join(f"{name} {text}" for name, text in facts.items() if text)
+        origin += f"\n{stated}" if stated else ""
     if spec.kind is Kind.FORMAT:  # without settings
         return origin
     try:

@@ -16,7 +16,6 @@ import torch
 
 from esmgn_core.engine.session import resume_run, start_run
 from esmgn_core.errors import EsmgnError, PluginError, SettingsError, UnknownComponentError, did_you_mean
-from esmgn_core.host.components import build_component
 from esmgn_core.host.configure import Tables, check_tables, configure, merge_tables
 from esmgn_core.host.names import SEPARATOR
 from esmgn_core.host.plugins import ENTRY_POINT_GROUP, Plugin
@@ -24,7 +23,7 @@ from esmgn_core.host.registry import Registry, discover
 from esmgn_core.host.registry_file import problems_of
 from esmgn_core.model.compose import resolve
 from esmgn_core.model.encoder_folder import EncoderFolder
-from esmgn_core.settings import settings_class, validated
+from esmgn_core.model.sizes import size_of
 from esmgn_core.spec import ComponentSpec, Kind
 from esmgn_core.testing.check import outcomes_of
 from esmgn_core.testing.claims import Outcome, Status, failure_text
@@ -161,20 +160,12 @@ def _component(registry: Registry, spec: ComponentSpec, values: dict[str, Any]) 
         yield from _short_run(registry, spec, values)
 
 
-def _parameters(spec: ComponentSpec, component: Any, values: dict[str, Any]) -> float:
+def _parameters(spec: ComponentSpec, component: Any, values: dict[str, Any]) -> int:
     """Number of parameters; 0 if it cannot be built on the meta device."""
-    widths: dict[Kind, dict[str, int]] = {
-        Kind.SEQ: {},
-        Kind.STRUCT: {"input_dim": 32, "num_relations": 7},
-        Kind.FUSE: {"sequence_dim": 32, "structure_dim": 32},
-    }
-    if spec.kind not in widths:
+    if spec.kind not in (Kind.SEQ, Kind.STRUCT, Kind.FUSE):
         return 0
     try:
-        settings = validated(settings_class(spec, component), values, what=spec.name, see="")
-        with torch.device("meta"):
-            module = build_component(spec, component, settings, **widths[spec.kind])
-        return float(sum(parameter.numel() for parameter in module.parameters()))
+        return size_of(spec, component, values).parameters
     except (Exception, SystemExit):  # noqa: BLE001 - a component may raise anything; the claims report it
         return 0
 
