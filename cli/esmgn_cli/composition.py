@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esmgn_cli.completion import names_of
 from esmgn_core.errors import SettingsError
+from esmgn_core.host.presets import RECIPE
 from esmgn_core.host.registry import Registry
 from esmgn_core.spec import Kind
 
@@ -18,19 +20,55 @@ if TYPE_CHECKING:
 _SAMPLE = "sample"
 
 Config = Annotated[Path | None, typer.Argument(help="Run file, such as RUN/config.toml.", show_default=False)]
-Seq = Annotated[str | None, typer.Option(help="Sequence encoder, such as esm2_650m.", show_default=False)]
-Struct = Annotated[str | None, typer.Option(help="Structure encoder, such as gearnet.", show_default=False)]
-Fuse = Annotated[str | None, typer.Option(help="Fuser, such as serial.", show_default=False)]
-Graph = Annotated[str | None, typer.Option(help="Graph builder, such as relational.", show_default=False)]
-Pretext = Annotated[str | None, typer.Option(help="Pretext task, such as residue_type.", show_default=False)]
+Seq = Annotated[
+    str | None,
+    typer.Option(
+        help="Sequence encoder, such as esm2_650m.", show_default=False, autocompletion=names_of(Kind.SEQ)
+    ),
+]
+Struct = Annotated[
+    str | None,
+    typer.Option(
+        help="Structure encoder, such as gearnet.", show_default=False, autocompletion=names_of(Kind.STRUCT)
+    ),
+]
+Fuse = Annotated[
+    str | None,
+    typer.Option(help="Fuser, such as serial.", show_default=False, autocompletion=names_of(Kind.FUSE)),
+]
+Graph = Annotated[
+    str | None,
+    typer.Option(
+        help="Graph builder, such as relational.", show_default=False, autocompletion=names_of(Kind.GRAPH)
+    ),
+]
+Pretext = Annotated[
+    str | None,
+    typer.Option(
+        help="Pretext task, such as residue_type.", show_default=False, autocompletion=names_of(Kind.PRETEXT)
+    ),
+]
 Downstream = Annotated[
-    str | None, typer.Option(help="Downstream task, such as multilabel.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Downstream task, such as multilabel.",
+        show_default=False,
+        autocompletion=names_of(Kind.DOWNSTREAM),
+    ),
 ]
 Data = Annotated[
-    str | None, typer.Option(help="Dataset, or a folder or file of structures.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Dataset, or a folder or file of structures.",
+        show_default=False,
+        autocompletion=names_of(Kind.DATA),
+    ),
 ]
 RecipeName = Annotated[
-    str | None, typer.Option(help="Recipe: a complete run to start from.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Recipe: a complete run to start from.", show_default=False, autocompletion=names_of(RECIPE)
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from esmgn_cli.completion import plugin_names, words
 from esmgn_cli.contents import KINDS, Record, check_kind, entries, is_third_party, is_usable
 from esmgn_cli.render import block, line_width, table
 from esmgn_core.errors import UnknownComponentError, did_you_mean
@@ -18,11 +19,17 @@ from esmgn_core.spec import Kind
 
 def list_names(
     kind: Annotated[
-        str | None, typer.Argument(help=f"List one kind: {', '.join(KINDS)}.", show_default=False)
+        str | None,
+        typer.Argument(
+            help=f"List one kind: {', '.join(KINDS)}.", show_default=False, autocompletion=words(KINDS)
+        ),
     ] = None,
     *,
     plugin: Annotated[
-        str | None, typer.Option(help="Only entries of this plugin or package.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Only entries of this plugin or package.", show_default=False, autocompletion=plugin_names
+        ),
     ] = None,
     usable: Annotated[bool, typer.Option("--usable", help="Only entries that need no installation.")] = False,
     third_party: Annotated[

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esmgn_cli.completion import names_of
 from esmgn_cli.render import console, echo
 from esmgn_core.printable import printable
+from esmgn_core.spec import Kind
 
 if TYPE_CHECKING:
     from esmgn_core.inference.model import ModelName
@@ -22,13 +24,27 @@ Folder = Annotated[
 ]
 Seq = Annotated[
     str | None,
-    typer.Option(help="Sequence encoder, instead of --model. Can be used alone.", show_default=False),
+    typer.Option(
+        help="Sequence encoder, instead of --model. Can be used alone.",
+        show_default=False,
+        autocompletion=names_of(Kind.SEQ),
+    ),
 ]
 Struct = Annotated[
-    str | None, typer.Option(help="Structure encoder, with random weights.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Structure encoder, with random weights.",
+        show_default=False,
+        autocompletion=names_of(Kind.STRUCT),
+    ),
 ]
-Fuse = Annotated[str | None, typer.Option(help="Fuser, with random weights.", show_default=False)]
-Graph = Annotated[str | None, typer.Option(help="Graph builder.", show_default=False)]
+Fuse = Annotated[
+    str | None,
+    typer.Option(help="Fuser, with random weights.", show_default=False, autocompletion=names_of(Kind.FUSE)),
+]
+Graph = Annotated[
+    str | None, typer.Option(help="Graph builder.", show_default=False, autocompletion=names_of(Kind.GRAPH))
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="A setting of the model. Repeatable."),

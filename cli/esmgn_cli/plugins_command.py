@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from esmgn_cli.completion import plugin_names
 from esmgn_cli.contents import Record, plugin_record
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import UnknownComponentError, did_you_mean
@@ -15,7 +16,10 @@ from esmgn_core.host.registry import discover
 
 def plugins(
     name: Annotated[
-        str | None, typer.Argument(help="A plugin or package: show all it brings.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A plugin or package: show all it brings.", show_default=False, autocompletion=plugin_names
+        ),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with all facts.")] = False,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from esmgn_cli.completion import any_name
 from esmgn_cli.contents import KINDS, Record, component_record, preset_record, recipe_record
 from esmgn_cli.render import block
 from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean, shown
@@ -22,7 +23,8 @@ def show(
         str,
         typer.Argument(
             help="A component, preset or recipe, tasks such as residue_type+distance, a table such as train, "
-            "or reference. KIND:NAME for one kind."
+            "or reference. KIND:NAME for one kind.",
+            autocompletion=any_name,
         ),
     ],
     *,

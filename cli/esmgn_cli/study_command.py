@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esmgn_cli.completion import study_names
 from esmgn_cli.render import block, echo, line_width, numbers_table, table
 from esmgn_core.errors import RunError, SettingsError, did_you_mean
 from esmgn_core.host.registry import discover
@@ -37,7 +38,7 @@ Metric = Annotated[
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="A shipped study, such as smoke.")],
+    name: Annotated[str, typer.Argument(help="A shipped study, such as smoke.", autocompletion=study_names)],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="File to write. Default: NAME.toml.", show_default=False),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esmgn_cli.completion import weights_names
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
@@ -36,7 +37,12 @@ def list_weights() -> None:
 
 
 def fetch_weights(
-    name: Annotated[str, typer.Argument(help="A name from 'esmgn weights list'.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from 'esmgn weights list'.", show_default=False, autocompletion=weights_names
+        ),
+    ],
     *,
     sha256: Annotated[
         str | None,
