@@ -285,6 +285,7 @@ def validation_batches(seed: int, proteins: Sequence[Protein]) -> Iterator[tuple
 def batches(
     seed: int, number: int, proteins: Sequence[Protein]
 ) -> Iterator[tuple[ProteinBatch, SeededDraws]]:
+    """Batches of 48 proteins with the draws of a step."""
     for first in range(0, len(proteins), 48):
         batch = ProteinBatch.from_proteins(proteins[first : first + 48])
         yield batch, SeededDraws(seed, number, range(first, first + len(batch)))

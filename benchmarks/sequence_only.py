@@ -1,4 +1,8 @@
-"""Baselines of ``learning.py``: predictors that see the sequence and the drawn edges, but no structure."""
+"""Baselines of ``learning.py``: predictors that see the sequence and the drawn edges, but no coordinates.
+
+The lookup ``relation`` also sees which relations were removed between two residues. The radius relation
+reveals that they are close, which is why this lookup knows more than the sequence.
+"""
 
 from __future__ import annotations
 
