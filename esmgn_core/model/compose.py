@@ -62,6 +62,7 @@ class Blueprint:
             )
         fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
         encoder = JointEncoder(sequence, structure, fuser, self.config.length, residue_features)
+        encoder.unchecked = {kind: spec for kind, (spec, _, _) in self.parts.items()}
         if self.config.optim.seq_lr_scale == 0:
             encoder.freeze_sequence()
         return encoder
@@ -147,7 +148,9 @@ class Blueprint:
             task: PretextTask = self.downstream_task(encoder.output_dim, dataset)
         else:
             task = self.task(encoder.output_dim)
-        return TrainStep(encoder, task, self.graph(), precision=precision)
+        step = TrainStep(encoder, task, self.graph(), precision=precision)
+        step.unchecked = encoder.unchecked
+        return step
 
     def with_sequence_settings(self, **changes: Any) -> Blueprint:
         """The same blueprint with changed settings of the sequence encoder."""
@@ -171,7 +174,7 @@ class Blueprint:
 def resolve(registry: Registry, config: RunConfig) -> Blueprint:
     """Load the classes of a configuration's components and validate their settings.
 
-    The graph builder is left out if there is no structure encoder and the task does not read the graph.
+    Without a structure encoder, the graph builder is left out unless the task reads the graph.
 
     Raises:
         UnknownComponentError, PluginError, SettingsError: see :mod:`esmgn_core.host.configure`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -12,6 +12,7 @@ from esmgn_core.batch import Encoding, ProteinBatch, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.errors import PluginError, SettingsError
 from esmgn_core.graph import ResidueGraph, View
+from esmgn_core.model.contract import Checked, graph_problem, output_problem, require_contract, views_problem
 from esmgn_core.model.feature_cache import FeatureCache
 from esmgn_core.model.inputs import WithInputs
 from esmgn_core.model.length import LengthPolicy
@@ -26,7 +27,7 @@ from esmgn_core.protocols import (
     joins_chains,
 )
 from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable
-from esmgn_core.spec import Kind
+from esmgn_core.spec import ComponentSpec, Kind
 
 _SEQUENCE = ("residue_type", "chain_index", "ptr")
 """The columns of a batch that a sequence encoder reads."""
@@ -98,6 +99,8 @@ class JointEncoder(nn.Module):
         self.output_dim = fuser.output_dim
         self.sequence_frozen = False
         self.features: FeatureCache | None = None
+        self.unchecked: Mapping[Kind, ComponentSpec] = {}
+        """Declarations of its components, until the first pass has checked what they return."""
 
     def freeze_sequence(self) -> Self:
         """Exclude the sequence encoder from training: no gradients, permanent evaluation mode."""
@@ -164,7 +167,14 @@ class JointEncoder(nn.Module):
         structure = self.structure
         if self.residue_features:
             structure = WithInputs(structure, self.residue_features)
-        return self.fuser(batch, graph, sequence or self.reader(batch), structure)
+        sequence = sequence or self.reader(batch)
+        if not self.unchecked:
+            return self.fuser(batch, graph, sequence, structure)
+        specs = self.unchecked
+        encoders = Checked(sequence, specs.get(Kind.SEQ)), Checked(structure, specs.get(Kind.STRUCT))
+        encoding = Checked(self.fuser, specs.get(Kind.FUSE))(batch, graph, *encoders)
+        self.unchecked = {}
+        return encoding
 
 
 class SequenceOnce(EncoderWrapper):
@@ -214,6 +224,8 @@ class TrainStep(nn.Module):
         self.task = task
         self.build_graph = build_graph
         self.precision = precision
+        self.unchecked: Mapping[Kind, ComponentSpec] = {}
+        """Declarations of graph builder and task, until the first pass has checked what they return."""
 
     @property
     def downstream(self) -> DownstreamTask | None:
@@ -224,7 +236,11 @@ class TrainStep(nn.Module):
         """Loss and metrics of the batch; ``draws`` are the random streams of its proteins."""
         views, encodings = self._encoded(batch, draws)
         with self._autocast(batch):
-            return self.task.loss(views, encodings)
+            output = self.task.loss(views, encodings)
+        if self.unchecked:
+            require_contract(self._task_spec(), output_problem(output))
+            self.unchecked = {}
+        return output
 
     @torch.no_grad()
     def predict(self, task: DownstreamTask, batch: ProteinBatch, draws: Draws) -> tuple[TaskOutput, Tensor]:
@@ -238,9 +254,20 @@ class TrainStep(nn.Module):
         with torch.no_grad():
             prepared = self.encoder.prepare(batch)
             views = self.task.views(prepared, self.build_graph, draws)
+            if self.unchecked:
+                self._check_views(views)
         with self._autocast(batch):
             sequence = SequenceOnce(self.encoder.reader(prepared))
             return views, [self.encoder(view.batch, view.graph, sequence) for view in views]
+
+    def _task_spec(self) -> ComponentSpec | None:
+        return self.unchecked.get(Kind.DOWNSTREAM) or self.unchecked.get(Kind.PRETEXT)
+
+    def _check_views(self, views: tuple[View, ...]) -> None:
+        require_contract(self._task_spec(), views_problem(views))
+        for view in views:
+            problem = graph_problem(view.graph, view.batch, self.build_graph.num_relations)
+            require_contract(self.unchecked.get(Kind.GRAPH), problem)
 
     def _autocast(self, batch: ProteinBatch) -> torch.autocast:
         return torch.autocast(batch.ptr.device.type, self.precision, enabled=self.precision is not None)

@@ -42,7 +42,7 @@ def published_cell(task: str, row: str, changes: Tables, registry: Registry) -> 
         registry: all components.
 
     Raises:
-        SettingsError: there is no such row or task.
+        SettingsError: the row or the task is unknown.
     """
     study = Study.read(shipped_studies()[STUDY])
     tasks = [stage.name for stage in study.stages]
@@ -74,7 +74,7 @@ def compare(result: CellResult, value: PublishedValue, registry: Registry) -> Ve
     score = result.scores[name][value.metric]
     difference = score - value.value
     passed = abs(difference) <= value.band
-    where = "" if name != VALID else " on the validation set, because there is no test set"
+    where = "" if name != VALID else " on the validation set (no test set)"
     text = f"{value.metric} {score:.3f}{where}; published {value.value:.3f} for {value.row}"
     if passed:
         text += f": within {value.band:g}"

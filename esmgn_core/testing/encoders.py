@@ -12,6 +12,7 @@ from torch import Tensor
 
 from esmgn_core.batch import Encoding, Protein, ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.model.contract import encoding_problem
 from esmgn_core.testing.claims import (
     Claims,
     differences,
@@ -86,15 +87,8 @@ def check_encoder(subject: EncoderSubject) -> None:
 
 def check_encoding(claims: Claims, encoding: object, batch: ProteinBatch, width: int) -> None:
     """An encoding is finite, with representations of width ``output_dim``."""
-    claims.require(isinstance(encoding, Encoding), f"returns {type(encoding).__name__}, expected Encoding")
-    for name, length in (("residue", batch.num_residues), ("protein", len(batch))):
-        tensor: Tensor = getattr(encoding, name)
-        actual = tuple(tensor.shape)
-        claims.require(
-            actual == (length, width),
-            f"{name} representations have shape {actual}, expected ({length}, output_dim = {width})",
-        )
-        claims.require(bool(tensor.isfinite().all()), f"{name} representations are not all finite")
+    problem = encoding_problem(encoding, batch, width)
+    claims.require(not problem, problem)
 
 
 def shapes(subject: EncoderSubject) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.model.contract import graph_problem
 from esmgn_core.protocols import DrawsEdgesInto
 from esmgn_core.testing.claims import Claims, differences, in_threads, snapshot, state_dict_carries_over
 from esmgn_core.testing.examples import example_batch, example_proteins
@@ -54,26 +55,12 @@ def observed_graph(build: Callable[..., Any]) -> dict[str, object]:
 
 def check_graph(claims: Claims, graph: object, batch: ProteinBatch, num_relations: int) -> None:
     """A residue graph is valid, and its edges join residues of one protein."""
-    claims.require(isinstance(graph, ResidueGraph), f"returns {type(graph).__name__}, expected ResidueGraph")
+    problem = graph_problem(graph, batch, num_relations)
+    claims.require(not problem, problem)
     assert isinstance(graph, ResidueGraph)  # noqa: S101 - for the type checker; stated above
-    edges, relation = graph.edge_index, graph.relation
-    claims.require(
-        edges.shape == (2, *relation.shape) and relation.dim() == 1,
-        f"edge_index {tuple(edges.shape)} and relation {tuple(relation.shape)} are not [2, E] and [E]",
-    )
-    dtypes = {edges.dtype, relation.dtype}
-    claims.require(dtypes == {torch.int64}, "edge_index and relation are not int64")
-    claims.require(
-        graph.num_relations == num_relations,
-        f"its graph has num_relations {graph.num_relations}, the builder {num_relations}",
-    )
     if not graph.num_edges:
         return
-    inside = 0 <= int(edges.min()) <= int(edges.max()) < batch.num_residues
-    claims.require(inside, "an edge joins residues that are not in the batch")
-    in_range = 0 <= int(relation.min()) <= int(relation.max()) < num_relations
-    claims.require(in_range, f"a relation is not in the range from 0 to {num_relations - 1}")
-    source, target = batch.protein_index[edges]
+    source, target = batch.protein_index[graph.edge_index]
     claims.require(bool((source == target).all()), "an edge joins residues of two proteins")
     keys = [(t, r, s) for s, t, r in edge_list(graph)]
     claims.require(keys == sorted(keys), "edges are not sorted by target, then relation, then source")
