@@ -214,10 +214,11 @@ class DrawsEdgesInto(Protocol):
 class PretextTask(Component, Protocol):
     """Built with ``(settings, *, encoder_dim)``. Contains its prediction heads.
 
-    Class attributes declare three properties. ``predicts_residues = True``: the task predicts from
+    Class attributes declare four properties. ``predicts_residues = True``: the task predicts from
     representations of residues. ``removes_edges = True``: it predicts edges that it removes from the graph.
     ``reads_graph = False``: it passes the graph on to the encoder and does not use it. With a fuser that
     reads no structure encoder, ``build_graph`` then returns graphs without edges.
+    ``couples_proteins = True``: the loss compares the proteins of a batch with one another.
     """
 
     def views(self, batch: ProteinBatch, build_graph: GraphBuilder, draws: Draws) -> tuple[View, ...]:

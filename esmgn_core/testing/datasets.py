@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import UNKNOWN
 from esmgn_core.batch import CA, Protein, ProteinBatch
-from esmgn_core.protocols import LabeledDataset
+from esmgn_core.protocols import HasResidueFeatures, KnowsLengths, LabeledDataset, ReadsBatches
 from esmgn_core.splits import Split
 from esmgn_core.testing.claims import Claims, differences, snapshot
 
@@ -32,7 +33,10 @@ class DatasetSubject:
 
 def check_dataset(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """Check all claims about a dataset. All proteins are read."""
-    checks = (_size, _proteins, _names, _splits, _labels, _repeatable)
+    checks = (
+        *(_size, _proteins, _names, _splits, _labels, _repeatable),
+        *(_lengths, _features, _batches, _threads),
+    )
     claims.check(checks, DatasetSubject(claims, build, build()))
 
 
@@ -161,3 +165,50 @@ def _repeatable(subject: DatasetSubject) -> None:
         first, second, third = snapshot(one[index]), snapshot(one[index]), snapshot(other[index])
         claims.require(not differences(first, second), f"protein {index} differs at the second access")
         claims.require(not differences(first, third), f"two instances differ in protein {index}")
+
+
+def _lengths(subject: DatasetSubject) -> None:
+    """``lengths`` has the residues of each protein."""
+    dataset = subject.dataset
+    if not isinstance(subject.dataset, KnowsLengths):
+        return
+    actual = [len(dataset[index]) for index in range(len(dataset))]
+    subject.claims.require(list(dataset.lengths) == actual, "lengths differ from those of its proteins")
+
+
+def _features(subject: DatasetSubject) -> None:
+    """Every protein has the features in ``residue_features``, float32 [n]."""
+    dataset = subject.dataset
+    if not isinstance(subject.dataset, HasResidueFeatures):
+        return
+    for index in range(len(dataset)):
+        protein = dataset[index]
+        for name in dataset.residue_features:
+            values = protein.features.get(name)
+            fits = values is not None and values.dtype == torch.float32 and values.shape == (len(protein),)
+            subject.claims.require(fits, f"protein '{protein.name}' lacks the residue feature '{name}'")
+
+
+def _batches(subject: DatasetSubject) -> None:
+    """``batch()`` gives the batch of these proteins, in any order."""
+    dataset = subject.dataset
+    if not isinstance(subject.dataset, ReadsBatches):
+        return
+    size = dataset.group_size
+    groups = [range(first, first + size) for first in range(0, len(dataset), size)]
+    for chosen in (groups, groups[::-1], groups[:1]):
+        indices = [index for group in chosen for index in group]
+        expected = ProteinBatch.from_proteins([dataset[index] for index in indices])
+        changed = differences(snapshot(dataset.batch(indices)), snapshot(expected))
+        subject.claims.require(not changed, f"batch() differs from its proteins: {', '.join(changed)}")
+
+
+def _threads(subject: DatasetSubject) -> None:
+    """8 threads read the same proteins as one."""
+    dataset, other = subject.dataset, subject.build()
+    indices = [index for index in range(len(dataset)) for _ in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda index: snapshot(other[index]), indices))
+    for index, found in zip(indices, read, strict=True):
+        same = not differences(found, snapshot(dataset[index]))
+        subject.claims.require(same, f"protein {index} differs if several threads read")

@@ -15,7 +15,7 @@ from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.protocols import OUTPUTS, DeclaresOutput
 from esmgn_core.testing.claims import Claims, relative_difference
 from esmgn_core.testing.examples import ExampleStructureEncoder, example_proteins
-from esmgn_core.testing.tasks import TASK_CHECKS, TaskSubject, encode, example_encoder
+from esmgn_core.testing.tasks import LATER_CHECKS, TASK_CHECKS, TaskSubject, encode, example_encoder
 
 _NUM_TARGETS = 3
 _TOLERANCE = 1e-5
@@ -64,7 +64,8 @@ def check_downstream_task(claims: Claims, component: type, build: Callable[..., 
         _output(claims, component, task)
     proteins = labeled_examples(task.group_size, task.label_dim)
     subject = DownstreamSubject(claims, new, proteins, task.group_size)
-    claims.check((*TASK_CHECKS, _predictions, _alone, _saved, _score), subject)
+    checks = (_predictions, _alone, _saved, _score, _unknown_labels, _labels_not_read)
+    claims.check((*TASK_CHECKS, *checks, *LATER_CHECKS), subject)
 
 
 def _output(claims: Claims, component: DeclaresOutput, task: Any) -> None:
@@ -134,3 +135,40 @@ def _score(subject: DownstreamSubject) -> None:
     claims.require(task.metric in scores, f"score() does not return its metric '{task.metric}'")
     odd = [name for name, value in scores.items() if not isinstance(value, float) or not math.isfinite(value)]
     claims.require(not odd, f"scores that are not finite numbers: {', '.join(odd)}")
+
+
+def _unknown_labels(subject: DownstreamSubject) -> None:
+    """Unknown labels (NaN) are left out of ``prepare``, the loss and the scores."""
+    claims, size = subject.claims, subject.group_size
+    groups = len(subject.proteins) // size
+    some = [_with_labels(protein, lambda labels: labels * torch.nan) for protein in subject.proteins[:size]]
+    some += subject.proteins[size:]
+    partly = replace(subject, proteins=some)
+    labels = partly.labels()
+    task = partly.new()
+    task.prepare(labels)
+    loss = partly.loss(task, example_encoder()).loss
+    claims.require(bool(loss.isfinite()), "an unknown label makes the loss infinite or NaN")
+    predictions = partly.predictions(task, some)
+    known = range(size, size * groups)
+    rest = subject.predictions(task, [subject.proteins[number] for number in known])
+    groups_of = torch.arange(groups)
+    with_unknown = task.score(predictions, labels, groups_of)
+    without = task.score(rest, labels[1:], groups_of[1:])
+    for name, value in without.items():
+        same = abs(with_unknown[name] - value) <= 1e-4 * max(1.0, abs(value)) or math.isnan(value)
+        claims.require(same, f"score '{name}' changes if a prediction without a known label is added")
+
+
+def _labels_not_read(subject: DownstreamSubject) -> None:
+    """Labels do not change predictions."""
+    task = subject.new()
+    expected = subject.predictions(task, subject.proteins)
+    others = [_with_labels(protein, lambda labels: 1 - labels) for protein in subject.proteins]
+    same = bool(subject.predictions(task, others).equal(expected))
+    subject.claims.require(same, "the labels change its predictions")
+
+
+def _with_labels(protein: Protein, change: Callable[[Tensor], Tensor]) -> Protein:
+    assert protein.labels is not None  # noqa: S101 - for the type checker; labeled_examples gave them
+    return replace(protein, labels=change(protein.labels))

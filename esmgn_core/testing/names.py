@@ -11,7 +11,10 @@ from esmgn_core.spec import Kind
 from esmgn_core.testing.claims import Claims
 
 _NEAR = 0.85
-_FURTHER = ("recompute", "resolves_residues", "reads_graph", "predicts_residues", "removes_edges")
+_FURTHER = (
+    *("recompute", "resolves_residues", "reads_graph"),
+    *("predicts_residues", "removes_edges", "couples_proteins"),
+)
 """Members of modules inside an encoder, and declarations of classes (:mod:`esmgn_core.engine.advice`)."""
 
 

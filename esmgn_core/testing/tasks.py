@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
+from esmgn_core.alphabet import NUM_RESIDUE_FEATURES, UNKNOWN
 from esmgn_core.batch import Encoding, Protein, ProteinBatch, TaskOutput
 from esmgn_core.draws import SeededDraws
 from esmgn_core.graph import ResidueGraph, View
@@ -78,7 +79,7 @@ def encode(encoder: nn.Module, views: Sequence[View]) -> list[Encoding]:
 def check_pretext_task(claims: Claims, _component: type, build: Callable[..., Any]) -> None:
     """Check all claims about a pretext task."""
     subject = TaskSubject(claims, lambda: build(encoder_dim=ExampleStructureEncoder.output_dim))
-    claims.check(TASK_CHECKS, subject)
+    claims.check((*TASK_CHECKS, _nothing_to_predict, _answer_hidden, *LATER_CHECKS), subject)
 
 
 def observed_task(claims: Claims, build: Callable[..., Any]) -> dict[str, object]:
@@ -161,7 +162,9 @@ def _loss(subject: TaskSubject) -> None:
     )
     check_number(claims, "loss", output.loss)
     claims.require(output.loss.requires_grad, "loss has no gradient")
-    claims.require_positive("num_samples", output.num_samples)
+    number = output.num_samples
+    positive = isinstance(number, int | float) and not isinstance(number, bool) and 0 < number < math.inf
+    claims.require(positive, f"num_samples is {number!r}, expected a positive number")
     for name, value in output.metrics.items():
         check_number(claims, f"metric '{name}'", value)
         claims.require(not value.requires_grad, f"metric '{name}' is not detached")
@@ -225,6 +228,90 @@ def _other_device(subject: TaskSubject) -> None:
     keeps_to_its_device(subject.claims, run)
 
 
+def _nothing_to_predict(subject: TaskSubject) -> None:
+    """The loss of single residues of unknown type, without edges, is a finite number."""
+    single = min(subject.proteins, key=len)
+    unknown = replace(single, residue_type=torch.full_like(single.residue_type, UNKNOWN))
+    task = subject.new()
+    views = subject.views(task, ProteinBatch.from_proteins([unknown] * 2), range(2))
+    loss = task.loss(views, encode(example_encoder(), views)).loss
+    subject.claims.require(
+        bool(loss.isfinite()), "the loss is NaN or infinite where nothing can be predicted"
+    )
+    loss.backward()
+
+
+def _answer_hidden(subject: TaskSubject) -> None:
+    """A view hides the residue types that are its targets, and the edges that the task removes."""
+    task = subject.new()
+    protein = next(protein for protein in subject.proteins if 10 < len(protein) < 50)
+    types = protein.residue_type
+    views = subject.views(task, ProteinBatch.from_proteins([protein]), (0,))
+    asked = hidden = 0
+    for residue in range(len(protein)):
+        other = replace(
+            protein, residue_type=types.index_fill(0, torch.tensor(residue), (types[residue] + 1) % 20)
+        )
+        changed = subject.views(task, ProteinBatch.from_proteins([other]), (0,))
+        for before, after in zip(views, changed, strict=True):
+            if differences(snapshot(before.targets), snapshot(after.targets)):
+                asked += 1
+                hidden += before.batch.residue_type.equal(after.batch.residue_type)
+    subject.claims.require(hidden > 0 or not asked, "its views show the residue types that are their targets")
+    if getattr(task, "removes_edges", False):
+        removed = any(view.graph.num_edges < ExampleGraph()(view.batch).num_edges for view in views)
+        subject.claims.require(removed, "declares removes_edges, but its views have all edges")
+
+
+def _atoms_of_views(subject: TaskSubject) -> None:
+    """In a view, an atom that the mask names has coordinates."""
+    for number, view in enumerate(subject.example_views(subject.new())):
+        present = view.batch.backbone.isfinite().all(dim=2)
+        agrees = bool(present[view.batch.atom_mask].all())
+        subject.claims.require(agrees, f"view {number} has atoms in its mask without coordinates")
+
+
+def _labels_of_views(subject: TaskSubject) -> None:
+    """Labels do not change what a view shows."""
+    task, batch = subject.new(), subject.batch()
+    width = 1 if batch.labels is None else batch.labels.shape[1]
+    shown = []
+    for value in (0.0, 1.0):
+        labeled = batch.replace(labels=torch.full((len(batch), width), value))
+        views = subject.views(task, labeled, range(len(batch)))
+        shown.append(snapshot([replace(view, batch=view.batch.replace(labels=None)) for view in views]))
+    changed = differences(*shown)
+    subject.claims.require(not changed, f"labels change its views: {', '.join(changed)}")
+
+
+def _halves(subject: TaskSubject) -> None:
+    """The loss of a batch is that of its parts, weighted by ``num_samples``; or proteins are coupled."""
+    task, encoder, size = subject.new().eval(), example_encoder(), subject.group_size
+    if getattr(task, "couples_proteins", False):
+        subject.claims.not_judged.append("num_samples: the loss couples the proteins of a batch")
+        return
+    half = len(subject.proteins) // size // 2 * size
+    bounds = ((0, len(subject.proteins)), (0, half), (half, len(subject.proteins)))
+    outputs = []
+    for first, end in bounds:
+        batch = ProteinBatch.from_proteins(subject.proteins[first:end])
+        with torch.no_grad():
+            views = subject.views(task, batch, range(first, end))
+            outputs.append(task.loss(views, encode(encoder, views)))
+    whole, *parts = ((float(output.loss), float(output.num_samples)) for output in outputs)
+    total = sum(number for _, number in parts)
+    subject.claims.require(
+        abs(total - whole[1]) <= 1e-4 * max(total, 1.0),
+        f"num_samples is {whole[1]:g} for a batch and {total:g} for its parts together",
+    )
+    mean = sum(loss * number for loss, number in parts) / max(total, 1e-12)
+    subject.claims.require(
+        abs(mean - whole[0]) <= 1e-4 * max(abs(whole[0]), 1.0),
+        f"the loss of a batch is {whole[0]:.4f}, but {mean:.4f} over its parts, weighted by num_samples; "
+        "if the loss compares proteins with one another, declare couples_proteins = True",
+    )
+
+
 TASK_CHECKS = (
     _valid_views,
     _batch_untouched,
@@ -238,3 +325,5 @@ TASK_CHECKS = (
     _other_device,
 )
 """Claims about both pretext and downstream tasks."""
+LATER_CHECKS = (_atoms_of_views, _labels_of_views, _halves)
+"""Further claims about both, whose failures have simpler causes among those before."""

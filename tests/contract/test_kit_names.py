@@ -10,9 +10,9 @@ from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import Kind
 from esmgn_core.testing import ExampleGraph, check_class
 
+from .planted.data import Healthy as Dataset
+from .planted.downstream import Healthy as Downstream
 from .planted.sequence import HealthySequence
-from .test_kit_datasets import Healthy as Dataset
-from .test_kit_downstream import Healthy as Downstream
 
 
 class Pooled(ComponentSettings):

@@ -38,6 +38,7 @@ class MultiviewContrast(CroppedTask):
     """
 
     reads_graph = False
+    couples_proteins = True
 
     class Settings(CroppedTaskSettings):
         crop_length: int = Field(50, ge=0)

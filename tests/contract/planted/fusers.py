@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import nn
 
@@ -174,6 +176,7 @@ class ReadsLabels(HealthyFuser):
 class SharesAnAttribute(HealthyFuser):
     def forward(self, batch, graph, sequence, structure):
         self.first = sequence(batch)
+        time.sleep(1e-3)  # another thread runs in between
         second = structure(batch, graph, self.first.residue)
         return Encoding(
             torch.cat([self.first.residue, second.residue], 1),
