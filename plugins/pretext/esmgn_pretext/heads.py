@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -48,13 +51,61 @@ class TupleMLP(nn.Module):
 
     def forward(self, residues: Tensor, index: Tensor) -> Tensor:
         """Apply the head to the tuples ``index`` of ``residues``."""
-        hidden: Tensor = self.first.bias
-        for member, weight in zip(index, self.first.weight.chunk(self.arity, dim=1), strict=True):
-            # The gradient of index_select is summed in a fixed order; that of indexing is not on the CPU.
-            hidden = hidden + functional.linear(residues, weight).index_select(0, member)
+        hidden = tuple_linear(residues, index, self.first.weight, self.first.bias)
         for layer in self.layers:
             hidden = layer(functional.relu(hidden))
         return hidden
+
+
+def tuple_linear(residues: Tensor, index: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer on the concatenated representations of tuples of residues.
+
+    The backward pass writes the gradient of each member's weights into its columns of one tensor. Autograd
+    would compute them apart and concatenate them, a copy of the whole weight for every step.
+
+    Args:
+        residues: float [N, d].
+        index: int64 [arity, S], residues of the tuples.
+        weight: float [k, arity * d]. Member ``m`` has columns ``m * d`` to ``(m + 1) * d``.
+        bias: float [k].
+
+    Returns:
+        float [S, k].
+    """
+    device = residues.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        residues, weight, bias = residues.to(dtype), weight.to(dtype), bias.to(dtype)
+    output: Tensor = _TupleLinear.apply(residues, index, weight, bias)  # type: ignore[no-untyped-call]  # the library does not annotate it
+    return output
+
+
+class _TupleLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, residues: Tensor, index: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(residues, index, weight)
+        output = bias.repeat(index.shape[1], 1)
+        for member, columns in zip(index, weight.chunk(len(index), dim=1), strict=True):
+            output += functional.linear(residues, columns).index_select(0, member)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        residues, index, weight = ctx.saved_tensors
+        residues_wanted, _, weight_wanted, bias_wanted = ctx.needs_input_grad
+        width = residues.shape[1]
+        for_residues = torch.zeros_like(residues) if residues_wanted else None
+        for_weight = torch.empty_like(weight) if weight_wanted else None
+        for number, member in enumerate(index):
+            columns = slice(number * width, (number + 1) * width)
+            # index_add is summed in a fixed order; the gradient of indexing is not on the CPU.
+            by_residue = gradient.new_zeros(len(residues), len(weight)).index_add_(0, member, gradient)
+            if for_residues is not None:
+                for_residues.addmm_(by_residue, weight[:, columns])
+            if for_weight is not None:
+                torch.mm(by_residue.T, residues, out=for_weight[:, columns])
+        return for_residues, None, for_weight, gradient.sum(dim=0) if bias_wanted else None
 
 
 class PairScore(nn.Module):

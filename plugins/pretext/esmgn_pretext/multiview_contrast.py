@@ -94,7 +94,8 @@ class MultiviewContrast(CroppedTask):
 
     def loss(self, views: Sequence[View], encodings: Sequence[Encoding]) -> TaskOutput:
         """Mean cross-entropy over proteins, and the share whose second view is the most similar."""
-        both = torch.stack([self._projected(encoding.protein) for encoding in encodings], dim=1)
+        projected = self._projected(torch.cat([encoding.protein for encoding in encodings]))
+        both = torch.stack(projected.chunk(len(encodings)), dim=1)
         with torch.autocast(both.device.type, enabled=False):
             if self.settings.gather and self.training:
                 scored = [self._score(both, *gather_rows(both))]

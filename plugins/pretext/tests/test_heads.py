@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from esmgn_pretext.heads import MLP, PairScore, TupleMLP
@@ -62,6 +64,45 @@ def test_tuple_head_equals_the_head_on_concatenated_residues(arity, num_layers):
     head = TupleMLP(DIM, arity, DIM, 8, num_layers)
     residues, index = torch.randn(30, DIM), torch.randint(30, (arity, 70))
     check_equal(head, lambda x: concatenated(head, x, index), residues, index)
+
+
+class LowRank(nn.Module):
+    """A weight plus a product of two small ones."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.randn(2, weight.shape[1]))
+        self.up = nn.Parameter(torch.randn(weight.shape[0], 2))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self.up @ self.down
+
+
+def test_tuple_head_trains_low_rank_changes_of_its_first_layer():
+    head = TupleMLP(DIM, 2, DIM, 8, 2)
+    parametrize.register_parametrization(head.first, "weight", LowRank(head.first.weight))
+    residues, index = torch.randn(30, DIM), torch.randint(30, (2, 70))
+    check_equal(head, lambda x: concatenated(head, x, index), residues, index)
+
+
+def test_tuple_head_runs_in_the_data_type_of_autocast():
+    head, residues, index = TupleMLP(DIM, 3, DIM, 8, 2), torch.randn(30, DIM), torch.randint(30, (3, 70))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = head(residues, index)
+        plain = concatenated(head, residues, index)
+    assert output.dtype == plain.dtype == torch.bfloat16
+    torch.testing.assert_close(output, plain, rtol=0.05, atol=0.05)
+    output.float().sum().backward()
+    assert {parameter.grad.dtype for parameter in head.parameters()} == {torch.float32}
+
+
+def test_tuple_head_keeps_one_gradient_of_its_first_weight():
+    """Autograd alone would concatenate the gradients of the members."""
+    head, residues, index = TupleMLP(DIM, 4, DIM, 8, 2), torch.randn(30, DIM), torch.randint(30, (4, 70))
+    output = head(residues, index).sum()
+    with profile() as found:
+        output.backward()
+    assert "aten::cat" not in {event.key for event in found.key_averages()}
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
