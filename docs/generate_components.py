@@ -54,8 +54,8 @@ def _table(kind: str, records: list[Record]) -> list[str]:
             of,
             item["summary"],
             ", ".join(item["reads"]),
-            item["license"],
-            item["citation"],
+            item.get("license") or item.get("component_license"),
+            item.get("citation") or item.get("component_citation"),
         ]
         lines.append(f"| {' | '.join(cell or '-' for cell in cells)} |")
     return lines

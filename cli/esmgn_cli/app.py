@@ -67,7 +67,9 @@ def build_app() -> typer.Typer:
         """Joint protein sequence-structure representation learning."""
         if os.environ.get("RANK", "0") == "0":
             for warning in warnings:
-                echo(*f"warning: {warning}".split("\n"), err=True)
+                echo(f"warning: {warning}".partition("\n")[0], err=True)
+            if registry.conflicts:
+                echo("  what to do: esmgn plugins", err=True)
 
     return app
 

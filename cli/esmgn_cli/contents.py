@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from esmgn_core.errors import UnknownComponentError, did_you_mean
+from esmgn_core.errors import EsmgnError, UnknownComponentError, did_you_mean
 from esmgn_core.host.hooks import PROJECT, HookSpecs
 from esmgn_core.host.names import PACKAGE
 from esmgn_core.host.plugins import Plugin
@@ -34,7 +34,7 @@ def check_kind(kind: str) -> None:
 def entries(registry: Registry, kind: str) -> Iterator[Record]:
     """Components, presets or recipes of one kind."""
     if kind == RECIPE:
-        yield from (recipe_record(recipe) for recipe in registry.catalogue.recipes.values())
+        yield from (recipe_record(registry, recipe) for recipe in registry.catalogue.recipes.values())
         return
     yield from (component_record(spec, plugin) for spec, plugin in registry.components(Kind(kind)))
     yield from (preset_record(registry, preset) for preset in registry.presets(Kind(kind)))
@@ -70,31 +70,58 @@ def preset_record(registry: Registry, preset: Preset) -> Record:
         "kind": preset.kind.value,
         "name": preset.name,
         "summary": preset.summary,
+        **_provider(registry, preset),
         "component": preset.component,
-        "origin": preset.origin,
-        "overrides": preset.overrides,
+        "missing": _missing(registry, preset.kind, preset.component),
     }
     for spec, plugin in registry.components(preset.kind):
         if spec.name == preset.component:
             own = component_record(spec, plugin)
-            record |= {key: own[key] for key in own if key not in record and key != "target"}
+            identity = ("plugin", "package", "version", "license", "citation")
+            record |= {f"component_{key}": own[key] for key in identity}
+            record |= {key: own[key] for key in ("reads", "needs", "graph", "encoders") if key in own}
     settings = dict(preset.settings)
     if weights := settings.pop("checkpoint", None):
         record["weights"] = dict(weights)
     return {**record, "settings": settings}
 
 
-def recipe_record(recipe: Recipe) -> Record:
+def recipe_record(registry: Registry, recipe: Recipe) -> Record:
     """A recipe."""
+    named = [(kind, recipe.run[kind]) for kind in Kind if kind in recipe.run]
+    parts = [(kind, part.get("name", "") if isinstance(part, Mapping) else part) for kind, part in named]
+    texts = [_missing(registry, kind, name) for kind, name in parts if isinstance(name, str) and name]
     return {
         "type": RECIPE,
         "kind": RECIPE,
         "name": recipe.name,
         "summary": recipe.summary,
-        "origin": recipe.origin,
-        "overrides": recipe.overrides,
+        **_provider(registry, recipe),
+        "missing": next(filter(None, texts), ""),
         "run": dict(recipe.run),
     }
+
+
+def _provider(registry: Registry, entry: Preset | Recipe) -> Record:
+    """The plugin and package of an entry, empty for one of the user's file; and its file."""
+    owner = registry.owners.get(entry.origin)
+    versions = {plugin.distribution: plugin.version for plugin in registry.plugins}
+    return {
+        "plugin": owner.plugin if owner else "",
+        "package": owner.package if owner else "",
+        "version": versions.get(owner.package, "") if owner else "",
+        "origin": entry.origin,
+        "overrides": entry.overrides,
+    }
+
+
+def _missing(registry: Registry, kind: Kind, name: str) -> str:
+    """Why this component or preset cannot be used; empty if it can."""
+    try:
+        spec = registry.find(kind, name).spec
+    except EsmgnError as error:
+        return str(error).partition("\n")[0]
+    return f"needs {spec.install_command}" if spec.install_command else ""
 
 
 def plugin_record(registry: Registry, plugin: Plugin) -> Record:
@@ -122,10 +149,10 @@ def _has_hook(registry: Registry, plugin: Plugin, name: str) -> bool:
 
 
 def is_usable(record: Record) -> bool:
-    """True if nothing has to be installed for it."""
-    return not record.get("needs")
+    """True if nothing that it needs is missing."""
+    return not record.get("needs") and not record.get("missing")
 
 
 def is_third_party(record: Record) -> bool:
-    """True if it belongs to another package than esmgn."""
-    return bool(record.get("package", PACKAGE) != PACKAGE)
+    """True if it belongs to another package than esmgn, or to the user's file."""
+    return bool(record["package"] != PACKAGE)

@@ -33,7 +33,7 @@ def list_names(
     ] = None,
     usable: Annotated[bool, typer.Option("--usable", help="Only entries that need no installation.")] = False,
     third_party: Annotated[
-        bool, typer.Option("--third-party", help="Only entries of other packages than esmgn.")
+        bool, typer.Option("--third-party", help="Only entries that are not of esmgn.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with all facts.")] = False,
 ) -> None:
@@ -87,4 +87,6 @@ def _summary(record: Record) -> str:
         texts.append(f"overridden by {record['origin']}")
     if record.get("needs"):
         texts.append(f"needs {record['needs']}")
+    elif record.get("missing"):
+        texts.append(record["missing"])
     return "; ".join(texts)

@@ -43,11 +43,14 @@ def plugins(
     else:
         header = ("plugin", "package", "state", "components or error")
         block(table([header, *map(_row, records)], indent="", width=line_width()))
+        for conflict in registry.conflicts:
+            echo("", *conflict.split("\n"))
         echo("", "disable a plugin: ESMGN_DISABLE=NAME; show the traceback of a broken one: ESMGN_STRICT=1")
 
 
 def _row(record: Record) -> tuple[str, str, str, str]:
-    text = "; ".join([record["problem"] or ", ".join(record["components"]), *record["notes"]])
+    facts = [record["problem"] or ", ".join(record["components"]), *record["notes"]]
+    text = "; ".join(fact for fact in facts if fact)
     return record["name"], f"{record['package']} {record['version']}", record["state"], text
 
 

@@ -33,7 +33,8 @@ def show() -> None:
 def _rows(own: Catalogue) -> Iterator[tuple[str, str, str]]:
     known = discover().catalogue
     for key, preset in own.presets.items():
-        yield f"{key[0]}.{key[1]}", f"preset of {preset.component}", _replaced(known.presets[key].overrides)
+        replaced = known.presets.get(key, preset).overrides
+        yield f"{key[0]}.{key[1]}", f"preset of {preset.component}", _replaced(replaced)
     for section in ("recipes", "weights", "layouts"):
         for name in getattr(own, section):
             entry = getattr(known, section)[name]

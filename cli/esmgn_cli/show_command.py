@@ -11,7 +11,7 @@ import typer
 from esmgn_cli.completion import any_name
 from esmgn_cli.contents import KINDS, Record, component_record, preset_record, recipe_record
 from esmgn_cli.render import block
-from esmgn_core.errors import PluginError, UnknownComponentError, did_you_mean, shown
+from esmgn_core.errors import PluginError, SettingsError, UnknownComponentError, did_you_mean, shown
 from esmgn_core.host.names import SEPARATOR
 from esmgn_core.host.presets import RECIPE, Preset, Recipe
 from esmgn_core.host.registry import COMBINE, Registry, discover
@@ -44,6 +44,8 @@ def show(
         if records and as_json:
             block(json.dumps(records, indent=1))
             return
+        if as_json:
+            _refuse_tables(name)
     parts = list(_descriptions(registry, name, kinds))
     if size and parts:
         parts += [
@@ -53,13 +55,20 @@ def show(
             if "parameters" in item
         ]
     if not parts:
-        for kind in Kind:
-            if any(spec.name.endswith(f"{SEPARATOR}{name}") for spec, _ in registry.components(kind)):
-                registry.component(kind, name)  # raises an error that lists the claimants
         known = [known for kind in Kind for known in registry.names(kind)]
         known += [*registry.catalogue.recipes, *ENGINE_TABLES, REFERENCE]
         raise UnknownComponentError(f"unknown name '{name}'", *did_you_mean(name, known), "see: esmgn list")
     block("\n\n".join(parts))
+
+
+def _refuse_tables(name: str) -> None:
+    """Raise an error for what has no record, such as tables of the engine."""
+    from esmgn_core.host.configure import ENGINE_TABLES, REFERENCE
+
+    if name in (*ENGINE_TABLES, REFERENCE) or COMBINE in name:
+        raise SettingsError(
+            f"--json shows components, presets and recipes, not '{name}'", f"without it: esmgn show {name}"
+        )
 
 
 def _records(registry: Registry, name: str, kinds: Sequence[str]) -> Iterator[Record]:
@@ -67,7 +76,7 @@ def _records(registry: Registry, name: str, kinds: Sequence[str]) -> Iterator[Re
     for kind in kinds:
         if kind == RECIPE:
             if recipe := registry.entry("recipes", name):
-                yield recipe_record(recipe)
+                yield recipe_record(registry, recipe)
             continue
         if preset := registry.entry("presets", (Kind(kind), name)):
             yield _with_settings(registry, preset_record(registry, preset))

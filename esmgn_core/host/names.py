@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from esmgn_core.host.presets import SECTIONS, Catalogue
-from esmgn_core.spec import ComponentSpec, Kind
+from esmgn_core.spec import ComponentSpec
 
 PACKAGE = "esmgn"
 """The distribution whose names have priority; also the qualifier of shipped presets."""
 SEPARATOR = ":"
+Key = tuple[str, Any]
+"""Section and key of an entry of a :class:`Catalogue`; components have the keys of presets."""
 _TITLES = {"recipes": "recipe", "weights": "published file", "layouts": "layout"}
 
 
@@ -39,76 +41,70 @@ class Owner:
         return f"{self.plugin}{SEPARATOR}{name}"
 
 
-def addressed(
-    components: Sequence[tuple[Owner, Sequence[ComponentSpec]]],
-) -> tuple[list[tuple[ComponentSpec, ...]], list[str]]:
-    """The components of each plugin, by address where the plain name belongs to another one; and warnings."""
-    claims: dict[tuple[Kind, str], list[Owner]] = {}
-    for owner, specs in components:
-        for spec in specs:
-            claims.setdefault((spec.kind, spec.name), []).append(owner)
-    result = [
-        tuple(
+class Claims:
+    """The owners of all names. Components and presets of one kind share their names.
+
+    Args:
+        layers: owner, components and entries of esmgn and of each plugin.
+
+    Attributes:
+        disputed: the message about each name that nobody has, by section and key.
+        warnings: a message for each name with several owners.
+    """
+
+    def __init__(self, layers: Iterable[tuple[Owner, Sequence[ComponentSpec], Catalogue]]) -> None:
+        self._owners: dict[Key, list[Owner]] = {}
+        for owner, components, entries in layers:
+            names = {("presets", (spec.kind, spec.name)) for spec in components}
+            names |= {(section, key) for section in SECTIONS for key in getattr(entries, section)}
+            for name in sorted(names, key=str):
+                self._owners.setdefault(name, []).append(owner)
+        contested = {name: owners for name, owners in self._owners.items() if len(owners) > 1}
+        messages = {name: _conflict(name, owners) for name, owners in contested.items()}
+        self.warnings = list(messages.values())
+        self.disputed = {
+            name: messages[name]
+            for name, owners in contested.items()
+            if not any(owner.is_shipped for owner in owners)
+        }
+
+    def components(self, owner: Owner, specs: Iterable[ComponentSpec]) -> tuple[ComponentSpec, ...]:
+        """Components of a plugin, by address where the plain name belongs to another one."""
+        return tuple(
             spec
-            if _holder(claims[spec.kind, spec.name]) == owner
+            if self._has(owner, ("presets", (spec.kind, spec.name)))
             else replace(spec, name=owner.address(spec.name))
             for spec in specs
         )
-        for owner, specs in components
-    ]
-    warnings = [
-        conflict(f"{kind.long_name} '{name}'", name, owners)
-        for (kind, name), owners in claims.items()
-        if len(owners) > 1
-    ]
-    return result, warnings
 
-
-def merged(
-    shipped: Catalogue, catalogues: Iterable[tuple[Owner, Catalogue]], components: Iterable[ComponentSpec]
-) -> tuple[Catalogue, list[str]]:
-    """The entries of esmgn and of all plugins, and warnings about names that several claim.
-
-    Args:
-        shipped: the entries of esmgn.
-        catalogues: those of each plugin.
-        components: all components in use. A preset cannot have the name of one of its kind.
-    """
-    core = Owner(PACKAGE, PACKAGE)
-    taken = {(spec.kind, spec.name) for spec in components}
-    result, warnings = Catalogue(defaults=shipped.defaults), []
-    layers = [(core, shipped), *catalogues]
-    for section in SECTIONS:
-        claims: dict[Any, list[Owner]] = {}
+    def catalogue(self, layers: Iterable[tuple[Owner, Catalogue]]) -> Catalogue:
+        """All entries, by address where the plain name belongs to another owner."""
+        result = Catalogue()
         for owner, layer in layers:
-            for key in getattr(layer, section):
-                claims.setdefault(key, []).append(owner)
-        entries = getattr(result, section)
-        for owner, layer in layers:
-            for key, entry in getattr(layer, section).items():
-                if key not in taken and _holder(claims[key]) == owner:
-                    entries[key] = entry
-                    continue
-                address = owner.address(entry.name)
-                place = (entry.kind, address) if section == "presets" else address
-                entries[place] = replace(entry, name=address)
-        for key, owners in claims.items():
-            title = _TITLES.get(section) or f"{key[0].long_name} preset"
-            name = key[1] if section == "presets" else key
-            if key in taken:
-                warnings.append(
-                    f"{title} '{name}' of plugin {owners[0]} has the name of a component; "
-                    f"it is {owners[0].address(name)}"
-                )
-            elif len(owners) > 1:
-                warnings.append(conflict(f"{title} '{name}'", name, owners))
-    return result, warnings
+            result.defaults.update(layer.defaults)
+            for section in SECTIONS:
+                entries = getattr(result, section)
+                for key, entry in getattr(layer, section).items():
+                    if self._has(owner, (section, key)):
+                        entries[key] = entry
+                        continue
+                    address = owner.address(entry.name)
+                    place = (entry.kind, address) if section == "presets" else address
+                    entries[place] = replace(entry, name=address)
+        return result
+
+    def _has(self, owner: Owner, name: Key) -> bool:
+        owners = self._owners[name]
+        return owner.is_shipped or len(owners) == 1
 
 
-def conflict(what: str, name: str, owners: Sequence[Owner]) -> str:
-    """The message about a name that several packages claim."""
+def _conflict(name: Key, owners: Sequence[Owner]) -> str:
+    """The message about a name with several owners."""
+    section, key = name
+    kind, local = key if section == "presets" else (None, key)
+    what = f"{kind.long_name if kind else _TITLES[section]} '{local}'"
     others = [owner for owner in owners if not owner.is_shipped]
-    addresses = " or ".join(owner.address(name) for owner in others)
+    addresses = " or ".join(owner.address(local) for owner in others)
     off = " or ".join(f"ESMGN_DISABLE={owner.plugin}" for owner in others)
     if len(others) < len(owners):
         claims = " and ".join(f"plugin {owner}" for owner in others)
@@ -117,9 +113,3 @@ def conflict(what: str, name: str, owners: Sequence[Owner]) -> str:
     claims = " and ".join(map(str, others))
     hints = f"name one: {addresses}", f"or switch one off: {off}"
     return "\n  ".join([f"{what} is claimed by {len(owners)} plugins: {claims}", *hints])
-
-
-def _holder(owners: Sequence[Owner]) -> Owner | None:
-    """The owner of the plain name: esmgn, or the only one."""
-    shipped = [owner for owner in owners if owner.is_shipped]
-    return shipped[0] if shipped else owners[0] if len(owners) == 1 else None

@@ -153,13 +153,14 @@ def _load_plugin(
         return plugin(problem=problem)
     try:
         check_name("plugin", entry.name)
-        if problem := api_problem(entry):
+        if problem := _reserved(entry.name) or api_problem(entry):
             return plugin(problem=problem)
         module, notes = _imported(entry)
         notes += _unmarked_hooks(module)
         manager.register(module, name=entry.name)
         manager.check_pending()
         components, catalogue = _declared(manager, entry.name), _own_catalogue(entry)
+        _check_presets(components, catalogue)
         return plugin(
             components=components, catalogue=catalogue, notes=tuple(notes), made_for=api_requirement(entry)
         )
@@ -214,6 +215,18 @@ def _declared(manager: pluggy.PluginManager, name: str) -> tuple[ComponentSpec, 
         if number > 1:
             raise PluginError(f"esmgn_components declares {kind} '{component}' twice")
     return tuple(declared)
+
+
+def _reserved(name: str) -> str:
+    return f"the name '{PACKAGE}' is reserved for {PACKAGE}{SEPARATOR}NAME" if name == PACKAGE else ""
+
+
+def _check_presets(components: Iterable[ComponentSpec], catalogue: Catalogue) -> None:
+    for spec in components:
+        if preset := catalogue.presets.get((spec.kind, spec.name)):
+            raise SettingsError(
+                f"registry {preset.origin}: [{spec.kind}.{spec.name}] has the name of a component"
+            )
 
 
 def _own_catalogue(entry: EntryPoint) -> Catalogue:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
@@ -12,10 +11,11 @@ from typing import Any, NamedTuple, cast
 import pluggy
 
 from esmgn_core.errors import EsmgnError, PluginError, SettingsError, UnknownComponentError, did_you_mean
-from esmgn_core.host.names import PACKAGE, SEPARATOR, addressed, conflict, merged
+from esmgn_core.host.names import PACKAGE, SEPARATOR, Claims, Key, Owner
 from esmgn_core.host.plugins import Plugin, find_plugins, strict
 from esmgn_core.host.presets import (
     RECIPE,
+    SECTIONS,
     WITHOUT_GPU,
     WITHOUT_STRUCT,
     Catalogue,
@@ -60,7 +60,9 @@ class Registry:
         manager: calls hooks.
         plugins: all installed plugins, in use or not.
         catalogue: presets and recipes of all layers; some have an address ``plugin:name``.
-        warnings: warnings for the user, such as broken plugins and claimed names.
+        owners: owner of each registry file, by path; without the user's.
+        conflicts: messages about names that several claim, with what to do.
+        warnings: these, and other warnings for the user, such as broken plugins.
     """
 
     def __init__(
@@ -72,21 +74,41 @@ class Registry:
     ) -> None:
         self.manager = manager
         plugins = tuple(plugins)
-        declared, claimed = addressed([(plugin.owner, plugin.components) for plugin in plugins])
-        self.plugins = tuple(
-            replace(plugin, components=specs) for plugin, specs in zip(plugins, declared, strict=True)
+        core = Owner(PACKAGE, PACKAGE)
+        claims = Claims(
+            [
+                (core, (), catalogues.shipped),
+                *((plugin.owner, plugin.components, plugin.catalogue) for plugin in plugins),
+            ]
         )
-        layers = [(plugin.owner, plugin.own_catalogue) for plugin in self.plugins]
-        entries, conflicts = merged(catalogues.shipped, layers, itertools.chain(*declared))
-        self.catalogue = entries.under(catalogues.user)
-        self._layers = {PACKAGE: catalogues.shipped, **{owner.plugin: layer for owner, layer in layers}}
-        self.warnings = (*warnings, *claimed, *conflicts)
-        self._check_user(catalogues.user)
+        self.plugins = tuple(
+            replace(plugin, components=claims.components(plugin.owner, plugin.components))
+            for plugin in plugins
+        )
+        pairs = [(spec, plugin) for plugin in self.plugins for spec in plugin.components]
+        pairs.sort(key=lambda pair: pair[0].name)
+        self._components = {kind: [pair for pair in pairs if pair[0].kind == kind] for kind in Kind}
+        layers = [(core, catalogues.shipped)]
+        layers += [(plugin.owner, plugin.own_catalogue) for plugin in self.plugins if not plugin.problem]
+        self._layers = {owner.plugin: layer for owner, layer in layers}
+        self.owners = {
+            entry.origin: owner
+            for owner, layer in layers
+            for section in SECTIONS
+            for entry in getattr(layer, section).values()
+        }
+        own, refused = self._of_the_user(catalogues.user)
+        self.catalogue = claims.catalogue(layers).under(own)
+        overridden = {(section, key) for section in SECTIONS for key in getattr(own, section)}
+        self._disputed = {
+            name: text for name, text in claims.disputed.items() if name not in overridden
+        } | refused
+        self.conflicts = (*claims.warnings, *refused.values())
+        self.warnings = (*warnings, *self.conflicts)
 
     def components(self, kind: Kind) -> list[tuple[ComponentSpec, Plugin]]:
         """Components of one kind with their plugins, sorted by name."""
-        pairs = [(spec, plugin) for plugin in self.plugins for spec in plugin.components if spec.kind == kind]
-        return sorted(pairs, key=lambda pair: pair[0].name)
+        return self._components[kind]
 
     def presets(self, kind: Kind) -> list[Preset]:
         """Presets of one kind, in the order of the registry files."""
@@ -130,6 +152,7 @@ class Registry:
         Raises:
             PluginError: several plugins claim the plain name.
         """
+        self._check_undisputed(section, name)
         if name in (entries := getattr(self.catalogue, section)):
             return entries[name]
         kind, text = name if isinstance(name, tuple) else ("", name)
@@ -137,13 +160,6 @@ class Registry:
         if separator:
             layer = self._layers.get(plugin, Catalogue())
             return getattr(layer, section).get((kind, local) if kind else local)
-        found = [entry.name for entry in entries.values() if entry.name.endswith(f"{SEPARATOR}{text}")]
-        if kind:
-            found = [address for address in found if (kind, address) in entries]
-        if len(found) > 1:
-            raise PluginError(
-                f"'{text}' is claimed by {len(found)} plugins", f"name one: {' or '.join(found)}"
-            )
         return None
 
     def find(self, kind: Kind, name: str, *, where: str = "") -> ResolvedName:
@@ -181,14 +197,10 @@ class Registry:
         """
         if kind is Kind.PRETEXT and COMBINE in name:
             return self._combined(name, where).spec
-        claimants = []
+        self._check_undisputed("presets", (kind, name))
         for spec, plugin in self.components(kind):
-            local = spec.name.rpartition(SEPARATOR)[2]
-            if name in (spec.name, plugin.owner.address(local)):
+            if name in (spec.name, plugin.owner.address(spec.name.rpartition(SEPARATOR)[2])):
                 return spec
-            claimants += [plugin.owner] * (local == name)
-        if claimants:
-            raise PluginError(*conflict(f"{kind.long_name} '{name}'", name, claimants).split("\n  "))
         raise self._unknown(
             kind.long_name, name, self.names(kind), where or kind.chosen_by, f"esmgn list {kind}"
         )
@@ -232,12 +244,6 @@ class Registry:
         where = f"{where or '--pretext'}, in '{name}'"
         parts = [self.find(Kind.PRETEXT, part.strip(), where=where) for part in name.split(COMBINE)]
         names = [part.spec.name for part in parts]
-        for name in names:
-            if SEPARATOR in name:
-                raise SettingsError(
-                    f"pretext task '{name}' cannot be combined: another plugin has its name ({where})",
-                    "switch the other plugin off: ESMGN_DISABLE=PLUGIN",
-                )
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise SettingsError(
@@ -247,14 +253,23 @@ class Registry:
         spec = ComponentSpec(Kind.PRETEXT, COMBINE.join(names), _COMBINATION, summary)
         return ResolvedName(spec, {part.spec.name: dict(part.settings) for part in parts if part.settings})
 
-    def _check_user(self, user: Catalogue) -> None:
-        """Refuse presets of the user's registry that have the name of a component of their kind."""
-        for kind, name in user.presets:
-            if name in [spec.name for spec, _ in self.components(kind)]:
-                raise SettingsError(
-                    f"registry {user_registry()}: [{kind}.{name}] has the name of a {kind.long_name}",
-                    "give the preset another name",
-                )
+    def _of_the_user(self, user: Catalogue) -> tuple[Catalogue, dict[Key, str]]:
+        """The user's entries; and messages about presets that have the name of a component of their kind."""
+        components = {(spec.kind, spec.name) for plugin in self.plugins for spec in plugin.components}
+        refused: dict[Key, str] = {
+            ("presets", (kind, name)): (
+                f"registry {user_registry()}: [{kind}.{name}] has the name of a {kind.long_name}\n"
+                "  give the preset another name"
+            )
+            for kind, name in user.presets
+            if (kind, name) in components
+        }
+        presets = {key: preset for key, preset in user.presets.items() if key not in components}
+        return replace(user, presets=presets), refused
+
+    def _check_undisputed(self, section: str, key: Any) -> None:
+        if text := self._disputed.get((section, key)):
+            raise PluginError(*text.split("\n  "))
 
     def _unknown(
         self, what: str, name: str, known: list[str], where: str, command: str

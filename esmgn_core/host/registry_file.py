@@ -51,7 +51,7 @@ def add_preset(
 
 
 def remove_entry(file: Path, section: str, name: str) -> None:
-    """Remove an entry from a registry file; comments and other entries stay.
+    """Remove an entry from a registry file, also as a default; comments and other entries stay.
 
     Raises:
         SettingsError: the file has no such entry.
@@ -63,6 +63,9 @@ def remove_entry(file: Path, section: str, name: str) -> None:
     del entries[name]
     if not entries:
         del document[section]
+    defaults = document.get(DEFAULT, {})
+    for key in [key for key, value in defaults.items() if value == name and key.startswith(section)]:
+        del defaults[key]
     _write(file, document)
 
 

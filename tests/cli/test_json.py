@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,8 @@ def records(esmgn: Esmgn, *arguments: str) -> list[dict[str, Any]]:
 def test_a_list_has_the_names_of_the_text(esmgn: Esmgn) -> None:
     registry = discover()
     listed = records(esmgn, "list")
+    text = esmgn("list").out
+    assert re.findall(r"^  (\S+)  ", text, re.MULTILINE) == [item["name"] for item in listed]
     for kind in Kind:
         names = [item["name"] for item in listed if item["kind"] == kind]
         assert names == registry.names(kind)
@@ -66,7 +70,70 @@ def test_a_preset_has_settings_weights_and_size(esmgn: Esmgn) -> None:
     assert item["settings"]["num_layers"]["value"] == 6
     assert item["weights"]["md5"] == "8039fc9cee7f71cd2633b13b5a38ff50"
     assert {"path", "bytes"} <= item["weights"].keys()
-    assert item["license"]
+    assert (item["package"], item["component_package"]) == ("esmgn", "esmgn")
+    assert item["component_license"]
+
+
+PROBE = """schema = 1
+[seq.tiny_probe]
+component = "esm2"
+summary = "A small ESM-2"
+[seq.lost]
+component = "no_such_component"
+summary = "Nothing provides it"
+[recipe.probe]
+summary = "A recipe"
+run = { seq = "tiny_probe", struct = "gearnet" }
+[recipe.lost_probe]
+summary = "A recipe that needs a missing component"
+run = { seq = "lost" }
+"""
+
+
+@pytest.fixture
+def probe(host: PluginHost) -> None:
+    """A plugin without components, whose entries name components of esmgn."""
+    module = host.install("probe")
+    Path(str(module.__file__)).with_name("registry.toml").write_text(PROBE)
+
+
+@pytest.mark.usefixtures("probe")
+@pytest.mark.parametrize("filter_", [("--third-party",), ("--plugin", "probe"), ("--plugin", "esmgn-probe")])
+def test_presets_and_recipes_belong_to_the_plugin_that_brings_them(
+    esmgn: Esmgn, filter_: tuple[str, ...]
+) -> None:
+    found = {item["name"]: item for item in records(esmgn, "list", *filter_)}
+    assert list(found) == ["tiny_probe", "lost", "probe", "lost_probe"]
+    assert {(item["plugin"], item["package"], item["version"]) for item in found.values()} == {
+        ("probe", "esmgn-probe", "1.0")
+    }
+    assert found["tiny_probe"]["component_package"] == "esmgn"
+    assert "license" not in found["tiny_probe"]
+    text = esmgn("list", *filter_).out
+    assert all(f"  {name} " in text for name in found)
+
+
+@pytest.mark.usefixtures("probe")
+def test_what_needs_a_missing_component_is_not_usable(esmgn: Esmgn) -> None:
+    usable = records(esmgn, "list", "--third-party", "--usable")
+    assert [item["name"] for item in usable] == ["tiny_probe", "probe"]
+    out = " ".join(esmgn("list", "--third-party").out.split())
+    assert "Nothing provides it; unknown sequence encoder 'no_such_component'" in out
+    assert "A recipe that needs a missing component; preset 'lost' needs the sequence encoder" in out
+
+
+def test_entries_of_the_user_are_not_of_esmgn(host: PluginHost, esmgn: Esmgn) -> None:
+    host.user_registry('schema = 1\n[seq.mine]\ncomponent = "esm2"\nsummary = "Mine"\n')
+    [item] = records(esmgn, "list", "--third-party")
+    assert (item["name"], item["package"], item["component_package"]) == ("mine", "", "esmgn")
+
+
+@pytest.mark.parametrize("name", ["train", "reference", "residue_type+distance"])
+def test_tables_have_no_json(esmgn: Esmgn, name: str) -> None:
+    done = esmgn("show", name, "--json")
+    assert (done.status, done.out) == (2, "")
+    assert f"--json shows components, presets and recipes, not '{name}'" in done.err
+    assert esmgn("show", name).status == 0
 
 
 def test_the_size_in_the_text_is_that_of_a_built_encoder(esmgn: Esmgn) -> None:

@@ -9,6 +9,7 @@ import pytest
 from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 
+from ..conftest import PluginHost
 from .conftest import Esmgn
 
 ADD = ("registry", "add", "struct", "wide", "--component", "gearnet", "--set", "hidden_dim=1024")
@@ -29,7 +30,20 @@ def test_a_preset_is_added_shown_used_and_removed(esmgn: Esmgn, file: Path) -> N
     assert "struct.wide" in esmgn("registry", "show").out
     assert esmgn("registry", "validate").out == f"ok: {file}\n"
     assert esmgn("registry", "remove", "struct", "wide").status == 0
-    assert "wide" not in file.read_text().partition("[default]")[0]
+    assert "wide" not in file.read_text()
+
+
+def test_a_preset_that_a_plugin_takes_the_name_of_can_be_seen_and_removed(
+    esmgn: Esmgn, host: PluginHost
+) -> None:
+    assert esmgn(*ADD).status == 0
+    host.install("other", host.component(Kind.STRUCT, "wide"))
+    discover.cache_clear()
+    assert "[struct.wide] has the name of a structure encoder" in esmgn("list", "struct").err
+    assert "struct.wide" in esmgn("registry", "show").out
+    assert esmgn("registry", "remove", "struct", "wide").status == 0
+    discover.cache_clear()
+    assert esmgn("list", "struct").err == ""
 
 
 def test_comments_and_other_entries_stay(esmgn: Esmgn, file: Path) -> None:

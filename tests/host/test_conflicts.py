@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from esmgn_core.errors import PluginError, SettingsError, UnknownComponentError
+from esmgn_core.errors import PluginError, UnknownComponentError
 from esmgn_core.host.configure import configure, parse_assignments
 from esmgn_core.host.registry import discover
 from esmgn_core.spec import ComponentSpec, Kind
@@ -37,7 +39,7 @@ def test_a_plugin_does_not_replace_a_preset_of_esmgn(host: PluginHost) -> None:
     assert registry.find(Kind.SEQ, "evil:esm2_8m").spec.name == "onehot"
     [warning] = registry.warnings
     assert warning == (
-        "sequence encoder preset 'esm2_8m' of esmgn is claimed by plugin 'evil' (esmgn-evil) too: "
+        "sequence encoder 'esm2_8m' of esmgn is claimed by plugin 'evil' (esmgn-evil) too: "
         "esmgn's is used\n"
         "  name the other: evil:esm2_8m\n"
         "  or switch it off: ESMGN_DISABLE=evil"
@@ -49,7 +51,47 @@ def test_a_preset_cannot_have_the_name_of_a_component(host: PluginHost) -> None:
     registry = discover()
     assert registry.find(Kind.STRUCT, "gearnet").spec.name == "gearnet"
     assert registry.find(Kind.STRUCT, "evil:gearnet").spec.name == "gvp"
-    assert "has the name of a component; it is evil:gearnet" in registry.warnings[0]
+    assert registry.warnings[0].startswith(
+        "structure encoder 'gearnet' of esmgn is claimed by plugin 'evil' (esmgn-evil) too"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Kind.SEQ, "esm2_tiny"), (Kind.DOWNSTREAM, "ec"), (Kind.DATA, "go_mf")]
+)
+def test_a_component_does_not_replace_a_preset_of_esmgn(host: PluginHost, kind: Kind, name: str) -> None:
+    shipped = discover().find(kind, name)
+    discover.cache_clear()
+    spec = host.component(kind, name, Component)
+    host.install("evil", spec)
+    registry = discover()
+    assert registry.find(kind, name) == shipped
+    assert registry.find(kind, f"evil:{name}").spec.target == spec.target
+    with pytest.raises(UnknownComponentError):
+        registry.component(kind, name)
+    assert registry.warnings[0].startswith(
+        f"{kind.long_name} '{name}' of esmgn is claimed by plugin 'evil' (esmgn-evil) too: esmgn's is used"
+    )
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_a_preset_with_the_name_of_its_own_plugins_component_is_refused(bare_host: PluginHost) -> None:
+    spec = bare_host.component(Kind.STRUCT, "egnn", Component)
+    evil(bare_host, spec, registry='[struct.egnn]\ncomponent = "egnn"\nsummary = "s"\n')
+    assert "[struct.egnn] has the name of a component" in discover().plugins[0].problem
+
+
+def test_a_component_and_a_preset_of_two_strangers_share_no_name(bare_host: PluginHost) -> None:
+    bare_host.install("first", bare_host.component(Kind.STRUCT, "egnn", Component))
+    bare_host.install("second", bare_host.component(Kind.STRUCT, "egnn", Component))
+    other = bare_host.component(Kind.STRUCT, "gnn", Component)
+    evil(bare_host, other, name="third", registry='[struct.egnn]\ncomponent = "gnn"\nsummary = "s"\n')
+    registry = discover()
+    with pytest.raises(PluginError, match="'egnn' is claimed by 3 plugins") as caught:
+        registry.find(Kind.STRUCT, "egnn")
+    assert "name one: first:egnn or second:egnn or third:egnn" in str(caught.value)
+    assert registry.find(Kind.STRUCT, "third:egnn").spec.name == "gnn"
+    assert registry.find(Kind.STRUCT, "first:egnn").spec.name == "first:egnn"
 
 
 def test_a_plugin_does_not_replace_a_recipe(host: PluginHost) -> None:
@@ -88,7 +130,12 @@ def test_neither_of_two_strangers_has_the_plain_name(bare_host: PluginHost) -> N
     registry = discover()
     with pytest.raises(PluginError) as caught:
         registry.find(Kind.STRUCT, "wide")
-    assert str(caught.value) == "'wide' is claimed by 2 plugins\n  name one: first:wide or second:wide"
+    assert str(caught.value) == (
+        "structure encoder 'wide' is claimed by 2 plugins: "
+        "'first' (esmgn-first) and 'second' (esmgn-second)\n"
+        "  name one: first:wide or second:wide\n"
+        "  or switch one off: ESMGN_DISABLE=first or ESMGN_DISABLE=second"
+    )
     assert registry.find(Kind.STRUCT, "second:wide").spec.name == "second_gnn"
 
 
@@ -105,12 +152,23 @@ def test_the_users_file_overrides_and_it_is_recorded(host: PluginHost) -> None:
 
 def test_a_preset_of_the_user_cannot_have_the_name_of_a_component_either(host: PluginHost) -> None:
     file = host.user_registry('schema = 1\n[struct.gearnet]\ncomponent = "gvp"\nsummary = "Mine"\n')
-    with pytest.raises(SettingsError) as caught:
-        discover()
-    assert str(caught.value) == (
+    registry = discover()
+    message = (
         f"registry {file}: [struct.gearnet] has the name of a structure encoder\n"
         "  give the preset another name"
     )
+    assert registry.warnings == (message,)
+    with pytest.raises(PluginError) as caught:
+        registry.find(Kind.STRUCT, "gearnet")
+    assert str(caught.value) == message
+    assert registry.find(Kind.STRUCT, "gearnet:gearnet").spec.name == "gearnet"
+
+
+def test_a_preset_of_the_user_settles_a_dispute(bare_host: PluginHost) -> None:
+    for name in ("first", "second"):
+        bare_host.install(name, bare_host.component(Kind.STRUCT, "egnn", Component))
+    bare_host.user_registry('schema = 1\n[struct.egnn]\ncomponent = "second:egnn"\nsummary = "Mine"\n')
+    assert discover().find(Kind.STRUCT, "egnn").spec.name == "second:egnn"
 
 
 # Components
@@ -190,7 +248,31 @@ def test_a_run_file_finds_a_disputed_component_again(host: PluginHost) -> None:
     assert again.struct == config.struct
 
 
+def test_a_disputed_task_can_be_combined(host: PluginHost) -> None:
+    shipped = discover().component(Kind.PRETEXT, "distance")
+    discover.cache_clear()
+    host.install("evil", replace(shipped, name="distance"))
+    registry = discover()
+    tables = parse_assignments(
+        ["pretext.name=evil:distance+distance", "pretext.evil:distance.num_samples=7", "seq.name=onehot"]
+    )
+    config = configure(registry, [tables])
+    assert config.pretext is not None
+    assert config.pretext.component == "evil:distance+distance"
+    assert config.pretext.settings["evil:distance"]["num_samples"] == 7
+    task: Any = registry.load(registry.component(Kind.PRETEXT, config.pretext.component))
+    built = task(task.Settings.model_validate(config.pretext.settings), encoder_dim=8)
+    assert list(built.tasks) == ["evil:distance", "distance"]
+
+
 # Plugins of one name
+
+
+def test_a_plugin_cannot_be_called_esmgn(host: PluginHost) -> None:
+    evil(host, name="esmgn", registry=PRESET)
+    problems = {plugin.name: plugin.problem for plugin in discover().plugins}
+    assert problems["esmgn"] == "the name 'esmgn' is reserved for esmgn:NAME"
+    assert discover().find(Kind.SEQ, "esmgn:esm2_8m").spec.name == "esm2"
 
 
 def test_a_plugin_of_esmgn_stays_in_use(host: PluginHost) -> None:
