@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from torch import nn
 
 from esmgn_core.errors import PluginError
@@ -48,3 +49,15 @@ def _check_signature(
     except TypeError as error:
         accepted = ", ".join(["settings", *(f"{name}=" for name in context)])
         raise PluginError(f"{spec} cannot be built with ({accepted}): {error}") from None
+
+
+def random_weights(model: type[BaseModel]) -> dict[str, str]:
+    """Settings that leave published weights out: ``weights = "random"`` where a setting takes this text."""
+    field = model.model_fields.get("weights")
+    return {"weights": "random"} if field and "random" in _literals(field.annotation) else {}
+
+
+def _literals(annotation: object) -> set[object]:
+    if get_origin(annotation) is Literal:
+        return set(get_args(annotation))
+    return set().union(*map(_literals, get_args(annotation)))

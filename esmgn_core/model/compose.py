@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from esmgn_core.errors import PluginError, SettingsError
-from esmgn_core.host.components import build_component
+from esmgn_core.host.components import build_component, random_weights
 from esmgn_core.host.configure import component_settings
 from esmgn_core.host.registry import Registry
 from esmgn_core.model.inputs import check_features, inputs_dim
@@ -68,9 +68,9 @@ class Blueprint:
         return encoder
 
     def with_random_weights(self) -> Blueprint:
-        """The same blueprint with random weights of the sequence encoder, where it has that setting."""
-        has_weights = Kind.SEQ in self.parts and "weights" in type(self.parts[Kind.SEQ][2]).model_fields
-        return self.with_sequence_settings(weights="random") if has_weights else self
+        """The same blueprint with random weights of the sequence encoder, where its settings allow it."""
+        changes = random_weights(type(self.parts[Kind.SEQ][2])) if Kind.SEQ in self.parts else {}
+        return self.with_sequence_settings(**changes) if changes else self
 
     def _structure_input_dim(self, sequence_dim: int) -> int:
         # A method of the class: the fuser can only be built after both encoders, from their widths.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
-from esmgn_core.host.components import build_component
+from esmgn_core.host.components import build_component, random_weights
 from esmgn_core.settings import settings_class, validated
 from esmgn_core.spec import ComponentSpec, Kind
 
@@ -46,8 +46,9 @@ def size_of(spec: ComponentSpec, component: Any, values: Mapping[str, Any]) -> S
     if spec.kind not in widths:
         raise ValueError(f"a {spec.kind.long_name} has no size")
     model = settings_class(spec, component)
-    random = {"weights": "random"} if "weights" in model.model_fields else {}
-    settings = validated(model, {**values, **random}, what=spec.name, see=f"esmgn show {spec.name}")
+    settings = validated(
+        model, {**values, **random_weights(model)}, what=spec.name, see=f"esmgn show {spec.name}"
+    )
     with torch.device("meta"):
         module = build_component(spec, component, settings, **widths[spec.kind])
     return Size(sum(parameter.numel() for parameter in module.parameters()), int(module.output_dim))

@@ -203,9 +203,16 @@ def _refuses_unknown(model: type[ComponentSettings]) -> bool:
 def _settings_survive_toml(claims: Claims, settings: ComponentSettings) -> None:
     """Settings do not change on the way through ``config.toml``, so that it repeats the run."""
     text = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+    again = type(settings).model_validate(tomllib.loads(text))
+    changed = [
+        f"{name} from {value!r} to {getattr(again, name)!r}"
+        for name, value in settings
+        if value != getattr(again, name)
+    ]
     claims.require(
-        type(settings).model_validate(tomllib.loads(text)) == settings,
-        "its settings change when they are written to a run file and read back",
+        not changed,
+        f"its settings change when they are written to a run file and read back: {', '.join(changed)}; "
+        "a path has to be absolute",
     )
 
 

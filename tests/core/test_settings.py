@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from esmgn_core.errors import SettingsError
+from esmgn_core.host.components import random_weights
 from esmgn_core.settings import (
     ComponentSettings,
     ComponentTable,
@@ -168,3 +169,14 @@ def test_there_is_a_table_for_every_kind() -> None:
 def test_a_components_table_keeps_its_settings_beside_its_name() -> None:
     table = ComponentTable(name="esm2_8m", component="esm2", num_layers=6)
     assert table.settings == {"num_layers": 6}
+
+
+def test_random_weights_are_a_setting_only_where_it_takes_the_word() -> None:
+    class Named(ComponentSettings):
+        weights: Literal["pretrained", "random"] | Path = "pretrained"
+
+    class File(ComponentSettings):
+        weights: Path | None = None
+
+    assert random_weights(Named) == {"weights": "random"}
+    assert random_weights(File) == random_weights(ComponentSettings) == {}

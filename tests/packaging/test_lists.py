@@ -83,10 +83,23 @@ def test_no_plugin_folder_configures_pytest():
         assert not {"pytest.ini", "tox.ini", "setup.cfg"} & {path.name for path in folder.iterdir()}
 
 
-def test_the_tutorial_shows_the_example_as_it_is():
+def test_the_tutorial_shows_the_examples_as_they_are():
     shown = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```\n", TUTORIAL, re.DOTALL))
     files = [path for path in EXAMPLE.rglob("*") if path.suffix in {".py", ".toml"}]
-    assert shown == {path.relative_to(EXAMPLE).as_posix(): path.read_text(encoding="utf-8") for path in files}
+    assert {path.relative_to(EXAMPLE).as_posix() for path in files} <= shown.keys()
+    assert len(shown) == len(files) + 3
+    for name, text in shown.items():
+        assert text == (EXAMPLE / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["fuse", "graph", "downstream", "data"])
+def test_the_tutorial_shows_the_templates_as_they_are(kind):
+    [shown] = re.findall(rf"<!-- template: {kind} -->\n```python\n(.*?)```\n", TUTORIAL, re.DOTALL)
+    template = (ROOT / "cli" / "esmgn_cli" / "templates" / f"{kind}.py.jinja").read_text(encoding="utf-8")
+    names = {"{{ name }}": f"new_{kind}", "{{ attribute }}": f"New{kind.capitalize()}"}
+    for placeholder, name in names.items():
+        template = template.replace(placeholder, name)
+    assert shown == template
 
 
 def test_the_tutorial_imports_public_names():

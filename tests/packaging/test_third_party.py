@@ -6,57 +6,83 @@ import json
 import math
 import re
 import shutil
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs" / "examples" / "esmgn-egnn"
+FOLDER = ROOT / "docs" / "examples"
+EXAMPLES = {
+    "esmgn-egnn": "struct:egnn",
+    "esmgn-sqlite": "tracker:sqlite",
+    "esmgn-tokenlm": "seq:tokenlm",
+    "esmgn-torsion": "pretext:torsion",
+}
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def egnn(installed, build_wheel, tmp_path_factory):
-    """The environment with the example plugin, built as a wheel and installed beside esmgn."""
-    scratch = tmp_path_factory.mktemp("egnn")
-    folder = scratch / "esmgn-egnn"
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    installed.install(build_wheel(folder, scratch))
+def examples(installed, build_wheel, tmp_path_factory):
+    """The environment with the example plugins, built as wheels and installed beside esmgn."""
+    scratch = tmp_path_factory.mktemp("examples")
+    for name in EXAMPLES:
+        folder = scratch / name
+        shutil.copytree(FOLDER / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        wheels = scratch / f"wheel-{name}"
+        wheels.mkdir()
+        installed.install(build_wheel(folder, wheels))
     yield installed
-    installed.pip("uninstall", "--yes", "esmgn-egnn")
+    installed.pip("uninstall", "--yes", *EXAMPLES)
 
 
-def test_a_strangers_encoder_is_listed_with_its_plugin(egnn):
-    listed = egnn.run("esmgn", "list", "struct").stdout
-    assert re.search(r"^ +egnn +plugin egnn +Message passing by CA distances$", listed, re.MULTILINE)
-    plugins = egnn.run("esmgn", "plugins").stdout
-    assert re.search(r"^egnn +esmgn-egnn 0\.1\.0 +in use +struct:egnn$", plugins, re.MULTILINE)
+def test_the_components_of_the_examples_are_listed(examples):
+    plugins = examples.run("esmgn", "plugins").stdout
+    for name, component in EXAMPLES.items():
+        row = rf"^{name.removeprefix('esmgn-')} +{name} 0\.1\.0 +in use +{component}$"
+        assert re.search(row, plugins, re.MULTILINE)
+    listed = examples.run("esmgn", "list", "struct").stdout
+    assert re.search(r"^ +egnn +plugin egnn +Equivariant messages on CA atoms$", listed, re.MULTILINE)
 
 
-def test_a_strangers_encoder_passes_its_own_test(egnn, tmp_path):
-    test = shutil.copy(EXAMPLE / "tests" / "test_egnn.py", tmp_path)
+def test_the_examples_pass_their_own_tests(examples, tmp_path):
+    for name in EXAMPLES:
+        shutil.copytree(
+            FOLDER / name / "tests", tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     options = ["-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", tmp_path]
-    done = egnn.run("python", "-P", "-m", "pytest", "-q", "-W", "error", *options, test)
-    assert "1 passed" in done.stdout
+    done = examples.run("python", "-P", "-m", "pytest", "-q", "-W", "error", *options, tmp_path)
+    assert "9 passed" in done.stdout
 
 
-def test_a_strangers_encoder_is_trained(egnn, tmp_path):
+def test_the_examples_are_trained_together(examples, tmp_path):
     run = tmp_path / "run"
-    parts = ["--seq", "esm2_tiny", "--struct", "egnn", "--fuse", "serial", "--data", "sample"]
+    parts = [
+        "--seq",
+        "tokenlm",
+        "--struct",
+        "egnn",
+        "--fuse",
+        "serial",
+        "--pretext",
+        "torsion",
+        "--data",
+        "sample",
+    ]
     settings = [
-        "struct.hidden_dim=8",
-        "data.num_proteins=8",
-        "train.proteins_per_batch=2",
-        "train.max_steps=2",
+        *("struct.hidden_dim=8", "data.num_proteins=8", "train.proteins_per_batch=2", "train.max_steps=2"),
+        'train.trackers=["sqlite"]',
     ]
     changes = [text for setting in settings for text in ("--set", setting)]
-    egnn.run("esmgn", "run", *parts, *changes, "--out", run)
+    examples.run("esmgn", "run", *parts, *changes, "--out", run)
     losses = [json.loads(line).get("loss") for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 2
     assert all(math.isfinite(loss) for loss in losses)
-    assert 'component = "egnn"' in (run / "config.toml").read_text()
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database:
+        rows = list(database.execute("SELECT value FROM metrics WHERE name = 'loss' ORDER BY step"))
+    assert [value for (value,) in rows] == pytest.approx(losses)
 
 
 def test_a_shipped_plugin_is_a_template(installed, tmp_path):
