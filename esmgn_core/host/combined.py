@@ -50,6 +50,11 @@ class Combined(nn.Module):
         ]
         return max(limits) if all(limits) else None
 
+    @property
+    def couples_proteins(self) -> bool:
+        """Whether the loss of any part compares the proteins of a batch with one another."""
+        return any(getattr(task, "couples_proteins", False) for task in self.tasks.values())
+
     def shows_whole(self, lengths: Tensor) -> Tensor:
         """True for proteins whose whole, unmasked sequence is in the views of at least one part, bool [B]."""
         whole = torch.zeros_like(lengths, dtype=torch.bool)

@@ -297,19 +297,30 @@ def _halves(subject: TaskSubject) -> None:
         batch = ProteinBatch.from_proteins(subject.proteins[first:end])
         with torch.no_grad():
             views = subject.views(task, batch, range(first, end))
-            outputs.append(task.loss(views, encode(encoder, views)))
-    whole, *parts = ((float(output.loss), float(output.num_samples)) for output in outputs)
-    total = sum(number for _, number in parts)
-    subject.claims.require(
-        abs(total - whole[1]) <= 1e-4 * max(total, 1.0),
-        f"num_samples is {whole[1]:g} for a batch and {total:g} for its parts together",
-    )
-    mean = sum(loss * number for loss, number in parts) / max(total, 1e-12)
-    subject.claims.require(
-        abs(mean - whole[0]) <= 1e-4 * max(abs(whole[0]), 1.0),
-        f"the loss of a batch is {whole[0]:.4f}, but {mean:.4f} over its parts, weighted by num_samples; "
-        "if the loss compares proteins with one another, declare couples_proteins = True",
-    )
+            outputs.append(_means(task.loss(views, encode(encoder, views))))
+    for about in outputs[0]:
+        (loss, number), *parts = (output[about] for output in outputs)
+        total = sum(part for _, part in parts)
+        subject.claims.require(
+            abs(total - number) <= 1e-4 * max(total, 1.0),
+            f"num_samples{about} is {number:g} for a batch and {total:g} for its parts together",
+        )
+        mean = sum(loss * number for loss, number in parts) / max(total, 1e-12)
+        subject.claims.require(
+            abs(mean - loss) <= 1e-4 * max(abs(loss), 1.0),
+            f"the loss{about} of a batch is {loss:.4f}, but {mean:.4f} over its parts, weighted by "
+            "num_samples; if the loss compares proteins with one another, declare couples_proteins = True",
+        )
+
+
+def _means(output: TaskOutput) -> dict[str, tuple[float, float]]:
+    """Loss and ``num_samples`` of a task; of each task of a combination, whose sum is not a mean."""
+    if not output.parts:
+        return {"": (float(output.loss), float(output.num_samples))}
+    return {
+        f" of {name}": (float(part.output.loss), float(part.output.num_samples))
+        for name, part in output.parts.items()
+    }
 
 
 TASK_CHECKS = (

@@ -58,18 +58,26 @@ def test_a_refused_command_creates_no_folder(
     assert not (tmp_path / "new").exists()
 
 
-SLOW_PROGRAM = """
+WAITING_PROGRAM = """
 import signal, time
 from esmgn_cli.__main__ import main
 from esmgn_core.inference.model import Model
 
-embed_batch = Model.embed_batch
-Model.embed_batch = lambda model, proteins: time.sleep(0.5) or embed_batch(model, proteins)
+embed_batch, num_passes = Model.embed_batch, 0
+
+def four_passes(model, proteins):
+    global num_passes
+    num_passes += 1
+    if num_passes > 4:
+        time.sleep(60)
+    return embed_batch(model, proteins)
+
+Model.embed_batch = four_passes
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
-"""``esmgn`` with so much time between its passes that a signal comes before the last one, and with the
-handler that Python leaves out where it starts in the background of a shell."""
+"""``esmgn`` that waits for a signal after four passes of its model, with the handler that Python leaves out
+where it starts in the background of a shell."""
 
 
 def test_after_ctrl_c_the_same_command_computes_the_rest_only(
@@ -77,11 +85,11 @@ def test_after_ctrl_c_the_same_command_computes_the_rest_only(
 ) -> None:
     folder, out = tmp_path / "many", tmp_path / "out.npz"
     folder.mkdir()
-    for number in range(120):
+    for number in range(80):
         (folder / f"p{number:03}.pdb").write_text(pdb_text(min(proteins, key=len)))
     command = ("embed", folder, "-o", out, *MODEL, "--devices", "cpu", "--max-residues", "300")
     first = subprocess.Popen(
-        [sys.executable, "-c", SLOW_PROGRAM, *map(str, command)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", WAITING_PROGRAM, *map(str, command)], stderr=subprocess.PIPE, text=True
     )
     while first.poll() is None and not [*parts_folder(out).glob("*.safetensors")]:
         time.sleep(0.01)
@@ -102,10 +110,10 @@ def test_after_ctrl_c_the_same_command_computes_the_rest_only(
 
     monkeypatch.setattr(Model, "embed_batch", counting)
     again = esmgn(*command)
-    assert 0 < len(computed) < 120
-    assert f"{120 - len(computed)} inputs computed by an earlier run of this command" in again.out
+    assert 0 < len(computed) < 80
+    assert f"{80 - len(computed)} inputs computed by an earlier run of this command" in again.out
     with np.load(out) as content:
-        assert content["name"].tolist() == [f"p{number:03}" for number in range(120)]
+        assert content["name"].tolist() == [f"p{number:03}" for number in range(80)]
 
 
 def test_without_a_model_the_ways_to_name_one_are_shown(esmgn: Esmgn, tmp_path: Path) -> None:
