@@ -10,13 +10,24 @@ import typer
 
 from esmgn_cli.render import block, echo, line_width, table
 from esmgn_core.errors import SettingsError, check_choice
-from esmgn_core.host.presets import Catalogue, Preset, read_registry, read_user_registry, user_registry
+from esmgn_core.host.presets import (
+    DEFAULT,
+    DISABLED,
+    Catalogue,
+    Preset,
+    read_registry,
+    read_user_registry,
+    user_registry,
+)
 from esmgn_core.host.registry import discover
 from esmgn_core.spec import Kind
 
-_SECTIONS = (*Kind, "recipe", "weights", "layout")
+_SECTIONS = (*Kind, "recipe", "weights", "layout", DEFAULT, DISABLED)
 
-KindName = Annotated[str, typer.Argument(metavar="KIND", help=f"One of: {', '.join(Kind)}.")]
+KindName = Annotated[
+    str,
+    typer.Argument(metavar="KIND", help=f"Kind of the preset ({', '.join(Kind)}), {DEFAULT} or {DISABLED}."),
+]
 
 
 def show() -> None:
@@ -31,7 +42,8 @@ def show() -> None:
 
 
 def _rows(own: Catalogue) -> Iterator[tuple[str, str, str]]:
-    known = discover().catalogue
+    registry = discover()
+    known = registry.catalogue
     for key, preset in own.presets.items():
         replaced = known.presets.get(key, preset).overrides
         yield f"{key[0]}.{key[1]}", f"preset of {preset.component}", _replaced(replaced)
@@ -40,7 +52,8 @@ def _rows(own: Catalogue) -> Iterator[tuple[str, str, str]]:
             entry = getattr(known, section)[name]
             yield f"{section.removesuffix('s')}.{name}", entry.summary, _replaced(entry.overrides)
     for kind, name in own.defaults.items():
-        yield f"default.{kind}", name, ""
+        shipped = registry.shipped_defaults.get(kind)
+        yield f"default.{kind}", name, f"instead of {shipped}" if shipped else ""
     for name in own.disabled:
         yield "disabled", name, ""
 
@@ -51,9 +64,11 @@ def _replaced(origin: str) -> str:
 
 def add(
     kind: KindName,
-    name: Annotated[str, typer.Argument(help="Name of the preset.")],
+    name: Annotated[str, typer.Argument(help="Name of the preset, kind of the default, or plugin.")],
     *,
-    component: Annotated[str, typer.Option(help="Component that it sets.")],
+    component: Annotated[
+        str | None, typer.Option(help="Component that it sets, or the default.", show_default=False)
+    ] = None,
     summary: Annotated[str, typer.Option(help="One line for esmgn list.")] = "",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting. Repeatable.")
@@ -61,18 +76,29 @@ def add(
     default: Annotated[bool, typer.Option("--default", help="Use it in runs that name none.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an entry of this name.")] = False,
 ) -> None:
-    """Add a preset to the user's registry.
+    """Add a preset, a default or a disabled plugin to the user's registry.
 
-    Example: esmgn registry add struct wide --component gearnet --set hidden_dim=1024 --default.
+    Examples: esmgn registry add struct wide --component gearnet --set hidden_dim=1024 --default;
+    esmgn registry add default struct --component gvp; esmgn registry add disabled PLUGIN.
     """
     from esmgn_core.host.configure import parse_assignments
     from esmgn_core.host.presets import check_name
-    from esmgn_core.host.registry_file import add_preset
+    from esmgn_core.host.registry_file import add_preset, disable, set_default
 
-    check_choice("kind", kind, [*Kind], "KIND")
+    check_choice("kind", kind, [*Kind, DEFAULT, DISABLED], "KIND")
+    file = user_registry()
+    if kind == DISABLED:
+        disable(file, name, discover())
+        echo(f"written: {file}", f"use it again: esmgn registry remove {DISABLED} {name}")
+        return
+    if component is None:
+        raise SettingsError(f"'{name}' needs a component", "name it: --component NAME")
+    if kind == DEFAULT:
+        set_default(file, name, component, discover())
+        echo(f"written: {file}")
+        return
     check_name(f"{kind} preset", name)
     tables = parse_assignments([f"{kind}.{text}" for text in assignments or []])
-    file = user_registry()
     settings = tables.get(kind, {})
     preset = Preset(
         Kind(kind), name, component, summary or f"{component} with own settings", settings, str(file)
@@ -90,7 +116,7 @@ def remove(
 
     check_choice("section", section, _SECTIONS, "SECTION")
     remove_entry(user_registry(), section, name)
-    echo(f"removed: [{section}.{name}] from {user_registry()}")
+    echo(f"removed: {section}.{name} from {user_registry()}")
 
 
 def validate(
@@ -107,7 +133,8 @@ def validate(
     path = file or user_registry()
     if not path.exists():
         raise SettingsError(f"registry file not found: {path}")
-    problems = list(problems_of(read_registry(path), discover()))
+    problems: list[str] = []
+    problems += problems_of(read_registry(path, problems), discover())
     for problem in problems:
         block(f"problem  {problem}")
     if problems:

@@ -8,6 +8,7 @@ authors.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import time
@@ -170,26 +171,42 @@ def _load_plugin(
             raise
         if manager.has_plugin(entry.name):
             manager.unregister(name=entry.name)
-        return plugin(problem=f"{type(error).__name__}: {error}")
+        return plugin(problem=" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _imported(entry: EntryPoint) -> tuple[ModuleType, list[str]]:
     """The module of a plugin, and a note if it imports torch."""
-    before, start = "torch" in sys.modules, time.perf_counter()
+    before, start = set(sys.modules), time.perf_counter()
     module: ModuleType = entry.load()
-    if before or "torch" not in sys.modules:
+    milliseconds = 1000 * (time.perf_counter() - start)
+    if "torch" not in sys.modules:
         return module, []
-    cost = f"its module {entry.module} imports torch, {time.perf_counter() - start:.1f} s in every command"
-    return module, [f"{cost}: import it in the modules of components"]
+    imported = [sys.modules[name] for name in sys.modules.keys() - before] + [module]
+    if "torch" not in before:
+        cost = f"{milliseconds:.0f} ms in every command"
+    elif any(sys.modules["torch"] in vars(one).values() for one in imported):
+        cost = "as another plugin does"  # and what it would take alone is unknown
+    else:
+        return module, []
+    note = f"its module {entry.module} imports torch, {cost}: import it in the modules of components"
+    return module, [note]
 
 
 def _unmarked_hooks(module: ModuleType) -> list[str]:
     """Notes on functions that are named like hooks and lack ``@hookimpl``."""
-    names = [name for name in vars(HookSpecs) if name.startswith(PROJECT)]
+    hooks = [name for name in vars(HookSpecs) if name.startswith(PROJECT)]
+    unmarked = [
+        name
+        for name, value in vars(module).items()
+        if name.startswith(f"{PROJECT}_")
+        and inspect.isfunction(value)
+        and not hasattr(value, f"{PROJECT}_impl")
+    ]
     return [
         f"{name} is not used: @hookimpl is missing"
-        for name in names
-        if callable(function := getattr(module, name, None)) and not hasattr(function, f"{PROJECT}_impl")
+        if name in hooks
+        else ", ".join([f"{name} is not a hook", *did_you_mean(name, hooks)])
+        for name in unmarked
     ]
 
 

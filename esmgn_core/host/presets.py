@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ RECIPE = "recipe"
 WEIGHTS = "weights"
 LAYOUT = "layout"
 DEFAULT = "default"
+DISABLED = "disabled"
 WITHOUT_GPU = "seq_without_gpu"
 """Key of ``[default]``: the sequence encoder that commands suggest on a machine without a GPU."""
 WITHOUT_STRUCT = "fuse_without_struct"
@@ -31,7 +33,12 @@ _PRESET_KEYS = ("component", "summary", "settings", "checkpoint")
 _RECIPE_KEYS = ("summary", "run")
 _FILE_KEYS = ("url", "md5", "sha256", "license", "layout", "summary")
 _LAYOUT_PARTS = (Kind.SEQ, Kind.STRUCT, Kind.FUSE)
-_DEFAULT_KEYS = (*(kind for kind in PARTS if kind is not Kind.DOWNSTREAM), WITHOUT_GPU, WITHOUT_STRUCT)
+DEFAULT_KINDS: Mapping[str, Kind] = {
+    **{kind.value: kind for kind in PARTS if kind is not Kind.DOWNSTREAM},
+    WITHOUT_GPU: Kind.SEQ,
+    WITHOUT_STRUCT: Kind.FUSE,
+}
+"""Kind of the component that each key of ``[default]`` names."""
 _LAYOUT_KEYS = ("summary", "parts", "run", "optional", "constants")
 
 
@@ -171,8 +178,12 @@ def read_user_registry() -> Catalogue:
     return read_registry(file)
 
 
-def read_registry(file: Path) -> Catalogue:
+def read_registry(file: Path, problems: list[str] | None = None) -> Catalogue:
     """Read one layer.
+
+    Args:
+        file: the file.
+        problems: gets the message about each wrong entry, which is left out, instead of an error.
 
     Raises:
         SettingsError: the file is not TOML, or an entry is wrong; the message names the key.
@@ -183,29 +194,55 @@ def read_registry(file: Path) -> Catalogue:
         raise SettingsError(f"cannot read registry {file}: {error}") from error
     if tables.pop("schema", None) != SCHEMA:
         raise SettingsError(f"registry {file}: expected 'schema = {SCHEMA}' at the top")
-    defaults = _defaults(tables.pop(DEFAULT, {}), file)
-    layer = Catalogue(defaults=defaults, disabled=_disabled(tables.pop("disabled", []), file))
+    layer = Catalogue()
+    disabled: tuple[str, ...] = ()
+    with _collected(problems):
+        layer.defaults.update(_defaults(tables.pop(DEFAULT, {}), file))
+    with _collected(problems):
+        disabled = _disabled(tables.pop(DISABLED, []), file)
     for section, entries in tables.items():
-        sections = [*Kind, RECIPE, WEIGHTS, LAYOUT, DEFAULT]
-        if section not in sections:
-            raise SettingsError(
-                f"registry {file}: unknown section [{section}]",
-                *did_you_mean(section, sections),
-                f"sections: {', '.join(sections)}",
-            )
-        for name, entry in _table(entries, file, section).items():
-            where = f"{section}.{name}"
-            check_name(f"registry {file}: [{where}]", name)
-            values = _table(entry, file, where)
-            if section == RECIPE:
-                layer.recipes[name] = _recipe(name, values, file, where)
-            elif section == WEIGHTS:
-                layer.weights[name] = _published_file(name, values, file, where)
-            elif section == LAYOUT:
-                layer.layouts[name] = _layout(name, values, file, where)
-            else:
-                layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
-    return layer
+        with _collected(problems):
+            _check_section(section, file)
+            for name, entry in _table(entries, file, section).items():
+                with _collected(problems):
+                    _add(layer, section, name, entry, file)
+    return replace(layer, disabled=disabled)
+
+
+@contextmanager
+def _collected(problems: list[str] | None) -> Iterator[None]:
+    """Append the message of an error to ``problems``; without a list, raise it."""
+    try:
+        yield
+    except SettingsError as error:
+        if problems is None:
+            raise
+        problems.append(str(error))
+
+
+def _check_section(section: str, file: Path) -> None:
+    sections = [*Kind, RECIPE, WEIGHTS, LAYOUT, DEFAULT]
+    if section not in sections:
+        raise SettingsError(
+            f"registry {file}: unknown section [{section}]",
+            *did_you_mean(section, sections),
+            f"sections: {', '.join(sections)}",
+        )
+
+
+def _add(layer: Catalogue, section: str, name: str, entry: object, file: Path) -> None:
+    """Read an entry into a layer."""
+    where = f"{section}.{name}"
+    check_name(f"registry {file}: [{where}]", name)
+    values = _table(entry, file, where)
+    if section == RECIPE:
+        layer.recipes[name] = _recipe(name, values, file, where)
+    elif section == WEIGHTS:
+        layer.weights[name] = _published_file(name, values, file, where)
+    elif section == LAYOUT:
+        layer.layouts[name] = _layout(name, values, file, where)
+    else:
+        layer.presets[Kind(section), name] = _preset(Kind(section), name, values, file, where)
 
 
 def check_name(what: str, name: str) -> None:
@@ -226,7 +263,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 def _defaults(value: object, file: Path) -> dict[str, str]:
     names = _table(value, file, DEFAULT)
-    _check_keys(names, _DEFAULT_KEYS, file, DEFAULT)
+    _check_keys(names, tuple(DEFAULT_KINDS), file, DEFAULT)
     return {key: _text(names, key, file, DEFAULT) for key in names}
 
 

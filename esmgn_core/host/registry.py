@@ -61,6 +61,7 @@ class Registry:
         plugins: all installed plugins, in use or not.
         catalogue: presets and recipes of all layers; some have an address ``plugin:name``.
         owners: owner of each registry file, by path; without the user's.
+        shipped_defaults: the defaults without those of the user.
         conflicts: messages about names that several claim, with what to do.
         warnings: these, and other warnings for the user, such as broken plugins.
     """
@@ -91,6 +92,7 @@ class Registry:
         layers = [(core, catalogues.shipped)]
         layers += [(plugin.owner, plugin.own_catalogue) for plugin in self.plugins if not plugin.problem]
         self._layers = {owner.plugin: layer for owner, layer in layers}
+        self.shipped_defaults = catalogues.shipped.defaults
         self.owners = {
             entry.origin: owner
             for owner, layer in layers

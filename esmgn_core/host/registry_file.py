@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from tomlkit.items import Table
+from tomlkit.items import Array, Table
 
-from esmgn_core.errors import EsmgnError, SettingsError
+from esmgn_core.errors import EsmgnError, SettingsError, UnknownComponentError, check_choice, did_you_mean
 from esmgn_core.host.configure import check_tables, configure
-from esmgn_core.host.presets import DEFAULT, SCHEMA, Catalogue, Preset, Recipe, read_registry
+from esmgn_core.host.presets import (
+    DEFAULT,
+    DEFAULT_KINDS,
+    DISABLED,
+    SCHEMA,
+    Catalogue,
+    Preset,
+    Recipe,
+    read_registry,
+)
 from esmgn_core.host.registry import Registry
 from esmgn_core.machine.files import write_atomically
 from esmgn_core.settings import settings_class, validated
@@ -50,6 +59,33 @@ def add_preset(
     _write(file, document)
 
 
+def set_default(file: Path, key: str, name: str, registry: Registry) -> None:
+    """Make a component or preset the default of a kind; comments and other entries stay.
+
+    Raises:
+        EsmgnError: the component is unknown, or the kind has no default.
+    """
+    check_choice("kind", key, DEFAULT_KINDS, "NAME")
+    registry.find(DEFAULT_KINDS[key], name)
+    document = _document(file)
+    document.setdefault(DEFAULT, tomlkit.table())[key] = name
+    _write(file, document)
+
+
+def disable(file: Path, plugin: str, registry: Registry) -> None:
+    """Disable a plugin or package; comments and other entries stay.
+
+    Raises:
+        UnknownComponentError: no plugin or package has this name.
+    """
+    _check_plugin(plugin, registry)
+    document = _document(file)
+    names = document.setdefault(DISABLED, tomlkit.array())
+    if plugin not in names:
+        names.append(plugin)
+    _write(file, document)
+
+
 def remove_entry(file: Path, section: str, name: str) -> None:
     """Remove an entry from a registry file, also as a default; comments and other entries stay.
 
@@ -58,9 +94,12 @@ def remove_entry(file: Path, section: str, name: str) -> None:
     """
     document = _document(file)
     entries = document.get(section)
-    if not isinstance(entries, Table) or name not in entries:
-        raise SettingsError(f"{file} has no entry [{section}.{name}]", "see: esmgn registry show")
-    del entries[name]
+    if not isinstance(entries, Table | Array) or name not in entries:
+        raise SettingsError(f"{file} has no entry {section}.{name}", "see: esmgn registry show")
+    if isinstance(entries, Array):
+        entries.remove(name)
+    else:
+        del entries[name]
     if not entries:
         del document[section]
     defaults = document.get(DEFAULT, {})
@@ -89,9 +128,25 @@ def _checks(layer: Catalogue, registry: Registry) -> Iterator[tuple[str, Callabl
             for table in tables if isinstance(tables, list) else [tables]:
                 named = table["name"] if isinstance(table, Mapping) else table
                 yield f"[layout.{name}]", partial(registry.find, Kind(part), named)
+    for name, file in layer.weights.items():
+        yield f"[weights.{name}]", partial(_check_layout, file.layout, layer, registry)
     for key, named in layer.defaults.items():
-        if key in [*Kind]:
-            yield f"[{DEFAULT}]", partial(registry.find, Kind(key), named)
+        yield f"[{DEFAULT}]", partial(registry.find, DEFAULT_KINDS[key], named)
+    for name in layer.disabled:
+        yield "disabled:", partial(_check_plugin, name, registry)
+
+
+def _check_layout(name: str, layer: Catalogue, registry: Registry) -> None:
+    if name not in layer.layouts and registry.entry("layouts", name) is None:
+        raise SettingsError(f"unknown layout '{name}'", *did_you_mean(name, registry.catalogue.layouts))
+
+
+def _check_plugin(name: str, registry: Registry) -> None:
+    known = [text for plugin in registry.plugins for text in (plugin.name, plugin.distribution)]
+    if name not in known:
+        raise UnknownComponentError(
+            f"no plugin or package is called '{name}'", *did_you_mean(name, known), "see: esmgn plugins"
+        )
 
 
 def _compose(recipe: Recipe, registry: Registry) -> None:

@@ -93,7 +93,7 @@ def test_an_entry_is_not_replaced_unasked(esmgn: Esmgn, file: Path) -> None:
 
 def test_removing_what_is_not_there_is_an_error(esmgn: Esmgn) -> None:
     done = esmgn("registry", "remove", "struct", "wide")
-    assert (done.status, "has no entry [struct.wide]" in done.err) == (2, True)
+    assert (done.status, "has no entry struct.wide" in done.err) == (2, True)
 
 
 def test_every_wrong_entry_of_a_file_is_listed(esmgn: Esmgn, tmp_path: Path) -> None:
@@ -113,6 +113,55 @@ def test_every_wrong_entry_of_a_file_is_listed(esmgn: Esmgn, tmp_path: Path) -> 
         "[recipe.three]",
         "[layout.four]",
     ]
+
+
+def test_wrong_entries_are_listed_beside_malformed_ones(esmgn: Esmgn, tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(
+        'schema = 1\ndisabled = ["nobody"]\n[default]\nseq_without_gpu = "esm2_9m"\n[structt.one]\n'
+        '[struct.Two]\n[struct.three]\nsummary = "no component"\n'
+        f'[weights.four]\nurl = "https://example.org/a.pt"\nmd5 = "{"0" * 32}"\nlayout = "other"\n'
+        'license = "MIT"\nsummary = "s"\n'
+    )
+    done = esmgn("registry", "validate", file)
+    assert done.status == 1
+    text = " ".join(done.out.split())
+    for message in (
+        "unknown section [structt]",
+        "the name 'Two' is not allowed",
+        '[struct.three] needs component = "..."',
+        "unknown layout 'other'",
+        "did you mean: esm2_8m",
+        "no plugin or package is called 'nobody'",
+    ):
+        assert message in text
+    assert text.count("problem ") == 6
+
+
+def test_a_default_is_set_shown_and_removed(esmgn: Esmgn, file: Path) -> None:
+    assert esmgn("registry", "add", "default", "struct", "--component", "gvp").status == 0
+    discover.cache_clear()
+    assert discover().defaults()[Kind.STRUCT] == "gvp"
+    assert "instead of gearnet" in esmgn("registry", "show").out
+    done = esmgn("registry", "add", "default", "struct", "--component", "gvpp")
+    assert (done.status, "did you mean: gvp" in done.err) == (2, True)
+    assert "needs a component" in esmgn("registry", "add", "default", "struct").err
+    assert esmgn("registry", "remove", "default", "struct").status == 0
+    assert "gvp" not in file.read_text()
+
+
+def test_a_plugin_is_disabled_and_used_again(esmgn: Esmgn, host: PluginHost, file: Path) -> None:
+    host.install("other", host.component(Kind.STRUCT, "wide"))
+    discover.cache_clear()
+    assert esmgn("registry", "add", "disabled", "othre").status == 2
+    assert not file.exists()
+    done = esmgn("registry", "add", "disabled", "other")
+    assert "use it again: esmgn registry remove disabled other" in done.out
+    discover.cache_clear()
+    assert "wide" not in discover().names(Kind.STRUCT)
+    assert esmgn("registry", "remove", "disabled", "other").status == 0
+    discover.cache_clear()
+    assert "wide" in discover().names(Kind.STRUCT)
 
 
 def test_the_shipped_registry_is_valid(esmgn: Esmgn) -> None:

@@ -164,6 +164,17 @@ def test_a_hook_without_its_mark_is_noted(bare_host: PluginHost) -> None:
     )
 
 
+def test_a_misspelled_hook_is_noted(bare_host: PluginHost) -> None:
+    module = bare_host.install("egnn", bare_host.component(Kind.STRUCT, "egnn"))
+
+    def esmgn_componets() -> list[object]:
+        return []
+
+    vars(module)["esmgn_componets"] = esmgn_componets
+    [note] = discover().plugins[0].notes
+    assert note == "esmgn_componets is not a hook, did you mean: esmgn_components?"
+
+
 def test_a_module_that_imports_torch_is_noted_with_its_cost(
     bare_host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,8 +191,21 @@ def test_a_module_that_imports_torch_is_noted_with_its_cost(
     entry.load = slow
     [note] = discover().plugins[0].notes
     assert re.fullmatch(
-        r"its module installed_egnn imports torch, \d+\.\d s in every command: import it .*", note
+        r"its module installed_egnn imports torch, \d+ ms in every command: import it .*", note
     )
+
+
+def test_every_module_that_imports_torch_is_noted(bare_host: PluginHost) -> None:
+    """Python imports it once: the second of two such plugins costs nothing, so its cost is unknown."""
+    import torch
+
+    for name in ("first", "second"):
+        module = bare_host.install(name, bare_host.component(Kind.STRUCT, name))
+        if name == "second":
+            vars(module)["torch"] = torch
+    notes = [plugin.notes for plugin in discover().plugins]
+    assert notes[0] == ()
+    assert "its module installed_second imports torch, as another plugin does: " in notes[1][0]
 
 
 def test_the_same_name_under_two_kinds_is_no_conflict(bare_host: PluginHost) -> None:
