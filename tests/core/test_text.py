@@ -8,6 +8,7 @@ import gzip
 import logging
 import lzma
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def rows(file: Path) -> object:
     return read_rows(file)
 
 
-READERS = {
+READERS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "FASTA": (read_fasta, "x.fasta", ">a first\nMKV\nLA\n>b\nGG\n"),
     "run file": (read_run_file, "run.toml", "[train]\nmax_steps = 2\n"),
     "registry": (read_registry, "registry.toml", 'schema = 1\ndisabled = ["x"]\n'),
