@@ -67,7 +67,7 @@ def add(
     name: Annotated[str, typer.Argument(help="Name of the preset, kind of the default, or plugin.")],
     *,
     component: Annotated[
-        str | None, typer.Option(help="Component that it sets, or the default.", show_default=False)
+        str | None, typer.Option(help="Component that the entry names.", show_default=False)
     ] = None,
     summary: Annotated[str, typer.Option(help="One line for esmgn list.")] = "",
     assignments: Annotated[
