@@ -136,7 +136,7 @@ def test_a_help_text_that_states_a_default_is_tested() -> None:
         for command in typer.main.get_group(build_app()).commands.values()
         for within in [command, *getattr(command, "commands", {}).values()]
         for parameter in within.params
-        if "default" in (getattr(parameter, "help", "") or "")
+        if "the default" in (getattr(parameter, "help", "") or "")
     }
     assert stated == {"atoms", "coordinates"}
 

@@ -64,7 +64,7 @@ def _replaced(origin: str) -> str:
 
 def add(
     kind: KindName,
-    name: Annotated[str, typer.Argument(help="Name of the preset, kind of the default, or plugin.")],
+    name: Annotated[str, typer.Argument(help="Name of the preset or plugin, or kind of a default.")],
     *,
     component: Annotated[
         str | None, typer.Option(help="Component that the entry names.", show_default=False)
