@@ -54,9 +54,10 @@ ON_REQUEST = {
     "esmgn_core": {"esmgn_core.inference.model"},
     "esmgn_core.io.arrays": {"esmgn_core.batch"},
     "esmgn_core.store.reader": {"esmgn_core.store.tensors"},
+    "esmgn_core.pytest_plugin": {"esmgn_core.testing.plugin"},
 }
 """What brings torch and waits: for ``esmgn_core.load``, and for those who read a store or a file as tensors;
-the processes that build stores do neither."""
+the processes that build stores, and pytest in other projects, do neither."""
 LATE_MODULES = {
     "esmgn_cli.data_progress",
     "esmgn_cli.progress",
@@ -75,7 +76,7 @@ FLOORS = (
     {"formats", "model"},
     {"engine", "published"},
     {"study", "testing"},
-    {"pages"},
+    {"pages", "pytest_plugin"},
     {"inference"},
 )
 PRIVATE = {"machine", "host", "model", "published", "engine", "inference", "pages", "study"}

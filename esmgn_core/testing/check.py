@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from esmgn_core.errors import PluginError
 from esmgn_core.host.components import build_component
 from esmgn_core.host.registry import discover
+from esmgn_core.io import Format
 from esmgn_core.settings import ComponentSettings, settings_class, validated
 from esmgn_core.spec import ComponentSpec, Kind
 from esmgn_core.testing.claims import Claims, Outcome, failure_text
@@ -52,7 +53,8 @@ def check_component(kind: Kind, name: str, /, **settings: Any) -> list[str]:
     Args:
         kind: kind of the component.
         name: name in ``esmgn list``; presets are not tested.
-        **settings: settings instead of the defaults, such as a small width.
+        **settings: settings instead of the defaults, such as a small width; of a format ``example``, the
+            path of a file to read.
 
     Returns:
         One line for each claim that could not be judged, with the reason.
@@ -62,25 +64,23 @@ def check_component(kind: Kind, name: str, /, **settings: Any) -> list[str]:
         UnknownComponentError: no plugin in use declares the component.
         SettingsError: the component does not have such a setting.
     """
+    __tracebackhide__ = True
     registry = discover()
     spec = registry.component(kind, name)
     plugin = next(plugin for candidate, plugin in registry.components(kind) if candidate == spec)
     claims = _claims(spec)
     imported_lazily(claims, plugin.module)
-    if kind is Kind.FORMAT:
-        check_format(claims, registry.load(spec))
-    else:
-        _check(spec, registry.load(spec), settings, claims)
+    _check(spec, registry.load(spec), settings, claims)
     return claims.not_judged
 
 
-def check_class(kind: Kind, component: type, /, **settings: Any) -> list[str]:
-    """Test a class that no plugin declares yet.
+def check_class(kind: Kind, component: Any, /, **settings: Any) -> list[str]:
+    """Test a class or a structure format that no plugin declares yet.
 
     Args:
         kind: kind of the component.
-        component: the class.
-        **settings: settings instead of the defaults.
+        component: the class, or the format.
+        **settings: as for :func:`check_component`.
 
     Returns:
         One line for each claim that could not be judged, with the reason.
@@ -88,8 +88,9 @@ def check_class(kind: Kind, component: type, /, **settings: Any) -> list[str]:
     Raises:
         AssertionError: naming the claim that failed.
     """
-    target = f"{component.__module__}:{component.__qualname__}"
-    spec = ComponentSpec(kind, component.__name__, target, summary="")
+    __tracebackhide__ = True
+    name = component.title if isinstance(component, Format) else component.__name__
+    spec = ComponentSpec(kind, name, f"{component.__module__}:{name}", summary="")
     claims = _claims(spec)
     _check(spec, component, settings, claims)
     return claims.not_judged
@@ -104,9 +105,6 @@ def outcomes_of(spec: ComponentSpec, component: Any, settings: dict[str, Any]) -
         settings: settings instead of the defaults.
     """
     claims = Claims(_claims(spec).about, stop=False)
-    if spec.kind is Kind.FORMAT:
-        claims.judge(_FORMAT_CLAIM, lambda: check_format(claims, component))
-        return claims.outcomes
     try:
         _check(spec, component, settings, claims)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - of code between claims, such as a constructor
@@ -119,7 +117,6 @@ def outcomes_of(spec: ComponentSpec, component: Any, settings: dict[str, Any]) -
 _SETTINGS_CLAIM = "Settings have defaults and descriptions, are frozen, and refuse unknown names."
 _TOML_CLAIM = "Settings do not change on the way through a run file."
 _USED_CLAIM = "Every setting is used."
-_FORMAT_CLAIM = "A format has new endings, does not accept PDB and mmCIF text, and can be pickled."
 _CONTRACT_CLAIM = "It can be built, has the members of its kind and settings with defaults and descriptions."
 
 
@@ -127,7 +124,11 @@ def _claims(spec: ComponentSpec) -> Claims:
     return Claims(f"{spec.kind.long_name} '{spec.name}'")
 
 
-def _check(spec: ComponentSpec, component: type, values: dict[str, Any], claims: Claims) -> None:
+def _check(spec: ComponentSpec, component: Any, values: dict[str, Any], claims: Claims) -> None:
+    __tracebackhide__ = True
+    if spec.kind is Kind.FORMAT:
+        check_format(claims, component, **values)
+        return
     try:
         model = settings_class(spec, component)
         claims.judge(_SETTINGS_CLAIM, lambda: _check_settings_class(claims, model))

@@ -62,6 +62,7 @@ class Claims:
 
     def require(self, condition: bool, otherwise: str) -> None:
         """Raise an ``AssertionError`` with the message ``otherwise`` unless the condition is true."""
+        __tracebackhide__ = True
         if not condition:
             raise AssertionError(f"{self.about}: {otherwise}")
 
@@ -77,11 +78,13 @@ class Claims:
 
     def check(self, checks: Iterable[Callable[[Value], None]], subject: Value) -> None:
         """Run checks in turn. The claim is added as a note to any error of the component."""
+        __tracebackhide__ = True
         for check in checks:
             self.judge((check.__doc__ or check.__name__).strip(), partial(check, subject))
 
     def judge(self, claim: str, check: Callable[[], object]) -> None:
         """Run one check, and record or raise its outcome. Any error is a failure."""
+        __tracebackhide__ = True
         before = len(self.not_judged)
         try:
             check()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -49,10 +49,14 @@ def check_plugin(name: str, /, **settings: Any) -> None:
         UnknownComponentError: no such plugin is installed.
     """
     __tracebackhide__ = True
-    failed = [outcome for outcome in plugin_outcomes(name, settings) if outcome.status == "fail"]
-    if failed:
-        lines = (f"{item.about}: {item.message}\n  claim: {item.claim}" for item in failed)
-        raise AssertionError("\n".join(lines))
+    if lines := failure_lines(plugin_outcomes(name, settings)):
+        raise AssertionError(lines)
+
+
+def failure_lines(outcomes: Iterable[Outcome]) -> str:
+    """Two lines for each claim that failed: the message and the claim."""
+    failed = [item for item in outcomes if item.status == "fail"]
+    return "\n".join(f"{item.about}: {item.message}\n  claim: {item.claim}" for item in failed)
 
 
 def plugin_outcomes(name: str, settings: Mapping[str, Any] | None = None) -> Iterator[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from esmgn_core.batch import Encoding
 from esmgn_core.errors import PluginError, UnknownComponentError
 from esmgn_core.host.registry import discover
+from esmgn_core.pytest_plugin import esmgn_check  # noqa: F401 - a fixture
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_plugin
@@ -73,6 +75,20 @@ def test_all_claims_are_checked_after_one_that_fails(host: PluginHost) -> None:
     ]
     with pytest.raises(AssertionError, match=r"sequence encoder 'wrong': .*\n  claim: "):
         check_plugin("seq:wrong")
+
+
+def test_the_fixture_fails_without_a_traceback(
+    host: PluginHost,
+    esmgn_check: Callable[..., None],  # noqa: F811 - the fixture
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host.install(
+        "wrong", host.component(Kind.SEQ, "wrong", WrongWidth), host.component(Kind.SEQ, "huge", Huge)
+    )
+    with pytest.raises(pytest.fail.Exception, match="sequence encoder 'wrong': ") as failure:
+        esmgn_check("wrong")
+    assert not failure.value.pytrace
+    assert "not judged: sequence encoder 'huge': " in capsys.readouterr().out
 
 
 def test_a_component_that_is_too_large_is_not_judged_until_it_is_set_smaller(host: PluginHost) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from esmgn_core.io import Format
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_class
 
@@ -51,10 +52,17 @@ class Planted:
         words = re.sub(r"(?<!^)(?=[A-Z][a-z])", " ", self.component.__name__)
         return str(own).splitlines()[0] if own else words.lower()
 
+    def _subject(self) -> Any:
+        """The class; of a format the declaration that its attributes make."""
+        if self.kind is not Kind.FORMAT:
+            return self.component
+        parts: Any = self.component
+        return Format(parts.__name__, parts.suffixes, parts.sniff, parts.read)
+
     def judge(self) -> tuple[Verdict, str]:
         """The result of the kit, and the text of its error, or of the claims that it did not judge."""
         try:
-            doubts = "\n".join(check_class(self.kind, self.component, **self.settings))
+            doubts = "\n".join(check_class(self.kind, self._subject(), **self.settings))
         except Exception as error:  # noqa: BLE001 - an error of the component counts as a failed claim
             text = "\n".join([str(error), *getattr(error, "__notes__", ())])
             if self.message is None:

@@ -3,11 +3,10 @@ import sqlite3
 from esmgn_sqlite.tracker import SqliteTracker
 
 from esmgn_core.run_folder import RunFolder
-from esmgn_core.testing import check_plugin
 
 
-def test_the_plugin_keeps_its_contracts():
-    check_plugin("sqlite")
+def test_the_plugin_keeps_its_contracts(esmgn_check):
+    esmgn_check("sqlite")
 
 
 def test_a_resumed_run_replaces_the_steps_that_it_repeats(tmp_path):
