@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.microbatch import ShortageError, is_shortage
 from esmgn_core.engine.schedule import MicroBatch
-from esmgn_core.errors import EsmgnError, RunError
+from esmgn_core.errors import EsmgnError, PluginError, RunError
 from esmgn_core.protocols import ProteinDataset, ReadsBatches
 
 _AHEAD = 2
@@ -118,9 +118,16 @@ class Reader:
         group = []
         for index in indices:
             try:
-                group.append(self.dataset[index])
+                protein = self.dataset[index]
             except _UNREADABLE as error:
                 return [], {index: " ".join(str(error).split()) or type(error).__name__}
+            if not isinstance(protein, Protein):
+                item = f"item {index} of the dataset {type(self.dataset).__name__}"
+                raise PluginError(
+                    f"{item} is of type {type(protein).__name__}, expected Protein",
+                    "check it: esmgn plugin check PLUGIN",
+                )
+            group.append(protein)
         return group, {}
 
     def _next_readable(self, index: int, reason: str) -> tuple[tuple[int, ...], list[Protein]]:

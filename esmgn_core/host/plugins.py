@@ -103,7 +103,7 @@ def find_plugins(disabled_in_registry: Iterable[str]) -> tuple[pluggy.PluginMana
     for plugin in plugins:
         title = f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})"
         if plugin.problem and not plugin.disabled:
-            warnings.append(f"{title} is broken: {plugin.problem}")
+            warnings.append(f"{title} is not in use: {plugin.problem}")
         warnings += [f"{title}: {note}" for note in plugin.notes]
     return manager, plugins, warnings
 

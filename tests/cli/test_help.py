@@ -181,7 +181,7 @@ def test_only_the_main_process_prints_warnings(
     host: PluginHost, esmgn: Esmgn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.install("bad", error=RuntimeError("no licence"))
-    warning = "warning: plugin 'bad' (esmgn-bad 1.0) is broken: RuntimeError: no licence\n"
+    warning = "warning: plugin 'bad' (esmgn-bad 1.0) is not in use: RuntimeError: no licence\n"
     assert esmgn("list", "struct").err == warning
     monkeypatch.setenv("RANK", "1")
     assert esmgn("list", "struct").err == ""

@@ -13,7 +13,7 @@ import torch
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.engine.loader import Reader
 from esmgn_core.engine.schedule import MicroBatch
-from esmgn_core.errors import RunError, StructureError
+from esmgn_core.errors import PluginError, RunError, StructureError
 from esmgn_datasets.sample import Sample
 
 from .conftest import Start
@@ -101,6 +101,18 @@ def test_what_a_dying_thread_was_to_read_is_read_again() -> None:
 def test_a_bug_of_a_dataset_is_not_taken_for_a_damaged_protein() -> None:
     reader = Reader(cast(Any, Shelf({1: KeyError("names")})), 1, pytest.fail, lambda _: None)
     with pytest.raises(KeyError):
+        list(reader.read(parts([1])))
+
+
+class Names(Shelf):
+    def __getitem__(self, index: int) -> Any:
+        return str(index)
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_an_item_that_is_not_a_protein_is_an_error(threads: int) -> None:
+    reader = Reader(cast(Any, Names()), threads, pytest.fail, lambda _: None)
+    with pytest.raises(PluginError, match="item 1 of the dataset Names is of type str, expected Protein"):
         list(reader.read(parts([1])))
 
 

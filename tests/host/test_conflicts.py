@@ -284,7 +284,8 @@ def test_a_plugin_of_esmgn_stays_in_use(host: PluginHost) -> None:
     )
     assert "fake" not in discover().names(Kind.STRUCT)
     assert (
-        "plugin 'gearnet' (other-gearnet 1.0) is broken: plugin 'gearnet' of esmgn" in discover().warnings[0]
+        "plugin 'gearnet' (other-gearnet 1.0) is not in use: plugin 'gearnet' of esmgn"
+        in discover().warnings[0]
     )
 
 

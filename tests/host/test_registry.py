@@ -89,7 +89,7 @@ def test_a_plugin_that_raises_is_a_line_with_its_reason_and_the_rest_works(
     registry = discover()
     assert {plugin.name: plugin.problem for plugin in registry.plugins} == {"bad": reason, "egnn": ""}
     assert registry.names(Kind.STRUCT)[0] == "egnn"
-    assert registry.warnings == (f"plugin 'bad' (esmgn-bad 1.0) is broken: {reason}",)
+    assert registry.warnings == (f"plugin 'bad' (esmgn-bad 1.0) is not in use: {reason}",)
 
 
 def test_strict_mode_raises_the_plugins_own_error(
