@@ -15,6 +15,7 @@ from torch import Tensor
 from esmgn_core.batch import Encoding, Protein, ProteinBatch, Readout, TaskOutput
 from esmgn_core.draws import Draws
 from esmgn_core.graph import ResidueGraph, View
+from esmgn_core.layers import Inject, LayerSizes, LayerState
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.spec import Kind
 from esmgn_core.splits import Split
@@ -91,6 +92,30 @@ class LanguageModel(Protocol):
         """Logits float [N, 20] over :data:`esmgn_core.alphabet.AMINO_ACIDS`, in that order."""
 
 
+@runtime_checkable
+class LayeredEncoder(Protocol):
+    """A sequence encoder that also runs block by block. Optional.
+
+    ``embed``, every block and ``finish`` give the same encoding as a call of the encoder.
+    """
+
+    def layer_sizes(self) -> LayerSizes:
+        """Number of blocks that run, and their width D."""
+
+    def embed(self, batch: ProteinBatch, tokens: Tensor | None = None) -> LayerState:
+        """The state before the first block.
+
+        With ``tokens`` [B, D], every sequence has one more row, directly before its end, with the value of
+        its protein. Other rows keep their values and positions, except the end.
+        """
+
+    def block(self, number: int, state: LayerState, inject: Inject | None = None) -> LayerState:
+        """Run the block ``number``, from 1, with additions to its queries, keys and values."""
+
+    def finish(self, state: LayerState) -> Encoding:
+        """The encoding after the last block; added tokens are left out."""
+
+
 class Verification(NamedTuple):
     """Result of comparing the outputs of weights with recorded ones."""
 
@@ -164,6 +189,37 @@ class StructureEncoder(Component, Protocol):
 
 
 @runtime_checkable
+class LayeredStructure(Protocol):
+    """A structure encoder that also runs layer by layer. Optional.
+
+    ``begin``, every layer and ``finish`` give the same encoding as a call of the encoder.
+    """
+
+    def layer_sizes(self) -> LayerSizes:
+        """Number of layers, and their width H. The first reads the width of the features."""
+
+    def begin(
+        self,
+        batch: ProteinBatch,
+        graph: ResidueGraph,
+        features: Tensor,
+        tokens: Tensor | None = None,
+        relation: int | None = None,
+    ) -> LayerState:
+        """The state before the first layer.
+
+        With ``tokens`` [B, C] as wide as the features, every protein has one more node behind all residues,
+        joined to each of its residues in both directions by edges of ``relation``; ``None`` for no edges.
+        """
+
+    def layer(self, number: int, state: LayerState) -> LayerState:
+        """Run the layer ``number``, from 1."""
+
+    def finish(self, state: LayerState) -> Encoding:
+        """The encoding after the last layer; added tokens are left out."""
+
+
+@runtime_checkable
 class SizesStructureInput(Protocol):
     """The class method of a fuser that is called before the fuser is built."""
 
@@ -176,6 +232,11 @@ class Fuser(Component, Protocol):
 
     It reads both encoders unless its declaration names one: ``ComponentSpec(..., encoders=(Kind.SEQ,))``. The
     width of an encoder that it does not read is 0, and it must not call that encoder.
+
+    A fuser that runs encoders layer by layer names their kinds in a class attribute,
+    ``needs_layers = (Kind.SEQ, Kind.STRUCT)``. It is built with ``layers`` besides, the
+    :class:`~esmgn_core.layers.LayerSizes` of each kind, and receives a :class:`LayeredEncoder` or a
+    :class:`LayeredStructure`.
     """
 
     output_dim: int
@@ -459,6 +520,11 @@ def declared(task: type, name: str, *, default: bool = False) -> bool:
     """The property ``name`` of a task class; for a combined task, True if it is true for any part."""
     parts = [part for _, part in getattr(task, "classes", {}).values()] or [task]
     return any(getattr(part, name, default) for part in parts)
+
+
+def needs_layers(fuser: object) -> tuple[Kind, ...]:
+    """Kinds of the encoders that a fuser, or the class of one, runs layer by layer."""
+    return tuple(getattr(fuser, "needs_layers", ()))
 
 
 def joins_chains(encoder: object) -> bool:

@@ -69,7 +69,7 @@ LATE_MODULES = {
 
 FLOORS = (
     {"alphabet", "draws", "errors", "metrics", "printable", "spec", "text", "version"},
-    {"batch", "machine", "settings", "splits"},
+    {"batch", "layers", "machine", "settings", "splits"},
     {"crop", "graph", "io", "neighbors", "readout", "related", "run_folder", "weights"},
     {"attention", "gather", "protocols", "store"},
     {"host"},
@@ -168,8 +168,9 @@ def test_core_imports_no_plugin_and_no_program(module: str) -> None:
     assert offences(module, {"esmgn_core.*"}) == []
 
 
-WORDS = {"multilabel", "residue_type", "sequence", "structure", "tensorboard"}
-"""Names of components that core needs for itself: an output, a field of proteins, two encoders, a folder."""
+WORDS = {"identity", "multilabel", "residue_type", "sequence", "structure", "tensorboard", "token"}
+"""Names of components that are also words: of sequences, an output, a field of proteins, two encoders, a
+folder, a row of a sequence."""
 NAMED = (Kind.SEQ, Kind.STRUCT, Kind.FUSE, Kind.GRAPH, Kind.PRETEXT, Kind.DOWNSTREAM, Kind.TRACKER)
 
 

@@ -136,10 +136,12 @@ def _shown(predictor: Predictor, protein: Protein, predictions: Sequence[Predict
 
 
 def _notes(predictor: Predictor) -> list[str]:
-    """How the scores were calibrated."""
+    """How the scores were calibrated, and what the page lacks."""
     calibration = predictor.calibration
+    missing = "no importance of residues: the fuser does not read the output of a sequence encoder"
+    unexplained = [] if predictor.explains else [missing]
     if not predictor.decides:
-        return []
+        return unexplained
     proteins = counted(calibration.num_proteins, "validation protein")
     fitted = f"{proteins}, temperature {calibration.temperature:.2f}"
     notes = [f"scores calibrated on {fitted}"]
@@ -147,7 +149,7 @@ def _notes(predictor: Predictor) -> list[str]:
         notes.append(
             f"threshold {calibration.threshold:.3f} (Fmax {calibration.f_max:.3f} on these proteins)"
         )
-    return notes
+    return notes + unexplained
 
 
 def _about(

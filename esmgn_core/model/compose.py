@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from esmgn_core.errors import PluginError, SettingsError
 from esmgn_core.host.components import build_component, random_weights
 from esmgn_core.host.configure import component_settings
 from esmgn_core.host.registry import Registry
+from esmgn_core.layers import LayerSizes
 from esmgn_core.model.inputs import check_features, inputs_dim
 from esmgn_core.model.joint import JointEncoder, NoEdges, TrainStep, unread
 from esmgn_core.protocols import (
@@ -18,13 +20,18 @@ from esmgn_core.protocols import (
     GraphBuilder,
     HasResidueFeatures,
     LabeledDataset,
+    LayeredEncoder,
+    LayeredStructure,
     PretextTask,
     ProteinDataset,
     SizesStructureInput,
     declared,
+    needs_layers,
 )
 from esmgn_core.settings import ComponentSettings, ComponentTable, RunConfig
 from esmgn_core.spec import ComponentSpec, Kind
+
+_LAYERED: Mapping[Kind, type] = {Kind.SEQ: LayeredEncoder, Kind.STRUCT: LayeredStructure}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,13 @@ class Blueprint:
                 "inputs.residue is read by a structure encoder, and this run has none",
                 "choose a fuser with one, or leave it out: --set 'inputs.residue=[]'",
             )
-        fuser = self.build(Kind.FUSE, sequence_dim=sequence.output_dim, structure_dim=structure.output_dim)
+        layers = self._layer_sizes({Kind.SEQ: sequence, Kind.STRUCT: structure})
+        fuser = self.build(
+            Kind.FUSE,
+            sequence_dim=sequence.output_dim,
+            structure_dim=structure.output_dim,
+            **({"layers": layers} if layers else {}),
+        )
         encoder = JointEncoder(sequence, structure, fuser, self.config.length, residue_features)
         encoder.unchecked = {kind: spec for kind, (spec, _, _) in self.parts.items()}
         if self.config.optim.seq_lr_scale == 0:
@@ -80,6 +93,28 @@ class Blueprint:
                 f"{spec} lacks: structure_input_dim", "the contracts are in esmgn_core.protocols"
             )
         return fuser.structure_input_dim(sequence_dim)
+
+    def _layer_sizes(self, encoders: Mapping[Kind, Any]) -> dict[Kind, LayerSizes]:
+        """Sizes of the encoders that the fuser runs layer by layer.
+
+        Raises:
+            SettingsError: an encoder has no layers to run, or sequences would be read in windows.
+        """
+        spec, fuser, _ = self.parts[Kind.FUSE]
+        kinds = needs_layers(fuser)
+        for kind in kinds:
+            if not isinstance(encoders[kind], _LAYERED[kind]):
+                raise SettingsError(
+                    f"the fuser '{spec.name}' runs the layers of a {kind.long_name}, and "
+                    f"'{self.parts[kind][0].name}' does not offer them",
+                    f"choose another, see: esmgn list {kind}; esmgn list fuse names encoders that fit",
+                )
+        if Kind.SEQ in kinds and self.config.length.policy == "window":
+            raise SettingsError(
+                f"the fuser '{spec.name}' needs whole sequences, and length.policy is window",
+                "choose another: --set length.policy=full",
+            )
+        return {kind: encoders[kind].layer_sizes() for kind in kinds}
 
     def graph(self) -> GraphBuilder:
         """Build the graph builder; one without edges if nothing reads the graph."""

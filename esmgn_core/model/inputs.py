@@ -16,6 +16,7 @@ from esmgn_core.batch import Encoding, ProteinBatch
 from esmgn_core.errors import DataError, did_you_mean
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.io.annotate import EXPOSURE, SECONDARY_STRUCTURE
+from esmgn_core.layers import LayerState
 from esmgn_core.model.wrapper import EncoderWrapper
 from esmgn_core.protocols import StructureEncoder
 
@@ -102,6 +103,22 @@ class WithInputs(EncoderWrapper):
 
     def __call__(self, batch: ProteinBatch, graph: ResidueGraph, features: Tensor) -> Encoding:
         """Encode ``features`` [N, D] together with the features of the batch."""
-        more = residue_inputs(batch, self._names).to(features.dtype)
-        encoding: Encoding = self._encoder(batch, graph, torch.cat([features, more], dim=1))
+        encoding: Encoding = self._encoder(batch, graph, self._joined(batch, features))
         return encoding
+
+    def begin(
+        self,
+        batch: ProteinBatch,
+        graph: ResidueGraph,
+        features: Tensor,
+        tokens: Tensor | None = None,
+        relation: int | None = None,
+    ) -> LayerState:
+        """As :meth:`esmgn_core.protocols.LayeredStructure.begin`; added tokens have zeros as features."""
+        if tokens is not None:
+            tokens = functional.pad(tokens, (0, inputs_dim(self._names)))
+        state: LayerState = self._encoder.begin(batch, graph, self._joined(batch, features), tokens, relation)
+        return state
+
+    def _joined(self, batch: ProteinBatch, features: Tensor) -> Tensor:
+        return torch.cat([features, residue_inputs(batch, self._names).to(features.dtype)], dim=1)

@@ -25,6 +25,7 @@ from esmgn_core.protocols import (
     SequenceEncoder,
     StructureEncoder,
     joins_chains,
+    needs_layers,
 )
 from esmgn_core.settings import CacheTable, ComponentSettings, LengthTable
 from esmgn_core.spec import ComponentSpec, Kind
@@ -138,6 +139,11 @@ class JointEncoder(nn.Module):
         Raises:
             SettingsError: the sequence encoder is not frozen.
         """
+        if Kind.SEQ in needs_layers(self.fuser):
+            raise SettingsError(
+                "cache.features keeps the output of a sequence encoder, and this fuser changes its blocks",
+                "switch it off: --set cache.features=off",
+            )
         if isinstance(self.sequence, _Unread):
             raise SettingsError(
                 "cache.features keeps the output of a sequence encoder, and this run has none",
@@ -162,11 +168,14 @@ class JointEncoder(nn.Module):
         Args:
             batch: N residues of B proteins.
             graph: the residue graph of the batch.
-            sequence: replaces the sequence encoder, for example by its :class:`SequenceOnce`.
+            sequence: replaces the sequence encoder, for example by its :class:`SequenceOnce`, unless the
+                fuser runs its blocks.
         """
         structure = self.structure
         if self.residue_features:
             structure = WithInputs(structure, self.residue_features)
+        if Kind.SEQ in needs_layers(self.fuser):
+            sequence = self.sequence
         sequence = sequence or self.reader(batch)
         if not self.unchecked:
             return self.fuser(batch, graph, sequence, structure)

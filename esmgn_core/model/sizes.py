@@ -9,12 +9,15 @@ import torch
 
 from esmgn_core.alphabet import NUM_RESIDUE_FEATURES
 from esmgn_core.host.components import build_component, random_weights
+from esmgn_core.layers import LayerSizes
+from esmgn_core.protocols import needs_layers
 from esmgn_core.settings import settings_class, validated
 from esmgn_core.spec import ComponentSpec, Kind
 
 INPUT_WIDTH, RELATIONS = NUM_RESIDUE_FEATURES, 7
 """Inputs of a structure encoder, as after one-hot residue types on a graph of seven relations."""
 _FUSED_WIDTH = 512
+_FUSED_LAYERS = 6
 
 
 class Size(NamedTuple):
@@ -49,6 +52,8 @@ def size_of(spec: ComponentSpec, component: Any, values: Mapping[str, Any]) -> S
     settings = validated(
         model, {**values, **random_weights(model)}, what=spec.name, see=f"esmgn show {spec.name}"
     )
+    layers = {kind: LayerSizes(_FUSED_LAYERS, _FUSED_WIDTH) for kind in needs_layers(component)}
+    context: dict[str, Any] = {**widths[spec.kind], **({"layers": layers} if layers else {})}
     with torch.device("meta"):
-        module = build_component(spec, component, settings, **widths[spec.kind])
+        module = build_component(spec, component, settings, **context)
     return Size(sum(parameter.numel() for parameter in module.parameters()), int(module.output_dim))

@@ -15,6 +15,7 @@ from esmgn_core.protocols import LanguageModel, joins_chains
 from esmgn_core.testing.claims import Claims, differences, snapshot
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder, check_encoding
 from esmgn_core.testing.examples import example_batch, example_proteins
+from esmgn_core.testing.layers import sequence_layers
 
 _PACKING_TOLERANCE = 1e-5
 
@@ -23,7 +24,7 @@ def check_sequence_encoder(claims: Claims, _component: type, build: Callable[...
     """Check all claims about a sequence encoder."""
     subject = sequence_subject(claims, build)
     check_encoder(subject)
-    claims.check((_reads_sequence_only, _chains, _masked_residues, _residue_logits), subject)
+    claims.check((_reads_sequence_only, _chains, _masked_residues, _residue_logits, sequence_layers), subject)
 
 
 def sequence_subject(claims: Claims, build: Callable[..., Any]) -> EncoderSubject:

@@ -15,9 +15,9 @@ from esmgn_core.batch import ProteinBatch
 from esmgn_core.graph import ResidueGraph
 from esmgn_core.testing.claims import Claims, nudge
 from esmgn_core.testing.encoders import EncoderSubject, check_encoder, check_encoding
-from esmgn_core.testing.examples import ExampleGraph, example_batch
+from esmgn_core.testing.examples import FEATURES_DIM, ExampleGraph, example_batch, example_features
+from esmgn_core.testing.layers import structure_layers
 
-_INPUT_DIM = 24
 _RELATIONS = (1, 3, 9)
 _MOTION_TOLERANCE = 1e-3
 
@@ -28,6 +28,7 @@ def check_structure_encoder(claims: Claims, _component: type, build: Callable[..
     check_encoder(subject)
     claims.check((_relations, _input_widths), EncoderSubject(claims, build, subject.encode))
     claims.check((_features_untouched, _gradient_reaches_features, _rigid_motion, _no_edges), subject)
+    claims.check((structure_layers,), subject)
     claims.check((_half_precision,), EncoderSubject(claims, build, subject.encode))
 
 
@@ -35,16 +36,9 @@ def structure_subject(claims: Claims, build: Callable[..., Any]) -> EncoderSubje
     """A structure encoder under test."""
     return EncoderSubject(
         claims,
-        lambda: build(input_dim=_INPUT_DIM, num_relations=ExampleGraph.num_relations),
-        lambda module, batch, graph: module(batch, graph, _features(batch)),
+        lambda: build(input_dim=FEATURES_DIM, num_relations=ExampleGraph.num_relations),
+        lambda module, batch, graph: module(batch, graph, example_features(batch)),
     )
-
-
-def _features(batch: ProteinBatch, input_dim: int = _INPUT_DIM) -> Tensor:
-    """Features float32 [N, input_dim], a formula of residue types and numbers."""
-    width = torch.arange(input_dim, device=batch.ptr.device)
-    phase = batch.residue_type.unsqueeze(1) * (width + 1) * 0.7 + batch.residue_index.unsqueeze(1) * 0.3
-    return torch.sin(phase + width)
 
 
 @torch.no_grad()
@@ -52,10 +46,10 @@ def _relations(subject: EncoderSubject) -> None:
     """Graphs with 1, 3 and 9 relations can be encoded, and no two relations share their weights."""
     batch = example_batch()
     edges = ExampleGraph()(batch).edge_index.unique(dim=1)
-    features = _features(batch)
+    features = example_features(batch)
     for count in _RELATIONS:
         torch.manual_seed(17)
-        module = subject.build(input_dim=_INPUT_DIM, num_relations=count)
+        module = subject.build(input_dim=FEATURES_DIM, num_relations=count)
         nudge(module)
         found = []
         for number in (None, *range(count)):
@@ -79,14 +73,14 @@ def _input_widths(subject: EncoderSubject) -> None:
     graph = ExampleGraph()(batch)
     for width in (1, 21):
         module = subject.build(input_dim=width, num_relations=graph.num_relations).eval()
-        encoding = module(batch, graph, _features(batch, width))
+        encoding = module(batch, graph, example_features(batch, width))
         check_encoding(subject.claims, encoding, batch, module.output_dim)
 
 
 def _features_untouched(subject: EncoderSubject) -> None:
     """The features are bit-identical after a call, in training and in evaluation."""
     module, batch = subject.trained(), example_batch()
-    graph, features = ExampleGraph()(batch), _features(batch)
+    graph, features = ExampleGraph()(batch), example_features(batch)
     for training in (False, True):
         module.train(training)
         subject.claims.unchanged(lambda: module(batch, graph, features), features=features)
@@ -95,7 +89,7 @@ def _features_untouched(subject: EncoderSubject) -> None:
 def _gradient_reaches_features(subject: EncoderSubject) -> None:
     """Gradients reach the input features, so that a sequence encoder can be trained."""
     module, batch = subject.trained(), example_batch()
-    features = _features(batch).requires_grad_()
+    features = example_features(batch).requires_grad_()
     encoding = module(batch, ExampleGraph()(batch), features)
     encoding.residue.square().sum().backward()
     reached = features.grad is not None and bool(features.grad.count_nonzero())
@@ -144,10 +138,10 @@ def _half_precision(subject: EncoderSubject) -> None:
     """A training step runs in bfloat16 and float16, also with features as wide as its layers."""
     batch = example_batch()
     graph = ExampleGraph()(batch)
-    for width in _widths(subject.build(input_dim=_INPUT_DIM, num_relations=graph.num_relations)):
+    for width in _widths(subject.build(input_dim=FEATURES_DIM, num_relations=graph.num_relations)):
         for precision in (torch.bfloat16, torch.float16):
             module = subject.build(input_dim=width, num_relations=graph.num_relations).train()
-            features = _features(batch, width).requires_grad_()
+            features = example_features(batch, width).requires_grad_()
             with torch.autocast("cpu", precision):
                 encoding = module(batch, graph, features)
             (encoding.residue.float().mean() + encoding.protein.float().mean()).backward()
@@ -161,4 +155,4 @@ def _half_precision(subject: EncoderSubject) -> None:
 def _widths(module: nn.Module) -> list[int]:
     """Widths of features to test: another width than the module's layers, and their most common ones."""
     own = Counter(len(tensor) for tensor in module.parameters() if tensor.dim() == 1 and len(tensor) > 1)
-    return [_INPUT_DIM, *(width for width, _ in own.most_common(2) if width != _INPUT_DIM)]
+    return [FEATURES_DIM, *(width for width, _ in own.most_common(2) if width != FEATURES_DIM)]

@@ -64,7 +64,11 @@ READOUTS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "name"), READOUTS, ids=[f"{kind}-{name}" for kind, name in READOUTS])
+# Nothing of ``identity`` is learned.
+LEARNED = [item for item in READOUTS if item != (Kind.STRUCT, "identity")]
+
+
+@pytest.mark.parametrize(("kind", "name"), LEARNED, ids=[f"{kind}-{name}" for kind, name in LEARNED])
 def test_contract_holds_with_learned_attention_as_the_readout(kind, name):
     check_component(kind, name, **SMALL.get((kind, name), {}), readout="attention")
 

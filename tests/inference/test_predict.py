@@ -207,7 +207,9 @@ def test_importance_is_the_change_of_the_logit_to_first_order(
             )
 
     slope = (logit(1 + step) - logit(1 - step)) / (2 * step)
-    assert float(predictor.importance(protein, 1)[row]) == pytest.approx(slope, rel=0.05, abs=1e-4)
+    importance = predictor.importance(protein, 1)
+    assert importance is not None
+    assert float(importance[row]) == pytest.approx(slope, rel=0.05, abs=1e-4)
     assert abs(slope) > 1e-4
 
 

@@ -20,7 +20,7 @@ from esmgn_core.inference.task import check_single, group_size, load_heads, outp
 from esmgn_core.io import Refusal
 from esmgn_core.model.encoder_folder import EncoderFolder
 from esmgn_core.model.wrapper import EncoderWrapper
-from esmgn_core.protocols import DownstreamTask, readout_of
+from esmgn_core.protocols import DownstreamTask, needs_layers, readout_of
 from esmgn_core.run_folder import RunFolder
 from esmgn_core.spec import Kind
 
@@ -157,12 +157,20 @@ class Predictor:
             return rank == 0
         return self.calibration.threshold is not None and score >= self.calibration.threshold
 
-    def importance(self, protein: Protein, label: int) -> Tensor:
+    @property
+    def explains(self) -> bool:
+        """Whether :meth:`importance` has an answer: the fuser reads the output of a sequence encoder."""
+        joint = self.model.encoder
+        return joint.sequence.output_dim > 0 and Kind.SEQ not in needs_layers(joint.fuser)
+
+    def importance(self, protein: Protein, label: int) -> Tensor | None:
         """Gradient x input of each residue for the logit of one label, float32 [n].
 
         The input is the representation by the sequence encoder, which structure encoder and fuser read.
-        Positive values raise the logit.
+        Positive values raise the logit. ``None`` if :attr:`explains` is false.
         """
+        if not self.explains:
+            return None
         joint = self.model.encoder
         batch = ProteinBatch.from_proteins([protein]).to(self.model.device)
         with torch.no_grad():

@@ -1,5 +1,7 @@
 """The sequence encoder ``esm2``."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
@@ -11,6 +13,7 @@ from torch import Tensor
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.batch import Encoding, ProteinBatch, Readout
 from esmgn_core.errors import SettingsError, WeightsError
+from esmgn_core.layers import Inject, LayerSizes, LayerState
 from esmgn_core.protocols import Verification
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import Checkpoint, fetch, remembered_digests
@@ -176,10 +179,58 @@ class ESM2(PublishedESM2):
             [B, output_dim] per protein.
         """
         tokens = self._tokens(batch)
-        hiddens = self.model(tokens, self.settings.output_layers)
-        residue = torch.cat(
-            [hiddens[layer][tokens.residue_row] for layer in self.settings.output_layers], dim=1
+        return self._encoding(batch, tokens.residue_row, self.model(tokens, self.settings.output_layers))
+
+    def layer_sizes(self) -> LayerSizes:
+        """Number of blocks up to the last one of ``layers``, and their width."""
+        return LayerSizes(max(self.settings.output_layers), self.settings.embed_dim)
+
+    def embed(self, batch: ProteinBatch, tokens: Tensor | None = None) -> LayerState:
+        """The state before the first block.
+
+        Args:
+            batch: N residues packed from B proteins.
+            tokens: float [B, D], a row that every sequence of the protein has in addition, directly before
+                ``<eos>``; ``None`` for none.
+        """
+        packed = self._tokens(batch, added=tokens is not None)
+        hidden = self.model.embed(packed)
+        residue_of_row = torch.zeros_like(packed.token).index_copy(
+            0, packed.residue_row, torch.arange(batch.num_residues, device=packed.token.device)
         )
+        state = LayerState(
+            hidden,
+            packed.residue_row,
+            packed.added_row,
+            batch.protein_index[residue_of_row[packed.added_row - 1]],
+            context=(batch, packed.pack, self.model.rotary(packed, hidden.dtype)),
+        )
+        if tokens is not None:
+            state = state.with_tokens(tokens)
+        return self._kept(0, state)
+
+    def block(self, number: int, state: LayerState, inject: Inject | None = None) -> LayerState:
+        """Run the block ``number``, from 1, with additions to its queries, keys and values."""
+        _, pack, rotary = state.context
+        hidden = self.model.block(number, state.hidden, rotary, pack, inject)
+        return self._kept(number, replace(state, hidden=hidden))
+
+    def finish(self, state: LayerState) -> Encoding:
+        """Representations of the chosen layers, without added rows; see :meth:`forward`."""
+        batch = state.context[0]
+        hiddens = dict(state.kept)
+        last = self.settings.num_layers
+        if last in hiddens:
+            hiddens[last] = self.model.emb_layer_norm_after(hiddens[last])
+        return self._encoding(batch, state.residue_row, hiddens)
+
+    def _kept(self, number: int, state: LayerState) -> LayerState:
+        if number not in self.settings.output_layers:
+            return state
+        return replace(state, kept={**state.kept, number: state.hidden})
+
+    def _encoding(self, batch: ProteinBatch, rows: Tensor, hiddens: Mapping[int, Tensor]) -> Encoding:
+        residue = torch.cat([hiddens[layer][rows] for layer in self.settings.output_layers], dim=1)
         return Encoding.from_residues(residue, batch, self.settings.readout)
 
     def residue_logits(self, batch: ProteinBatch) -> Tensor:
@@ -208,7 +259,7 @@ class ESM2(PublishedESM2):
         """Attention weights of every block; see :func:`esmgn_esm2.attention_maps.attention_maps`."""
         return attention_maps(self.model, self._tokens(batch), batch)
 
-    def _tokens(self, batch: ProteinBatch) -> PackedTokens:
-        tokens = pack_tokens(batch, self.token_table, self.settings.chains)
+    def _tokens(self, batch: ProteinBatch, *, added: bool = False) -> PackedTokens:
+        tokens = pack_tokens(batch, self.token_table, self.settings.chains, added=added)
         self._check_lengths(batch, tokens)
         return tokens

@@ -67,12 +67,13 @@ class ESM1(ESM2):
 
 def _refuse(batch: ProteinBatch, tokens: PackedTokens, max_tokens: int) -> NoReturn:
     """Raise an error that names the protein with the longest sequence."""
-    lengths = tokens.lengths[tokens.sequence_index[tokens.residue_row]] - 2
+    others = 3 if len(tokens.added_row) else 2
+    lengths = tokens.lengths[tokens.sequence_index[tokens.residue_row]] - others
     residue = int(lengths.argmax())
     name = batch.names[int(batch.protein_index[residue])]
     raise RunError(
         f"protein '{name}' has a sequence of {int(lengths[residue])} residues: "
-        f"esm1 has a limit of {max_tokens - 2}",
+        f"esm1 has a limit of {max_tokens - others}",
         "encode it in windows: --set length.policy=window (or cut it: length.policy=truncate), or",
         "choose an encoder without a limit, such as esm2_650m (see: esmgn list seq)",
     )

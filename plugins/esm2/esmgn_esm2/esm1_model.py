@@ -57,12 +57,14 @@ class LearnedPositionTransformer(Transformer):
         self.embed_positions = nn.Embedding(max_tokens + _FIRST_POSITION, embed_dim)
         self.emb_layer_norm_before = nn.LayerNorm(embed_dim) if norm_before else nn.Identity()
 
-    def _embed(self, tokens: PackedTokens) -> Tensor:
+    def embed(self, tokens: PackedTokens) -> Tensor:
+        """Embed tokens and their positions, float [T, D]."""
         positions = self.embed_positions(tokens.position + _FIRST_POSITION)
-        embedded: Tensor = self.emb_layer_norm_before(super()._embed(tokens) + positions)
+        embedded: Tensor = self.emb_layer_norm_before(super().embed(tokens) + positions)
         return embedded
 
-    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:  # noqa: ARG002
+    def rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:  # noqa: ARG002
+        """``None``: positions are part of the embedding."""
         return None
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from esmgn_core.attention import Pack, attend, attention_weights
+from esmgn_core.layers import Inject
 from esmgn_esm2.language_head import LanguageHead
 from esmgn_esm2.tokens import ALPHABET, MASK, PackedTokens
 
@@ -63,19 +64,27 @@ class Transformer(nn.Module):
         Returns:
             float [T, D] by number of the block. The output of the last block is normalised.
         """
-        hidden = self._embed(tokens)
+        hidden = self.embed(tokens)
         hiddens = {0: hidden} if 0 in output_layers else {}
-        rotary = self._rotary(tokens, hidden.dtype)
-        for number, layer in enumerate(self.layers[: max(output_layers)], start=1):
-            if self.recompute and torch.is_grad_enabled():
-                hidden = checkpoint(layer, hidden, rotary, tokens.pack, use_reentrant=False)
-            else:
-                hidden = layer(hidden, rotary, tokens.pack)
+        rotary = self.rotary(tokens, hidden.dtype)
+        for number in range(1, max(output_layers) + 1):
+            hidden = self.block(number, hidden, rotary, tokens.pack)
             if number in output_layers:
                 hiddens[number] = hidden
         if len(self.layers) in output_layers:
             hiddens[len(self.layers)] = self.emb_layer_norm_after(hidden)
         return hiddens
+
+    def block(
+        self, number: int, hidden: Tensor, rotary: Tensor | None, pack: Pack, inject: Inject | None = None
+    ) -> Tensor:
+        """Representations [T, D] after the block ``number``, from 1, given those before it."""
+        layer = self.layers[number - 1]
+        if self.recompute and torch.is_grad_enabled():
+            recomputed: Tensor = checkpoint(layer, hidden, rotary, pack, inject, use_reentrant=False)
+            return recomputed
+        after: Tensor = layer(hidden, rotary, pack, inject)
+        return after
 
     def attention_weights(self, tokens: PackedTokens) -> Iterator[list[Tensor]]:
         """Attention weights of every token, block by block.
@@ -83,20 +92,23 @@ class Transformer(nn.Module):
         Returns:
             For each group of sequences of equal length float [sequences, heads, length, length].
         """
-        hidden = self._embed(tokens)
-        rotary = self._rotary(tokens, hidden.dtype)
+        hidden = self.embed(tokens)
+        rotary = self.rotary(tokens, hidden.dtype)
         for layer in self.layers:
             assert isinstance(layer, Layer)  # noqa: S101 - for the type checker
             query, key, _ = layer.self_attn.project(layer.self_attn_layer_norm(hidden), rotary)
             yield attention_weights(query, key, tokens.pack)
             hidden = layer(hidden, rotary, tokens.pack)
 
-    def _rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:
+    def rotary(self, tokens: PackedTokens, dtype: torch.dtype) -> Tensor | None:
         """Rotary angles of the tokens; ``None`` if positions are part of the embedding."""
         return rotary_angles(tokens.position, self.head_dim, dtype)
 
-    def _embed(self, tokens: PackedTokens) -> Tensor:
-        """Embed tokens. Scaling compensates for the zeroed masks of a sequence."""
+    def embed(self, tokens: PackedTokens) -> Tensor:
+        """Embed tokens, float [T, D]. Scaling compensates for the zeroed masks of a sequence.
+
+        Rows that sequences have in addition do not count as tokens; their values are to be replaced.
+        """
         masked = tokens.token == MASK
         embedding: Tensor = self.embed_tokens(tokens.token)
         embedding = embedding.masked_fill(masked.unsqueeze(1), 0.0)
@@ -105,7 +117,8 @@ class Transformer(nn.Module):
         scale_type = torch.promote_types(embedding.dtype, torch.float32)
         num_masked = torch.zeros_like(tokens.lengths, dtype=scale_type)
         num_masked = num_masked.index_add(0, tokens.sequence_index, masked.to(scale_type))
-        scale = (1 - MASK_SHARE_IN_TRAINING) / (1 - num_masked / tokens.lengths)
+        own = tokens.lengths - (1 if len(tokens.added_row) else 0)
+        scale = (1 - MASK_SHARE_IN_TRAINING) / (1 - num_masked / own)
         return embedding * scale[tokens.sequence_index].unsqueeze(1).to(embedding.dtype)
 
 
@@ -134,9 +147,15 @@ class Layer(nn.Module):
         for part in (self.before_attention, self.after_attention):
             setattr(self, part.__name__, torch.compile(part, **options))
 
-    def forward(self, hidden: Tensor, rotary: Tensor | None, pack: Pack) -> Tensor:
-        """Update the representations, float [T, D]."""
-        query, key, value = self.before_attention(hidden, rotary)
+    def forward(
+        self, hidden: Tensor, rotary: Tensor | None, pack: Pack, inject: Inject | None = None
+    ) -> Tensor:
+        """Update the representations, float [T, D], with additions to queries, keys and values."""
+        if inject is None:
+            query, key, value = self.before_attention(hidden, rotary)
+        else:
+            normalized = self.self_attn_layer_norm(hidden)
+            query, key, value = self.self_attn.project(normalized, rotary, inject(normalized))
         return self.after_attention(hidden, attend(query, key, value, pack))
 
     def before_attention(self, hidden: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -191,20 +210,26 @@ class SelfAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def project(self, hidden: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, hidden: Tensor, rotary: Tensor | None, additions: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of every row, float [T, heads, head_dim].
+
+        ``additions``, float [T, D] each, are added to the three before the rotation.
 
         With rotary positions the components of queries and keys are reordered: j and j + head_dim / 2,
         which rotate together, become adjacent. Products of queries and keys do not change.
         """
-        query_key, value = self._projected(hidden, in_pairs=rotary is not None)
+        query_key, value = self._projected(hidden, additions, in_pairs=rotary is not None)
         if rotary is not None:
             # Rotate in float32 under autocast too: large positions lose digits in half precision.
             query_key = rotate(query_key, rotary).to(value.dtype)
         query, key = query_key.chunk(2, dim=1)
         return query, key, value
 
-    def _projected(self, hidden: Tensor, *, in_pairs: bool) -> tuple[Tensor, Tensor]:
+    def _projected(
+        self, hidden: Tensor, additions: Sequence[Tensor] | None, *, in_pairs: bool
+    ) -> tuple[Tensor, Tensor]:
         """Queries and keys [T, 2 heads, head_dim], and values [T, heads, head_dim]."""
         projections = (self.q_proj, self.k_proj, self.v_proj)
         if all(type(projection) is nn.Linear for projection in projections):
@@ -213,11 +238,15 @@ class SelfAttention(nn.Module):
             bias = self._joined([projection.bias for projection in projections], in_pairs=in_pairs)
             rows = F.linear(hidden, weight, bias)
         else:  # a projection is wrapped by another module, such as LoRA: call it
-            rows = (
-                self._joined([each(hidden).t() for each in projections], in_pairs=in_pairs).t().contiguous()
-            )
+            rows = self._joined_rows([each(hidden) for each in projections], in_pairs=in_pairs)
+        if additions is not None:
+            rows = rows + self._joined_rows(additions, in_pairs=in_pairs)
         heads = rows.view(len(rows), 3 * self.attention_heads, self.head_dim)
         return heads[:, : 2 * self.attention_heads], heads[:, 2 * self.attention_heads :]
+
+    def _joined_rows(self, parts: Sequence[Tensor], *, in_pairs: bool) -> Tensor:
+        """Concatenate rows of queries, keys and values, [T, D] each, to [T, 3 D]."""
+        return self._joined([part.t() for part in parts], in_pairs=in_pairs).t().contiguous()
 
     def _joined(self, parts: Sequence[Tensor], *, in_pairs: bool) -> Tensor:
         """Concatenate queries, keys and values, [D, ...] each; ``in_pairs`` reorders their components."""

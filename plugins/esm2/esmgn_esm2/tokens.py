@@ -32,6 +32,8 @@ class PackedTokens:
         lengths: int64 [S], tokens of each sequence.
         pack: bounds of the sequences, for the attention.
         residue_row: int64 [N], the row of each residue's token.
+        added_row: int64 [S], the row that each sequence has in addition, directly before ``<eos>``; empty
+            without such rows.
     """
 
     token: Tensor
@@ -40,6 +42,7 @@ class PackedTokens:
     lengths: Tensor
     pack: Pack
     residue_row: Tensor
+    added_row: Tensor
 
 
 def token_table(unknown_residue: UnknownResidue) -> Tensor:
@@ -52,7 +55,7 @@ def token_table(unknown_residue: UnknownResidue) -> Tensor:
     return table
 
 
-def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTokens:
+def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains, *, added: bool = False) -> PackedTokens:
     """Concatenate the sequences of a batch, each between ``<cls>`` and ``<eos>``.
 
     Args:
@@ -60,17 +63,18 @@ def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTok
         table: see :func:`token_table`.
         chains: ``separate``: every run of residues of one chain is a sequence. ``concatenated``: every
             protein is one. Proteins without residues have no sequence.
+        added: give every sequence one more row, directly before ``<eos>``.
     """
     # Sorted by length, sequences of equal length are adjacent, and attention treats them as one group.
     device = batch.residue_type.device
     ptr = batch.sequence_ptr(join_chains=chains == "concatenated")
     first_residue, num_residues = ptr[:-1], ptr.diff()
-    lengths, order = (num_residues + 2).sort(stable=True)
+    lengths, order = (num_residues + 2 + added).sort(stable=True)
     first_token = lengths.cumsum(0) - lengths
     first_token_unsorted = torch.empty_like(first_token).index_copy(0, order, first_token)
 
     num_sequences = lengths.shape[0]
-    num_tokens = batch.num_residues + 2 * num_sequences
+    num_tokens = batch.num_residues + (2 + added) * num_sequences
     sequence = torch.arange(num_sequences, device=device)
     shift = (first_token_unsorted + 1 - first_residue).repeat_interleave(
         num_residues, output_size=batch.num_residues
@@ -87,4 +91,5 @@ def pack_tokens(batch: ProteinBatch, table: Tensor, chains: Chains) -> PackedTok
         lengths=lengths,
         pack=pack_of(lengths),
         residue_row=residue_row,
+        added_row=first_token + lengths - 2 if added else first_token[:0],
     )

@@ -80,7 +80,7 @@ def test_scale_is_088_without_masks_and_grows_with_their_share(make_batch):
     transformer = Transformer(num_layers=1, embed_dim=8, attention_heads=2)
     batch = make_batch("ACDE", "AC#E")
     tokens = pack_tokens(batch, token_table("X"), "separate")
-    embedded = transformer._embed(tokens)
+    embedded = transformer.embed(tokens)
     plain = transformer.embed_tokens(tokens.token)
     assert torch.allclose(embedded[:6], 0.88 * plain[:6])
     assert torch.allclose(embedded[[6, 7, 8, 10, 11]], 1.056 * plain[[6, 7, 8, 10, 11]])
@@ -175,8 +175,8 @@ def test_the_gradient_passes_through_frozen_layers_made_in_parts(make_batch, mon
     gradients = []
     for limit in (1 << 30, 1000):
         monkeypatch.setattr("esmgn_esm2.model._FEED_FORWARD_BYTES", limit)
-        hidden = transformer._embed(tokens).requires_grad_()
-        rotary = transformer._rotary(tokens, hidden.dtype)
+        hidden = transformer.embed(tokens).requires_grad_()
+        rotary = transformer.rotary(tokens, hidden.dtype)
         transformer.layers[0](hidden, rotary, tokens.pack).sin().sum().backward()
         gradients.append(hidden.grad)
     assert torch.equal(*gradients)

@@ -1,4 +1,4 @@
-"""Plugin ``fusion``: three ways to combine a sequence and a structure encoder, and each encoder alone."""
+"""Plugin ``fusion``: five ways to combine a sequence and a structure encoder, and each encoder alone."""
 
 from esmgn_core import ComponentSpec, Kind, hookimpl
 
@@ -29,6 +29,27 @@ def esmgn_components() -> list[ComponentSpec]:
             "Attend over the sequence and structure representations of all residues",
             citation="Zhang et al. 2023 (arXiv 2303.06275)",
             reads=("sequence",),
+        ),
+        ComponentSpec(
+            Kind.FUSE,
+            "token",
+            "esmgn_fusion.token:TokenFuser",
+            "Exchange a token between the layers of both encoders (ESM-2 and GearNet)",
+            citation="Kalifa et al. 2025 (FusionProt)",
+            reads=("sequence",),
+        ),
+        ComponentSpec(
+            Kind.FUSE,
+            "inject",
+            "esmgn_fusion.inject:InjectFuser",
+            "Add graph convolutions to the attention of the sequence encoder (ESM-2); then as serial",
+            citation="Chen et al. 2024 (arXiv 2401.14819)",
+        ),
+        ComponentSpec(
+            Kind.STRUCT,
+            "identity",
+            "esmgn_fusion.identity:Identity",
+            "Return the input features; for fusers that read the graph themselves",
         ),
         ComponentSpec(
             Kind.FUSE,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from esmgn_core.batch import Encoding, ProteinBatch
+from esmgn_core.errors import SettingsError
 from esmgn_core.graph import ResidueGraph
+from esmgn_core.layers import LayerSizes, LayerState
 from esmgn_core.readout import ProteinReadout, Readout
 from esmgn_core.settings import ComponentSettings
 from esmgn_gearnet.conv import RelationalConv
@@ -68,3 +73,61 @@ class GearNet(PublishedGearNet):
         output = outputs.join() if self.settings.concat_hidden else hidden
         encoding: Encoding = self.readout(output, batch)
         return encoding
+
+    def layer_sizes(self) -> LayerSizes:
+        """Number of layers, and their width."""
+        return LayerSizes(self.settings.num_layers, self.settings.hidden_dim)
+
+    def begin(
+        self,
+        batch: ProteinBatch,
+        graph: ResidueGraph,
+        features: Tensor,
+        tokens: Tensor | None = None,
+        relation: int | None = None,
+    ) -> LayerState:
+        """The state before the first layer; see :class:`esmgn_core.protocols.LayeredStructure`.
+
+        Raises:
+            SettingsError: the graph has no such relation.
+        """
+        number, residue = batch.num_residues, torch.arange(batch.num_residues, device=features.device)
+        node = number + torch.arange(0 if tokens is None else len(batch), device=features.device)
+        if tokens is not None:
+            features = torch.cat([features, tokens.to(features.dtype)])
+            if relation is not None:
+                graph = _with_nodes(graph, residue, number + batch.protein_index, relation)
+        return LayerState(
+            features, residue, node, node - number, context=(batch, Neighborhoods(graph, len(features)))
+        )
+
+    def layer(self, number: int, state: LayerState) -> LayerState:
+        """Run the layer ``number``, from 1."""
+        _, neighborhoods = state.context
+        same_width = state.hidden.shape[1] == self.settings.hidden_dim
+        shortcut = state.hidden if self.settings.short_cut and same_width else None
+        conv, batch_norm = self.layers[number - 1], self.batch_norms[number - 1]
+        hidden = conv(neighborhoods, state.hidden, shortcut, batch_norm)
+        keeps = self.settings.concat_hidden or number == self.settings.num_layers
+        kept = {**state.kept, number: hidden[state.residue_row]} if keeps else state.kept
+        return replace(state, hidden=hidden, kept=kept)
+
+    def finish(self, state: LayerState) -> Encoding:
+        """The encoding of the residues, without added nodes; see :meth:`forward`."""
+        encoding: Encoding = self.readout(torch.cat([*state.kept.values()], dim=1), state.context[0])
+        return encoding
+
+
+def _with_nodes(graph: ResidueGraph, residue: Tensor, node: Tensor, relation: int) -> ResidueGraph:
+    """A graph with edges between each residue and its node in both directions."""
+    if relation >= graph.num_relations:
+        raise SettingsError(
+            f"the graph has relations 0 to {graph.num_relations - 1}, and the token asks for {relation}",
+            "choose one of them: --set fuse.token_relation=NUMBER",
+        )
+    there = torch.stack([residue, node])
+    return ResidueGraph.from_edges(
+        torch.cat([graph.edge_index, there, there.flip(0)], dim=1),
+        torch.cat([graph.relation, graph.relation.new_full((2 * len(residue),), relation)]),
+        graph.num_relations,
+    )
