@@ -76,6 +76,33 @@ class Chains:
         owners = np.searchsorted(proteins, self.protein[kept])
         return type(self)(self.residue_type[rows], ptr, owners)
 
+    @property
+    def _number(self) -> int:
+        return int(self.protein.max(initial=-1)) + 1
+
+    def joined(self, other: Self) -> Self:
+        """The chains of the proteins of both, those of ``other`` behind."""
+        return type(self)(
+            np.concatenate([self.residue_type, other.residue_type]),
+            np.concatenate([self.ptr, other.ptr[1:] + self.ptr[-1]]),
+            np.concatenate([self.protein, other.protein + self._number]),
+        )
+
+    def keys(self) -> list[bytes]:
+        """A digest of the chains of each protein, equal for identical proteins."""
+        data, found = self.residue_type.tobytes(), [blake2b(digest_size=16) for _ in range(self._number)]
+        for first, end, protein in zip(self.ptr[:-1], self.ptr[1:], self.protein, strict=True):
+            found[protein].update(data[first:end] + b"/")
+        return [digest.digest() for digest in found]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sequences:
+    """Names and chains of P proteins; each has at least one chain."""
+
+    names: Sequence[str]
+    chains: Chains
+
 
 def related(names: Sequence[str], keys: Sequence[Any], chains: Chains, *, shared: float = SHARED) -> _Ints:
     """Compute the group of each protein, int64 [P], equal for related proteins.
@@ -99,6 +126,27 @@ def related(names: Sequence[str], keys: Sequence[Any], chains: Chains, *, shared
         one, other = similar_chains(chains, shared)
         groups.join(chains.protein[one], chains.protein[other])
     return groups.number
+
+
+def related_between(one: Sequences, other: Sequences, *, shared: float = SHARED) -> list[tuple[int, int]]:
+    """Find the proteins of ``one`` that are related to a protein of ``other``, see :func:`related`.
+
+    Args:
+        one: such as training proteins.
+        other: such as test proteins.
+        shared: smallest share of 5-mers of similar chains; 0 to compare no 5-mers.
+
+    Returns:
+        Indices of each such protein and of the first one of ``other`` that it is related to, possibly through
+        others.
+    """
+    chains = one.chains.joined(other.chains)
+    groups = related([*one.names, *other.names], chains.keys(), chains, shared=shared).tolist()
+    number = len(one.names)
+    first: dict[int, int] = {}
+    for index, group in enumerate(groups[number:]):
+        first.setdefault(group, index)
+    return [(index, first[group]) for index, group in enumerate(groups[:number]) if group in first]
 
 
 def split_proteins(

@@ -16,6 +16,18 @@ from esmgn_core.printable import counted, printable
 if TYPE_CHECKING:
     from esmgn_core.store import Layout
 
+_SHOWN_LEAKS = 20
+
+SharedKmers = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Chains are related if they share this part of the smaller one's 5-mers; 0: off."
+    ),
+]
+Identity = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Compare with MMseqs2 at this sequence identity.", show_default=False),
+]
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.", show_default=False)]
 OutStore = Annotated[
     Path, typer.Option("--out", "-o", metavar="STORE", help="Folder of the store.", show_default=False)
@@ -244,20 +256,8 @@ def split(
     clusters: Annotated[
         Path | None, typer.Option(help="Clusters of MMseqs2 or Foldseek (TSV).", show_default=False)
     ] = None,
-    identity: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Cluster with MMseqs2 at this sequence identity.", show_default=False
-        ),
-    ] = None,
-    shared_kmers: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Chains are related if they share this part of the smaller one's 5-mers; 0: off.",
-        ),
-    ] = 0.5,
+    identity: Identity = None,
+    shared_kmers: SharedKmers = 0.5,
     check: Annotated[bool, typer.Option("--check", help="Only check the file for leaks.")] = False,
 ) -> None:
     """Split the proteins of a store; related ones stay together.
@@ -300,6 +300,55 @@ def split(
         raise DataError(f"{len(leaks)} leaks between the splits of {out}", *shown)
     echo("no leaks found")
     echo(f"use it: esmgn run --data {shlex.quote(str(store))} --set data.splits={shlex.quote(str(out))}")
+
+
+def leaks(
+    training: Annotated[
+        Path, typer.Argument(help="Run folder, store, structure file or folder.", show_default=False)
+    ],
+    test: Annotated[Path, typer.Argument(help="The same, with test proteins.", show_default=False)],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Table to write (TSV).", show_default=False)
+    ] = None,
+    identity: Identity = None,
+    shared_kmers: SharedKmers = 0.5,
+) -> None:
+    """List training proteins that are related to test proteins.
+
+    Of a run folder, the first argument means its training and validation proteins, the second its test sets,
+    or its validation set if it has none. Leave them out by --set data.exclude_similar_to=PATH.
+    """
+    from esmgn_core.engine.leaks import sequences_of
+    from esmgn_core.machine.files import write_atomically
+    from esmgn_core.related import checked, related_between
+    from esmgn_core.store.sequences import similar_by_identity
+
+    one, other = sequences_of(training, test=False), sequences_of(test, test=True)
+    for note in (*one.notes, *other.notes):
+        echo(f"note: {note}")
+    pairs = dict(related_between(one.sequences, other.sequences, shared=shared_kmers))
+    comparisons = []
+    if identity is not None:
+        pairs = dict(similar_by_identity(one.sequences, other.sequences, identity)) | pairs
+        comparisons.append(f"MMseqs2 at {100 * identity:g} % identity")
+    trained, tested = one.sequences.names, other.sequences.names
+    rows = [(trained[first], tested[second]) for first, second in sorted(pairs.items())]
+    number = f"{len(rows):,} of {counted(len(trained), 'training protein')}"
+    echo(f"related to {counted(len(tested), 'test protein')}: {number}")
+    for line in checked(shared_kmers, *comparisons):
+        echo(line)
+    if out:
+        text = "".join(f"{printable(first)}\t{printable(second)}\n" for first, second in rows)
+        write_atomically(out, f"training\trelated_to\n{text}")
+        echo(f"written: {out}")
+    else:
+        for first, second in rows[:_SHOWN_LEAKS]:
+            echo(f"{printable(first)}\trelated to {printable(second)}")
+        if len(rows) > _SHOWN_LEAKS:
+            echo(f"... and {len(rows) - _SHOWN_LEAKS:,} more: -o FILE writes all")
+    if rows:
+        raise typer.Exit(1)
 
 
 def export(
@@ -445,6 +494,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "verify": verify,
     "report": report,
     "split": split,
+    "leaks": leaks,
     "export": export,
     "merge": merge,
     "fetch": fetch,

@@ -20,7 +20,7 @@ from esmgn_core.engine.sharding import is_sharded
 from esmgn_core.engine.trackers import TrackerPlan, Trackers, resolve_trackers
 from esmgn_core.engine.train import Trainer
 from esmgn_core.errors import RunError, SettingsError, without_exits
-from esmgn_core.host.configure import REFERENCE, Tables, check_tables, configure, overridden
+from esmgn_core.host.configure import REFERENCE, Tables, check_tables, configure, overridden, read_run_file
 from esmgn_core.host.registry import Registry
 from esmgn_core.host.sources import source_changes
 from esmgn_core.machine.device import numerics
@@ -201,6 +201,9 @@ def _record(
     record.write(run, plan.init.described() if plan.init else run.started_from())
     if plan.init:
         run.log(f"encoder from {plan.init.model}, sha256 {plan.init.sha256()}")
+        if plan.blueprint.is_downstream and "data" in read_run_file(plan.init.config):
+            command = shlex.join(["esmgn", "data", "leaks", str(plan.init.run.path), str(run.path)])
+            run.log(f"the proteins that trained this encoder were not compared with the test sets: {command}")
     if built.cached:
         run.log(built.cached)
     run.drop_metrics_after(progress.step)

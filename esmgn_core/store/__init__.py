@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from esmgn_core.store.build import BuildOptions, BuildReport, build
 from esmgn_core.store.reader import Store
+from esmgn_core.store.sequences import read_sequences, related_to
 from esmgn_core.store.settings import Layout, is_store
 from esmgn_core.store.splits import read_splits, sequence_hashes
 
@@ -14,6 +15,8 @@ __all__ = [
     "Store",
     "build",
     "is_store",
+    "read_sequences",
     "read_splits",
+    "related_to",
     "sequence_hashes",
 ]

@@ -118,23 +118,31 @@ def clusters_by_identity(store: Store, identity: float) -> list[tuple[str, str]]
     Raises:
         DataError: MMseqs2 is not installed, or fails.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        fasta, result = Path(folder, "proteins.fasta"), Path(folder, "result")
+        write_fasta(store, fasta, names=[str(row) for row in range(len(store))])
+        run_mmseqs("easy-cluster", fasta, result, Path(folder, "tmp"), identity=identity)
+        rows = read_clusters(Path(f"{result}_cluster.tsv"))
+    return [(store.names[int(one)], store.names[int(other)]) for one, other in rows]
+
+
+def run_mmseqs(command: str, *files: Path, identity: float) -> None:
+    """Run an installed MMseqs2 at a sequence identity, with 80 % coverage.
+
+    Raises:
+        DataError: MMseqs2 is not installed, or fails.
+    """
     program = shutil.which(_MMSEQS)
     if program is None:
         raise DataError(
             "--identity needs MMseqs2, and the program 'mmseqs' is not installed",
             "see https://github.com/soedinglab/MMseqs2; or cluster elsewhere and give --clusters FILE",
         )
-    with tempfile.TemporaryDirectory() as folder:
-        fasta, result = Path(folder, "proteins.fasta"), Path(folder, "result")
-        write_fasta(store, fasta, names=[str(row) for row in range(len(store))])
-        command = [program, "easy-cluster", fasta, result, Path(folder, "tmp"), "--min-seq-id", str(identity)]
-        done = subprocess.run([*map(str, command), "-c", "0.8"], capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise DataError(
-                f"mmseqs failed with exit status {done.returncode}", *done.stderr.splitlines()[-3:]
-            )
-        rows = read_clusters(Path(f"{result}_cluster.tsv"))
-    return [(store.names[int(one)], store.names[int(other)]) for one, other in rows]
+    options = ["--min-seq-id", str(identity), "-c", "0.8"]
+    arguments = [program, command, *map(str, files), *options]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise DataError(f"mmseqs failed with exit status {done.returncode}", *done.stderr.splitlines()[-3:])
 
 
 def leaks(store: Store, splits: Mapping[str, str], groups: NDArray[np.int64]) -> list[tuple[str, str]]:

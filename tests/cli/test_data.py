@@ -243,3 +243,41 @@ def test_a_leak_between_splits_ends_with_an_error_status(esmgn: Esmgn, folder: P
     result = esmgn("data", "split", store, "-o", splits, "--check")
     assert result.status == 2
     assert "one (train), two (valid)" in result.err or "two (valid), one (train)" in result.err
+
+
+def test_training_proteins_related_to_test_proteins_are_listed(
+    esmgn: Esmgn, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "other.pdb").write_text(pdb_text(example_proteins()[2]))
+    done = esmgn("data", "leaks", folder, tmp_path / "test")
+    assert done.status == 1
+    assert done.out.splitlines()[:2] == [
+        f"note: 1 file of {folder} not compared: the file is empty",
+        "related to 1 test protein: 1 of 5 training proteins",
+    ]
+    assert done.out.splitlines()[-1] == "long\trelated to other"
+    table = tmp_path / "leaks.tsv"
+    assert esmgn("data", "leaks", folder, tmp_path / "test", "-o", table).status == 1
+    assert table.read_text() == "training\trelated_to\nlong\tother\n"
+    (tmp_path / "test" / "other.pdb").write_text(pdb_text(example_proteins(seed=9)[2]))
+    assert esmgn("data", "leaks", folder, tmp_path / "test").status == 0
+    assert "no such file" in esmgn("data", "leaks", folder, tmp_path / "none").err
+
+
+def test_the_proteins_of_runs_are_compared(esmgn: Esmgn, folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    splits = {"long": "train", "two_chains": "train", "predicted": "valid", "pair": "test", "single": "test"}
+    lines = [f"{folder}/{name}.pdb,{split},{len(name)}" for name, split in splits.items()]
+    table.write_text("\n".join(["file,split,label", *lines]) + "\n")
+    one, two = tmp_path / "one", tmp_path / "two"
+    small = ("--seq", "onehot", "--set", "struct.hidden_dim=8", "--set", "train.max_steps=1")
+    assert esmgn("run", *small, "--pretext", "residue_type", "--data", folder, "--out", one).status == 0
+    labels = ("--downstream", "regression", "--data", "csv", "--set", f"data.table={table}")
+    tuned = esmgn("run", "--init", one, *labels, "--set", "train.max_steps=1", "--out", two)
+    assert tuned.status == 0, tuned.err
+    command = f"esmgn data leaks {one} {two}"
+    assert f"were not compared with the test sets: {command}" in (two / "log.txt").read_text()
+    done = esmgn("data", "leaks", one, two)
+    assert done.status == 1
+    assert {*done.out.splitlines()[-2:]} == {"single\trelated to single", "pair\trelated to pair"}

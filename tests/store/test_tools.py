@@ -21,12 +21,13 @@ from esmgn_core.io import read_protein
 from esmgn_core.io.write import mmcif_text, pdb_text
 from esmgn_core.machine.files import locked
 from esmgn_core.pages.store import store_page
-from esmgn_core.related import Chains
+from esmgn_core.related import Chains, Sequences
 from esmgn_core.splits import Shares
 from esmgn_core.store import Store, fetch
 from esmgn_core.store.export import export_structures
 from esmgn_core.store.merge import merge_stores
 from esmgn_core.store.report import reasons, totals
+from esmgn_core.store.sequences import similar_by_identity
 from esmgn_core.store.splits import (
     clusters_by_identity,
     leaks,
@@ -130,6 +131,20 @@ def test_mmseqs_clusters_are_used(store, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     groups = related_rows(store, shared=0, clusters=clusters_by_identity(store, 0.3))
     assert len(set(groups[::2])) == len(set(groups[1::2])) == 1
+
+
+def test_mmseqs_hits_of_test_chains_are_used(store, tmp_path, monkeypatch):
+    """A program in the place of MMseqs2 that finds the third protein of the store for every query."""
+    program = tmp_path / "bin" / "mmseqs"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\n[ "$1 $6 $7" = "easy-search --min-seq-id 0.4" ] || exit 1\n'
+        "grep '>' \"$2\" | tr -d '>' | awk '{print $1 \"\\t2_2\\t0.9\"}' > \"$4\"\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    sequences = Sequences(store.names, store.chains())
+    assert similar_by_identity(sequences, sequences, 0.4) == [(2, 0)]
 
 
 def test_splits_are_read_as_they_were_written(tmp_path):

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import DataError, SettingsError
+from esmgn_core.formats import structure_formats
 from esmgn_core.io import group_notes
-from esmgn_core.related import SHARED, described, related
+from esmgn_core.related import SHARED, Sequences, described, related
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares, Split, assign
-from esmgn_core.store import Store, read_splits, sequence_hashes
+from esmgn_core.store import Store, read_splits, related_to, sequence_hashes
 
 _MOST_COMPARED = 100_000
 """Proteins whose 5-mers are compared when the dataset is built, which takes about a minute."""
@@ -59,8 +60,16 @@ class StoreDataset:
         """Leave out experimental structures with a larger resolution value, in angstrom."""
         max_chains: int | None = Field(None, ge=1)
         """Leave out proteins with more chains."""
+        exclude_similar_to: tuple[Path, ...] = ()
+        """Leave out proteins related to those of these stores, structure files and folders, such as the test
+        set of a later task. ``shared_kmers`` says what is related."""
         unique_sequences: bool = False
         """Keep only the first protein of each sequence."""
+
+        @field_validator("exclude_similar_to", mode="before")
+        @classmethod
+        def _one_or_many(cls, value: object) -> object:
+            return (value,) if isinstance(value, str | Path) else value
 
     group_size = 1
 
@@ -69,9 +78,10 @@ class StoreDataset:
             raise SettingsError("the dataset 'store' needs a path", "set it: --data STORE")
         self._store = Store(settings.path.expanduser())
         self._rows = _chosen(self._store, settings)
-        notes: list[str] = []
+        self._rows, notes = _unrelated(self._store, settings, self._rows)
         if settings.splits is None:
-            held, notes = _by_relation(self._store, settings, self._rows)
+            held, compared = _by_relation(self._store, settings, self._rows)
+            notes += compared
         else:
             held, self._rows = _by_file(self._store, settings.splits, self._rows)
         if not len(self._rows):
@@ -117,6 +127,20 @@ def _chosen(store: Store, settings: StoreDataset.Settings) -> NDArray[np.int64]:
         hashes = store.index(["sequence_hash"]).column("sequence_hash").to_numpy()[rows]
         rows = rows[np.sort(np.unique(hashes, return_index=True)[1])]
     return rows
+
+
+def _unrelated(
+    store: Store, settings: StoreDataset.Settings, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[str]]:
+    """The rows that are not related to proteins of ``exclude_similar_to``, and notes on them."""
+    if not settings.exclude_similar_to:
+        return rows, []
+    names = store.names
+    sequences = Sequences([names[row] for row in rows], store.chains().take(rows))
+    found, notes = related_to(
+        sequences, settings.exclude_similar_to, shared=settings.shared_kmers, formats=structure_formats()
+    )
+    return np.delete(rows, [*found]), notes
 
 
 def _by_relation(

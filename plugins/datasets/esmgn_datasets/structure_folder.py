@@ -22,9 +22,10 @@ from esmgn_core.io import (
     unique_names,
 )
 from esmgn_core.printable import counted
-from esmgn_core.related import SHARED, split_proteins
+from esmgn_core.related import SHARED, Chains, Sequences, split_proteins
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.splits import Shares, Split
+from esmgn_core.store import related_to
 
 _SHOWN_REASONS = 3
 
@@ -61,7 +62,11 @@ class StructureFolder:
         max_length: int | None = Field(None, ge=1)
         """Leave out proteins with more residues."""
 
-        @field_validator("path", mode="before")
+        exclude_similar_to: tuple[Path, ...] = ()
+        """Leave out proteins related to those of these stores, structure files and folders, such as the test
+        set of a later task. ``shared_kmers`` says what is related."""
+
+        @field_validator("path", "exclude_similar_to", mode="before")
         @classmethod
         def _one_or_many(cls, value: object) -> object:
             return (value,) if isinstance(value, str | Path) else value
@@ -81,8 +86,17 @@ class StructureFolder:
             for protein in proteins
             if (reason := _wrong_length(len(protein), settings))
         ]
-        self.refused: tuple[Refusal, ...] = (*refused, *searched.refused, *wrong_length)
         self._proteins = [protein for protein in proteins if not _wrong_length(len(protein), settings)]
+        sequences = Sequences([protein.name for protein in self._proteins], Chains.of(self._proteins))
+        similar, similarity_notes = related_to(
+            sequences, settings.exclude_similar_to, shared=settings.shared_kmers, formats=formats
+        )
+        related = [
+            Refusal(path_of[sequences.names[index]], f"related to {other} (exclude_similar_to)")
+            for index, other in similar.items()
+        ]
+        self._proteins = [item for index, item in enumerate(self._proteins) if index not in similar]
+        self.refused: tuple[Refusal, ...] = (*refused, *searched.refused, *wrong_length, *related)
         if not self._proteins:
             raise _nothing_read(settings.path, self.refused, searched)
         self.notes = group_notes((protein.name, protein.notes) for protein in self._proteins)
@@ -93,7 +107,7 @@ class StructureFolder:
             Shares(settings.valid_fraction),
             shared=settings.shared_kmers,
         )
-        self.notes += notes
+        self.notes += [*similarity_notes, *notes]
         self._splits = splits
 
     def __len__(self) -> int:

@@ -60,6 +60,20 @@ def test_settings_choose_proteins(path, settings, left):
     assert names(dataset(path, **settings)) == left
 
 
+def test_proteins_related_to_a_test_set_are_left_out(path, tmp_path):
+    test = tmp_path / "long.pdb"
+    test.write_text(pdb_text(example_proteins()[2]))
+    data = dataset(path, exclude_similar_to=test, min_length=2)
+    assert names(data) == ["pair", "predicted", "two_chains"]
+    assert data.lengths.tolist() == [2, 33, 40]
+    assert (
+        f"left out as related to 1 protein of {test}: 2 proteins: long (long), long_again (long)"
+        in data.notes
+    )
+    with pytest.raises(DataError, match="no protein of"):
+        dataset(path, exclude_similar_to=path)
+
+
 def test_copies_of_a_sequence_are_in_one_split(path):
     for fraction in (0.2, 0.4, 0.6, 0.8):
         held = set(names(dataset(path, valid_fraction=fraction), "valid"))

@@ -265,3 +265,22 @@ def test_the_note_says_how_to_get_a_validation_set(tmp_path):
     paths = write(tmp_path, **others(4))
     [note] = folder(paths, valid_fraction=0.001).notes
     assert "4 train, 0 valid (for a validation set raise data.valid_fraction); 4 groups" in note
+
+
+def test_proteins_related_to_a_test_set_are_left_out_and_listed(tmp_path):
+    draw = Random(3)
+    one, two, three = ("".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=60)) for _ in range(3))
+    test = write(tmp_path / "test", t1=one[:30] + "W" + one[31:], t2="GG")
+    path = write(tmp_path / "train", a=one, b=two, c="GG", d=three)
+    dataset = folder(path, exclude_similar_to=test)
+    assert names(dataset) == ["b", "d"]
+    reasons = {item.path.name: item.reason for item in dataset.refused}
+    assert reasons == {
+        "a.pdb": f"related to t1 of {test} (exclude_similar_to)",
+        "c.pdb": f"related to t2 of {test} (exclude_similar_to)",
+    }
+    assert dataset.notes[0] == (f"left out as related to 2 proteins of {test}: 2 proteins: a (t1), c (t2)")
+    identical = folder(path, exclude_similar_to=test, shared_kmers=0)
+    assert names(identical) == ["a", "b", "d"]
+    with pytest.raises(StructureError, match="no such file"):
+        folder(path, exclude_similar_to=tmp_path / "none")
