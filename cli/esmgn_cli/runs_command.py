@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esmgn_cli.render import block, echo, line_width, table
-from esmgn_core.errors import shown
+from esmgn_core.errors import SettingsError, shown
 from esmgn_core.printable import counted
 
 if TYPE_CHECKING:
+    from esmgn_core.engine.runs import RunSummary
     from esmgn_core.engine.selection import Selection
+    from esmgn_core.metrics import Interval
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
@@ -45,16 +48,40 @@ def runs(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="First run folder.")],
-    second: Annotated[Path, typer.Argument(help="Second run folder.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, two or more.", show_default=False)],
+    *,
+    resamples: Annotated[int, typer.Option(min=0, help="Resamples of the test proteins.")] = 1000,
 ) -> None:
-    """Compare the settings and curves of two runs."""
-    from esmgn_core.engine.runs import MACHINE_VALUES, RunSummary, differences
+    """Compare runs: settings and curves of two, test scores of any number.
 
-    compared = RunSummary.of(first), RunSummary.of(second)
+    Scores of the same proteins are compared in pairs, on the same resamples. Runs that differ only in their
+    seed are one row.
+    """
+    from esmgn_core.engine.runs import RunSummary
+
+    if len(runs) < 2:
+        raise SettingsError("a comparison needs two run folders", "see all: esmgn runs")
+    compared = [RunSummary.of(run) for run in runs]
     for problem in [problem for item in compared for problem in item.problems]:
         echo(f"warning: {problem}", err=True)
-    different = differences(*compared)
+    if len(compared) == 2:
+        _compare_training(compared[0], compared[1])
+    scored = [item for item in compared if item.results.get("sets")]
+    if not scored and len(compared) == 2:
+        return
+    if len(scored) < len(compared):
+        lacking = next(item for item in compared if not item.results.get("sets"))
+        echo("", f"no comparison of scores: {lacking.run.path} has none")
+        return
+    _compare_scores(compared, resamples)
+
+
+def _compare_training(first: RunSummary, second: RunSummary) -> None:
+    """Print settings that differ, and both curves."""
+    from esmgn_core.engine.runs import MACHINE_VALUES, differences
+
+    compared = first, second
+    different = differences(first, second)
     for label, item in zip("AB", compared, strict=True):
         echo(f"{label}  {item.run.path}: {counted(item.steps, 'step')}, {item.state}")
         if best := item.best():
@@ -65,7 +92,7 @@ def compare(
         block(table(rows, indent="", width=line_width()))
     else:
         echo("no setting differs")
-    curves = compared[0].curves(), compared[1].curves()
+    curves = first.curves(), second.curves()
     left_out = {"lr", *MACHINE_VALUES}
     for name in [name for name in curves[0] if name in curves[1] and name not in left_out]:
         points = [curve[name] for curve in curves]
@@ -74,6 +101,39 @@ def compare(
         echo("", f"{name}, {low:.4f} to {high:.4f}")
         for label, line in zip("AB", points, strict=True):
             echo(f"  {label} {sparkline([v for _, v in line], low, high)}  last {line[-1][1]:.4f}")
+
+
+def _compare_scores(compared: Sequence[RunSummary], resamples: int) -> None:
+    """Print scores, and differences from the best with intervals and p-values."""
+    from esmgn_core.host.registry import discover
+    from esmgn_core.study.compare import results_of_runs
+    from esmgn_core.study.render import notes
+    from esmgn_core.study.table import make_table
+
+    registry = discover()
+    found = make_table(results_of_runs(compared, registry), registry, resamples=resamples)
+    for column in found.columns:
+        rows = [(column.title, "seeds", "score", "95 %", "difference from the best", "95 %", "p")]
+        for row in found.rows:
+            if (entry := found.entries.get((row, column))) is None:
+                continue
+            spread = "" if entry.deviation is None else f" ± {entry.deviation:.3f}"
+            rows.append(
+                (
+                    *(row, str(len(entry.values)), f"{entry.mean:.3f}{spread}", _interval(entry.interval)),
+                    "best" if entry.best else f"{entry.difference:+.3f}",
+                    _interval(entry.difference_interval),
+                    "" if entry.p is None else f"{entry.p:.3g}",
+                )
+            )
+        echo("")
+        block(table(rows, indent="", width=line_width()))
+    for note in notes(found):
+        echo(note)
+
+
+def _interval(found: Interval | None) -> str:
+    return "" if found is None else f"{found.low:.3f} to {found.high:.3f}"
 
 
 def report(

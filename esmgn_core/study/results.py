@@ -105,13 +105,14 @@ def read_results(cells: Sequence[Cell], folder: StudyFolder) -> Results:
     results = Results()
     for cell in cells:
         if folder.state(cell) == "done":
-            results.cells.append(_result(cell, RunSummary.of(folder.run(cell).path)))
+            results.cells.append(result_of(cell, RunSummary.of(folder.run(cell).path)))
         else:
             results.missing.append(cell)
     return results
 
 
-def _result(cell: Cell, summary: RunSummary) -> CellResult:
+def result_of(cell: Cell, summary: RunSummary) -> CellResult:
+    """The scores of a finished run."""
     sets = summary.results.get("sets", {})
     if sets:
         scores = {

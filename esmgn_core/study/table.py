@@ -58,6 +58,8 @@ class Entry:
         interval: 95 % interval of their mean; ``None`` if it cannot be estimated.
         over: what the interval is over, ``proteins`` or ``seeds``; empty without one.
         best: True if it has the best mean of its column.
+        difference: mean difference from the best; ``None`` for the best itself.
+        difference_interval: 95 % interval of the difference; ``None`` if it cannot be estimated.
         p: p-value of its difference from the best, corrected by Holm's method; ``None`` if not tested.
         published: the published value, if there is one.
         not_comparable: reasons why the published value cannot be compared with it.
@@ -67,6 +69,8 @@ class Entry:
     interval: Interval | None = None
     over: str = ""
     best: bool = False
+    difference: float | None = None
+    difference_interval: Interval | None = None
     p: float | None = None
     published: PublishedValue | None = None
     not_comparable: Sequence[str] = ()
@@ -215,8 +219,27 @@ def _tested(
     sign = -1 if lower_is_better(column.metric) else 1
     best = max(entries, key=lambda row: sign * entries[row].mean)
     entries[best].best = True
-    pairs = [(entry, _p_value(samples[best], samples[row])) for row, entry in entries.items() if row != best]
-    return [(entry, p) for entry, p in pairs if p is not None]
+    tests = []
+    for row, entry in entries.items():
+        if row == best:
+            continue
+        entry.difference = entry.mean - entries[best].mean
+        entry.difference_interval = _difference_interval(samples[row], samples[best])
+        p = _p_value(samples[best], samples[row])
+        if p is not None:
+            tests.append((entry, p))
+    return tests
+
+
+def _difference_interval(first: _Sample, second: _Sample) -> Interval | None:
+    """Interval of the paired difference, over resamples or seeds; ``None`` if it cannot be estimated."""
+    if first.draws is not None and second.draws is not None:
+        paired = len(first.draws) == len(second.draws)
+        return interval(first.draws - second.draws) if paired else None
+    seeds = [seed for seed in first.values if seed in second.values]
+    if len(seeds) < 2:
+        return None
+    return _t_interval([first.values[seed] - second.values[seed] for seed in seeds])
 
 
 def _p_value(first: _Sample, second: _Sample) -> float | None:
