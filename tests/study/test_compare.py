@@ -39,7 +39,7 @@ def test_seeds_are_one_row_and_differences_have_intervals(tmp_path: Path) -> Non
     best, other = sorted(entries, key=lambda entry: not entry.best)
     assert best.difference is None
     assert other.difference == pytest.approx(other.mean - best.mean)
-    assert other.difference_interval is not None
+    assert other.difference_interval is not None and other.difference is not None  # noqa: PT018
     assert other.difference_interval.low < other.difference < other.difference_interval.high < 0
     assert other.p is not None
     assert other.p < 0.01
