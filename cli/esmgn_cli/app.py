@@ -79,6 +79,7 @@ def _runs() -> typer.Typer:
     app.info.no_args_is_help = False
     app.callback(invoke_without_command=True)(runs_command.runs)
     app.command("compare")(runs_command.compare)
+    app.command("bins")(runs_command.bins)
     return app
 
 

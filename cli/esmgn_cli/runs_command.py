@@ -136,6 +136,38 @@ def _interval(found: Interval | None) -> str:
     return "" if found is None else f"{found.low:.3f} to {found.high:.3f}"
 
 
+def bins(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    *,
+    resamples: Annotated[int, typer.Option(min=0, help="Resamples of the test proteins.")] = 1000,
+) -> None:
+    """Score test proteins by identity with training proteins and by pLDDT.
+
+    Reads the data of the run again, and writes bins.json into its folder, which reports show.
+    """
+    from esmgn_core.engine.bins import FILE, bins_of_run, read_bins, title
+    from esmgn_core.host.registry import discover
+    from esmgn_core.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    found, notes = bins_of_run(folder, discover(), resamples=resamples)
+    metric = read_bins(folder)[1]
+    for name, kinds in found.items():
+        for kind, items in kinds.items():
+            rows = [(f"{name}, {kind}", "predictions", metric, "95 %")]
+            for item in items:
+                numbers = item.scores.get(metric, {})
+                value = numbers.get("value")
+                between = f"{numbers['low']:.3f} to {numbers['high']:.3f}" if "low" in numbers else ""
+                score = "-" if value is None else f"{value:.3f}"
+                rows.append((title(kind, item.low), f"{item.number:,}", score, between))
+            block(table(rows, indent="", width=line_width()))
+            echo("")
+    for note in notes:
+        echo(f"note: {note}")
+    echo(f"written: {run / FILE}")
+
+
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[

@@ -206,6 +206,19 @@ def report_run(run: RunFolder, evaluation: Evaluation, task: DownstreamTask, pro
     return report
 
 
+def read_predictions(run: RunFolder, name: str) -> Predictions | None:
+    """Predictions of a run for the set ``name``; ``None`` without them."""
+    if not run.predictions.is_file():
+        return None
+    with np.load(run.predictions, allow_pickle=False) as arrays:
+        if f"{name}.predictions" not in arrays:
+            return None
+        values, labels, names = (arrays[f"{name}.{key}"] for key in ("predictions", "labels", "names"))
+    return Predictions.named(
+        torch.from_numpy(values), torch.from_numpy(labels), [str(item) for item in names]
+    )
+
+
 def evaluation_sets(dataset: ProteinDataset) -> dict[str, Sequence[int]]:
     """The validation set (``valid``) and the test sets of a dataset, without empty ones."""
     sets = {"valid": dataset.split("valid")}

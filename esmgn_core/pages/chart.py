@@ -45,13 +45,16 @@ def plddt_color(value: float) -> str | None:
     return next((color for least, color in PLDDT_COLORS if value >= least), None)
 
 
-def line_chart(lines: Sequence[Line], *, from_zero: bool = False, best: Point | None = None) -> Markup:
-    """Draw curves over training steps.
+def line_chart(
+    lines: Sequence[Line], *, from_zero: bool = False, best: Point | None = None, x_name: str = "step"
+) -> Markup:
+    """Draw curves over training steps or another number.
 
     Args:
         lines: at least one, each with at least one point.
         from_zero: start the y axis at zero.
         best: step and value of the selected checkpoint, marked by a circle.
+        x_name: name of the x axis.
     """
     points = np.array([*(point for line in lines for point in line.points), *filter(None, [best])])
     x_low, x_high = _span(points[:, 0])
@@ -73,7 +76,7 @@ def line_chart(lines: Sequence[Line], *, from_zero: bool = False, best: Point | 
         " and ".join(line.label for line in lines),
         x_ticks=[(x(t), f"{t:,.0f}") for t in _ticks(x_low, x_high, 6) if t == int(t)],
         y_ticks=[(y(t), _number(t)) for t in _ticks(y_low, y_high, 4)],
-        x_name="step",
+        x_name=x_name,
         curves=curves,
         dots=dots,
         best=best and {"x": x(best[0]), "y": y(best[1]), "step": best[0], "value": best[1]},

@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from esmgn_core.engine.bins import IDENTITY, PLDDT, read_bins, title
 from esmgn_core.engine.runs import MACHINE_VALUES, RunSummary
 from esmgn_core.engine.selection import Selection
 from esmgn_core.errors import shown
 from esmgn_core.pages import render
-from esmgn_core.pages.chart import TRAIN, VALID, Line, Point, line_chart
+from esmgn_core.pages.chart import TRAIN, VALID, Estimate, Line, Point, interval_chart, line_chart
 from esmgn_core.version import __version__
 
 _REFUSED_SHOWN = 50
 _SHOWN_ELSEWHERE = {"settings", "data"}
 """Entries of ``environment.json`` that other sections show."""
+_BINNED = {IDENTITY: "identity with training proteins", PLDDT: "mean pLDDT"}
 _NOT_NOISY = {"lr", "memory_gb"}
 """Curves without noise, which need no trend line."""
 
@@ -34,6 +36,7 @@ def run_page(item: RunSummary) -> str:
         about=item.composition,
         facts=_tiles(item, curves),
         scores=_scores(item.results),
+        bins=_bins(item),
         learning=_charts(learned, item.best()),
         machine=_charts(machine),
         environment=_environment(item.environment),
@@ -74,6 +77,25 @@ def _scores(results: Mapping[str, Any]) -> dict[str, Any] | None:
             for name in names
         ],
     }
+
+
+def _bins(item: RunSummary) -> list[dict[str, Any]]:
+    """A chart of the deciding score for each test set and kind of bin."""
+    found, metric = read_bins(item.run)
+    charts = []
+    for name, kinds in found.items():
+        for kind, bins in kinds.items():
+            rows = [
+                Estimate(
+                    f"{title(kind, one.low)} ({one.number:,})", value, numbers.get("low"), numbers.get("high")
+                )
+                for one in bins
+                if (numbers := one.scores.get(metric, {})) and (value := numbers.get("value")) is not None
+            ]
+            if rows:
+                caption = f"{_set_name(name)}: {_title(metric)} by {_BINNED[kind]}"
+                charts.append({"caption": caption, "legend": [], "svg": interval_chart(caption, rows)})
+    return charts
 
 
 def _set_name(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from esmgn_core.engine.bins import EDGES, IDENTITY, read_bins
 from esmgn_core.pages import Markup, render
 from esmgn_core.pages.chart import Estimate, Line, heat_map, interval_chart, line_chart, scatter
 from esmgn_core.printable import counted
@@ -45,6 +46,9 @@ def study_charts(results: Results, table: Table) -> dict[str, list[Chart]]:
     sections = {
         "Rows with 95 % intervals": [_intervals(column, table) for column in table.columns],
         "Encoder by fusion": [chart for column in table.columns if (chart := _heat(column, table, results))],
+        "Scores by identity with training proteins and by pLDDT": [
+            chart for column in table.columns for kind in EDGES if (chart := _by_bin(kind, column, results))
+        ],
         "Learning curves": [chart for column in table.columns if (chart := _curves(column, results))],
         "Score against compute": [
             chart for column in table.columns if (chart := _compute(column, table, results))
@@ -136,6 +140,25 @@ def _curves(column: Column, results: Results) -> Chart | None:
                 )
             )
     return _named("curves", column, line_chart(lines), lines) if lines else None
+
+
+def _by_bin(kind: str, column: Column, results: Results) -> Chart | None:
+    """Mean score over seeds by bin, for rows whose runs all have ``bins.json``."""
+    lines = []
+    for (row, cells), color in zip(_cells(column, results).items(), _COLORS, strict=False):
+        found = [read_bins(result.summary.run)[0].get(column.set, {}).get(kind) for result in cells]
+        points: dict[float, list[float]] = {}
+        for item in (item for bins in found if bins for item in bins):
+            value = item.scores.get(column.metric, {}).get("value")
+            if value is not None and math.isfinite(item.low):
+                points.setdefault(item.low, []).append(value)
+        if all(found) and points:
+            drawn = [(low, float(np.mean(values))) for low, values in sorted(points.items())]
+            lines.append(Line(row or "-", drawn, color))
+    if not lines:
+        return None
+    name = "identity, % (lower bound)" if kind == IDENTITY else "mean pLDDT (lower bound)"
+    return _named(kind, column, line_chart(lines, x_name=name), lines)
 
 
 def _compute(column: Column, table: Table, results: Results) -> Chart | None:

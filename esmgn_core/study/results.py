@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from esmgn_core.engine.evaluate import Predictions, resampled_scores
+from esmgn_core.engine.evaluate import Predictions, read_predictions, resampled_scores
 from esmgn_core.engine.runs import RunSummary
 from esmgn_core.host.registry import Registry
 from esmgn_core.model.compose import resolve
@@ -65,15 +64,7 @@ class CellResult:
 
     def predictions(self, name: str) -> Predictions | None:
         """Predictions for the set ``name``; ``None`` without them."""
-        if not self.summary.run.predictions.is_file():
-            return None
-        with np.load(self.summary.run.predictions, allow_pickle=False) as arrays:
-            if f"{name}.predictions" not in arrays:
-                return None
-            values, labels, names = (arrays[f"{name}.{key}"] for key in ("predictions", "labels", "names"))
-        return Predictions.named(
-            torch.from_numpy(values), torch.from_numpy(labels), [str(item) for item in names]
-        )
+        return read_predictions(self.summary.run, name)
 
 
 def _lines(path: Path) -> list[str]:
