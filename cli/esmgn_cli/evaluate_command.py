@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from esmgn_cli import model_options
 from esmgn_cli.render import block, echo, line_width, table
+from esmgn_core.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from esmgn_core.inference.mutate.fitness import Correlation
@@ -29,17 +30,25 @@ def proteingym(
     graph: model_options.Graph = None,
     changes: model_options.Changes = None,
     out: model_options.Table = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the scores of all variants; what it has is not scored again.", show_default=False
+        ),
+    ] = None,
     max_residues: model_options.MaxResidues = 4096,
     device: model_options.Device = "auto",
 ) -> None:
     """Correlate masked-marginal scores with mutational scans.
 
     Reads each table below FOLDER with the columns mutant and DMS_score, or hgvs_pro and score, and the
-    structure and sequence beside it. Prints Spearman's correlation. Rows that are not substitutions (wild
-    type, stop codons, deletions) are left out and counted.
+    structure and sequence beside it. Tables of whole sequences (mutated_sequence) are scored by
+    pseudo-likelihood. Prints Spearman's correlation, and with ProteinGym's reference file the average of its
+    leaderboard. Rows that are not substitutions (wild type, stop codons, deletions) are left out and counted.
     """
-    from esmgn_core.inference.mutate.assays import find_assays
-    from esmgn_core.inference.mutate.fitness import correlate
+    from esmgn_core.inference.mutate.assays import find_assays, reference_of
+    from esmgn_core.inference.mutate.benchmark import ScoreFolder
+    from esmgn_core.inference.mutate.fitness import Correlation, correlate, rank_correlation
     from esmgn_core.inference.mutate.scorer import load_scorer
     from esmgn_core.inference.tables import check_table_path, write_table
     from esmgn_core.io.notes import group_notes
@@ -49,15 +58,32 @@ def proteingym(
     assays = find_assays(folder, reference)
     name = model_options.model_name(model, seq=seq, struct=struct, fuse=fuse, graph=graph, changes=changes)
     scorer = load_scorer(name, device=device)
+    folder_of_model = scorer.model.folder
+    about = {
+        "scored_by": scorer.described,
+        "model": name.record(),
+        "model_sha256": folder_of_model.sha256() if folder_of_model else "",
+        "random_weights": [*scorer.random_parts],
+    }
+    saved = ScoreFolder(scores, about) if scores else None
     results = []
     for assay in assays:
+        if saved and (known := saved.read(assay.name)):
+            value, problem = rank_correlation(known)
+            notes = ("scored by an earlier run of this command",)
+            results.append(Correlation(assay.name, len(known.variants), value, {}, problem, notes))
+            continue
         with model_options.bar(assay.name) as report:
             results.append(correlate(scorer, assay, max_residues=max_residues, progress=report))
+        if saved and (computed := results[-1].scored):
+            saved.write(assay.name, computed)
     rows = [_row(item, scorer.random_parts) for item in results]
     model_options.warn_of_random(scorer.random_parts)
     model_options.show_notes(group_notes((item.name, item.notes) for item in results))
     echo(f"scored by: {scorer.described}")
     block(_text(results))
+    if found := reference or reference_of(folder):
+        _print_average({item.name: item.spearman for item in results}, found)
     if out:
         write_table(
             rows, out, about={"scored_by": scorer.described, "random_weights": list(scorer.random_parts)}
@@ -65,6 +91,67 @@ def proteingym(
         echo(f"written: {out}")
     if all(item.problem for item in results):
         raise typer.Exit(1)
+
+
+def ensemble(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of --scores, two or more.", show_default=False)
+    ],
+    *,
+    reference: Annotated[
+        Path | None, typer.Option(help="ProteinGym's DMS_substitutions.csv.", show_default=False)
+    ] = None,
+) -> None:
+    """Correlate the mean rank of several models with mutational scans.
+
+    Reads folders that esmgn evaluate proteingym --scores wrote.
+    """
+    from esmgn_core.inference.mutate.benchmark import ScoreFolder
+    from esmgn_core.inference.mutate.benchmark import ensemble as mean_ranks
+
+    if len(folders) < 2:
+        raise SettingsError(
+            "an ensemble needs two folders of scores", "write them by: proteingym --scores DIR"
+        )
+    found = [ScoreFolder(folder) for folder in folders]
+    if empty := [folder.path for folder in found if not folder.names]:
+        raise RunError(f"{empty[0]} has no scores", "write them by: esmgn evaluate proteingym --scores DIR")
+    results = list(mean_ranks(found))
+    rows = [("assay", "spearman", "variants")]
+    for name, value, number in results:
+        rows.append((name, f"{value:.4f}" if math.isfinite(value) else "-", str(number)))
+    block(table(rows, indent="", width=line_width()))
+    lacking = len({name for folder in found for name in folder.names}) - len(results)
+    if lacking:
+        echo(f"note: {lacking} assays are not in all folders")
+    if reference:
+        _print_average({name: value for name, value, _ in results}, reference)
+
+
+def _print_average(values: dict[str, float], reference: Path) -> None:
+    """Print the average as on ProteinGym's leaderboard, beside public values."""
+    from esmgn_core.inference.mutate.benchmark import SOURCE, average, leaderboard
+
+    found = average(values, reference)
+    if found is None:
+        return
+    whole = found.num_assays == found.num_reference
+    echo("", f"ProteinGym: {found.num_assays} of {found.num_reference} assays")
+    functions = [*leaderboard()[0]][2:]
+    rows = [("model", "average", *functions)]
+    own = [f"{found.functions[name]:.3f}" if name in found.functions else "-" for name in functions]
+    rows.append(("this", f"{found.mean:.3f}", *own))
+    if whole:
+        rows += [
+            (item["model"], item["average"], *(item[name] for name in functions)) for item in leaderboard()
+        ]
+    block(table(rows, indent="", width=line_width()))
+    echo("averaged over assays of a protein and function, then proteins, then functions")
+    echo(
+        f"public values: {SOURCE}"
+        if whole
+        else "not comparable with public values, which are over all assays"
+    )
 
 
 def _row(item: Correlation, random_parts: Sequence[str]) -> dict[str, Any]:
@@ -108,4 +195,4 @@ def _reasons(item: Correlation) -> str:
     return ", ".join(f"{reason} {number}" for reason, number in item.left_out.items())
 
 
-COMMANDS = {"proteingym": proteingym}
+COMMANDS: dict[str, Callable[..., None]] = {"proteingym": proteingym, "ensemble": ensemble}

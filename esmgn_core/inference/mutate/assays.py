@@ -1,8 +1,9 @@
 """Read deep mutational scans: variants with scores, and the wild type.
 
-Four layouts of tables are read:
+Five layouts of tables are read:
 
 - ProteinGym: ``mutant`` (``A12G:L15V``, positions from 1 in the sequence) and ``DMS_score`` or ``score``;
+- ProteinGym with insertions and deletions: ``mutated_sequence`` without ``mutant``, and ``DMS_score``;
 - MaveDB: ``hgvs_pro`` (``p.Ala12Gly``) and ``score``;
 - nn4dms: ``variant`` (``A11G,L14V``, positions from 0) and ``score``; ``wt.fasta`` may have an offset;
 - GB1 of Olson et al. 2014: a column for each part of a mutation, and counts instead of scores.
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile
 from pathlib import Path
 
+from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.errors import EsmgnError, RunError
 from esmgn_core.formats import structure_formats
 from esmgn_core.inference.fasta import is_fasta, read_fasta
@@ -36,7 +38,16 @@ _SCAN_WORDS = {"mutant", "mutation", "mutations", "variant", "hgvs_pro", "dms_sc
 """Lower-case names of columns that suggest a scan in an unknown layout."""
 _USUAL_CASE = {
     name.lower(): name
-    for name in ("mutant", "DMS_score", "score", "hgvs_pro", "variant", "DMS_id", "target_seq")
+    for name in (
+        "mutant",
+        "mutated_sequence",
+        "DMS_score",
+        "score",
+        "hgvs_pro",
+        "variant",
+        "DMS_id",
+        "target_seq",
+    )
 }
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -124,6 +135,11 @@ def find_assays(folder: Path, reference: Path | None = None) -> list[Assay]:
     return assays
 
 
+def reference_of(folder: Path) -> Path | None:
+    """ProteinGym's reference file below a folder; ``None`` if there is none."""
+    return next((path for path in sorted(folder.rglob(_REFERENCE)) if path.is_file()), None)
+
+
 def _listed(table: Path) -> str:
     columns = _columns(table)
     return ", ".join(columns[:6]) + ", ..." * (len(columns) > 6) if columns else "of an empty file"
@@ -172,10 +188,12 @@ def read_measurements(assay: Assay) -> Measurements:
     kind = _kind(assay.table)
     if kind is None:
         raise RunError(f"{assay.table} is not a scan", f"expected the columns {_EXPECTED}")
+    if kind == "indels":
+        raise RunError(f"{assay.table} has whole sequences, not substitutions")
     first = _offset(assay.table) if kind == "nn4dms" else 1
     measured = Measurements([], [], Counter(), first)
     unread = ""
-    for row in _rows(assay.table):
+    for row in read_rows(assay.table):
         if kind == "gb1":
             text, score = _enrichment(row)
         else:
@@ -190,6 +208,27 @@ def read_measurements(assay: Assay) -> Measurements:
             measured.variants.append(variant)
             measured.scores.append(score)
     return replace(measured, unread=unread)
+
+
+def has_sequences(assay: Assay) -> bool:
+    """True for a table of whole sequences, with insertions and deletions."""
+    return not assay.problem and _kind(assay.table) == "indels"
+
+
+def read_sequences(assay: Assay) -> tuple[list[tuple[str, float]], Counter[str]]:
+    """Mutated sequences with measured scores, and the number of skipped rows by reason."""
+    found: list[tuple[str, float]] = []
+    left_out: Counter[str] = Counter()
+    for row in read_rows(assay.table):
+        sequence = (row["mutated_sequence"] or "").strip().upper()
+        score = _number(row["DMS_score"])
+        if not sequence or not {*sequence} <= {*AMINO_ACIDS}:
+            left_out["not a sequence of the 20 amino acids"] += 1
+        elif not math.isfinite(score):
+            left_out[_NO_SCORE] += 1
+        else:
+            found.append((sequence, score))
+    return found, left_out
 
 
 def _enrichment(row: Mapping[str, str | None]) -> tuple[str, float]:
@@ -208,6 +247,8 @@ def _kind(table: Path) -> str | None:
         return "nn4dms"
     if "mutant" in columns and columns & {"DMS_score", "score"}:
         return "proteingym"
+    if "mutated_sequence" in columns and "DMS_score" in columns:
+        return "indels"
     return "mavedb" if "hgvs_pro" in columns and "score" in columns else None
 
 
@@ -217,7 +258,12 @@ def _columns(table: Path) -> list[str]:
     return [_USUAL_CASE.get(name.strip().lower(), name.strip()) for name in header]
 
 
-def _rows(table: Path) -> Iterator[dict[str, str | None]]:
+def read_rows(table: Path) -> Iterator[dict[str, str | None]]:
+    """Rows of a table of comma-, tab- or semicolon-separated values, by column.
+
+    Raises:
+        RunError: the table cannot be read.
+    """
     try:
         columns = _columns(table)
         reader = csv.DictReader(_lines(table), fieldnames=columns, delimiter=_separator(table))
@@ -237,7 +283,7 @@ def _lines(table: Path) -> Iterator[str]:
 
 
 def _reference_sequences(reference: Path) -> dict[str, str]:
-    rows = list(_rows(reference))
+    rows = list(read_rows(reference))
     if not rows or not {"DMS_id", "target_seq"} <= rows[0].keys():
         raise RunError(
             f"{reference} is not a reference file of ProteinGym", "expected columns DMS_id and target_seq"

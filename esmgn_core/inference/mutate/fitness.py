@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from esmgn_core.batch import Protein
+import torch
+
+from esmgn_core.batch import Protein, ProteinBatch
 from esmgn_core.errors import RunError, StructureError
-from esmgn_core.inference.batching import Progress
+from esmgn_core.inference.batching import Progress, plan_batches
 from esmgn_core.inference.fasta import protein_of_sequence
-from esmgn_core.inference.mutate.assays import Assay, Measurements, read_measurements
+from esmgn_core.inference.mutate.assays import (
+    Assay,
+    Measurements,
+    has_sequences,
+    read_measurements,
+    read_sequences,
+)
 from esmgn_core.inference.mutate.notation import Change
 from esmgn_core.inference.mutate.numbering import (
     Numbering,
@@ -32,6 +40,15 @@ OTHER_WILD_TYPE = "another wild type"
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """Variants of one scan with measured and predicted scores."""
+
+    variants: Sequence[str]
+    measured: Sequence[float]
+    predicted: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Correlation:
     """The result of one scan.
 
@@ -43,6 +60,7 @@ class Correlation:
         problem: why there is no correlation; empty if there is one.
         notes: notes on the structure, see :class:`esmgn_core.batch.Protein`, and on the table.
         numbering: meaning of the numbers in the table, positions or residue numbers.
+        scored: the scores behind the correlation; ``None`` if there is a ``problem`` before scoring.
     """
 
     name: str
@@ -52,6 +70,7 @@ class Correlation:
     problem: str = ""
     notes: tuple[str, ...] = ()
     numbering: str = ""
+    scored: Scored | None = None
 
     @property
     def num_left_out(self) -> int:
@@ -62,10 +81,13 @@ class Correlation:
 def correlate(
     scorer: Scorer, assay: Assay, *, max_residues: int, progress: Progress | None = None
 ) -> Correlation:
-    """Correlate masked-marginal scores with the measured scores of a scan.
+    """Correlate predicted scores with the measured scores of a scan.
 
-    The score of a variant is the sum over its substitutions.
+    The score of a variant is the sum of masked-marginal scores over its substitutions. Whole sequences, with
+    insertions and deletions, are scored by :func:`pseudo_likelihoods`.
     """
+    if has_sequences(assay):
+        return _correlate_sequences(scorer, assay, max_residues, progress)
     left_out: Counter[str] = Counter()
     try:
         measured = read_measurements(assay)
@@ -85,17 +107,58 @@ def correlate(
         sum(gain(table[numbering.rows[_site(change)]], change.wild, change.mutant) for change in changes)
         for changes, _ in kept
     ]
-    scores = [score for _, score in kept]
-    value, problem, notes = math.nan, "", protein.notes
-    if len(kept) < 2:
-        problem = "fewer than two variants to correlate"
-    elif len(set(scores)) == 1 or len(set(predicted)) == 1:
-        problem = "all measured or all predicted scores are equal"
-    else:
-        value = spearman(predicted, scores)
+    texts = [":".join(map(str, changes)) for changes, _ in kept]
+    scored = Scored(texts, [score for _, score in kept], predicted)
+    value, problem = rank_correlation(scored)
+    notes = protein.notes
     if repeated := len(kept) - len({changes for changes, _ in kept}):
         notes = (*notes, f"rows that repeat a variant, all counted: {repeated}")
-    return Correlation(assay.name, len(kept), value, left_out, problem, notes, numbering.described)
+    return Correlation(assay.name, len(kept), value, left_out, problem, notes, numbering.described, scored)
+
+
+def rank_correlation(scored: Scored) -> tuple[float, str]:
+    """Spearman's correlation, or NaN and why there is none."""
+    if len(scored.variants) < 2:
+        return math.nan, "fewer than two variants to correlate"
+    if len({*scored.measured}) == 1 or len({*scored.predicted}) == 1:
+        return math.nan, "all measured or all predicted scores are equal"
+    return spearman(scored.predicted, scored.measured), ""
+
+
+def pseudo_likelihoods(
+    scorer: Scorer, sequences: Sequence[str], *, max_residues: int, progress: Progress | None = None
+) -> list[float]:
+    """Sum over residues of log p(residue | whole sequence), from one pass without masks.
+
+    Source: Brandes et al. 2023 (doi 10.1038/s41588-023-01465-0), for insertions and deletions.
+    """
+    values = [0.0] * len(sequences)
+    done = 0
+    for batch in plan_batches([len(sequence) for sequence in sequences], max_residues):
+        proteins = [protein_of_sequence(str(index), sequences[index]) for index in batch]
+        packed = ProteinBatch.from_proteins(proteins)
+        logs = scorer.logits(packed).cpu().log_softmax(1)
+        own = logs.gather(1, packed.residue_type.unsqueeze(1)).squeeze(1).double()
+        for index, part in zip(batch, torch.split(own, packed.lengths.tolist()), strict=True):
+            values[index] = float(part.sum())
+        done += len(batch)
+        if progress:
+            progress(done, len(sequences))
+    return values
+
+
+def _correlate_sequences(
+    scorer: Scorer, assay: Assay, max_residues: int, progress: Progress | None
+) -> Correlation:
+    if scorer.head is not None:
+        problem = "insertions and deletions need a language model, and this model reads structures"
+        return Correlation(assay.name, 0, math.nan, {}, problem)
+    found, left_out = read_sequences(assay)
+    sequences = [sequence for sequence, _ in found]
+    predicted = pseudo_likelihoods(scorer, sequences, max_residues=max_residues, progress=progress)
+    scored = Scored(sequences, [score for _, score in found], predicted)
+    value, problem = rank_correlation(scored)
+    return Correlation(assay.name, len(found), value, left_out, problem, (), "whole sequences", scored)
 
 
 def _reason_to_skip(changes: tuple[Change, ...], numbering: Numbering) -> str:
