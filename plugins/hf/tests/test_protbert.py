@@ -15,8 +15,7 @@ from esmgn_core.protocols import LanguageModel
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component
 from esmgn_core.weights import file_sha256
-from esmgn_protbert.encoder import ProtBERT
-from esmgn_protbert.tokens import VOCABULARY
+from esmgn_hf.protbert import VOCABULARY, ProtBERT
 
 SEQUENCES = (
     "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ",
@@ -138,8 +137,9 @@ def test_a_folder_without_a_model_and_an_unreachable_hub_say_what_to_do(tmp_path
     with pytest.raises(WeightsError) as caught:
         ProtBERT(ProtBERT.Settings())
     first, *hints = str(caught.value).splitlines()
-    assert first.startswith("cannot load ProtBERT from Rostlab/prot_bert_bfd: ")
+    assert first.startswith("cannot load Rostlab/prot_bert_bfd: it is not in the cache of the Hub")
     assert hints == [
+        "  download it once: hf download Rostlab/prot_bert_bfd",
         "  set a folder with config.json and weights: --set seq.weights=FOLDER",
         "  or start from random weights: --set seq.weights=random",
     ]
@@ -151,7 +151,7 @@ def test_sequences_beyond_its_positions_are_refused_by_name(folder):
     with pytest.raises(RunError) as caught:
         loaded(path)(batch)
     assert str(caught.value).splitlines() == [
-        "protein 'titin' has a sequence of 59 residues: protbert has a limit of 58",
+        "protein 'titin' has a sequence of 59 residues: bert has a limit of 58",
         "  encode it in windows: --set length.policy=window --set length.max_residues=58",
     ]
 
@@ -161,7 +161,7 @@ def test_it_keeps_the_contract_of_a_sequence_encoder():
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
-    for module in [name for name in sys.modules if name.partition(".")[0] == "esmgn_protbert"]:
+    for module in [name for name in sys.modules if name.partition(".")[0] == "esmgn_hf"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "transformers", None)
     registry = discover()
