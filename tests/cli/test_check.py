@@ -36,7 +36,11 @@ def line(text: str, name: str) -> str:
 def test_every_recipe_is_checked_to_its_end(esmgn: Esmgn, recipe: str) -> None:
     """A small model in place of the recipe's, so that the test is fast."""
     chosen = discover().catalogue.recipes[recipe].run.get("fuse", {"name": "serial"})["name"]
-    small = {"sequence": SMALL[:2], "structure": SMALL[2:]}.get(chosen, SMALL) if recipe != "fold" else ()
+    small = (
+        {"sequence": SMALL[:2], "inject": SMALL[:2], "structure": SMALL[2:]}.get(chosen, SMALL)
+        if recipe != "fold"
+        else ()
+    )
     done = esmgn("check", "--recipe", recipe, *small, "--set", "train.proteins_per_batch=4")
     assert "Traceback" not in done.out + done.err
     assert line(done.out, "model").startswith("ok ")

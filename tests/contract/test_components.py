@@ -11,14 +11,18 @@ import torch
 from esmgn_core.host.configure import configure
 from esmgn_core.host.registry import discover
 from esmgn_core.model.compose import resolve
+from esmgn_core.protocols import LayeredEncoder, LayeredStructure, needs_layers
 from esmgn_core.spec import PARTS, Kind
 from esmgn_core.store import BuildOptions, build
 from esmgn_core.testing import check_component, example_batch, example_proteins
 from esmgn_core.testing.files import write_pdb
 
 REGISTRY = discover()
-IN_PLUGIN = {(Kind.DATA, name) for name in ("csv", "ec", "fold", "go", "msp", "psr")}
-"""Datasets of archives and tables, which their plugin's own tests make and check."""
+IN_PLUGIN = {
+    *((Kind.DATA, name) for name in ("csv", "ec", "fold", "go", "msp", "psr")),
+    (Kind.SEQ, "hf"),
+}
+"""Datasets of archives and tables and models of files, which their plugin's own tests make and check."""
 COMPONENTS = [
     (kind, spec.name)
     for kind in Kind
@@ -89,6 +93,17 @@ def without_unread(tables: dict[str, dict[str, object]]) -> dict[str, dict[str, 
     """The tables of a run without the encoders that its fuser does not read."""
     unread = {Kind.SEQ, Kind.STRUCT} - {*REGISTRY.component(Kind.FUSE, str(tables["fuse"]["name"])).encoders}
     return {kind: table for kind, table in tables.items() if kind not in unread}
+
+
+def fits(seq: str, struct: str, fuse: str) -> bool:
+    """True if the fuser can run the layers of these encoders, or needs none."""
+    kinds = needs_layers(REGISTRY.load(REGISTRY.component(Kind.FUSE, fuse)))
+    layered = {Kind.SEQ: (seq, LayeredEncoder), Kind.STRUCT: (struct, LayeredStructure)}
+    return all(
+        issubclass(REGISTRY.load(REGISTRY.component(kind, name)), protocol)
+        for kind, (name, protocol) in layered.items()
+        if kind in kinds
+    )
 
 
 def write_structures(folder: Path) -> Path:

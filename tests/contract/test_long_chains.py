@@ -15,10 +15,13 @@ from esmgn_core.host.registry import discover
 from esmgn_core.model.compose import Blueprint, resolve
 from esmgn_core.spec import Kind
 
+from .test_components import fits
+
 REGISTRY = discover()
 ENCODERS = [spec.name for spec, _ in REGISTRY.components(Kind.STRUCT)]
 FUSIONS = [spec.name for spec, _ in REGISTRY.components(Kind.FUSE) if len(spec.encoders) == 2]
 SMALL: dict[str, dict[str, Any]] = {
+    "identity": {},
     "cdconv": {"hidden_dims": [16, 16], "radii": [8.0, 12.0], "kernel_dim": 4},
     "pyg_dimenet": {
         "hidden_dim": 8,
@@ -76,8 +79,10 @@ def globule(length: int, *, num_chains: int) -> Protein:
     )
 
 
-@pytest.mark.parametrize("struct", ENCODERS)
-@pytest.mark.parametrize("fuse", FUSIONS)
+@pytest.mark.parametrize(
+    ("struct", "fuse"),
+    [(struct, fuse) for fuse in FUSIONS for struct in ENCODERS if fits("esm2", struct, fuse)],
+)
 @torch.no_grad()
 def test_every_residue_is_encoded(struct: str, fuse: str) -> None:
     """One row for each residue, none cut off, by every encoder under every fusion.

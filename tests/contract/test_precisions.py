@@ -14,18 +14,20 @@ from esmgn_core.spec import Kind
 from esmgn_core.testing import example_batch
 from esmgn_gearnet.normalize import normalized
 
-from .test_components import REGISTRY, SMALL, without_unread
+from .test_components import IN_PLUGIN, REGISTRY, SMALL, fits, without_unread
 
 PRECISIONS = (None, torch.bfloat16, torch.float16)
 
 
 def names(kind: Kind) -> list[str]:
-    return [spec.name for spec, _ in REGISTRY.components(kind)]
+    return [spec.name for spec, _ in REGISTRY.components(kind) if (kind, spec.name) not in IN_PLUGIN]
 
 
 def widths(struct: str) -> list[dict[str, int]]:
     """Settings that make an encoder as wide as its input of 32, and another width."""
     settings = SMALL.get((Kind.STRUCT, struct), {})
+    if not settings:
+        return [{}]
     key = "hidden_dim" if "hidden_dim" in settings else "scalar_dim" if "scalar_dim" in settings else ""
     return [{key: 32}, {key: 16}] if key else [{"hidden_dims": [32, 16]}, {}]  # type: ignore[dict-item]  # settings of one plugin each
 
@@ -59,8 +61,10 @@ def test_a_structure_encoder_trains_in_every_precision(struct: str) -> None:
         train_step("esm2", struct, "serial", **changes)
 
 
-@pytest.mark.parametrize("fuse", names(Kind.FUSE))
-@pytest.mark.parametrize("seq", names(Kind.SEQ))
+@pytest.mark.parametrize(
+    ("seq", "fuse"),
+    [(seq, fuse) for seq in names(Kind.SEQ) for fuse in names(Kind.FUSE) if fits(seq, "gearnet", fuse)],
+)
 def test_a_sequence_encoder_trains_in_every_precision_under_every_fusion(seq: str, fuse: str) -> None:
     width = composed_width(seq)
     train_step(seq, "gearnet", fuse, hidden_dim=width)
