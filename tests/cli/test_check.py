@@ -126,10 +126,6 @@ def test_gpus_that_are_not_here_are_a_problem_unless_the_run_is_a_job(
     [
         (("optim.seq_lr_scale=0",), "fits an A100 of 40 GB and of 80 GB"),
         (("train.precision=fp32",), "does not fit an A100 of 40 GB, fits one of 80 GB"),
-        (
-            ("train.precision=fp32", "train.proteins_per_batch=400"),
-            "does not fit an A100, neither of 40 GB nor of 80 GB",
-        ),
     ],
 )
 def test_the_published_batch_of_650m_is_compared_with_an_a100(

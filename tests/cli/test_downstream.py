@@ -41,7 +41,7 @@ def test_every_command_of_the_page_is_one(esmgn: Esmgn, command: list[str]) -> N
     for flag in {"--init", "--gpus"} & set(command):
         place = command.index(flag)
         command = command[:place] + command[place + 2 :]
-    if command[0] in ("runs", "report"):  # they read runs that the page has trained
+    if command[0] in ("runs", "report", "check"):  # of runs that the page trains, or of a large model
         command = [*command[: 2 if command[0] == "runs" else 1], "--help"]
     finished = esmgn(*command, *(["--dry-run"] if command[0] == "run" else []))
     assert (finished.status, finished.err) == (0, "")
