@@ -3,6 +3,8 @@
 Source: the files of fair-esm 2.0.0 (facebookresearch/esm).
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +15,11 @@ from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.errors import WeightsError
-from esmgn_core.weights import load_file, state_dict
+from esmgn_core.weights import load_file, remembered_digests, state_dict
 from esmgn_esm2.model import Transformer, rotary_frequencies
+from esmgn_esm2.names import sequence_encoder
 from esmgn_esm2.tokens import token_table
 
-_PREFIX = re.compile(r"^encoder\.(sentence_encoder\.)?|^sequence(_model)?\.model\.")
-_NOT_NEEDED = ("contact_head.", "structure.", "fuser.")
 _HEAD = "lm_head."
 _FREQUENCIES = ".self_attn.rot_emb.inv_freq"
 _SHOWN = 6
@@ -41,16 +42,70 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: Path) -> Weights:
-    """Read the tensors of the sequence encoder in a file.
+    """Read the tensors of the sequence encoder in a file or folder.
 
-    The file is one of fair-esm (``.pt``), a ``.safetensors`` with the same names, with or without their
-    prefixes, or the ``model.safetensors`` of a run or of imported weights.
+    Files are those of fair-esm (``.pt``) and transformers (``.safetensors``, ``.bin``), with any prefix that
+    a wrapper adds, and the ``model.safetensors`` of a run or of imported weights. A folder is one of
+    transformers, with ``config.json``.
 
     Raises:
-        WeightsError: the file cannot be read.
+        WeightsError: a file cannot be read, the folder has another model, or a file has several models.
     """
-    content = load_file(path)
-    return Weights(path, _sequence_encoder(state_dict(content)), _arguments(content))
+    if not path.is_dir():
+        content = load_file(path)
+        return Weights(path, sequence_encoder(path, state_dict(content)), _arguments(content))
+    state: dict[str, Any] = {}
+    for file in files_of(path):
+        state |= state_dict(load_file(file))
+    return Weights(path, sequence_encoder(path, state), _arguments_of_folder(path))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file of weights, or those of a folder of transformers.
+
+    Raises:
+        WeightsError: the folder has no weights.
+    """
+    if not path.is_dir():
+        return [path]
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (path / name).is_file():
+            return [path / name]
+        index = path / f"{name}.index.json"
+        if index.is_file():
+            names = {*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+            return [path / part for part in sorted(names)]
+    raise WeightsError(
+        f"no weights in the folder {path}",
+        "expected model.safetensors or pytorch_model.bin, as transformers writes them",
+    )
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of the file of weights; of the digests of all files if a folder has several."""
+    digests = [remembered_digests(file).sha256 for file in files_of(path)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _arguments_of_folder(path: Path) -> dict[str, Any]:
+    """Model arguments in ``config.json``, by the names of fair-esm."""
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"cannot read {file}: {error}") from error
+    kind = config.get("model_type")
+    if kind != "esm" or config.get("position_embedding_type") != "rotary":
+        raise WeightsError(
+            f"the model in {path} is not ESM-2, but of type {kind}",
+            f"run it by transformers: --seq hf --set seq.model={path}",
+        )
+    return {
+        "encoder_layers": config["num_hidden_layers"],
+        "encoder_embed_dim": config["hidden_size"],
+        "encoder_attention_heads": config["num_attention_heads"],
+        "token_dropout": config.get("token_dropout", True),
+    }
 
 
 def fill(model: Transformer, weights: Weights, size: Size) -> None:
@@ -83,12 +138,6 @@ def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
     return dict(arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {}))
 
 
-def _sequence_encoder(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict without prefixes, contact head and other parts of a joint encoder."""
-    stripped = {_PREFIX.sub("", name): value for name, value in state.items()}
-    return {name: value for name, value in stripped.items() if not name.startswith(_NOT_NEEDED)}
-
-
 def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) -> None:
     """Keep in ``state`` the tensors of the language-model head that ``model`` has; remove the others."""
     if model.lm_head is not None and not any(name.startswith(_HEAD) for name in state):
@@ -113,7 +162,7 @@ def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) ->
 def _head_beside(path: Path) -> dict[str, Any]:
     """Read the head that ``esmgn weights import`` stores in ``extras.safetensors``."""
     extras = path.with_name("extras.safetensors")
-    state = _sequence_encoder(load_file(extras)) if extras.is_file() else {}
+    state = sequence_encoder(extras, load_file(extras)) if extras.is_file() else {}
     return {name: value for name, value in state.items() if name.startswith(_HEAD)}
 
 

@@ -16,9 +16,9 @@ from esmgn_core.errors import SettingsError, WeightsError
 from esmgn_core.layers import Inject, LayerSizes, LayerState
 from esmgn_core.protocols import Verification
 from esmgn_core.settings import ComponentSettings
-from esmgn_core.weights import Checkpoint, fetch, remembered_digests
+from esmgn_core.weights import Checkpoint, fetch
 from esmgn_esm2.attention_maps import attention_maps
-from esmgn_esm2.checkpoint import Size, fill, read_weights
+from esmgn_esm2.checkpoint import Size, digest_of, fill, read_weights
 from esmgn_esm2.golden import compare, has_logits
 from esmgn_esm2.model import Transformer
 from esmgn_esm2.published import PublishedESM2
@@ -54,8 +54,9 @@ class ESM2(PublishedESM2):
         attention_heads: int = Field(20, ge=1)
         """Attention heads of each block; ``embed_dim / attention_heads`` must be even."""
         weights: Literal["pretrained", "random"] | Path = "pretrained"
-        """``pretrained`` (the preset's checkpoint), ``random``, the path of a file in fair-esm's layout
-        (``.pt`` or ``.safetensors``), or the path of a run's ``model.safetensors``."""
+        """``pretrained`` (the preset's checkpoint), ``random``, or a path: of a file of fair-esm or
+        transformers (``.pt``, ``.bin``, ``.safetensors``) with any prefix of a wrapper, of a folder of
+        transformers, or of a run's ``model.safetensors``."""
         checkpoint: Checkpoint | None = None
         """Published file of ``pretrained`` weights, set by presets."""
         unknown_residue: UnknownResidue = "X"
@@ -104,7 +105,7 @@ class ESM2(PublishedESM2):
         else:
             path = self._weights_path()
             self.model = self._loaded(path, size)
-            self.weights_sha256 = remembered_digests(path).sha256
+            self.weights_sha256 = digest_of(path)
         self.model.recompute = settings.gradient_checkpointing
         self._freeze_blocks_not_run()
 
@@ -121,11 +122,11 @@ class ESM2(PublishedESM2):
     def _weights_path(self) -> Path:
         weights = self.settings.weights
         if isinstance(weights, Path):
-            if weights.is_file():
+            if weights.exists():
                 return weights
             raise WeightsError(
                 f"weights file not found: {weights} (seq.weights)",
-                "expected pretrained, random, or a file in fair-esm's layout",
+                "expected pretrained, random, or a file or folder of fair-esm or transformers",
                 "see: esmgn list seq",
             )
         if self.settings.checkpoint is None:
