@@ -93,6 +93,18 @@ class LanguageModel(Protocol):
 
 
 @runtime_checkable
+class PredictsContacts(Protocol):
+    """A sequence encoder that predicts contacts of residues. Optional.
+
+    An encoder whose head is loaded only on request has a setting ``contact_head = false``. Without its head
+    it raises a ``SettingsError`` that names this setting.
+    """
+
+    def contacts(self, batch: ProteinBatch) -> list[Tensor]:
+        """For each protein of L residues probabilities float [L, L]; NaN where nothing is predicted."""
+
+
+@runtime_checkable
 class LayeredEncoder(Protocol):
     """A sequence encoder that also runs block by block. Optional.
 
@@ -488,7 +500,7 @@ class LabeledDataset(Protocol):
 
 _OPTIONAL: Mapping[Kind, tuple[type, ...]] = {
     Kind.SEQ: (
-        *(JoinsChains, HasWeightsFile, HasSettings, LanguageModel, Verifiable),
+        *(JoinsChains, HasWeightsFile, HasSettings, LanguageModel, PredictsContacts, Verifiable),
         *(PublishedSizes, PublishedNames, PublishedFile),
     ),
     Kind.STRUCT: (HasSettings, PublishedSizes, PublishedNames),

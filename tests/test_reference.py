@@ -31,6 +31,7 @@ COMMANDS = [
     "neighbors",
     "mutate",
     "predict",
+    "contacts",
     "check",
     "reproduce",
     "report",

@@ -10,6 +10,7 @@ import typer
 
 from esmgn_cli import (
     check_command,
+    contacts_command,
     data_command,
     embed_command,
     evaluate_command,
@@ -42,6 +43,7 @@ def build_app() -> typer.Typer:
     app.command("neighbors")(neighbors_command.neighbors)
     app.command("mutate")(mutate_command.mutate)
     app.command("predict")(predict_command.predict)
+    app.command("contacts")(contacts_command.contacts)
     app.command("check")(check_command.check)
     app.add_typer(_runs(), name="runs")
     app.command("reproduce")(reproduce_command.reproduce)

@@ -60,6 +60,7 @@ def test_the_commands(esmgn: Esmgn) -> None:
         "neighbors",
         "mutate",
         "predict",
+        "contacts",
         "check",
         "reproduce",
         "report",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
@@ -19,6 +20,7 @@ from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import Checkpoint, fetch
 from esmgn_esm2.attention_maps import attention_maps
 from esmgn_esm2.checkpoint import Size, digest_of, fill, read_weights
+from esmgn_esm2.contacts import ContactHead, fill_contact_head
 from esmgn_esm2.golden import compare, has_logits
 from esmgn_esm2.model import Transformer
 from esmgn_esm2.published import PublishedESM2
@@ -70,6 +72,8 @@ class ESM2(PublishedESM2):
         the embedding. The output of the last block is normalised."""
         lm_head: bool = False
         """Load the language-model head, which predicts the amino acid at each residue."""
+        contact_head: bool = False
+        """Load the contact head, which predicts pairs of residues in contact."""
         readout: Readout = "mean"
         """Pooling of residues into a protein."""
         gradient_checkpointing: bool = False
@@ -106,6 +110,11 @@ class ESM2(PublishedESM2):
             path = self._weights_path()
             self.model = self._loaded(path, size)
             self.weights_sha256 = digest_of(path)
+        self.contact_head: ContactHead | None = None
+        if settings.contact_head:
+            self.contact_head = ContactHead(settings.num_layers * settings.attention_heads)
+            if settings.weights != "random":
+                fill_contact_head(self.contact_head, path)
         self.model.recompute = settings.gradient_checkpointing
         self._freeze_blocks_not_run()
 
@@ -259,6 +268,28 @@ class ESM2(PublishedESM2):
     def attention_maps(self, batch: ProteinBatch) -> list[Tensor]:
         """Attention weights of every block; see :func:`esmgn_esm2.attention_maps.attention_maps`."""
         return attention_maps(self.model, self._tokens(batch), batch)
+
+    @torch.no_grad()
+    def contacts(self, batch: ProteinBatch) -> list[Tensor]:
+        """Probabilities of contacts between residues, see :class:`esmgn_esm2.contacts.ContactHead`.
+
+        Returns:
+            For each protein of L residues float [L, L]; NaN between residues of different sequences.
+
+        Raises:
+            SettingsError: the encoder was built without ``contact_head``.
+        """
+        if self.contact_head is None:
+            raise SettingsError("this encoder has no contact head", "--set seq.contact_head=true")
+        ptr = batch.sequence_ptr(join_chains=self.joins_chains).tolist()
+        found = []
+        for first, maps in zip(batch.ptr.tolist(), self.attention_maps(batch), strict=False):
+            length = maps.shape[-1]
+            contacts = maps.new_full((length, length), torch.nan)
+            for start, end in pairwise(place - first for place in ptr if first <= place <= first + length):
+                contacts[start:end, start:end] = self.contact_head(maps[..., start:end, start:end])
+            found.append(contacts)
+        return found
 
     def _tokens(self, batch: ProteinBatch, *, added: bool = False) -> PackedTokens:
         tokens = pack_tokens(batch, self.token_table, self.settings.chains, added=added)
