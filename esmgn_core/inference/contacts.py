@@ -76,7 +76,8 @@ def predict_contacts(name: ModelName, protein: Protein, *, device: str = "auto")
     spec = registry.find(Kind.SEQ, name.names[Kind.SEQ]).spec
     if _HEAD not in settings_class(spec, registry.load(spec)).model_fields:
         raise SettingsError(
-            f"the sequence encoder {spec.name} has no contact head", "use ESM-2: --seq esm2_650m"
+            f"the sequence encoder {spec.name} has no contact head",
+            "those of ESM-2 have one; see: esmgn list seq",
         )
     changed = ModelName(None, name.names, (*name.changes, f"seq.{_HEAD}=true"))
     model = plan_model(changed, registry=registry).load(device=device)
