@@ -12,7 +12,7 @@ from esmgn_hf.library import BertConfig
 from esmgn_hf.loading import Source, build, load, model_class, read_config, weights_digest
 from esmgn_hf.tokens import Tokens
 
-VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"LAGVESIKRDTPNQFYMHWCXUBZO")
+VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"LAGVESIKRDTPNQFYMHCWXUBZO")
 """ProtBERT's 30 tokens in the order of their ids. Source: vocab.txt of Rostlab/prot_bert_bfd."""
 TOKENS = Tokens(
     residue=tuple(VOCABULARY.index(token) for token in (*AMINO_ACIDS, "X", "[MASK]")),

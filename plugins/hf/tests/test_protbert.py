@@ -15,7 +15,7 @@ from esmgn_core.protocols import LanguageModel
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component
 from esmgn_core.weights import file_sha256
-from esmgn_hf.protbert import VOCABULARY, ProtBERT
+from esmgn_hf.protbert import TOKENS, VOCABULARY, ProtBERT
 
 SEQUENCES = (
     "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ",
@@ -173,3 +173,12 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
         "  install it: pip install 'esmgn[transformers]'",
         "  or choose another sequence encoder: esmgn list seq",
     ]
+
+
+def test_tokens_are_those_of_the_published_vocabulary():
+    """Ids of vocab.txt of Rostlab/prot_bert_bfd; a swapped pair would spoil the published weights silently."""
+    published = "L5 A6 G7 V8 E9 S10 I11 K12 R13 D14 T15 P16 N17 Q18 F19 Y20 M21 H22 C23 W24 X25"
+    for text in published.split():
+        letter, number = text[0], int(text[1:])
+        assert TOKENS.residue[encode(letter)[0]] == number
+    assert (TOKENS.pad, TOKENS.before, TOKENS.after, TOKENS.residue[-1]) == (0, (2,), (3,), 4)
