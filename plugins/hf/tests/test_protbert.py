@@ -176,7 +176,7 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
 
 
 def test_tokens_are_those_of_the_published_vocabulary():
-    """Ids of vocab.txt of Rostlab/prot_bert_bfd; a swapped pair would spoil the published weights silently."""
+    """Ids of vocab.txt of Rostlab/prot_bert_bfd: a swapped pair would spoil the published weights."""
     published = "L5 A6 G7 V8 E9 S10 I11 K12 R13 D14 T15 P16 N17 Q18 F19 Y20 M21 H22 C23 W24 X25"
     for text in published.split():
         letter, number = text[0], int(text[1:])
