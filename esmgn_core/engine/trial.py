@@ -1,7 +1,8 @@
 """Estimate the memory of a run with a large model from a model with fewer blocks.
 
-All blocks of a sequence encoder need the same memory. Measurements with one and two blocks, together with the
-whole structure encoder, fuser and task, give the memory of a block and of the rest.
+All blocks of a sequence encoder need the same memory. Measurements with one and two blocks (more if the
+fuser needs more), together with the whole structure encoder, fuser and task, give the memory of a block and
+of the rest.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from esmgn_core.engine.memory import (
     small_batches,
 )
 from esmgn_core.engine.schedule import Schedule
+from esmgn_core.errors import SettingsError
 from esmgn_core.model.blocks import recompute_activations
 from esmgn_core.model.compose import Blueprint
 from esmgn_core.model.joint import TrainStep
-from esmgn_core.protocols import ProteinDataset
+from esmgn_core.protocols import ProteinDataset, needs_layers
 from esmgn_core.spec import Kind
 
 TRIED_UP_TO = 50_000_000
@@ -73,10 +75,19 @@ class Trial:
             return self._measured(self.blueprint, precision)
         if blocks is None:
             return None
-        one = self._measured(_cut_to(self.blueprint, 1), precision)
-        if blocks == 1 or self.blueprint.config.optim.seq_lr_scale == 0:
-            return one  # a frozen encoder keeps no activations at any depth
-        return one.at_depth(self._measured(_cut_to(self.blueprint, 2), precision), blocks)
+        layered = needs_layers(self.blueprint.parts[Kind.FUSE][1])
+        fewest = min(_fewest_blocks(self.blueprint), blocks)
+        try:
+            one = self._measured(_cut_to(self.blueprint, fewest), precision)
+        except SettingsError:
+            if not layered:
+                raise
+            return None  # the fuser names blocks that a smaller model does not have
+        frozen = self.blueprint.config.optim.seq_lr_scale == 0 and Kind.SEQ not in layered
+        if blocks == fewest or frozen:
+            return one  # a frozen encoder keeps no activations at any depth, unless a fuser learns inside it
+        two = self._measured(_cut_to(self.blueprint, fewest + 1), precision)
+        return one.at_depth(two, blocks - fewest + 1)
 
     def _measured(self, blueprint: Blueprint, precision: torch.dtype | None) -> ActivationCost:
         step = self._prepared(blueprint.with_random_weights().step(self.dataset, precision=precision))
@@ -99,6 +110,14 @@ def _blocks(blueprint: Blueprint) -> int | None:
     taken = getattr(settings, "taken", None)
     blocks = max(taken) if taken else getattr(settings, "num_layers", None)
     return blocks if isinstance(blocks, int) and blocks > 0 else None
+
+
+def _fewest_blocks(blueprint: Blueprint) -> int:
+    """Fewest blocks of the sequence encoder that the fuser can use: 1, or one for each structure layer."""
+    if {*needs_layers(blueprint.parts[Kind.FUSE][1])} < {Kind.SEQ, Kind.STRUCT}:
+        return 1
+    layers = getattr(blueprint.parts[Kind.STRUCT][2], "num_layers", 1)
+    return layers if isinstance(layers, int) else 1
 
 
 def _cut_to(blueprint: Blueprint, blocks: int) -> Blueprint:

@@ -7,6 +7,8 @@ import torch
 
 from esmgn_core.batch import ProteinBatch
 from esmgn_core.engine.memory import activation_cost, parameter_memory
+from esmgn_core.engine.schedule import build_schedule
+from esmgn_core.engine.trial import Trial
 from esmgn_core.host.registry import discover
 from esmgn_core.model.compose import resolve
 from esmgn_core.model.joint import TrainStep
@@ -46,3 +48,32 @@ def test_a_notice_warns_of_short_memory(start: Start, monkeypatch: pytest.Monkey
     monkeypatch.setattr("esmgn_core.engine.observers.Observers.notice", lambda _, text: notices.append(text))
     start("train.max_steps=1")
     assert notices[0].endswith("Reduce: train.residues_per_batch, train.activation_checkpointing")
+
+
+@pytest.mark.parametrize("fuse", ["serial", "token", "inject"])
+def test_a_model_with_fewer_blocks_gives_the_memory_of_the_whole(
+    fuse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside a frozen sequence encoder inside which the fuser learns."""
+    seq = (
+        "seq.name=esm2",
+        "seq.weights=random",
+        "seq.num_layers=6",
+        "seq.embed_dim=32",
+        "seq.attention_heads=4",
+    )
+    changes = (
+        *seq,
+        f"fuse.name={fuse}",
+        "struct.num_layers=2",
+        "optim.seq_lr_scale=0",
+        "data.num_proteins=8",
+    )
+    blueprint = resolve(discover(), small_config(*changes))
+    dataset = blueprint.dataset()
+    schedule = build_schedule(dataset, blueprint.config.train, world_size=1)
+    whole = Trial(blueprint, dataset, schedule).estimate(None)
+    monkeypatch.setattr("esmgn_core.engine.trial.TRIED_UP_TO", 0)
+    cut = Trial(blueprint, dataset, schedule).estimate(None)
+    assert cut.activations == pytest.approx(whole.activations, rel=0.25)
+    assert (cut.weights, cut.learning) == (whole.weights, whole.learning)
