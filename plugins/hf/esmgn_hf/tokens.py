@@ -43,13 +43,18 @@ def tokens_of(tokenizer: Any, name: str) -> Tokens:
         name: name of the model for messages.
 
     Raises:
-        WeightsError: an amino acid has no token of its own.
+        WeightsError: an amino acid has no token of its own, or there are tokens between residues.
     """
     letters = [*AMINO_ACIDS, "X"]
     words = {"is_split_into_words": True}
     body = tokenizer(letters, add_special_tokens=False, **words)["input_ids"]
     whole = tokenizer(letters, **words)["input_ids"]
-    start = next(at for at in range(len(whole)) if whole[at : at + len(body)] == body)
+    start = next((at for at in range(len(whole)) if whole[at : at + len(body)] == body), None)
+    if start is None:
+        raise WeightsError(
+            f"the tokenizer of {name} adds tokens between residues",
+            "seq.model needs a protein language model with one token for each residue",
+        )
     before, after = whole[:start], whole[start + len(body) :]
     unknown = tokenizer.unk_token_id
     if len(body) != len(letters) or unknown in body[:-1]:
