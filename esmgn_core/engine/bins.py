@@ -143,8 +143,8 @@ def nearest_identity(chains: Sequence[str], known: Sequence[str]) -> NDArray[np.
 
     The five known chains with most common 3-mers are aligned globally (BLOSUM62, gaps of 10 and 1 for each
     residue). The identity is the share of the chain's own residues that are aligned with equal ones, so that
-    a short known chain, such as a peptide, counts little. A known chain that shares fewer 3-mers is not
-    aligned.
+    a short known chain, such as a peptide, counts little. Unknown residues, X, count nowhere. A known chain
+    that shares fewer 3-mers is not aligned.
     """
     blosum62 = gemmi.AlignmentScoring("b")
     words = [_words(chain) for chain in known]
@@ -158,9 +158,15 @@ def nearest_identity(chains: Sequence[str], known: Sequence[str]) -> NDArray[np.
         for word in _words(chain):
             shared[owners.get(word, [])] += 1
         for place in np.argsort(-shared, kind="stable")[:_CANDIDATES]:
-            aligned = gemmi.align_string_sequences(_residues(chain), _residues(known[place]), [], blosum62)
-            identities[number] = max(identities[number], 100 * aligned.match_count / len(chain))
+            identities[number] = max(identities[number], 100 * _identity(chain, known[place], blosum62))
     return identities
+
+
+def _identity(chain: str, other: str, scoring: gemmi.AlignmentScoring) -> float:
+    aligned = gemmi.align_string_sequences(_residues(chain), _residues(other), [], scoring)
+    pairs = zip(aligned.add_gaps(chain, 1), aligned.add_gaps(other, 2), strict=True)
+    equal = sum(one == two and one not in "X-" for one, two in pairs)
+    return equal / max(1, len(chain) - chain.count("X"))
 
 
 def _residues(chain: str) -> list[str]:
@@ -168,7 +174,8 @@ def _residues(chain: str) -> list[str]:
 
 
 def _words(chain: str) -> set[str]:
-    return {chain[first : first + _WORD] for first in range(len(chain) - _WORD + 1)}
+    words = {chain[first : first + _WORD] for first in range(len(chain) - _WORD + 1)}
+    return {word for word in words if "X" not in word}
 
 
 def _identities(proteins: Sequence[Protein | None], known: Sequence[str]) -> NDArray[np.float64]:

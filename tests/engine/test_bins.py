@@ -22,6 +22,10 @@ def test_the_identity_is_that_of_the_nearest_training_chain() -> None:
     asked = ["MKVLWAAGHTRD", "MKVLWCAGHTRD", "MKVLWAAGHTRDQQQQQQQQQQ", "PPPP"]
     assert nearest_identity(asked, known).round(1).tolist() == [100.0, 91.7, 54.5, 0.0]
     assert nearest_identity(["MKV"], []).tolist() == [0.0]
+    # X counts neither as an equal residue nor as a residue.
+    unknown = nearest_identity(["XXXXXXMKVLWA", "XXXMKVLWAXXX"], ["XXXXXXGGGHTR", "MKVLWA"])
+    assert unknown.tolist() == [100.0, 100.0]
+    assert nearest_identity(["XXXXXXMKVLWA", "XXX"], ["XXXXXXGGGHTR"]).tolist() == [0.0, 0.0]
     assert chains_of(example_proteins()[0]) == [
         example_proteins()[0].sequence[:17],
         example_proteins()[0].sequence[17:],
