@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def results_of_runs(summaries: Sequence[RunSummary], registry: Registry) -> Resu
         config = configure(registry, [dict(item.config)])
         cell = Cell(item.name, config.task.name, {ROW: row, SEED: seed}, config)
         results.cells.append(result_of(cell, item))
-    for other in results.cells[1:]:
-        _check_proteins(results.cells[0], other)
+    for one, other in combinations(results.cells, 2):
+        _check_proteins(one, other)
     return results
 
 
@@ -68,7 +69,9 @@ def _check_proteins(first: CellResult, second: CellResult) -> None:
                 f"the set '{name}' of {paths} has other proteins: {number} are in one of them only",
                 "train and test both on the same data and splits",
             )
-        if not torch.equal(one.labels.nan_to_num(), other.labels.nan_to_num()):
+        if not torch.equal(one.labels.isnan(), other.labels.isnan()) or not torch.equal(
+            one.labels.nan_to_num(), other.labels.nan_to_num()
+        ):
             raise RunError(f"the set '{name}' of {paths} has other labels")
 
 

@@ -58,12 +58,30 @@ def test_the_command_prints_scores_and_differences(esmgn: Esmgn, tmp_path: Path)
     assert "optim.lr" not in three.out
 
 
+def changed(run: Path, **arrays: object) -> None:
+    """Write a run's predictions again with other arrays."""
+    with np.load(run / "predictions.npz") as found:
+        content = {**found, **{name.replace("__", "."): value for name, value in arrays.items()}}
+    np.savez(run / "predictions.npz", **content)
+
+
+def test_unknown_labels_are_not_labels_of_zero_and_all_pairs_are_compared(tmp_path: Path) -> None:
+    runs = finished(tmp_path, {"GearNet": 0.1, "other": 2.0})
+    known, unknown = LABELS.copy(), LABELS.copy()
+    known[0], unknown[0] = 0.0, np.nan
+    for run in runs:
+        changed(run, test__labels=known.reshape(-1, 1))
+    results_of_runs([RunSummary.of(run) for run in runs], discover())
+    changed(runs[3], test__labels=unknown.reshape(-1, 1))
+    with pytest.raises(RunError, match="has other labels"):
+        results_of_runs([RunSummary.of(run) for run in runs], discover())
+
+
 def test_runs_on_other_proteins_or_with_one_seed_are_refused(esmgn: Esmgn, tmp_path: Path) -> None:  # noqa: F811
     runs = finished(tmp_path, {"GearNet": 0.1, "other": 2.0}, (0,))
     with np.load(runs[1] / "predictions.npz") as arrays:
-        content = dict(arrays)
-    content["test.names"] = np.array([f"{name}x" for name in content["test.names"]])
-    np.savez(runs[1] / "predictions.npz", **content)
+        names = np.array([f"{name}x" for name in arrays["test.names"]])
+    changed(runs[1], test__names=names)
     with pytest.raises(RunError, match="has other proteins: 120 are in one of them only"):
         results_of_runs([RunSummary.of(run) for run in runs], discover())
     with pytest.raises(RunError, match="same settings and seed 0"):
