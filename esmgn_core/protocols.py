@@ -186,6 +186,18 @@ class PublishedFile(Protocol):
         """Content of such a file, from tensors by published name."""
 
 
+@runtime_checkable
+class SavesHuggingFace(Protocol):
+    """A sequence encoder that transformers can run. Optional."""
+
+    def save_hugging_face(self, folder: Path) -> list[str]:
+        """Write configuration, weights and tokenizer into an existing folder, for ``from_pretrained``.
+
+        Returns:
+            Notes for the user, such as a head that is missing.
+        """
+
+
 class StructureEncoder(Component, Protocol):
     """Built with ``(settings, *, input_dim, num_relations)``.
 

@@ -17,6 +17,8 @@ from esmgn_core.spec import Kind
 if TYPE_CHECKING:
     from esmgn_core.host.presets import PublishedLayout
 
+_TRANSFORMERS = "hf"
+"""The layout of folders of transformers, beside those of the registry."""
 _LAYOUT_HELP = "Layout of the file, such as esm_gearnet or fair_esm. Default: detected."
 
 
@@ -105,15 +107,27 @@ def import_weights(
 def export_weights(
     folder: Annotated[Path, typer.Argument(help="Folder of a run or of an import.", show_default=False)],
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
-    layout: Annotated[str | None, typer.Option(help=_LAYOUT_HELP, show_default=False)] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="File to write; with --layout hf a folder.", show_default=False),
+    ],
+    layout: Annotated[
+        str | None,
+        typer.Option(help=f"{_LAYOUT_HELP} hf: a folder for transformers.", show_default=False),
+    ] = None,
 ) -> None:
-    """Write an encoder as a file for the original code.
+    """Write an encoder as a file for the original code, or its sequence encoder for transformers.
 
-    The file has exactly the tensors of its layout. The original code loads it strictly.
+    The file has exactly the tensors of its layout. The original code loads it strictly. With --layout hf,
+    transformers loads the folder with from_pretrained.
     """
     from esmgn_core.published.convert import export_folder
+    from esmgn_core.published.hugging_face import export_hugging_face
 
+    if layout == _TRANSFORMERS:
+        echo(*export_hugging_face(discover(), folder, out))
+        echo(f"written: {out}")
+        return
     exported = export_folder(discover(), folder, out, _layout(layout))
     parameters = f"{exported.model.num_parameters(exported.state):,} parameters"
     echo(f"{exported.model.layout.name}: {len(exported.state)} tensors, {parameters}")

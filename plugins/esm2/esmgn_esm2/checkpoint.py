@@ -162,8 +162,27 @@ def _take_or_drop_head(path: Path, model: Transformer, state: dict[str, Any]) ->
 def _head_beside(path: Path) -> dict[str, Any]:
     """Read the head that ``esmgn weights import`` stores in ``extras.safetensors``."""
     extras = path.with_name("extras.safetensors")
-    state = sequence_encoder(extras, load_file(extras)) if extras.is_file() else {}
-    return {name: value for name, value in state.items() if name.startswith(_HEAD)}
+    state = load_file(extras) if extras.is_file() else {}
+    anchor = f"{_HEAD}dense.weight"
+    prefix = next((name.removesuffix(anchor) for name in state if name.endswith(anchor)), "")
+    names = [name for name in state if name.startswith(f"{prefix}{_HEAD}")]
+    return {name.removeprefix(prefix): state[name] for name in names}
+
+
+def language_head_of(path: Path) -> dict[str, Tensor]:
+    """The language-model head in a file of weights, or beside it; empty without one.
+
+    Raises:
+        WeightsError: as :func:`read_weights`.
+    """
+    state = read_weights(path).state
+    if not any(name.startswith(_HEAD) for name in state):
+        state = _head_beside(path)
+    return {
+        name: value.float()
+        for name, value in state.items()
+        if name.startswith(_HEAD) and name != f"{_HEAD}weight"
+    }
 
 
 def _take_frequencies(state: dict[str, Any]) -> dict[str, Tensor]:

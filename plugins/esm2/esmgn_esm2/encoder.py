@@ -19,9 +19,10 @@ from esmgn_core.protocols import Verification
 from esmgn_core.settings import ComponentSettings
 from esmgn_core.weights import Checkpoint, fetch
 from esmgn_esm2.attention_maps import attention_maps
-from esmgn_esm2.checkpoint import Size, digest_of, fill, read_weights
+from esmgn_esm2.checkpoint import Size, digest_of, fill, language_head_of, read_weights
 from esmgn_esm2.contacts import ContactHead, fill_contact_head
 from esmgn_esm2.golden import compare, has_logits
+from esmgn_esm2.hugging_face import write_folder
 from esmgn_esm2.model import Transformer
 from esmgn_esm2.published import PublishedESM2
 from esmgn_esm2.tokens import Chains, PackedTokens, UnknownResidue, pack_tokens, token_table
@@ -174,6 +175,39 @@ class ESM2(PublishedESM2):
         if agreement.logits_difference is not None:
             text += f"; relative difference of logits {agreement.logits_difference:.4f}"
         return Verification(agreement.within_bfloat16(), text)
+
+    def save_hugging_face(self, folder: Path) -> list[str]:
+        """Write the model as a folder of transformers.
+
+        Heads that the encoder does not use are copied from the weights it was built with.
+
+        Args:
+            folder: an existing folder.
+
+        Returns:
+            A line for each head: where it is from, or that there is none.
+        """
+        settings, state = self.settings, self.model.state_dict()
+        path = None if settings.weights == "random" else self._weights_path()
+        notes = []
+        if self.model.lm_head is None:
+            found = language_head_of(path) if path else {}
+            state |= found
+            notes.append(f"language-model head: {f'from {path}' if found else 'none'}")
+        contacts = self.contact_head
+        if contacts is None and path:
+            contacts = ContactHead(settings.num_layers * settings.attention_heads)
+            try:
+                fill_contact_head(contacts, path)
+                notes.append(f"contact head: from {path}")
+            except WeightsError:
+                contacts = None
+        if contacts is None:
+            notes.append("contact head: none")
+        else:
+            state |= {f"contact_head.{name}": tensor for name, tensor in contacts.state_dict().items()}
+        write_folder(folder, Size(settings.num_layers, settings.embed_dim, settings.attention_heads), state)
+        return notes
 
     def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:
         """Do nothing: ESM-2 has no limit."""

@@ -6,7 +6,7 @@ from typing import NoReturn
 from pydantic import Field
 
 from esmgn_core.batch import ProteinBatch
-from esmgn_core.errors import RunError
+from esmgn_core.errors import RunError, WeightsError
 from esmgn_esm2.checkpoint import Size
 from esmgn_esm2.encoder import ESM2
 from esmgn_esm2.esm1_model import LearnedPositionTransformer, load_model
@@ -59,6 +59,14 @@ class ESM1(ESM2):
             else f"download the published file: {address}",
             "and set its path: --set seq.weights=PATH",
         )
+
+    def save_hugging_face(self, folder: Path) -> NoReturn:
+        """Refuse: folders of transformers are written for ESM-2 only.
+
+        Raises:
+            WeightsError: always.
+        """
+        raise WeightsError(f"esm1 cannot be written for transformers ({folder}), only esm2")
 
     def _check_lengths(self, batch: ProteinBatch, tokens: PackedTokens) -> None:
         if tokens.pack.longest > self.model.max_tokens:

@@ -15,21 +15,26 @@ _FIRST_BLOCK = "layers.0.self_attn.q_proj.weight"
 _HEAD = "lm_head."
 _NOT_NEEDED = ("contact_head.", "structure.", "fuser.")
 _HUGGING_FACE = "embeddings.word_embeddings.weight"
-_BLOCK = r"encoder\.layer\.(?P<block>\d+)\."
-_RENAMED = (
-    (r"embeddings\.word_embeddings\.weight$", _ANCHOR),
-    (rf"{_BLOCK}attention\.self\.query\.", r"layers.\g<block>.self_attn.q_proj."),
-    (rf"{_BLOCK}attention\.self\.key\.", r"layers.\g<block>.self_attn.k_proj."),
-    (rf"{_BLOCK}attention\.self\.value\.", r"layers.\g<block>.self_attn.v_proj."),
-    (rf"{_BLOCK}attention\.self\.rotary_embeddings\.", r"layers.\g<block>.self_attn.rot_emb."),
-    (rf"{_BLOCK}attention\.output\.dense\.", r"layers.\g<block>.self_attn.out_proj."),
-    (rf"{_BLOCK}attention\.LayerNorm\.", r"layers.\g<block>.self_attn_layer_norm."),
-    (rf"{_BLOCK}intermediate\.dense\.", r"layers.\g<block>.fc1."),
-    (rf"{_BLOCK}output\.dense\.", r"layers.\g<block>.fc2."),
-    (rf"{_BLOCK}LayerNorm\.", r"layers.\g<block>.final_layer_norm."),
-    (r"encoder\.emb_layer_norm_after\.", "emb_layer_norm_after."),
-    (r"lm_head\.decoder\.weight$", "lm_head.weight"),
-)
+_OF_BLOCK = {
+    "attention.self.query": "self_attn.q_proj",
+    "attention.self.key": "self_attn.k_proj",
+    "attention.self.value": "self_attn.v_proj",
+    "attention.self.rotary_embeddings": "self_attn.rot_emb",
+    "attention.output.dense": "self_attn.out_proj",
+    "attention.LayerNorm": "self_attn_layer_norm",
+    "intermediate.dense": "fc1",
+    "output.dense": "fc2",
+    "LayerNorm": "final_layer_norm",
+}
+_OTHER = {
+    _HUGGING_FACE: _ANCHOR,
+    "encoder.emb_layer_norm_after.weight": "emb_layer_norm_after.weight",
+    "encoder.emb_layer_norm_after.bias": "emb_layer_norm_after.bias",
+    "lm_head.decoder.weight": "lm_head.weight",
+}
+"""Names of transformers and of fair-esm: parts of a block, and other tensors."""
+_BLOCK = re.compile(r"(?P<prefix>|.*\.)encoder\.layer\.(?P<block>\d+)\.(?P<part>.+)\.(?P<leaf>\w+)")
+_BLOCK_OF_FAIR_ESM = re.compile(r"layers\.(?P<block>\d+)\.(?P<part>.+)\.(?P<leaf>\w+)")
 _UNUSED = re.compile(
     r"(^|\.)(embeddings\.position_embeddings\.weight|embeddings\.position_ids"
     r"|encoder\.layer\.\*\.|(?<!self\.)rotary_embeddings\.inv_freq|lm_head\.decoder\.bias|pooler\.)"
@@ -70,15 +75,29 @@ def sequence_encoder(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
+def to_hugging_face(name: str) -> str:
+    """The name in transformers of a tensor in fair-esm, without prefixes."""
+    if match := _BLOCK_OF_FAIR_ESM.fullmatch(name):
+        part = {ours: theirs for theirs, ours in _OF_BLOCK.items()}[match["part"]]
+        return f"esm.encoder.layer.{match['block']}.{part}.{match['leaf']}"
+    if name.startswith(_HEAD):
+        return name
+    other = {ours: theirs for theirs, ours in _OTHER.items()}.get(name, name)
+    return f"esm.{other}"
+
+
 def _from_hugging_face(name: str) -> str:
     """The name in fair-esm, with the same prefix."""
     # The names of normalisations in files of transformers 5.
     name = re.sub(
         r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
     )
-    for pattern, replacement in _RENAMED:
-        if re.search(pattern, name):
-            return re.sub(pattern, replacement, name, count=1)
+    match = _BLOCK.fullmatch(name)
+    if match and (part := _OF_BLOCK.get(match["part"])):
+        return f"{match['prefix']}layers.{match['block']}.{part}.{match['leaf']}"
+    for theirs, ours in _OTHER.items():
+        if name == theirs or name.endswith(f".{theirs}"):
+            return name.removesuffix(theirs) + ours
     return name
 
 

@@ -19,10 +19,10 @@ from esmgn_hf.loading import (
     load,
     model_class,
     read_config,
-    read_tokens,
+    read_tokenizer,
     weights_digest,
 )
-from esmgn_hf.tokens import Rows, Tokens, padded_rows
+from esmgn_hf.tokens import Rows, Tokens, padded_rows, tokens_of
 
 
 class Parts(NamedTuple):
@@ -95,6 +95,7 @@ class HuggingFaceEncoder(nn.Module):
         self.joins_chains: bool = settings.chains == "concatenated"
         whole, self.tokens, self.weights_sha256 = self._parts()
         self.register_buffer("residue_token", torch.tensor(self.tokens.residue), persistent=False)
+        self._saved = (whole,)  # in a tuple, because with a head its parts are the modules
         self.model: nn.Module = whole
         self.head: nn.Module | None = None
         if settings.lm_head:
@@ -123,9 +124,10 @@ class HuggingFaceEncoder(nn.Module):
         source = Source(settings.model, settings.revision)
         config = read_config(source)
         kind = model_class(config, source, lm_head=settings.lm_head)
+        tokens = tokens_of(read_tokenizer(source), str(source))
         if settings.weights == "random":
-            return Parts(build(kind, config), read_tokens(source), None)
-        return Parts(load(kind, source, config), read_tokens(source), weights_digest(source))
+            return Parts(build(kind, config), tokens, None)
+        return Parts(load(kind, source, config), tokens, weights_digest(source))
 
     @property
     def recompute(self) -> bool:
@@ -165,6 +167,25 @@ class HuggingFaceEncoder(nn.Module):
             raise SettingsError("this encoder has no language-model head", "--set seq.lm_head=true")
         logits: Tensor = self.head(self._residues(batch, (self.config.num_hidden_layers,)))
         return logits[:, self.residue_token[: len(AMINO_ACIDS)]]
+
+    def save_hugging_face(self, folder: Path) -> list[str]:
+        """Write the model and its tokenizer as a folder of transformers.
+
+        Args:
+            folder: an existing folder.
+
+        Returns:
+            A note if the language-model head is left out.
+
+        Raises:
+            WeightsError: there is no tokenizer.
+        """
+        self._saved[0].save_pretrained(folder)
+        self._save_tokenizer(folder)
+        return [] if self.head else ["language-model head: none, the encoder was built without it"]
+
+    def _save_tokenizer(self, folder: Path) -> None:
+        read_tokenizer(Source(self.settings.model, self.settings.revision)).save_pretrained(folder)
 
     def _residues(self, batch: ProteinBatch, layers: tuple[int, ...]) -> Tensor:
         self._check_lengths(batch)

@@ -22,7 +22,6 @@ from esmgn_hf.library import (
     logging,
     try_to_load_from_cache,
 )
-from esmgn_hf.tokens import Tokens, tokens_of
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 NOT_READ = ("pooler.", "contact_head.")
@@ -74,15 +73,15 @@ def read_config(source: Source) -> Any:
         return AutoConfig.from_pretrained(source.model, **source.options())
 
 
-def read_tokens(source: Source) -> Tokens:
-    """The tokens of a model, from its tokenizer.
+def read_tokenizer(source: Source) -> Any:
+    """The tokenizer of a model.
 
     Raises:
-        WeightsError: there is no tokenizer, a package for it is missing, or its tokens are not amino acids.
+        WeightsError: there is no tokenizer, or a package for it is missing.
     """
     with _reading(source):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source.model, **source.options())
+            return AutoTokenizer.from_pretrained(source.model, **source.options())
         except (ImportError, ValueError) as error:
             missing = [pip for module, pip in _FOR_SENTENCE_PIECES.items() if not _is_importable(module)]
             if not missing:
@@ -91,7 +90,6 @@ def read_tokens(source: Source) -> Tokens:
                 f"the tokenizer of {source} needs {' and '.join(missing)}",
                 "install it: pip install 'esmgn[transformers]'",
             ) from error
-    return tokens_of(tokenizer, str(source))
 
 
 def model_class(config: Any, source: Source, *, lm_head: bool) -> type[Any]:

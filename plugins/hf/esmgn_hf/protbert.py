@@ -1,5 +1,6 @@
 """The sequence encoder ``protbert``: ProtBERT-BFD, whose sizes and tokens are known without its files."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -73,6 +74,11 @@ class ProtBERT(HuggingFaceEncoder):
         _check_config(source, config)
         kind = model_class(config, source, lm_head=settings.lm_head)
         return Parts(load(kind, source, config), TOKENS, weights_digest(source))
+
+    def _save_tokenizer(self, folder: Path) -> None:
+        (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+        tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer) + "\n", encoding="utf-8")
 
 
 def _config(settings: Any) -> Any:

@@ -7,6 +7,7 @@ from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.errors import SettingsError
 from esmgn_core.host.configure import configure
 from esmgn_core.host.registry import discover
+from esmgn_core.published.hugging_face import export_hugging_face
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component
 from esmgn_hf.encoder import HuggingFaceEncoder
@@ -127,7 +128,7 @@ def test_equal_lengths_have_no_padding_and_others_at_most_a_tenth(family, make_b
 
 @pytest.mark.parametrize("name", ["esmc", "prott5"])
 @pytest.mark.parametrize("changes", [{"seq_lr_scale": 0.0}, {"seq_lr_scale": 1.0}, {"lora_rank": 2}])
-def test_serial_fusion_trains_and_the_run_folder_embeds_alone(name, changes, family, tmp_path):
+def test_serial_fusion_trains_and_the_run_folder_embeds_alone(name, changes, family, tmp_path, make_batch):
     from esmgn_core.engine.session import start_run
     from esmgn_core.inference.model import ModelName, load_model
 
@@ -147,3 +148,11 @@ def test_serial_fusion_trains_and_the_run_folder_embeds_alone(name, changes, fam
     moved = [key for key, value in model.sequence.state_dict().items() if not torch.equal(value, start[key])]
     assert bool(moved) == (changes.get("seq_lr_scale") != 0.0)
     assert model.random_parts == ()
+    exported = tmp_path / "exported"
+    assert export_hugging_face(registry, run, exported) == [
+        "language-model head: none, the encoder was built without it"
+    ]
+    again = HuggingFaceEncoder(HuggingFaceEncoder.Settings(model=str(exported))).eval()
+    with torch.no_grad():
+        batch = make_batch(*SEQUENCES)
+        assert torch.equal(again(batch).residue, model.sequence.eval()(batch).residue)

@@ -15,6 +15,7 @@ from esmgn_core.protocols import LanguageModel
 from esmgn_core.spec import Kind
 from esmgn_core.testing import check_component
 from esmgn_core.weights import file_sha256
+from esmgn_hf.encoder import HuggingFaceEncoder
 from esmgn_hf.protbert import TOKENS, VOCABULARY, ProtBERT
 
 SEQUENCES = (
@@ -182,3 +183,14 @@ def test_tokens_are_those_of_the_published_vocabulary():
         letter, number = text[0], int(text[1:])
         assert TOKENS.residue[encode(letter)[0]] == number
     assert (TOKENS.pad, TOKENS.before, TOKENS.after, TOKENS.residue[-1]) == (0, (2,), (3,), 4)
+
+
+@torch.no_grad()
+def test_it_is_written_for_transformers_with_head_and_tokenizer(folder, tmp_path):
+    path, _ = folder
+    (tmp_path / "out").mkdir()
+    assert loaded(path, lm_head=True).save_hugging_face(tmp_path / "out") == []
+    batch = batch_of("ACDEF")
+    again = HuggingFaceEncoder(HuggingFaceEncoder.Settings(model=str(tmp_path / "out"), lm_head=True)).eval()
+    assert torch.equal(again.residue_logits(batch), loaded(path, lm_head=True).residue_logits(batch))
+    assert again.tokens == TOKENS
