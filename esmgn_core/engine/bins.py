@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +74,10 @@ def bins_of_run(run: RunFolder, registry: Registry, *, resamples: int = 1000) ->
         raise RunError(
             f"{run.path} has no predictions for a test set", "they are written at the end of a run"
         )
-    train, notes = _read(dataset, dataset.split("train"))
-    known = [chain for protein in train for chain in chains_of(protein)]
+    notes: list[str] = []
+    known = [
+        chain for protein in _read(dataset, dataset.split("train"), notes) for chain in chains_of(protein)
+    ]
     _, labels = run.recorded_labels()
     task: DownstreamTask = blueprint.build(Kind.DOWNSTREAM, encoder_dim=1, num_targets=len(labels))
     found: Bins = {}
@@ -83,8 +85,7 @@ def bins_of_run(run: RunFolder, registry: Registry, *, resamples: int = 1000) ->
         predictions = read_predictions(run, name)
         if predictions is None:
             continue
-        proteins, more = _read(dataset, indices[:: dataset.group_size])
-        notes += more
+        proteins = _read(dataset, indices[:: dataset.group_size], notes)
         by_name = {protein.name: protein for protein in proteins}
         measured = [by_name.get(item) for item in predictions.names]
         values = {
@@ -192,14 +193,13 @@ def _plddt(protein: Protein | None) -> float:
     return math.nan if protein is None or protein.plddt is None else float(protein.plddt.nanmean())
 
 
-def _read(dataset: Any, indices: Sequence[int]) -> tuple[list[Protein], list[str]]:
-    proteins, notes = [], []
+def _read(dataset: Any, indices: Sequence[int], notes: list[str]) -> Iterator[Protein]:
+    """Yield proteins one by one, and append to ``notes`` those that cannot be read."""
     for index in indices:
         try:
-            proteins.append(dataset[index])
+            yield dataset[index]
         except (EsmgnError, OSError, ValueError) as error:
             notes.append(f"not read: {error}")
-    return proteins, notes
 
 
 def _binned(
