@@ -78,7 +78,12 @@ def _records(chains: Chains) -> Iterator[str]:
 
 
 def related_to(
-    proteins: Sequences, paths: Iterable[Path], *, shared: float, formats: Formats = FORMATS
+    proteins: Sequences,
+    paths: Iterable[Path],
+    *,
+    shared: float,
+    identity: float | None = None,
+    formats: Formats = FORMATS,
 ) -> tuple[dict[int, str], list[str]]:
     """Find the proteins that are related to those at some paths.
 
@@ -86,19 +91,22 @@ def related_to(
         proteins: the proteins.
         paths: stores, structure files and folders of such files.
         shared: see :func:`esmgn_core.related.related`.
+        identity: also those of :func:`similar_by_identity`; ``None`` for none.
         formats: formats of structure files.
 
     Returns:
         For each such protein, by index, the name and path of a protein that it is related to; and notes.
 
     Raises:
-        DataError, StructureError: see :func:`read_sequences`.
+        DataError, StructureError: see :func:`read_sequences` and :func:`similar_by_identity`.
     """
     found: dict[int, str] = {}
     notes: list[str] = []
     for path in paths:
         others, problems = read_sequences(path, formats)
         pairs = related_between(proteins, others, shared=shared)
+        if identity is not None:
+            pairs = sorted((dict(similar_by_identity(proteins, others, identity)) | dict(pairs)).items())
         found |= {index: f"{others.names[other]} of {path}" for index, other in pairs if index not in found}
         examples = ", ".join(f"{proteins.names[index]} ({others.names[other]})" for index, other in pairs[:3])
         of = f"{counted(len(others.names), 'protein')} of {path}"

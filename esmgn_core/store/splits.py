@@ -135,8 +135,9 @@ def run_mmseqs(command: str, *files: Path, identity: float) -> None:
     program = shutil.which(_MMSEQS)
     if program is None:
         raise DataError(
-            "--identity needs MMseqs2, and the program 'mmseqs' is not installed",
-            "see https://github.com/soedinglab/MMseqs2; or cluster elsewhere and give --clusters FILE",
+            "a sequence identity needs MMseqs2, and the program 'mmseqs' is not installed",
+            "see https://github.com/soedinglab/MMseqs2; without it, chains are compared by their 5-mers",
+            "esmgn data split takes the clusters of another program: --clusters FILE",
         )
     options = ["--min-seq-id", str(identity), "-c", "0.8"]
     arguments = [program, command, *map(str, files), *options]

@@ -115,7 +115,7 @@ def test_splits_of_other_proteins_are_not_free_of_leaks(store):
 
 def test_mmseqs_is_needed_only_for_identity(store, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(DataError, match="--identity needs MMseqs2"):
+    with pytest.raises(DataError, match="a sequence identity needs MMseqs2"):
         clusters_by_identity(store, 0.3)
 
 

@@ -63,6 +63,9 @@ class StoreDataset:
         exclude_similar_to: tuple[Path, ...] = ()
         """Leave out proteins related to those of these stores, structure files and folders, such as the test
         set of a later task. ``shared_kmers`` says what is related."""
+        exclude_identity: float | None = Field(None, gt=0, le=1)
+        """With ``exclude_similar_to``, also leave out proteins that an installed MMseqs2 finds at this
+        sequence identity."""
         unique_sequences: bool = False
         """Keep only the first protein of each sequence."""
 
@@ -138,7 +141,11 @@ def _unrelated(
     names = store.names
     sequences = Sequences([names[row] for row in rows], store.chains().take(rows))
     found, notes = related_to(
-        sequences, settings.exclude_similar_to, shared=settings.shared_kmers, formats=structure_formats()
+        sequences,
+        settings.exclude_similar_to,
+        shared=settings.shared_kmers,
+        identity=settings.exclude_identity,
+        formats=structure_formats(),
     )
     return np.delete(rows, [*found]), notes
 

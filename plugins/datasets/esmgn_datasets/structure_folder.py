@@ -61,10 +61,12 @@ class StructureFolder:
         """Leave out proteins with fewer residues."""
         max_length: int | None = Field(None, ge=1)
         """Leave out proteins with more residues."""
-
         exclude_similar_to: tuple[Path, ...] = ()
         """Leave out proteins related to those of these stores, structure files and folders, such as the test
         set of a later task. ``shared_kmers`` says what is related."""
+        exclude_identity: float | None = Field(None, gt=0, le=1)
+        """With ``exclude_similar_to``, also leave out proteins that an installed MMseqs2 finds at this
+        sequence identity."""
 
         @field_validator("path", "exclude_similar_to", mode="before")
         @classmethod
@@ -89,7 +91,11 @@ class StructureFolder:
         self._proteins = [protein for protein in proteins if not _wrong_length(len(protein), settings)]
         sequences = Sequences([protein.name for protein in self._proteins], Chains.of(self._proteins))
         similar, similarity_notes = related_to(
-            sequences, settings.exclude_similar_to, shared=settings.shared_kmers, formats=formats
+            sequences,
+            settings.exclude_similar_to,
+            shared=settings.shared_kmers,
+            identity=settings.exclude_identity,
+            formats=formats,
         )
         related = [
             Refusal(path_of[sequences.names[index]], f"related to {other} (exclude_similar_to)")

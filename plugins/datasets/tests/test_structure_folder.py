@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from esmgn_core.errors import SettingsError, StructureError
+from esmgn_core.errors import DataError, SettingsError, StructureError
 from esmgn_datasets.structure_folder import StructureFolder
 
 EDGE = Path(__file__).parents[4] / "shared" / "data" / "structures" / "edge"
@@ -284,3 +284,21 @@ def test_proteins_related_to_a_test_set_are_left_out_and_listed(tmp_path):
     assert names(identical) == ["a", "b", "d"]
     with pytest.raises(StructureError, match="no such file"):
         folder(path, exclude_similar_to=tmp_path / "none")
+
+
+def test_proteins_found_by_mmseqs_are_left_out_too(tmp_path, monkeypatch):
+    """A program in the place of MMseqs2 that finds the second protein for the first test protein."""
+    path = write(tmp_path / "train", a="ACDEFGHIK", b="WWYYWWYYW", c="GGGAAAGGG")
+    test = write(tmp_path / "test", t1="ACDEFGHIK")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DataError, match="a sequence identity needs MMseqs2"):
+        folder(path, exclude_similar_to=test, exclude_identity=0.3)
+    program = tmp_path / "bin" / "mmseqs"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$1 $7" = "easy-search 0.3" ] && printf "0_0\\t1_1\\t0.9\\n" > "$4"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    assert names(folder(path, exclude_similar_to=test)) == ["b", "c"]
+    dataset = folder(path, exclude_similar_to=test, exclude_identity=0.3)
+    assert names(dataset) == ["c"]
+    assert "2 proteins: a (t1), b (t1)" in dataset.notes[0]
