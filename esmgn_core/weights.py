@@ -7,13 +7,14 @@ cache. The cache is ``ESMGN_CACHE``, else ``$XDG_CACHE_HOME/esmgn``, else ``~/.c
 
 import argparse
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
@@ -192,6 +193,12 @@ def _unavailable(
         "or save it in a folder named by ESMGN_WEIGHTS_DIR",
         *([f"or start from random weights: --set {setting}=random"] if setting else []),
     )
+
+
+def sha256_of_files(files: Sequence[Path]) -> str:
+    """SHA-256 of a file; of the SHA-256 values of all files, in this order, if there are several."""
+    digests = [remembered_digests(file).sha256 for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def remembered_digests(path: Path) -> Digests:

@@ -3,7 +3,6 @@
 Source: the files of fair-esm 2.0.0 (facebookresearch/esm).
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from esmgn_core.alphabet import AMINO_ACIDS
 from esmgn_core.errors import WeightsError
-from esmgn_core.weights import load_file, remembered_digests, state_dict
+from esmgn_core.weights import load_file, sha256_of_files, state_dict
 from esmgn_esm2.model import Transformer, rotary_frequencies
 from esmgn_esm2.names import sequence_encoder
 from esmgn_esm2.tokens import token_table
@@ -82,9 +81,8 @@ def files_of(path: Path) -> list[Path]:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of the file of weights; of the digests of all files if a folder has several."""
-    digests = [remembered_digests(file).sha256 for file in files_of(path)]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    """SHA-256 of the file of weights, or of those of a folder."""
+    return sha256_of_files(files_of(path))
 
 
 def _arguments_of_folder(path: Path) -> dict[str, Any]:

@@ -63,6 +63,6 @@ def fill_contact_head(head: ContactHead, path: Path) -> None:
         return
     raise WeightsError(
         f"weights in {path} have no contact head (seq.contact_head = true)",
-        f"fair-esm keeps it in a file of its own: download it to {beside}",
+        f"fair-esm keeps it in a separate file: download it to {beside}",
         "or use a folder of transformers, which has it: --set seq.weights=FOLDER",
     )

@@ -66,7 +66,7 @@ def sequence_encoder(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     if len(prefixes) > 1:
         raise WeightsError(
             f"weights in {path} have {len(prefixes)} models, under {' and '.join(map(repr, prefixes))}",
-            "keep one of them, such as the averaged one, in a file of its own",
+            "keep one of them, such as the averaged one, in a separate file",
         )
     prefix = prefixes[0] if prefixes else ""
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -23,7 +23,7 @@ from esmgn_fusion.serial import SerialFuser
 class InjectFuser(nn.Module):
     r"""Structure inside the sequence encoder, then a structure encoder on its output as in serial fusion.
 
-    Each block has an extractor of its own. From the normalized representations x of all tokens it computes
+    Each block has its own extractor. From the normalized representations x of all tokens it computes
     graph convolutions without weights of edges (GIN), whose outputs s are added to queries, keys and values:
 
     .. math::

@@ -271,7 +271,7 @@ def test_a_run_is_resumed_bit_for_bit_and_embeds(fuse: str, tmp_path: Path) -> N
 
 
 def test_draws_of_a_task_are_those_of_other_fusers() -> None:
-    """The token is no residue: views and targets of a task do not know it."""
+    """The token is not a residue: views and targets of a task ignore it."""
     registry, batch = discover(), example()[0]
     views = []
     for fuse in ("serial", "token"):

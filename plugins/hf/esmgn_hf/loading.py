@@ -1,6 +1,5 @@
 """Models and tokenizers of transformers from a folder or the Hugging Face Hub, without running their code."""
 
-import hashlib
 import importlib.util
 import inspect
 import json
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from esmgn_core.errors import SettingsError, WeightsError
-from esmgn_core.weights import offline, remembered_digests
+from esmgn_core.weights import offline, sha256_of_files
 from esmgn_hf.library import (
     MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_TEXT_ENCODING_MAPPING,
@@ -149,14 +148,13 @@ def load(kind: type[Any], source: Source, config: Any) -> Any:
 
 
 def weights_digest(source: Source) -> str | None:
-    """SHA-256 of the file of weights; of the digests of all files if there are several."""
+    """SHA-256 of the files of weights; ``None`` if there are none."""
     for name in _FILES:
         if file := _file(source, name):
-            return remembered_digests(file).sha256
+            return sha256_of_files([file])
         if index := _file(source, f"{name}.index.json"):
             parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            digests = [remembered_digests(index.parent / part).sha256 for part in parts]
-            return hashlib.sha256("".join(digests).encode()).hexdigest()
+            return sha256_of_files([index.parent / part for part in parts])
     return None
 
 

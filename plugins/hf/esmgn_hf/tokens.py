@@ -43,7 +43,7 @@ def tokens_of(tokenizer: Any, name: str) -> Tokens:
         name: name of the model for messages.
 
     Raises:
-        WeightsError: an amino acid has no token of its own, or there are tokens between residues.
+        WeightsError: an amino acid has no separate token, or there are tokens between residues.
     """
     letters = [*AMINO_ACIDS, "X"]
     words = {"is_split_into_words": True}

@@ -128,7 +128,7 @@ def _ankh(_: Path) -> tuple[Any, ...]:
 
 
 def _roformer(folder: Path) -> tuple[Any, ...]:
-    """A type without a rule of its own in the plugin."""
+    """A type without its own rule in the plugin."""
     from transformers import BertTokenizer, RoFormerConfig, RoFormerForMaskedLM
 
     folder.mkdir()
