@@ -154,14 +154,14 @@ def proteins_of(names: Sequence[str]) -> list[Protein]:
     return found
 
 
-def split(proteins: Sequence[Protein]) -> tuple[list[Protein], list[Protein]]:
-    """Training and held-out proteins; a cluster is never divided."""
+def split(proteins: Sequence[Protein], share: float = 0.2) -> tuple[list[Protein], list[Protein]]:
+    """Training and held-out proteins, at least ``share`` of all; a cluster is never divided."""
     groups: dict[str, list[Protein]] = defaultdict(list)
     for protein, cluster in zip(proteins, clusters(proteins), strict=True):
         groups[cluster].append(protein)
     order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
     held: list[Protein] = []
-    while len(held) < len(proteins) / 5:
+    while len(held) < len(proteins) * share:
         held += groups.pop(order.pop())
     return [protein for group in groups.values() for protein in group], held
 
@@ -185,7 +185,8 @@ def clusters(proteins: Sequence[Protein]) -> list[str]:
             owners[word].append(index)
         for other, number in shared.items():
             if number > SHARED_WORDS * min(len(own), len(words[other])):
-                leader[_root(leader, index)] = _root(leader, other)
+                one, two = sorted((_root(leader, index), _root(leader, other)))
+                leader[two] = one  # the first protein names the cluster, in whatever order pairs are found
     return [proteins[_root(leader, index)].name for index in range(len(proteins))]
 
 

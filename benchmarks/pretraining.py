@@ -32,7 +32,7 @@ from esmgn_core.store import Store
 
 PROBES = ("secondary structure", "exposure", "EC first digit")
 UNTRAINED, WINDOW, PRIOR = "untrained encoder", "residue types, window of 15", "majority or mean"
-LARGEST, MOST_RESIDUES, REACH = 1000, 30_000, 7
+LARGEST, MOST_RESIDUES, REACH, TEST_SHARE = 1000, 30_000, 7, 0.15
 
 
 class Features:
@@ -66,7 +66,7 @@ def main() -> None:
     torch.set_num_threads(1)
     store = Store(arguments.store)
     proteins = [store[index] for index in range(len(store)) if 30 <= store.lengths[index] <= LARGEST]
-    train, test = split(proteins)
+    train, test = split(proteins, TEST_SHARE)
     numbers = read_ec(arguments.ec) if arguments.ec else {}
     labels = Labels(train, numbers), Labels(test, numbers)
     print(f"{len(train)} training and {len(test)} test proteins, {arguments.minutes:g} minutes an encoder\n")

@@ -38,7 +38,8 @@ def test_chains_that_share_words_are_of_one_cluster(learning: ModuleType, parts:
     a, b, c, d, *_ = parts
     chains = [Chain("A", a + b), Chain("D", d), Chain("C", c), Chain("B", b + c)]
     found = dict(zip("ADCB", learning.clusters(chains), strict=True))
-    assert found["A"] == found["B"] == found["C"] != found["D"]
+    # The first protein gives the name, in whatever order Python visits the words.
+    assert found == {"A": "A", "D": "D", "C": "A", "B": "A"}
     found = dict(zip("ADC", learning.clusters(chains[:3]), strict=True))
     assert len(set(found.values())) == 3
 
